@@ -1,0 +1,123 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Address is an address of an interface, with its network's mask.
+type Address struct {
+	Interface string
+	Prefix    netip.Prefix
+}
+
+// Route is one IPv4 route of the main table.
+type Route struct {
+	Destination netip.Prefix // 0.0.0.0/0 for the default route
+	Gateway     netip.Addr   // invalid for a network on the link
+	Interface   string
+	Protocol    int // rtm_protocol: 2 kernel, 3 boot, 4 static, 12 BIRD, 16 DHCP
+}
+
+// ProtocolBIRD is the rtm_protocol of routes that BIRD learned (rtnetlink.h).
+const ProtocolBIRD = 12
+
+// Network reads the machine's addresses and routes.
+type Network interface {
+	// Addresses lists all IPv4 and IPv6 addresses.
+	Addresses() ([]Address, error)
+	// Routes lists the IPv4 routes of the main table.
+	Routes() ([]Route, error)
+	// SourceTo is the local address from which to is reached, as the kernel
+	// would choose it.
+	SourceTo(to netip.Addr) (netip.Addr, error)
+	// Listening tells whether something accepts TCP at addr.
+	Listening(ctx context.Context, addr netip.AddrPort) bool
+}
+
+type kernelNetwork struct{}
+
+func (kernelNetwork) Addresses() ([]Address, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list network interfaces: %w", err)
+	}
+	var all []Address
+	for _, link := range links {
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list addresses of %s: %w", link.Attrs().Name, err)
+		}
+		for _, a := range addrs {
+			if p, ok := prefix(a.IPNet); ok {
+				all = append(all, Address{Interface: link.Attrs().Name, Prefix: p})
+			}
+		}
+	}
+	return all, nil
+}
+
+func (kernelNetwork) Routes() ([]Route, error) {
+	names := map[int]string{}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list network interfaces: %w", err)
+	}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	found, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list routes: %w", err)
+	}
+	routes := make([]Route, 0, len(found))
+	for _, r := range found {
+		route := Route{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Interface: names[r.LinkIndex], Protocol: int(r.Protocol)}
+		if p, ok := prefix(r.Dst); ok {
+			route.Destination = p
+		}
+		if gw, ok := netip.AddrFromSlice(r.Gw); ok {
+			route.Gateway = gw.Unmap()
+		}
+		routes = append(routes, route)
+	}
+	return routes, nil
+}
+
+func (kernelNetwork) SourceTo(to netip.Addr) (netip.Addr, error) {
+	routes, err := netlink.RouteGet(net.IP(to.AsSlice()))
+	if err != nil || len(routes) == 0 {
+		return netip.Addr{}, fmt.Errorf("no route to %s: %w", to, err)
+	}
+	source, ok := netip.AddrFromSlice(routes[0].Src)
+	if !ok {
+		return netip.Addr{}, fmt.Errorf("no local address for %s", to)
+	}
+	return source.Unmap(), nil
+}
+
+func (kernelNetwork) Listening(ctx context.Context, addr netip.AddrPort) bool {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr.Unmap(), ones), true
+}
