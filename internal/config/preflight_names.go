@@ -1,0 +1,32 @@
+package config
+
+// PreflightNames lists the preflight findings that preflight.ignore can
+// demote from an error to a warning, in the order they are checked.
+func PreflightNames() []string {
+	return []string{
+		"architecture",
+		"host-name",
+		"address",
+		"clock",
+		"disk-space",
+		"default-route",
+		"kernel-modules",
+		"ipv6-in-use",
+		"apparmor-parser",
+		"forward-policy",
+		"networkmanager",
+		"baked-nodename",
+		"bgp-port",
+		"cidr-overlap",
+		"docker-missing",
+		"docker-version",
+		"docker-cluster-store",
+		"foreign-containers",
+		"rpm-missing",
+		"etcd-v3",
+		"etcd-v2",
+		"calico-version",
+		"node-image-version",
+		"node-name-taken",
+	}
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing wrong with a configuration: where, what, and what to
+// do. Line and Col count from 1, Col in characters. The text holds no secret
+// and no excerpt of a source.
+type Problem struct {
+	File    string // path, "kernel command line", "credential firstboot.config" …
+	Line    int    // 0: the source has no lines
+	Col     int
+	Path    string // the key: "pool.cidr"
+	Message string
+	Hint    string // what to do, or what was meant
+}
+
+// Error is FILE:LINE:COL: PATH: MESSAGE (HINT).
+func (p Problem) Error() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Col)
+	}
+	b.WriteString(": ")
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	b.WriteString(p.Message)
+	if p.Hint != "" {
+		b.WriteString(" (" + p.Hint + ")")
+	}
+	return b.String()
+}
+
+// Problems is every Problem of a configuration, in the order of its sources.
+type Problems []Problem
+
+// Error is one line a problem.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sorted orders problems by source (as listed), then by position.
+func (ps Problems) sorted(sources []string) Problems {
+	rank := func(p Problem) int { return slices.Index(sources, p.File) }
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		if d := rank(a) - rank(b); d != 0 {
+			return d
+		}
+		if d := a.Line - b.Line; d != 0 {
+			return d
+		}
+		return a.Col - b.Col
+	})
+	return ps
+}
