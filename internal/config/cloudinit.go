@@ -1,0 +1,126 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Where cloud-init keeps the user-data's cloud-config once it has merged its
+// parts, whatever datasource it came from (22.4 and later; mode 0600). The
+// second is of newer releases and lies in memory.
+const (
+	CloudConfigFile   = "/var/lib/cloud/instance/cloud-config.txt"
+	CombinedCloudFile = "/run/cloud-init/combined-cloud-config.json"
+)
+
+// cloudKey is the line that starts our part of a cloud-config; topLevel any
+// line that starts another part, or ends the document.
+var (
+	cloudKey = regexp.MustCompile(`^(?:firstboot|"firstboot"|'firstboot')[ \t]*:(?:[ \t\r\n]|$)`)
+	topLevel = regexp.MustCompile(`^[^ \t\r\n#\-]|^---|^\.\.\.`)
+)
+
+// cloudSource is the cloud-config that cloud-init kept, if there is one.
+func (t tree) cloudSource() (s Source, found bool, err error) {
+	for _, path := range []string{CloudConfigFile, CombinedCloudFile} {
+		data, found, err := t.read(path)
+		if err != nil {
+			return Source{}, false, err
+		}
+		if found && len(data) > 0 {
+			return Source{Name: path, Data: data}, true, nil
+		}
+	}
+	return Source{}, false, nil
+}
+
+// decodeCloudConfig reads the top-level key firstboot: of a cloud-config. The
+// other keys belong to cloud-init and may hold what a configuration must not
+// (tags, anchors), so only our lines are given to the parser; the others are
+// blanked, which keeps positions.
+func decodeCloudConfig(s Source) *decoder {
+	ours := Source{Name: s.Name, Data: s.Data}
+	isJSON := bytes.HasPrefix(bytes.TrimSpace(s.Data), []byte("{"))
+	if isJSON {
+		ours.Data = blankJSON(s.Data)
+	} else if len(s.Data) <= MaxSource {
+		ours.Data = blankOthers(s.Data)
+	}
+	d := newDecoder(ours)
+	if len(bytes.TrimSpace(ours.Data)) == 0 {
+		return d
+	}
+	body, problems := parse(ours)
+	d.problems, d.broken = problems, problems != nil
+	switch {
+	case body == nil || body.Type() == ast.NullType:
+	case isJSON:
+		d.section("", body)
+	default:
+		d.each("", body, "a mapping of keys", func(_ string, _ *token.Token, v ast.Node) {
+			if v.Type() != ast.NullType {
+				d.section("", v)
+			}
+		})
+	}
+	return d
+}
+
+// blankOthers empties every line that is not of the key firstboot:.
+func blankOthers(data []byte) []byte {
+	var out bytes.Buffer
+	inside := false
+	for line := range bytes.Lines(data) {
+		switch {
+		case cloudKey.Match(line):
+			inside = true
+		case topLevel.Match(line):
+			inside = false
+		}
+		if inside {
+			out.Write(line)
+		} else if bytes.HasSuffix(line, []byte("\n")) {
+			out.WriteByte('\n')
+		}
+	}
+	return out.Bytes()
+}
+
+// blankJSON leaves the value of the last top-level key "firstboot" in its
+// place and blanks everything else.
+func blankJSON(data []byte) []byte {
+	out := bytes.Map(func(r rune) rune {
+		if r == '\n' {
+			return r
+		}
+		return ' '
+	}, data)
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if _, err := dec.Token(); err != nil {
+		return nil
+	}
+	start, end := 0, 0
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil
+		}
+		var v json.RawMessage
+		if dec.Decode(&v) != nil {
+			return nil
+		}
+		if name == "firstboot" {
+			end = int(dec.InputOffset())
+			start = end - len(v)
+		}
+	}
+	if len(out) == len(data) { // else not ASCII outside: columns differ, so does the cut
+		copy(out[start:end], data[start:end])
+		return out
+	}
+	return data[start:end]
+}

@@ -1,0 +1,228 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+)
+
+// decoder turns syntax trees into layers, collecting everything wrong.
+type decoder struct {
+	source   Source
+	layer    layer
+	sections map[string]place // where a section's key stands, for what is missing in it
+	tried    map[string]bool  // paths that were given, right or wrong
+	broken   bool             // the text could not be parsed
+	problems Problems
+}
+
+func newDecoder(s Source) *decoder {
+	return &decoder{source: s, layer: layer{}, sections: map[string]place{}, tried: map[string]bool{}}
+}
+
+// decode reads a whole source.
+func decode(s Source) *decoder {
+	d := newDecoder(s)
+	body, problems := parse(s)
+	d.problems, d.broken = problems, problems != nil
+	if body != nil {
+		d.section("", body)
+	}
+	return d
+}
+
+func (d *decoder) place(tk *token.Token) place {
+	at := tokenPlace(d.source.Name, tk)
+	at.bare = d.source.bare
+	return at
+}
+
+func (d *decoder) fail(at place, path, message, hint string) {
+	d.problems = append(d.problems, at.problem(path, message, hint))
+}
+
+// section reads a mapping whose keys the schema names.
+func (d *decoder) section(path string, node ast.Node) {
+	d.each(path, node, "a mapping of keys", func(name string, key *token.Token, v ast.Node) {
+		below := join(path, name)
+		if k, entry, ok := find(below); ok && entry == "" {
+			d.leaf(k, key, v)
+			return
+		}
+		if path == "" && slices.Contains(children(""), name) {
+			d.sections[name] = d.place(key)
+			if v.Type() != ast.NullType { // everything in it is commented out
+				d.section(name, v)
+			}
+			return
+		}
+		message, hint := unknownKey(path, name)
+		d.fail(d.place(key), "", message, hint)
+	})
+}
+
+// unknownKey explains a key that the schema does not have.
+func unknownKey(section, name string) (message, hint string) {
+	message = "unknown key " + quote(join(section, cutSecret(name)))
+	lower := strings.ToLower(name)
+	if section == "pool" && (strings.Contains(lower, "vxlan") || strings.Contains(lower, "encapsulation")) {
+		return message, vxlanHint
+	}
+	return message, suggestKey(section, cutSecret(name))
+}
+
+// cutSecret keeps the name of what may be NAME=SECRET in the place of a key.
+func cutSecret(name string) string {
+	name, _, _ = strings.Cut(name, "=")
+	return strings.ToValidUTF8(strings.Map(printable, name), "?")
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return '?'
+	}
+	return r
+}
+
+// leaf reads the value of a key of the schema.
+func (d *decoder) leaf(k key, keyToken *token.Token, node ast.Node) {
+	d.sections[k.path] = d.place(keyToken)
+	if k.isMap() {
+		d.entries(k, node)
+		return
+	}
+	d.tried[k.path] = true
+	if node.Type() == ast.NullType {
+		d.fail(d.place(keyToken), k.path, "has no value", `write one, or remove the key`)
+		return
+	}
+	if _, isList := k.at(new(Config)).(*[]string); isList {
+		d.list(k, node)
+		return
+	}
+	d.scalar(k, k.path, node)
+}
+
+// entries reads the mapping of a key whose entries the user names.
+func (d *decoder) entries(k key, node ast.Node) {
+	if node.Type() == ast.NullType {
+		return
+	}
+	d.each(k.path, node, "a mapping of names to values", func(name string, key *token.Token, v ast.Node) {
+		path := join(k.path, cutSecret(name))
+		d.tried[path] = true
+		switch {
+		case name == "" || len(name) > maxName || checkText(name) != nil:
+			d.fail(d.place(key), k.path, "holds an unusable name", "")
+		case v.Type() == ast.NullType:
+			d.fail(d.place(key), path, "has no value", `write one, or remove the key`)
+		default:
+			d.scalar(k, join(k.path, name), v)
+		}
+	})
+}
+
+// maxName bounds the name of a sysctl or variable, in bytes: Linux paths end
+// at 4096, names in them at 255.
+const maxName = 512
+
+// list reads a sequence of text; it replaces the lists of earlier sources.
+func (d *decoder) list(k key, node ast.Node) {
+	seq, ok := node.(*ast.SequenceNode)
+	if !ok {
+		hint := ""
+		if _, _, isScalar := scalarOf(node); isScalar {
+			hint = "write [ and ] around it"
+		}
+		d.fail(d.nodePlace(node), k.path, "must be a list", hint)
+		return
+	}
+	items, places := []string{}, []place{}
+	for _, item := range seq.Values {
+		s, _, ok := scalarOf(item)
+		if !ok {
+			d.fail(d.nodePlace(item), k.path, "must be a list of text", "")
+			continue
+		}
+		v, f := convert(k.at(new(Config)), s)
+		if f != nil {
+			d.fail(d.nodePlace(item), k.path, f.message, f.hint)
+			continue
+		}
+		items, places = append(items, v.(string)), append(places, d.nodePlace(item))
+	}
+	d.layer[k.path] = value{set: items, at: d.nodePlace(node), items: places}
+}
+
+// scalar reads one value; path names the entry where k is a map.
+func (d *decoder) scalar(k key, path string, node ast.Node) {
+	s, tk, ok := scalarOf(node)
+	if !ok {
+		hint := ""
+		if k.path == "sysctl" {
+			hint = "write the key in one, such as net.ipv4.ip_forward"
+		}
+		d.fail(d.nodePlace(node), cutSecret(path), "must be a single value", hint)
+		return
+	}
+	v, f := convert(k.at(new(Config)), s)
+	if f != nil {
+		d.fail(d.place(tk), cutSecret(path), f.message, f.hint)
+		return
+	}
+	d.layer[path] = value{set: v, at: d.place(tk)}
+}
+
+// each calls visit for every entry of a mapping, and reports keys that are
+// there twice or are no text.
+func (d *decoder) each(path string, node ast.Node, wanted string, visit func(string, *token.Token, ast.Node)) {
+	m, ok := node.(ast.MapNode)
+	if !ok {
+		d.fail(d.nodePlace(node), path, "must be "+wanted, "")
+		return
+	}
+	seen := map[string]place{}
+	for it := m.MapRange(); it.Next(); {
+		tk := it.Key().GetToken()
+		name := tk.Value
+		if first, twice := seen[name]; twice {
+			d.fail(d.place(tk), "", "duplicate key "+quote(join(path, cutSecret(name))), "first at "+first.origin())
+			continue
+		}
+		seen[name] = d.place(tk)
+		v := it.Value()
+		if v == nil {
+			v = ast.Null(tk)
+		}
+		visit(name, tk, v)
+	}
+}
+
+// scalarOf is the scalar that a node is, if it is one, and its token.
+func scalarOf(node ast.Node) (scalar, *token.Token, bool) {
+	tk := node.GetToken()
+	switch n := node.(type) {
+	case *ast.StringNode:
+		return scalar{n.Value, textScalar}, tk, true
+	case *ast.LiteralNode:
+		return scalar{n.Value.Value, textScalar}, tk, true
+	case *ast.IntegerNode:
+		return scalar{tk.Value, integerScalar}, tk, true
+	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return scalar{tk.Value, floatScalar}, tk, true
+	case *ast.BoolNode:
+		return scalar{tk.Value, boolScalar}, tk, true
+	}
+	return scalar{}, nil, false
+}
+
+// nodePlace is where a node begins; a block mapping's own token would be its
+// first colon.
+func (d *decoder) nodePlace(node ast.Node) place {
+	if m, ok := node.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return d.place(m.Values[0].Key.GetToken())
+	}
+	return d.place(node.GetToken())
+}

@@ -1,0 +1,174 @@
+package config
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// scalar is one value as written, before the schema says what it must be.
+type scalar struct {
+	text string
+	kind scalarKind
+}
+
+// scalarKind is what the source's syntax makes of a scalar.
+type scalarKind int
+
+const (
+	textScalar    scalarKind = iota
+	integerScalar            // 1, 0x1F
+	floatScalar              // 3.23, .inf
+	boolScalar               // true, false
+	bareScalar               // a source without types: the kernel's command line
+)
+
+// String completes "must be …, not …".
+func (k scalarKind) String() string {
+	return [...]string{"text", "a number", "a number", "true or false", "text"}[k]
+}
+
+// fault is why a scalar cannot be a key's value; the place is the caller's.
+type fault struct{ message, hint string }
+
+// convert makes the value for a field (a pointer, as in the schema) from a
+// scalar.
+func convert(field any, s scalar) (any, *fault) {
+	if f := checkText(s.text); f != nil {
+		return nil, f
+	}
+	switch field.(type) {
+	case *string, *[]string: // of a list, one item
+		return asText(s)
+	case *URL:
+		v, f := asText(s)
+		return URL(v), f
+	case *map[string]string:
+		return asSysctl(s)
+	case *map[string]Secret:
+		return Secret(s.text), nil
+	case *bool:
+		return asBool(s)
+	case *int:
+		n, f := asInteger(s, 31)
+		return int(n), f
+	case *uint32:
+		n, f := asInteger(s, 32)
+		return uint32(n), f
+	case *time.Duration:
+		return asDuration(s)
+	case *netip.Prefix:
+		return asPrefix(s)
+	}
+	panic("a field's type is missing in convert")
+}
+
+// checkText refuses what no value needs and what breaks the files that values
+// are written into: line breaks and other control characters.
+func checkText(s string) *fault {
+	if strings.ContainsAny(s, "\n\r\u0085\u2028\u2029") {
+		return &fault{"must not hold a line break", "write it on one line"}
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return &fault{"must not hold control characters", ""}
+	}
+	return nil
+}
+
+func asText(s scalar) (string, *fault) {
+	if s.kind == textScalar || s.kind == bareScalar {
+		return s.text, nil
+	}
+	return "", &fault{"must be text, not " + s.kind.String(), "put it in quotes"}
+}
+
+// asSysctl writes true and false as the kernel does.
+func asSysctl(s scalar) (string, *fault) {
+	switch {
+	case s.kind == boolScalar && strings.EqualFold(s.text, "true"):
+		return "1", nil
+	case s.kind == boolScalar:
+		return "0", nil
+	}
+	return s.text, nil
+}
+
+func asBool(s scalar) (bool, *fault) {
+	if s.kind == boolScalar || s.kind == bareScalar {
+		switch strings.ToLower(s.text) {
+		case "true":
+			return true, nil
+		case "false":
+			return false, nil
+		}
+	}
+	f := &fault{"must be true or false", ""}
+	switch strings.ToLower(s.text) {
+	case "yes", "on", "1", "true":
+		f.hint = "write true"
+	case "no", "off", "0", "false":
+		f.hint = "write false"
+	}
+	return false, f
+}
+
+// decimal tells whether s is a whole number that every reader takes for the
+// same: 010 and 0x10 are not.
+func decimal(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
+}
+
+func asInteger(s scalar, bits int) (uint64, *fault) {
+	if s.kind != integerScalar && s.kind != bareScalar {
+		f := &fault{"must be a whole number, not " + s.kind.String(), ""}
+		if s.kind == floatScalar {
+			f.message = "must be a whole number"
+		} else if decimal(s.text) {
+			f.hint = "remove the quotes"
+		}
+		return 0, f
+	}
+	if !decimal(s.text) {
+		return 0, &fault{"must be a whole number, in decimal", ""}
+	}
+	n, err := strconv.ParseUint(s.text, 10, bits)
+	if err != nil {
+		return 0, &fault{"is too large", "at most " + strconv.FormatUint(1<<bits-1, 10)}
+	}
+	return n, nil
+}
+
+func asDuration(s scalar) (time.Duration, *fault) {
+	if s.kind == boolScalar {
+		return 0, &fault{"must be a duration such as 10m, not true or false", ""}
+	}
+	d, err := time.ParseDuration(s.text)
+	if err == nil {
+		return d, nil
+	}
+	f := &fault{"must be a duration such as 90s, 10m or 1h30m", ""}
+	if decimal(s.text) {
+		f.hint = didYouMean(s.text + "s")
+	}
+	return 0, f
+}
+
+func asPrefix(s scalar) (netip.Prefix, *fault) {
+	if s.kind != textScalar && s.kind != bareScalar {
+		return netip.Prefix{}, &fault{"must be a CIDR such as 10.213.0.0/16", ""}
+	}
+	if s.text == "" {
+		return netip.Prefix{}, nil
+	}
+	p, err := netip.ParsePrefix(s.text)
+	if err == nil {
+		return p, nil
+	}
+	f := &fault{quote(s.text) + " is not a CIDR such as 10.213.0.0/16", ""}
+	if _, err := netip.ParseAddr(s.text); err == nil {
+		f.hint = "add the prefix length, such as /16"
+	}
+	return netip.Prefix{}, f
+}

@@ -1,0 +1,59 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/agext/levenshtein"
+)
+
+// suggest is the hint for a word that is not one of known: the one that was
+// probably meant, or nothing.
+func suggest(word string, known []string) string {
+	if meant := closest(word, known); meant != "" {
+		return didYouMean(meant)
+	}
+	return ""
+}
+
+func didYouMean(s string) string { return `did you mean "` + s + `"?` }
+
+// closest is the known word that differs only in case and separators
+// (block_size, BlockSize), else the one within a third of the word's letters,
+// else empty.
+func closest(word string, known []string) string {
+	plain := strings.NewReplacer("_", "", "-", "", " ", "")
+	fold := func(s string) string { return strings.ToLower(plain.Replace(s)) }
+	best, limit := "", max(1, len(word)/3)+1
+	for _, k := range known {
+		d := levenshtein.Distance(fold(word), fold(k), nil)
+		if d < limit {
+			best, limit = k, d
+		}
+	}
+	return best
+}
+
+// suggestKey looks for an unknown key among its neighbours, then for one of
+// its name in any section.
+func suggestKey(section, name string) string {
+	if hint := suggest(name, children(section)); hint != "" {
+		return hint
+	}
+	for _, k := range schema() {
+		parent, leaf, _ := strings.Cut(k.path, ".")
+		if leaf == name && parent != section {
+			return didYouMean(k.path)
+		}
+	}
+	return ""
+}
+
+// quote shows a short piece of a value that is no secret; longer ones are cut
+// at 80 characters, so that a message stays one line.
+func quote(s string) string {
+	runes := []rune(s)
+	if len(runes) > 80 {
+		return `"` + string(runes[:80]) + `…"`
+	}
+	return `"` + s + `"`
+}

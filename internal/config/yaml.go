@@ -1,0 +1,149 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Bounds on the shape of a source. The configuration itself is three levels
+// deep; the parser calls itself for each level, and a stack that overflows
+// cannot be recovered from.
+const (
+	maxDepth   = 32
+	maxEntries = 1 << 16 // tokens; a configuration of a thousand settings has 5,000
+)
+
+// parse makes the syntax tree of a source, nil for an empty one. It refuses
+// what a configuration does not need and what can hurt: several documents,
+// anchors, aliases, tags, directives. It never panics.
+func parse(s Source) (body ast.Node, problems Problems) {
+	at := place{source: s.Name, line: 1, col: 1}
+	defer func() {
+		if recover() != nil {
+			body, problems = nil, Problems{at.problem("", "is not YAML that can be read", "")}
+		}
+	}()
+	text, fail := checkBytes(s)
+	if fail != nil {
+		return nil, Problems{*fail}
+	}
+	tokens := lexer.Tokenize(text)
+	if p := checkTokens(s.Name, tokens); p != nil {
+		return nil, Problems{*p}
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, Problems{syntaxProblem(s.Name, err)}
+	}
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if body != nil {
+			p := tokenPlace(s.Name, doc.Body.GetToken()).problem("", "starts a second document", "one file holds one configuration")
+			return nil, Problems{p}
+		}
+		body = doc.Body
+	}
+	return body, nil
+}
+
+// checkBytes refuses what is no text, and takes a byte order mark off.
+func checkBytes(s Source) (string, *Problem) {
+	at := place{source: s.Name, line: 1, col: 1}
+	refuse := func(offset int, message string) (string, *Problem) {
+		before := s.Data[:offset]
+		at.line = 1 + bytes.Count(before, []byte("\n"))
+		at.col = 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+		p := at.problem("", message, "")
+		return "", &p
+	}
+	if len(s.Data) > MaxSource {
+		return refuse(0, "is larger than 1 MiB: this is no configuration")
+	}
+	for i, r := range string(s.Data) {
+		switch {
+		case r == utf8.RuneError && !bytes.HasPrefix(s.Data[i:], []byte("\uFFFD")):
+			return refuse(i, "is not UTF-8 text")
+		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r >= 0x7f && r < 0xa0:
+			return refuse(i, "holds a control character")
+		}
+	}
+	return strings.TrimPrefix(string(s.Data), "\uFEFF"), nil
+}
+
+// checkTokens bounds depth before the parser's recursion, and refuses the
+// syntax that no configuration needs.
+func checkTokens(name string, tokens token.Tokens) *Problem {
+	refuse := func(tk *token.Token, message, hint string) *Problem {
+		p := tokenPlace(name, tk).problem("", message, hint)
+		return &p
+	}
+	if len(tokens) > maxEntries {
+		return refuse(tokens[maxEntries], "has too many entries", "")
+	}
+	flow, dashes, line := 0, 0, 0
+	for _, tk := range tokens {
+		if tk.Position.Line != line {
+			line, dashes = tk.Position.Line, 0
+		}
+		switch tk.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.SequenceEntryType:
+			dashes++
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			return refuse(tk, "anchors, aliases and merge keys are not allowed", "write the value out")
+		case token.TagType, token.DirectiveType:
+			return refuse(tk, "tags and directives are not allowed", "")
+		case token.MappingKeyType:
+			return refuse(tk, "explicit keys (?) are not allowed", "write key: value")
+		}
+		// Blocks bound themselves: a level costs a column, so 1 MiB holds at
+		// most 1,400 of them.
+		if flow > maxDepth || dashes > maxDepth {
+			return refuse(tk, "is nested too deeply", "")
+		}
+	}
+	return nil
+}
+
+// syntaxProblem keeps position and message of a parser's error, without the
+// excerpt of the source that it would print: that may hold a secret.
+func syntaxProblem(name string, err error) Problem {
+	at := place{source: name, line: 1, col: 1}
+	var e yaml.Error
+	if !errors.As(err, &e) {
+		return at.problem("", "is not valid YAML", "")
+	}
+	if e.GetToken() != nil {
+		at = tokenPlace(name, e.GetToken())
+	}
+	message := strings.ReplaceAll(e.GetMessage(), "'\t'", "TAB")
+	if strings.ContainsAny(message, "\"\n") { // quotes a piece of the source
+		message = "unexpected text"
+	}
+	hint := ""
+	if strings.Contains(message, "TAB") || strings.Contains(message, "tab ") {
+		hint = "indent with spaces"
+	}
+	return at.problem("", "is not valid YAML: "+message, hint)
+}
+
+func tokenPlace(name string, tk *token.Token) place {
+	at := place{source: name, line: 1, col: 1}
+	if tk != nil && tk.Position != nil {
+		at.line, at.col = max(1, tk.Position.Line), max(1, tk.Position.Column)
+	}
+	return at
+}
