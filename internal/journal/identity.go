@@ -52,7 +52,7 @@ func SetAside(h *host.Host, foreign Machine, now time.Time) (string, error) {
 	}
 	// The marker goes last: as long as it is there the next boot still sees
 	// that the rest is foreign.
-	files := append(BakedIdentity(), Manifest, Effective, Path, Marker)
+	files := append(BakedIdentity(), Manifest, Effective, Former, Path, Marker)
 	for _, path := range files {
 		if !h.Exists(path) {
 			continue

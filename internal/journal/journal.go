@@ -64,6 +64,7 @@ type Journal struct {
 	Finished     time.Time `json:"finished,omitzero"`
 	Error        string    `json:"error,omitempty"` // of a run that ended before its stages
 	Stages       []Stage   `json:"stages"`
+	ConfigFiles  []string  `json:"config_files,omitempty"` // --config of the load that was saved; none: the search path
 	Notes        Notes     `json:"notes,omitzero"`
 }
 

@@ -7,11 +7,12 @@ package journal
 // The fixed paths on a host.
 const (
 	Dir       = "/var/lib/firstboot"
-	Path      = Dir + "/journal.json"   // 0600
-	Marker    = Dir + "/complete.json"  // 0600; only a verified machine has one
-	Manifest  = Dir + "/manifest.json"  // 0600
-	Effective = Dir + "/effective.yaml" // 0600; the configuration of the first valid load
-	Foreign   = Dir + "/foreign"        // what another machine's identity left here, set aside
+	Path      = Dir + "/journal.json"         // 0600
+	Marker    = Dir + "/complete.json"        // 0600; only a verified machine has one
+	Former    = Dir + "/complete.former.json" // 0600; a marker that a forced run put out of force
+	Manifest  = Dir + "/manifest.json"        // 0600
+	Effective = Dir + "/effective.yaml"       // 0600; the configuration of the first valid load
+	Foreign   = Dir + "/foreign"              // what another machine's identity left here, set aside
 	LockPath  = "/run/firstboot/lock"
 )
 
