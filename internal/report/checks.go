@@ -1,0 +1,145 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// Checks is what the checks of all stages saw: a plan, or a verification.
+type Checks struct {
+	Differing int       `json:"differing"` // stages that are not as wanted
+	Unknown   int       `json:"unknown"`   // stages that could not be looked at
+	Stages    []Checked `json:"stages"`
+}
+
+// The states of a checked stage.
+const (
+	checkedOK      = "ok"
+	checkedDiffers = "differs"
+	checkedUnknown = "unknown"
+	checkedOffline = "offline" // a folder cannot tell; counts as nothing
+)
+
+// Checked is what one stage's check saw.
+type Checked struct {
+	Name        string        `json:"name"`
+	State       string        `json:"state"` // ok, differs, unknown or offline
+	Differences []Discrepancy `json:"differences,omitempty"`
+	Warnings    []string      `json:"warnings,omitempty"`
+	Error       string        `json:"error,omitempty"`
+	Hint        string        `json:"hint,omitempty"`
+}
+
+// Discrepancy is one way in which the machine is not as wanted.
+type Discrepancy struct {
+	Name string `json:"name,omitempty"`
+	What string `json:"what"`
+	Seen string `json:"seen"`
+	Want string `json:"want,omitempty"`
+	Fix  string `json:"fix,omitempty"`  // what a person has to do; "" where firstboot does it
+	Diff string `json:"diff,omitempty"` // a unified diff, of files
+}
+
+// Add takes one result in.
+func (c *Checks) Add(r engine.Result) {
+	checked := Checked{Name: r.Stage, State: checkedOK, Warnings: r.Finding.Warnings}
+	for _, d := range r.Finding.Differences {
+		checked.Differences = append(checked.Differences, Discrepancy{
+			Name: d.Name, What: clean(d.What), Seen: clean(d.Seen), Want: clean(d.Want), Fix: clean(d.Fix), Diff: d.Diff,
+		})
+	}
+	if r.Err != nil {
+		checked.Error, checked.Hint = clean(r.Err.Error()), clean(engine.Hint(r.Err))
+	}
+	switch {
+	case len(checked.Differences) > 0:
+		checked.State = checkedDiffers
+		c.Differing++
+	case errors.Is(r.Err, host.ErrOffline):
+		checked.State, checked.Error = checkedOffline, ""
+	case r.Err != nil:
+		checked.State = checkedUnknown
+		c.Unknown++
+	}
+	c.Stages = append(c.Stages, checked)
+}
+
+// WriteText shows the checks to people. words names the states: "would change"
+// in a plan is "wrong" in a verification.
+func (c Checks) WriteText(w io.Writer, term Terminal, words Words) error {
+	var b strings.Builder
+	width := 0
+	for _, s := range c.Stages {
+		width = max(width, len(s.Name))
+	}
+	for _, s := range c.Stages {
+		fmt.Fprintf(&b, "%-*s  %s\n", width, s.Name, s.title(term, words))
+		s.details(&b, term)
+	}
+	fmt.Fprintf(&b, "\n%s\n", words.Summary(c))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Words are how a plan, or a verification, names what the checks saw.
+type Words struct {
+	Differs string
+	Summary func(Checks) string
+}
+
+func (s Checked) title(term Terminal, words Words) string {
+	switch s.State {
+	case checkedOK:
+		return term.paint(green, "ok")
+	case checkedDiffers:
+		return term.paint(yellow, words.Differs)
+	case checkedOffline:
+		return term.paint(dim, "not looked at: "+host.ErrOffline.Error())
+	}
+	return term.paint(red, "cannot tell") + ": " + s.Error
+}
+
+func (s Checked) details(b *strings.Builder, term Terminal) {
+	for _, d := range s.Differences {
+		line := engine.Difference{What: d.What, Seen: d.Seen, Want: d.Want}.String()
+		if d.Name != "" {
+			line = d.Name + ": " + line
+		}
+		b.WriteString("  " + line + "\n")
+		if d.Fix != "" {
+			b.WriteString("    fix: " + d.Fix + "\n")
+		}
+		for diff := range strings.Lines(d.Diff) {
+			b.WriteString("    " + paintDiff(term, strings.TrimRight(diff, "\n")) + "\n")
+		}
+	}
+	if s.Hint != "" {
+		b.WriteString("  hint: " + s.Hint + "\n")
+	}
+	for _, w := range s.Warnings {
+		b.WriteString("  warning: " + clean(w) + "\n")
+	}
+}
+
+// paintDiff colours a line of a unified diff; what a terminal could take for a
+// command is taken out.
+func paintDiff(term Terminal, line string) string {
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, line)
+	switch {
+	case strings.HasPrefix(line, "+"):
+		return term.paint(green, line)
+	case strings.HasPrefix(line, "-"):
+		return term.paint(red, line)
+	}
+	return line
+}
