@@ -25,7 +25,7 @@ type row struct {
 
 func newRow(e engine.Event) *row {
 	// The first "working" line comes after 10 s: most stages are done before.
-	return &row{since: e.Since, shown: e.Time, waits: map[string]*pace{}, working: pace{said: 1}}
+	return &row{since: e.Since, shown: e.Time, waits: map[string]*pace{}, working: pace{began: e.Since, said: 1}}
 }
 
 // apply takes an event in.
@@ -109,10 +109,12 @@ func (r *row) worth(e engine.Event) bool {
 	if e.Kind == engine.Waiting {
 		p := r.waits[e.Message]
 		if p == nil {
-			p = &pace{}
+			// Two things that are waited for in turns begin anew each time,
+			// so what counts is when each was first seen.
+			p = &pace{began: e.Since}
 			r.waits[e.Message] = p
 		}
-		ok = p.ready(e.Elapsed())
+		ok = p.ready(e.Time)
 	} else {
 		quiet := e.Time.Sub(r.shown)
 		ok = quiet >= 10*time.Second || r.total > 0 && r.share() >= r.percent+10 && quiet >= 2*time.Second
@@ -125,7 +127,7 @@ func (r *row) worth(e engine.Event) bool {
 
 // overdue tells whether a stage has been at work for long without a line.
 func (r *row) overdue(now time.Time) bool {
-	if r.wait.Kind == engine.Waiting || now.Sub(r.shown) < 10*time.Second || !r.working.ready(now.Sub(r.since)) {
+	if r.wait.Kind == engine.Waiting || now.Sub(r.shown) < 10*time.Second || !r.working.ready(now) {
 		return false
 	}
 	r.shown = now

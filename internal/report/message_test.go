@@ -1,0 +1,148 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+func messages(t *testing.T) (report.BootMessages, *host.Host) {
+	h := host.New(t.TempDir())
+	return report.BootMessages{State: h, Machine: h}, h
+}
+
+func read(t *testing.T, h *host.Host, path string) string {
+	t.Helper()
+	data, err := h.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestLoginScreenTellsCauseRemedyAndWhatToType(t *testing.T) {
+	b, h := messages(t)
+	cause := &engine.Error{Order: []string{"minions"}, Stages: map[string]error{
+		"minions": engine.WithHint(errors.New(`sha256 is aa, wanted bb\n`), "correct minions.sha256"),
+	}}
+	if err := b.Show(journal.Failed, cause, report.Advise(journal.Failed, report.Facts{}), epoch); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
+		text := read(t, h, path)
+		for _, part := range []string{"NOT a member", "2025-01-01 00:00:00 UTC", "stage minions: sha256 is aa", "correct minions.sha256", "next: the next boot goes on", "type: systemctl start"} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s lacks %q:\n%s", path, part, text)
+			}
+		}
+	}
+	if text := read(t, h, report.RunIssue); !strings.Contains(text, `bb\\n`) {
+		t.Errorf("agetty would take a backslash for an escape:\n%s", text)
+	}
+	if err := b.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
+		if h.Exists(path) {
+			t.Errorf("%s outlived the success", path)
+		}
+	}
+}
+
+func TestRefusedRunWritesOnlyBelowRun(t *testing.T) {
+	b, h := messages(t)
+	show := func(s journal.State) {
+		t.Helper()
+		if err := b.Show(s, errors.New("no"), report.Advise(s, report.Facts{Untouched: true}), epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show(journal.Refused)
+	if h.Exists("/etc") {
+		t.Error("a refused run wrote to /etc")
+	}
+	if !strings.Contains(read(t, h, report.RunIssue), "nothing was changed") {
+		t.Error("it does not say that nothing was changed")
+	}
+	show(journal.Failed)
+	show(journal.Refused)
+	if h.Exists(report.IssueLink) {
+		t.Error("the message of the failure before is still there")
+	}
+}
+
+func TestImagesLinkIsKept(t *testing.T) {
+	b, h := messages(t)
+	if err := h.Symlink(report.RunIssue, report.IssueLink); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Show(journal.Failed, errors.New("no"), report.Advice{}, epoch); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Clear(); err != nil || h.Readlink(report.IssueLink) != report.RunIssue {
+		t.Errorf("link to %q, %v", h.Readlink(report.IssueLink), err)
+	}
+}
+
+func TestStatusJSONNames(t *testing.T) {
+	j := journal.Journal{State: journal.Failed, Machine: journal.Machine{MachineID: "aaaa"}, Attempt: 2, Started: epoch}
+	j.Stage("node").Error = "no"
+	data, err := json.Marshal(report.FromJournal(j, stages))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	pending := func(name string) map[string]any {
+		return map[string]any{"name": name, "state": "pending", "attempts": 0.0, "seconds": 0.0, "error": "", "hint": "", "next_retry": nil}
+	}
+	node := pending("node")
+	node["error"] = "no"
+	want := map[string]any{
+		"state": "failed", "version": "", "config_digest": "", "machine": "aaaa", "attempt": 2.0,
+		"started": "2025-01-01T00:00:00Z", "finished": nil,
+		"stages": []any{pending("preflight"), pending("sysctl"), node},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	j := journal.Journal{
+		State: journal.Running, Version: "v1.0.0", ConfigDigest: "sha256:0123456789abcdef0123", Machine: journal.Machine{MachineID: "aaaa"},
+		Attempt: 2, Started: epoch,
+	}
+	*j.Stage("preflight") = journal.Stage{Name: "preflight", State: journal.StageOK, Attempts: 1, Seconds: 0.4, Warnings: []string{"port 179 is odd"}}
+	*j.Stage("node") = journal.Stage{
+		Name: "node", State: journal.StageRunning, Attempts: 1, Seconds: 35, Error: "connection refused", WaitsFor: "etcd at http://10.0.0.1:2379",
+		WaitSince: epoch.Add(5 * time.Second), NextRetry: epoch.Add(44 * time.Second),
+	}
+	s := report.FromJournal(j, stages)
+	s.PID = 42
+	s.Advice = report.Advise(journal.Running, report.Facts{})
+	var b bytes.Buffer
+	if err := s.WriteText(&b, report.Terminal{}, epoch.Add(40*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/status.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), b.String()); d != "" {
+		t.Errorf("%s\n%s", d, b.String())
+	}
+}

@@ -1,0 +1,129 @@
+package report_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+// desk counts what is saved.
+type desk struct {
+	saves int
+	last  journal.Journal
+	err   error
+	told  []error
+}
+
+func (d *desk) recorder() *report.Recorder {
+	return report.NewRecorder(journal.Journal{}, func(j *journal.Journal) error {
+		d.saves++
+		d.last = *j
+		return d.err
+	}, func(err error) { d.told = append(d.told, err) })
+}
+
+var epoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func event(kind engine.Kind, second int) engine.Event {
+	return engine.Event{Stage: "node", Kind: kind, Attempt: 1, Time: epoch.Add(time.Duration(second) * time.Second), Since: epoch}
+}
+
+func TestRecorderTellsAStagesStory(t *testing.T) {
+	var d desk
+	r := d.recorder()
+	at := func() journal.Stage { return *d.last.Stage("node") }
+
+	r.Event(event(engine.Started, 0))
+	if s := at(); s.State != journal.StageRunning || !s.Started.Equal(epoch) || s.Attempts != 1 {
+		t.Errorf("started: %+v", s)
+	}
+	wait := event(engine.Waiting, 1)
+	wait.Message, wait.Err, wait.Next = "etcd", errors.New("refused"), epoch.Add(4*time.Second)
+	r.Event(wait)
+	if s := at(); s.WaitsFor != "etcd" || s.Error != "refused" || !s.WaitSince.Equal(epoch) || !s.NextRetry.Equal(epoch.Add(4*time.Second)) {
+		t.Errorf("waiting: %+v", s)
+	}
+	r.Event(event(engine.Applying, 5))
+	if s := at(); s.WaitsFor != "" || s.Error != "" || !s.NextRetry.IsZero() {
+		t.Errorf("a wait that is over is still noted: %+v", s)
+	}
+	retry := event(engine.Retrying, 6)
+	retry.Attempt, retry.Err, retry.Next = 2, engine.WithHint(errors.New("held"), "wait"), epoch.Add(9*time.Second)
+	r.Event(retry)
+	if s := at(); s.Attempts != 2 || s.Error != "held" || s.Hint != "wait" || s.NextRetry.IsZero() {
+		t.Errorf("retrying: %+v", s)
+	}
+	done := event(engine.Done, 10)
+	done.Changed = true
+	r.Event(done)
+	if s := at(); s.State != journal.StageChanged || s.Seconds != 10 || s.Error != "" || s.Attempts != 2 {
+		t.Errorf("done: %+v", s)
+	}
+}
+
+func TestUnchangedWaitIsSavedRarely(t *testing.T) {
+	var d desk
+	r := d.recorder()
+	for i := range 60 {
+		e := event(engine.Waiting, i)
+		e.Message, e.Err = "etcd", errors.New("refused")
+		r.Event(e)
+	}
+	if d.saves != 12 {
+		t.Errorf("%d savings in a minute, want one in five seconds", d.saves)
+	}
+	e := event(engine.Waiting, 60)
+	e.Message, e.Err = "etcd", errors.New("no route")
+	r.Event(e)
+	if d.saves != 13 {
+		t.Error("another error was not saved at once")
+	}
+}
+
+func TestFailuresInterruptionsAndTimeLimitsAreNotTheSame(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		state journal.StageState
+		text  string
+	}{
+		{errors.New("no space left"), journal.StageFailed, "no space left"},
+		{context.Canceled, journal.StagePending, "interrupted"},
+		{context.DeadlineExceeded, journal.StageFailed, "waited for etcd: refused; context deadline exceeded"},
+	} {
+		var d desk
+		r := d.recorder()
+		r.Event(event(engine.Started, 0))
+		wait := event(engine.Waiting, 1)
+		wait.Message, wait.Err = "etcd", errors.New("refused")
+		r.Event(wait)
+		failed := event(engine.Failed, 2)
+		failed.Err = c.err
+		r.Event(failed)
+		if s := d.last.Stage("node"); s.State != c.state || s.Error != c.text {
+			t.Errorf("%v: %+v", c.err, s)
+		}
+		r.Event(engine.Event{Stage: "pool", Kind: engine.Skipped, Message: "node", Time: epoch})
+		skipped := c.state == journal.StageFailed
+		if s := d.last.Stage("pool"); (s.State == journal.StageSkipped) != skipped {
+			t.Errorf("%v: what comes after it is %s", c.err, s.State)
+		}
+	}
+}
+
+func TestFullDiskIsToldOnceAndTheRunGoesOn(t *testing.T) {
+	d := desk{err: errors.New("no space left on device")}
+	r := d.recorder()
+	r.Event(event(engine.Started, 0))
+	r.Event(event(engine.Done, 1))
+	if len(d.told) != 1 || d.saves != 2 {
+		t.Errorf("told %d times, saved %d times", len(d.told), d.saves)
+	}
+	if err := r.Change(func(*journal.Journal) {}); err == nil {
+		t.Error("a change that must be kept was lost silently")
+	}
+}
