@@ -102,6 +102,9 @@ func (h *Host) write(path string, from io.Reader, mode fs.FileMode) error {
 	if _, err := io.Copy(io.MultiWriter(pending, digest), from); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, plain(err))
 	}
+	// Listed before it is there: a file that is there and not listed would
+	// never be removed again, the other way round does no harm.
+	h.wrote(path, hex.EncodeToString(digest.Sum(nil)))
 	h.step("rename", path)
 	if err := pending.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, plain(err))
@@ -110,7 +113,6 @@ func (h *Host) write(path string, from io.Reader, mode fs.FileMode) error {
 	if err := syncDir(filepath.Dir(target)); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, plain(err))
 	}
-	h.wrote(path, hex.EncodeToString(digest.Sum(nil)))
 	return nil
 }
 
@@ -186,11 +188,11 @@ func (h *Host) Symlink(target, path string) error {
 	if err := h.mkdirs(filepath.Dir(h.path(path))); err != nil {
 		return fmt.Errorf("cannot link %s: %w", path, plain(err))
 	}
+	h.wrote(path, "link:"+target)
 	h.step("link", path)
 	if err := renameio.Symlink(target, h.path(path)); err != nil {
 		return fmt.Errorf("cannot link %s: %w", path, plain(err))
 	}
-	h.wrote(path, "link:"+target)
 	return syncDir(filepath.Dir(h.path(path)))
 }
 
