@@ -1,0 +1,269 @@
+package provision_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+func TestFirstRunMakesTheMachineAndThenTheMarker(t *testing.T) {
+	m := newMachine(t)
+	m.is(journal.NotStarted)
+	m.stages[2].apply = func(context.Context) error {
+		if m.h.Exists(journal.Marker) {
+			t.Error("the marker was there before the last stage")
+		}
+		return nil
+	}
+	m.runs(provision.ExitDone, "first  (1/3) done", "third  (3/3) done", "(changed)", "complete, ")
+	if got := m.get("/etc/third"); got != "10.213.0.0/16" {
+		t.Errorf("third is %q", got)
+	}
+	var c journal.Completion
+	if err := json.Unmarshal([]byte(m.get(journal.Marker)), &c); err != nil || c.Machine.MachineID != "aaaa" || c.Version != "v1.0.0" {
+		t.Errorf("marker %+v, %v", c, err)
+	}
+	for _, path := range []string{journal.Effective, journal.Marker, journal.Path, journal.Manifest} {
+		if info, err := os.Stat(m.h.RealPath(path)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+	if got := m.get(journal.Manifest); !strings.Contains(got, `"/etc/first"`) || strings.Contains(got, "journal.json") {
+		t.Errorf("manifest %s", got)
+	}
+	m.is(journal.Complete)
+}
+
+func TestCompleteHostIsNotTouched(t *testing.T) {
+	m := newMachine(t)
+	m.runs(provision.ExitDone)
+	before, steps := m.tree(), m.steps.Load()
+	checks := m.stages[0].checks.Load()
+	m.put("/etc/firstboot/config.yaml", "not: [valid")
+	before["/etc/firstboot/config.yaml"] = "not: [valid"
+
+	start := time.Now()
+	m.runs(provision.ExitDone, "complete (not re-checked)")
+	if took := time.Since(start); took > 250*time.Millisecond {
+		t.Errorf("took %v", took)
+	}
+	if d := cmp.Diff(before, m.tree()); d != "" {
+		t.Error(d)
+	}
+	if m.steps.Load() != steps || m.stages[0].checks.Load() != checks {
+		t.Error("something was changed or checked")
+	}
+}
+
+func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
+	m := newMachine(t)
+	broken := true
+	m.stages[1].apply = func(context.Context) error {
+		if broken {
+			return engine.WithHint(errors.New("sha256 is aa, wanted bb"), "correct it")
+		}
+		return nil
+	}
+	m.runs(provision.ExitFailed, "second (2/3) failed", "sha256 is aa, wanted bb", "hint: correct it", "third  (3/3) skipped",
+		"next: the next boot goes on from here", "type: systemctl start")
+	m.is(journal.Failed, "sha256 is aa", "correct it", "second is not done")
+	if text := m.get(report.RunIssue); !strings.Contains(text, "sha256 is aa, wanted bb") || !strings.Contains(text, "correct it") {
+		t.Errorf("login screen: %s", text)
+	}
+	if m.h.Exists(journal.Marker) {
+		t.Fatal("a failed run wrote the marker")
+	}
+	broken = false
+	m.runs(provision.ExitDone, "first  (1/3) done", "(ok)")
+	m.is(journal.Complete, "Attempt:2")
+	for _, path := range []string{report.RunIssue, report.RunMotd, report.IssueLink} {
+		if m.h.Exists(path) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}
+
+func TestRefusedRunWritesNothingOutsideItsOwnFolders(t *testing.T) {
+	m := newMachine(t)
+	m.stages[0].apply = func(context.Context) error {
+		return &engine.Refusal{Findings: []engine.Difference{{Name: "cidr", What: "pool.cidr", Seen: "overlaps eth0", Fix: "choose another"}}}
+	}
+	before := m.tree()
+	m.runs(provision.ExitRefused, "cidr: pool.cidr: overlaps eth0", "fix: choose another", "nothing was changed")
+	if d := cmp.Diff(before, m.tree(journal.Dir+"/", "/run/")); d != "" {
+		t.Error(d)
+	}
+	m.is(journal.Refused, "overlaps eth0", "nothing was changed")
+}
+
+func TestInvalidConfigurationIsNotKept(t *testing.T) {
+	m := newMachine(t)
+	m.put("/etc/firstboot/config.yaml", "pool: {cidr: 10.213.0.1/16}\n")
+	m.runs(provision.ExitConfig, "/etc/firstboot/config.yaml:1:", "pool.cidr", "type: firstboot validate")
+	m.is(journal.Failed, "pool.cidr", "firstboot validate")
+	if m.h.Exists(journal.Effective) {
+		t.Error("an invalid configuration was saved")
+	}
+	if !strings.Contains(m.get(report.RunIssue), "pool.cidr") {
+		t.Error("the login screen does not tell")
+	}
+	m.put("/etc/firstboot/config.yaml", validConfig)
+	m.runs(provision.ExitDone)
+}
+
+func TestForeignMarkerIsSetAsideAndSaid(t *testing.T) {
+	m := newMachine(t)
+	m.put("/var/lib/calico/nodename", "golden")
+	m.runs(provision.ExitDone)
+	m.put("/etc/machine-id", "bbbb\n")
+	m.is(journal.IsForeign, "aaaa", "bbbb")
+	m.runs(provision.ExitDone, "another machine's (aaaa, this is bbbb)", "set aside in "+journal.Foreign)
+	m.is(journal.Complete, "Machine:bbbb", "set aside in "+journal.Foreign, "Attempt:1")
+	if m.h.Exists("/var/lib/calico/nodename") {
+		t.Error("the baked-in Calico identity is still there")
+	}
+}
+
+func TestForeignJournalOfAnIncompleteImage(t *testing.T) {
+	m := newMachine(t)
+	m.stages[1].apply = func(context.Context) error { return errors.New("no") }
+	m.runs(provision.ExitFailed)
+	m.put("/etc/machine-id", "bbbb\n")
+	m.is(journal.NotStarted, "the journal is of machine aaaa")
+	m.stages[1].apply = nil
+	m.runs(provision.ExitDone, "the journal is another machine's")
+	m.is(journal.Complete, "Attempt:1")
+}
+
+func TestDamagedStateCountsAsNotComplete(t *testing.T) {
+	for _, path := range []string{journal.Marker, journal.Path} {
+		m := newMachine(t)
+		m.runs(provision.ExitDone)
+		m.put(path, "{half")
+		m.force = path == journal.Path
+		if !m.force {
+			m.is(journal.Failed, "is damaged")
+		}
+		m.runs(provision.ExitDone, path+" is damaged")
+		m.is(journal.Complete)
+		if !m.h.Exists(path + ".damaged") {
+			t.Errorf("the damaged %s was not kept", path)
+		}
+	}
+}
+
+func TestNewerStateStops(t *testing.T) {
+	for _, path := range []string{journal.Marker, journal.Path} {
+		m := newMachine(t)
+		newer := `{"schema": 99}`
+		m.put(path, newer)
+		m.is(journal.Unknown, "has format 99", "newer firstboot")
+		m.runs(provision.ExitFailed, "has format 99", "use that one")
+		if m.get(path) != newer || m.h.Exists("/etc/first") {
+			t.Errorf("%s: it went on", path)
+		}
+	}
+}
+
+func TestInterruptedRunGoesOnNextTime(t *testing.T) {
+	m := newMachine(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	m.ctx = ctx
+	m.stages[1].apply = func(ctx context.Context) error {
+		cancel(stopSignal{})
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	m.runs(provision.ExitInterrupted, "second (2/3) interrupted", "the next run goes on")
+	m.ctx = t.Context()
+	m.is(journal.Failed, "interrupted: terminated")
+	if m.h.Exists(report.RunIssue) {
+		t.Error("an interruption is no failure to be told at the login screen")
+	}
+	m.stages[1].apply = nil
+	m.runs(provision.ExitDone, "first  (1/3) done", "(ok)")
+}
+
+// stopSignal is how signal.NotifyContext ends a context.
+type stopSignal struct{}
+
+func (stopSignal) Error() string        { return syscall.SIGTERM.String() + " signal received" }
+func (stopSignal) Is(target error) bool { return target == context.Canceled }
+
+func TestTotalTimeIsAFailureThatSaysWhatWasWaitedFor(t *testing.T) {
+	m := newMachine(t)
+	m.put("/etc/firstboot/config.yaml", validConfig+"timeouts: {total: 1s}\n")
+	m.stages[0].check = func() error { return &engine.Wait{For: "etcd", Err: errors.New("connection refused")} }
+	m.runs(provision.ExitFailed, "first  (1/3) failed", "no end within timeouts.total (1s)")
+	m.is(journal.Failed, "waited for etcd: connection refused; no end within timeouts.total (1s)")
+}
+
+func TestSecondRunAtOnceNamesTheFirst(t *testing.T) {
+	m := newMachine(t)
+	lock, err := journal.Acquire(m.h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.runs(provision.ExitHeld, "pid ")
+	m.is(journal.Running, "PID:")
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	m.runs(provision.ExitDone)
+}
+
+func TestMarkerThatCannotBeWrittenIsAFailure(t *testing.T) {
+	m := newMachine(t)
+	m.stages[2].apply = func(context.Context) error { return m.h.MkdirAll(journal.Marker + "/in/the/way") }
+	m.runs(provision.ExitFailed, "the completion marker cannot be written")
+	if got := m.get(journal.Path); !strings.Contains(got, `"state": "failed"`) {
+		t.Errorf("journal %s", got)
+	}
+}
+
+func TestJournalThatCannotBeWrittenIsSaidOnce(t *testing.T) {
+	m := newMachine(t)
+	m.stages[0].apply = func(context.Context) error {
+		if err := m.h.Remove(journal.Path); err != nil {
+			return err
+		}
+		return m.h.MkdirAll(journal.Path + "/in/the/way")
+	}
+	m.runs(provision.ExitFailed, "the run goes on without its journal", "third  (3/3) done", "the journal cannot be written")
+	if n := strings.Count(m.out.String(), "goes on without"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	if m.h.Exists(journal.Marker) {
+		t.Error("marked complete")
+	}
+}
+
+func TestSecretsOfTheConfigurationAreInNoOutput(t *testing.T) {
+	m := newMachine(t)
+	const secret = "correct-horse-battery"
+	m.put("/etc/firstboot/config.yaml", validConfig+"minions:\n  environment:\n    CALICO_LIBNETWORK_LABEL: "+secret+"\n")
+	m.stages[1].apply = func(context.Context) error {
+		return engine.WithHint(errors.New("curl said: bad "+secret), "not %s", secret)
+	}
+	m.runs(provision.ExitFailed, "bad ***", "not ***")
+	for path, text := range m.tree("/etc/firstboot", journal.Effective) {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s holds the secret", path)
+		}
+	}
+	if strings.Contains(m.out.String()+m.errs.String(), secret) {
+		t.Errorf("said:\n%s%s", &m.out, &m.errs)
+	}
+}

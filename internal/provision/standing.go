@@ -1,0 +1,100 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+)
+
+// standing is what marker and identity say of a machine: all that a run on a
+// complete host looks at.
+type standing struct {
+	marker  journal.Completion
+	found   bool
+	foreign bool  // the marker is another machine's
+	damaged error // the marker is there and says nothing
+}
+
+// complete tells whether the marker says so, of this machine.
+func (s standing) complete() bool { return s.found && !s.foreign }
+
+func (s *site) standing() (standing, error) {
+	marker, found, err := journal.LoadMarker(s.state)
+	var damaged *journal.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		return standing{damaged: damaged}, nil
+	case err != nil:
+		return standing{}, readable(err)
+	}
+	return standing{marker: marker, found: found, foreign: found && !marker.Machine.Same(s.this)}, nil
+}
+
+// readable adds to an error of a state file what can be done about it.
+func readable(err error) error {
+	var newer *journal.NewerError
+	switch {
+	case errors.As(err, &newer):
+		return engine.WithHint(err, "it was written by a newer firstboot: use that one")
+	case errors.Is(err, fs.ErrPermission):
+		return engine.WithHint(err, "try again as root: sudo firstboot …")
+	}
+	return err
+}
+
+// clear makes way for a run: another machine's state is set aside, and so is
+// what cannot be read. say gets a line about each.
+func (s *site) clear(at standing, force bool, say func(string, ...any)) error {
+	if at.damaged != nil {
+		say("%v; it is kept as %s.damaged, and this host counts as not complete", at.damaged, journal.Marker)
+		return s.state.Rename(journal.Marker, journal.Marker+".damaged")
+	}
+	if at.foreign {
+		return s.setAside("the completion marker", at.marker.Machine, say)
+	}
+	if at.found && force {
+		return journal.Retire(s.state)
+	}
+	return nil
+}
+
+func (s *site) setAside(what string, whose journal.Machine, say func(string, ...any)) error {
+	dir, err := journal.SetAside(s.state, whose, time.Now())
+	if err != nil {
+		return fmt.Errorf("cannot set another machine's state aside: %w", err)
+	}
+	say("%s is another machine's (%s, this is %s): it was set aside in %s, and the run starts from nothing", what, whose, s.this, dir)
+	return nil
+}
+
+// story loads the journal of the last run. A damaged one is kept and counts as
+// none; another machine's is set aside.
+func (s *site) story(say func(string, ...any)) (journal.Journal, error) {
+	j, found, err := journal.Load(s.state)
+	var damaged *journal.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		say("%v; it is kept as %s.damaged", damaged, journal.Path)
+		return journal.Journal{}, s.state.Rename(journal.Path, journal.Path+".damaged")
+	case err != nil:
+		return j, readable(err)
+	case found && !j.Machine.Same(s.this):
+		return journal.Journal{}, s.setAside("the journal", j.Machine, say)
+	}
+	return j, nil
+}
+
+// setAsideBefore names the folder of the last state that was set aside, ""
+// where there is none.
+func setAsideBefore(h *host.Host) string {
+	names, err := h.ReadDir(journal.Foreign)
+	if err != nil || len(names) == 0 {
+		return ""
+	}
+	return journal.Foreign + "/" + names[len(names)-1]
+}
