@@ -37,7 +37,7 @@ func (s *site) checks(m mask, results []engine.Result) report.Checks {
 	var checks report.Checks
 	for i, r := range results {
 		r.Finding, r.Err = m.finding(r.Finding), m.err(r.Err)
-		if errors.Is(results[i].Err, host.ErrOffline) || results[i].Err != nil && !s.state.Live() && len(s.Host) == 0 {
+		if errors.Is(results[i].Err, host.ErrOffline) || results[i].Err != nil && !s.looksAlive() {
 			r.Err = host.ErrOffline
 		}
 		checks.Add(r)
@@ -72,6 +72,9 @@ func Verify(ctx context.Context, o Options) (report.Checks, error) {
 		if p, ok := stage.(Prober); ok {
 			probe(ctx, p, &results[i])
 		}
+	}
+	if ctx.Err() != nil {
+		return report.Checks{}, context.Cause(ctx)
 	}
 	return s.checks(newMask(s.state, loaded.Config), results), nil
 }

@@ -86,6 +86,10 @@ func (s *site) host(more ...host.Option) *host.Host {
 	return host.New(s.Root, options...)
 }
 
+// looksAlive tells whether more than files can be looked at: on the running
+// machine, and in a test that stands for one.
+func (s *site) looksAlive() bool { return s.state.Live() || len(s.Host) > 0 }
+
 // names lists the stages in order.
 func (s *site) names() []string { return engine.Names(s.order) }
 

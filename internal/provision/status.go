@@ -51,6 +51,9 @@ func (s *site) advise(status *report.Status) {
 			untouched = false
 		}
 	}
+	if !s.looksAlive() {
+		status.Notes = append(status.Notes, "this is what a folder's files tell; no running machine was looked at")
+	}
 	status.Advice = report.Advise(status.State, report.Facts{
 		Invalid: invalid && status.State == journal.Failed && status.ConfigDigest == "", Untouched: untouched,
 	})
@@ -157,8 +160,7 @@ func cutOff(status *report.Status, j journal.Journal) {
 
 // examine looks at a machine whose marker says complete.
 func (s *site) examine(ctx context.Context, status *report.Status) {
-	if !s.state.Live() && len(s.Host) == 0 {
-		status.Notes = append(status.Notes, "this is what a folder's files tell; no running machine was looked at")
+	if !s.looksAlive() {
 		return
 	}
 	loaded, err := s.saved()

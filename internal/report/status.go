@@ -48,6 +48,7 @@ func FromJournal(j journal.Journal, names []string) Status {
 	s := Status{
 		State: j.State, Version: j.Version, ConfigDigest: j.ConfigDigest, Machine: j.Machine.String(),
 		Attempt: j.Attempt, Started: instant(j.Started), Finished: instant(j.Finished), Error: j.Error,
+		Stages: []StageStatus{},
 	}
 	known := map[string]journal.Stage{}
 	for _, stage := range j.Stages {
