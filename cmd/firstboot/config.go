@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/provision"
+)
+
+func (a *app) config() *cobra.Command {
+	var schema bool
+	cmd := &cobra.Command{
+		Use:   "config [--schema]",
+		Short: "Show the effective configuration and where each value comes from",
+		Long: `Prints every value with its origin, secrets masked: on a host that has run, the
+configuration that was saved then; elsewhere what the sources say.`,
+		Example:     "  firstboot config\n  firstboot config --config my.yaml -o json\n  firstboot config --schema > firstboot.schema.json",
+		Annotations: codes("0    shown", "2    usage", "3    the configuration is invalid, or cannot be read"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schema {
+				return a.schema()
+			}
+			loaded, saved, edit, err := provision.Configuration(cmd.Context(), a.options())
+			if err != nil {
+				return err
+			}
+			if edit != "" {
+				fmt.Fprintf(a.errs, "firstboot: warning: %s; firstboot run --force applies the change\n", edit)
+			}
+			return a.showConfig(loaded, saved)
+		},
+	}
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema, for editors")
+	return cmd
+}
+
+func (a *app) showConfig(loaded *config.Loaded, saved bool) error {
+	if a.json() {
+		return a.print(loaded)
+	}
+	for _, w := range loaded.Warnings {
+		fmt.Fprintln(a.errs, "firstboot: warning:", w.Error())
+	}
+	from := "what the sources say now"
+	if saved {
+		from = "saved by the first run"
+	}
+	_, err := fmt.Fprintf(a.out, "# %s\n%s", from, loaded.YAML())
+	return err
+}
+
+func (a *app) schema() error {
+	data, err := config.Schema()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s\n", data)
+	return err
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+// hint adds to err what a person can do about it.
+func hint(err error, format string, args ...any) error { return engine.WithHint(err, format, args...) }
+
+// print writes one JSON document.
+func (a *app) print(v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write JSON: %w", err)
+	}
+	_, err = fmt.Fprintf(a.out, "%s\n", data)
+	return err
+}
+
+// failure is an error as JSON.
+type failure struct {
+	Error    string    `json:"error"`
+	Hint     string    `json:"hint,omitempty"`
+	Code     int       `json:"exit_code"`
+	Problems []problem `json:"problems,omitempty"`
+}
+
+// problem is one mistake in a configuration as JSON.
+type problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func problemsOf(err error) []problem {
+	found, _ := config.IsInvalid(err)
+	all := []problem{}
+	for _, p := range found {
+		all = append(all, problem{p.File, p.Line, p.Col, p.Path, p.Message, p.Hint})
+	}
+	return all
+}
+
+// tell says on stderr, or as JSON on stdout, what err is; a *StateError was
+// told already.
+func (a *app) tell(err error) {
+	var told *provision.StateError
+	if err == nil || errors.As(err, &told) {
+		return
+	}
+	if a.json() {
+		// An output that cannot be written leaves the exit code.
+		_ = a.print(failure{err.Error(), engine.Hint(err), provision.ExitCode(err), problemsOf(err)})
+		return
+	}
+	if _, invalid := config.IsInvalid(err); invalid {
+		// FILE:LINE:COL first, as editors want it.
+		fmt.Fprintln(a.errs, err)
+		return
+	}
+	for i, line := range report.Explain(err) {
+		if i == 0 {
+			line = "error: " + line
+		}
+		fmt.Fprintln(a.errs, "firstboot: "+line)
+	}
+}
+
+// end turns an exit code into an error that was told already.
+func end(code int) error {
+	if code == provision.ExitDone {
+		return nil
+	}
+	return &provision.StateError{Code: code}
+}

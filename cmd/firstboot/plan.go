@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+func (a *app) plan() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "plan [--force]",
+		Short: "Show what run would change, and change nothing",
+		Long: `Checks every stage and shows what differs, files as a diff. Nothing is changed.
+Without root some checks cannot be made; each that could not says so.`,
+		Example: "  firstboot plan\n  firstboot plan --config new.yaml -o json\n  firstboot plan --root /mnt/image",
+		Annotations: codes("0    nothing would change", "2    usage", "3    the configuration is invalid", "6    something would change",
+			"11   cannot tell: a check could not be made"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			checks, err := provision.Plan(cmd.Context(), a.options(), force)
+			if err != nil {
+				return err
+			}
+			return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Summary: planSummary})
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "with the configuration as its files are now, as run --force would")
+	return cmd
+}
+
+func planSummary(c report.Checks) string {
+	switch {
+	case c.Differing > 0:
+		return fmt.Sprintf("%d of %d stages would change something", c.Differing, len(c.Stages))
+	case c.Unknown > 0:
+		return fmt.Sprintf("cannot tell: %d of %d checks could not be made", c.Unknown, len(c.Stages))
+	}
+	return "nothing would change"
+}
+
+// showChecks prints checks and gives their exit code.
+func (a *app) showChecks(c report.Checks, differs int, words report.Words) error {
+	var err error
+	if a.json() {
+		err = a.print(c)
+	} else {
+		err = c.WriteText(a.out, a.terminal(), words)
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.Differing > 0:
+		return end(differs)
+	case c.Unknown > 0:
+		return end(provision.ExitUnknown)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+// app is what the commands share.
+type app struct {
+	files  []string // --config
+	output string   // -o
+	root   string   // --root
+	out    io.Writer
+	errs   io.Writer
+}
+
+// execute runs one command line and returns its exit code.
+func execute(args []string, out, errs io.Writer) int {
+	a := &app{out: out, errs: errs}
+	root := a.command()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(context.Background())
+	if wantsJSON(args) { // also where a wrong flag kept the rest from being read
+		a.output = "json"
+	}
+	a.tell(err)
+	return provision.ExitCode(err)
+}
+
+// wantsJSON looks for -o json without understanding the rest.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		if slices.Contains([]string{"-ojson", "-o=json", "--output=json"}, arg) ||
+			(arg == "-o" || arg == "--output") && i+1 < len(args) && args[i+1] == "json" {
+			return true
+		}
+	}
+	return false
+}
+
+// command is the command line, as a list.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "firstboot",
+		Short: "Join this host to its Calico network, once",
+		Long: `firstboot turns a bare host into a member of a Calico network for Docker at its
+first boot: checked stage by stage, once, and going on after any interruption.`,
+		Example:       "  firstboot validate my.yaml\n  firstboot run\n  firstboot status",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          known,
+		// Letters that may be wrong in a command that is still recognised.
+		SuggestionsMinimumDistance: 2,
+		RunE: func(*cobra.Command, []string) error {
+			return &provision.UsageError{Err: hint(errors.New("no command was given"), "firstboot --help lists the commands")}
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringArrayVar(&a.files, "config", nil, "read this configuration `FILE` instead of the search path (repeatable, later wins)")
+	flags.StringVarP(&a.output, "output", "o", "text", "print `FORMAT`: text or json")
+	flags.StringVar(&a.root, "root", "/", "work on the files of the image below `DIR`")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &provision.UsageError{Err: hint(err, "%s -h lists the flags", c.CommandPath())}
+	})
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
+	root.AddCommand(a.run(), a.plan(), a.status(), a.verify(), a.validate(), a.config(), a.version(), a.waitPlugin())
+	root.AddCommand(a.extra()...)
+	root.SetUsageTemplate(usage)
+	for _, c := range append(root.Commands(), root) {
+		c.DisableFlagsInUseLine = true
+		wrapArgs(c)
+	}
+	return root
+}
+
+// usage is cobra's, shortened, and with the exit codes.
+const usage = `Usage:{{if .Runnable}}{{if not .HasAvailableSubCommands}}
+  {{.UseLine}}{{end}}{{end}}{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Everywhere:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{with index .Annotations "codes"}}
+
+Exit codes:
+{{.}}{{end}}
+`
+
+// codes are the exit codes of a command, for its help.
+func codes(lines ...string) map[string]string {
+	return map[string]string{"codes": "  " + strings.Join(lines, "\n  ")}
+}
+
+// known refuses what is no command, and says which may have been meant.
+func known(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return hint(err, "did you mean firstboot %s?", near[0])
+	}
+	return hint(err, "firstboot --help lists the commands")
+}
+
+// noArgs refuses arguments; one that looks like a duration is meant for --wait.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%s takes no argument %q", cmd.CommandPath(), args[0])
+	if _, isTime := time.ParseDuration(args[0]); isTime == nil && cmd.Flags().Lookup("wait") != nil {
+		return hint(err, "%s --wait=%s", cmd.CommandPath(), args[0])
+	}
+	return hint(err, "%s -h", cmd.CommandPath())
+}
+
+// wrapArgs makes what is wrong with the arguments a usage error.
+func wrapArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = noArgs
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &provision.UsageError{Err: err}
+		}
+		return nil
+	}
+}
+
+func (a *app) checkFlags() error {
+	if a.output != "text" && a.output != "json" {
+		format := a.output
+		a.output = "text"
+		return &provision.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o text or -o json")}
+	}
+	root, err := filepath.Abs(a.root)
+	if err != nil {
+		return &provision.UsageError{Err: err}
+	}
+	if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		return &provision.UsageError{Err: fmt.Errorf("cannot work on --root %s: no such folder", a.root)}
+	}
+	a.root = root
+	return nil
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// options are those of every command about a machine.
+func (a *app) options() provision.Options {
+	return provision.Options{
+		Root: a.root, Files: a.files, Version: version(), Build: build,
+		CredentialsDir: os.Getenv("CREDENTIALS_DIRECTORY"),
+	}
+}
+
+func (a *app) terminal() report.Terminal { return report.TerminalOf(a.out, os.Getenv) }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+func (a *app) run() *cobra.Command {
+	var o provision.RunOptions
+	cmd := &cobra.Command{
+		Use:   "run [--stage NAME]... [--force]",
+		Short: "Make this host a member of its network, or go on with it",
+		Long: `Runs the stages: each is checked, changed where something differs, and checked
+again. On a complete host it says so and ends at once, without any network.
+
+The configuration of the first run is kept; --force reads the files anew.`,
+		Example: "  firstboot run\n  firstboot run --stage sysctl\n  firstboot run --force",
+		Annotations: codes("0    complete", "1    a stage failed", "2    usage, or not root", "3    the configuration is invalid",
+			"4    preflight refused: nothing was changed", "5    another run holds the lock", "130  interrupted"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.doRun(cmd, o) },
+	}
+	cmd.Flags().StringArrayVar(&o.Stages, "stage", nil, "run only the stage `NAME` and what it needs (repeatable)")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "run even if the host is complete, with the configuration as its files are now")
+	return cmd
+}
+
+func (a *app) doRun(cmd *cobra.Command, o provision.RunOptions) error {
+	o.Options = a.options()
+	if !host.New(a.root).Live() {
+		return a.refuseRoot(cmd, o.Options)
+	}
+	if os.Geteuid() != 0 {
+		return &provision.UsageError{Err: hint(errors.New("run changes this machine and must be started by root"), "sudo firstboot run")}
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	// A reader that goes away (run | head) must not end the run. With a
+	// handler, unlike with SIG_IGN, commands start with the default action.
+	gone := make(chan os.Signal, 1)
+	signal.Notify(gone, syscall.SIGPIPE)
+	defer signal.Stop(gone)
+	o.Out, o.Err, o.Terminal = a.out, a.errs, a.terminal()
+	if a.json() {
+		o.Out, o.Terminal = a.errs, report.TerminalOf(a.errs, os.Getenv)
+	}
+	err := provision.Run(ctx, o)
+	var told *provision.StateError
+	if !a.json() || err != nil && !errors.As(err, &told) {
+		return err
+	}
+	status, broken := provision.Recorded(o.Options)
+	if broken != nil {
+		return errors.Join(err, broken)
+	}
+	return errors.Join(err, a.print(status))
+}
+
+// refuseRoot tells what is wrong with an image's configuration, else that an
+// image cannot be run.
+func (a *app) refuseRoot(cmd *cobra.Command, o provision.Options) error {
+	if _, err := provision.Validate(cmd.Context(), o); err != nil {
+		return err
+	}
+	return &provision.UsageError{Err: hint(fmt.Errorf("cannot run on %s: the stages need the running machine", a.root),
+		"firstboot plan --root %s shows what would change", a.root)}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden texts in testdata")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"firstboot": func() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs the stories in testdata: what a user types, and what comes
+// back. exits runs firstboot and wants an exit code.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: *update,
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Condition: func(cond string) (bool, error) {
+			return cond == "root" && os.Geteuid() == 0, nil
+		},
+	})
+}
+
+// exits CODE ARGS… runs firstboot ARGS….
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE ARGS…")
+	}
+	err := ts.Exec("firstboot", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = err.Error()
+	}
+	want := args[0]
+	if want != "0" {
+		want = "exit status " + want
+	}
+	if got != want {
+		ts.Fatalf("firstboot %q: %s, want %s", args[1:], got, want)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/provision"
+)
+
+// forever is --wait without a duration.
+const forever = "forever"
+
+func (a *app) status() *cobra.Command {
+	var wait string
+	cmd := &cobra.Command{
+		Use:   "status [--wait[=DURATION]]",
+		Short: "Say what is true of this host now",
+		Long: `Looks at the machine, not only at its notes: on a complete host every stage is
+checked. With --wait it first waits for a run to end, one that is still to come
+with this boot included.`,
+		Example: "  firstboot status\n  firstboot status --wait=10m && echo joined\n  firstboot status -o json",
+		Annotations: codes("0    complete", "1    the run failed", "2    usage", "4    the run was refused", "7    a run is under way", "8    not started",
+			"9    drifted: complete once, not true now", "10   the marker belongs to another machine",
+			"11   cannot tell: a check could not be made", "124  --wait ran out"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.doStatus(cmd, wait) },
+	}
+	cmd.Flags().StringVar(&wait, "wait", "", "wait until a run has ended, for `DURATION` at most (such as 10m)")
+	cmd.Flags().Lookup("wait").NoOptDefVal = forever
+	return cmd
+}
+
+func (a *app) doStatus(cmd *cobra.Command, wait string) error {
+	ranOut := false
+	if wait != "" {
+		var err error
+		if ranOut, err = a.wait(cmd.Context(), wait); err != nil {
+			return err
+		}
+	}
+	status, err := provision.Status(cmd.Context(), a.options())
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		err = a.print(status)
+	} else {
+		err = status.WriteText(a.out, a.terminal(), time.Now())
+	}
+	if err != nil {
+		return err
+	}
+	if ranOut {
+		return end(provision.ExitRanOut)
+	}
+	return end(provision.ExitOf(status.State))
+}
+
+func (a *app) wait(ctx context.Context, limit string) (ranOut bool, err error) {
+	if limit != forever {
+		d, err := time.ParseDuration(limit)
+		if err != nil || d <= 0 {
+			return false, &provision.UsageError{Err: engine.WithHint(fmt.Errorf("cannot wait for %q", limit), "--wait=10m, --wait=90s, or --wait alone")}
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	return provision.Wait(ctx, a.options(), a.errs)
+}

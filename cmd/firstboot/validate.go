@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/provision"
+)
+
+func (a *app) validate() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate [FILE]...",
+		Short: "Say everything that is wrong with a configuration",
+		Long: `Reads the files, later ones over earlier ones, or without any the search path of
+this machine, and prints every mistake as FILE:LINE:COL: message.`,
+		Example:     "  firstboot validate my.yaml\n  firstboot validate --root /mnt/image\n  firstboot validate -o json",
+		Annotations: codes("0    valid", "2    usage", "3    invalid, or cannot be read"),
+		Args:        cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, files []string) error {
+			o := a.options()
+			o.Files = append(o.Files, files...)
+			warnings, err := provision.Validate(cmd.Context(), o)
+			if a.json() {
+				return a.validity(err, warnings)
+			}
+			if err != nil {
+				return err
+			}
+			for _, w := range warnings {
+				fmt.Fprintln(a.errs, "warning: "+w)
+			}
+			of := strings.Join(o.Files, ", ")
+			if of == "" {
+				of = "the configuration of this machine"
+			}
+			_, err = fmt.Fprintln(a.out, "valid: "+of)
+			return err
+		},
+	}
+}
+
+// validity is the JSON of validate.
+func (a *app) validity(err error, warnings []string) error {
+	problems := problemsOf(err)
+	if err != nil && len(problems) == 0 {
+		return err
+	}
+	if warnings == nil {
+		warnings = []string{}
+	}
+	shown := a.print(map[string]any{"valid": err == nil, "problems": problems, "warnings": warnings})
+	if shown != nil {
+		return shown
+	}
+	return end(provision.ExitCode(err))
+}
