@@ -5,7 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -24,10 +24,25 @@ func (a *app) extra() []*cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			// One date for all, so that the same source gives the same pages.
-			date := time.Unix(0, 0).UTC()
-			return doc.GenManTree(root, &doc.GenManHeader{Title: "FIRSTBOOT", Section: "1", Source: "firstboot " + version(), Date: &date}, args[0])
+			describe(root)
+			// The date is SOURCE_DATE_EPOCH's, where that is set.
+			return doc.GenManTree(root, &doc.GenManHeader{Title: "FIRSTBOOT", Section: "1", Source: "firstboot " + version()}, args[0])
 		},
 	})
 	return []*cobra.Command{docs}
+}
+
+// describe adds the exit codes, which cobra's pages do not have, to each
+// command's description. Four more blanks make them a block of their own.
+func describe(c *cobra.Command) {
+	if codes := c.Annotations["codes"]; codes != "" {
+		text := c.Long
+		if text == "" {
+			text = c.Short
+		}
+		c.Long = text + "\n\n# EXIT CODES\n\n    " + strings.ReplaceAll(codes, "\n", "\n    ")
+	}
+	for _, sub := range c.Commands() {
+		describe(sub)
+	}
 }

@@ -27,19 +27,20 @@ pool:
 
 // machine is a root folder with stages that work on real files in it.
 type machine struct {
-	t      *testing.T
-	root   string
-	h      *host.Host
-	out    bytes.Buffer
-	errs   bytes.Buffer
-	stages []*fileStage
-	steps  atomic.Int64 // changes of the machine
-	step   func(op, target string)
-	force  bool
-	only   []string
-	ctx    context.Context
-	files  []string
-	events func(engine.Event)
+	t       *testing.T
+	root    string
+	h       *host.Host
+	out     bytes.Buffer
+	errs    bytes.Buffer
+	stages  []*fileStage
+	steps   atomic.Int64 // changes of the machine
+	step    func(op, target string)
+	force   bool
+	only    []string
+	ctx     context.Context
+	files   []string
+	cmdline string
+	events  func(engine.Event)
 }
 
 // newMachine has three stages: first, then second and third after it.
@@ -119,7 +120,7 @@ func (m *machine) build(p provision.Parts) (provision.Work, error) {
 }
 
 func (m *machine) options() provision.Options {
-	return provision.Options{Root: m.root, Files: m.files, Version: "v1.0.0", Build: m.build, Host: []host.Option{
+	return provision.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: "v1.0.0", Build: m.build, Host: []host.Option{
 		host.WithStep(func(op, target string) {
 			m.steps.Add(1)
 			if m.step != nil {

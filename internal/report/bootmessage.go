@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,7 @@ func (b BootMessages) Show(state journal.State, cause error, advice Advice, now 
 	err := errors.Join(
 		b.State.WriteFile(RunIssue, issue, 0o644),
 		b.State.WriteFile(RunMotd, []byte(text), 0o644))
+	defer b.reload()
 	if b.State.Readlink(IssueLink) != "" {
 		return err
 	}
@@ -58,8 +60,20 @@ func (b BootMessages) Clear() error {
 			errs = append(errs, b.State.Remove(path))
 		}
 	}
+	defer b.reload()
 	return errors.Join(append(errs, b.dropIssue())...)
 }
+
+// reload makes the login prompts that are on the screens show the message as
+// it is now. Where that is not possible the next login does.
+func (b BootMessages) reload() {
+	if b.Machine.Live() {
+		_, _ = b.Machine.Run(context.Background(), host.Command{Name: "agetty", Args: []string{"--reload"}, Timeout: reloadTime})
+	}
+}
+
+// reloadTime bounds agetty --reload, which only touches a file.
+const reloadTime = 5 * time.Second
 
 // dropIssue removes an earlier failure's message; an image's link stays.
 func (b BootMessages) dropIssue() error {

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// serve answers like a plugin at a socket below root.
+func serve(t *testing.T, root, socket, answer string) {
+	t.Helper()
+	path := filepath.Join(root, socket)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/Plugin.Activate" || answer == "" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write([]byte(answer))
+	})}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+}
+
+func waitForPlugin(root string) (code int, out string) {
+	var b bytes.Buffer
+	code = execute([]string{"wait-plugin", "--root", root, "--for", "100ms"}, &b, &b)
+	return code, b.String()
+}
+
+func TestPluginThatAnswersAtBothSockets(t *testing.T) {
+	root := t.TempDir()
+	for _, s := range pluginSockets() {
+		serve(t, root, s, `{"Implements": ["NetworkDriver"]}`)
+	}
+	if code, out := waitForPlugin(root); code != 0 || !strings.Contains(out, "the network plugin answers") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+func TestSocketsOfADeadPluginProveNothing(t *testing.T) {
+	root := t.TempDir()
+	serve(t, root, pluginSockets()[0], `{"Implements": ["NetworkDriver"]}`)
+	serve(t, root, pluginSockets()[1], "")
+	code, out := waitForPlugin(root)
+	if code != 1 || !strings.Contains(out, "calico-ipam.sock: Docker answered 500") || strings.Contains(out, "calico.sock:") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}

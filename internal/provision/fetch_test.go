@@ -1,0 +1,63 @@
+package provision_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/provision"
+)
+
+// server gives a configuration after it has failed some times.
+func server(t *testing.T, fails int32, status int) (url string, asked *atomic.Int32) {
+	asked = new(atomic.Int32)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) <= fails {
+			w.WriteHeader(status)
+			return
+		}
+		_, _ = w.Write([]byte(validConfig))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, asked
+}
+
+func (m *machine) bootsWith(url, sum string) {
+	m.cmdline = fmt.Sprintf("quiet firstboot.config=%s firstboot.config.sha256=%s", url, sum)
+}
+
+var sumOfValid = fmt.Sprintf("%x", sha256.Sum256([]byte(validConfig)))
+
+func TestConfigurationByURLIsWaitedForCheckedAndKept(t *testing.T) {
+	url, asked := server(t, 2, http.StatusServiceUnavailable)
+	m := newMachine(t)
+	m.put("/etc/firstboot/config.yaml", "")
+	m.bootsWith(url, sumOfValid)
+	m.runs(provision.ExitDone, "waiting for the configuration at "+url, "503")
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times", n)
+	}
+	m.cmdline = "quiet"
+	m.is(journal.Complete)
+}
+
+func TestWrongConfigurationByURLIsRefused(t *testing.T) {
+	url, _ := server(t, 0, 0)
+	m := newMachine(t)
+	m.bootsWith(url, strings.Repeat("0", 64))
+	m.runs(provision.ExitConfig, "its sha256 is "+sumOfValid)
+	if m.h.Exists(journal.Effective) {
+		t.Error("it was kept")
+	}
+	missing, asked := server(t, 100, http.StatusNotFound)
+	m.bootsWith(missing, sumOfValid)
+	m.runs(provision.ExitConfig, "the server answered 404")
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times for what is not there", n)
+	}
+}
