@@ -2,49 +2,232 @@ package config
 
 import (
 	"context"
-	"io"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
 )
 
 // Options say where Load looks.
 type Options struct {
 	Root           string   // the machine's or image's root folder; empty: /
-	Files          []string // --config: exactly these, the search path and every other source left out
+	Files          []string // --config: exactly these over the defaults, every other source left out
 	Cmdline        string   // the kernel's command line; empty: /proc/cmdline where Root is /
 	NoKernel       bool     // leave the kernel's command line out
-	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service; empty: none
+	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, a path of this process; empty: none
 
 	// Fetch gets what firstboot.config=URL on the kernel's command line names.
-	// The answer is checked against the sum again. nil: such a URL is refused.
+	// Its answer is checked against the sum again. nil: such a URL is refused.
 	Fetch func(ctx context.Context, url URL, sha256 string) ([]byte, error)
 }
 
 // Loaded is a valid configuration and where each of its values came from.
 type Loaded struct {
 	Config   *Config
-	Origins  map[string]string // key ("etcd.endpoints", "sysctl.net.ipv4.ip_forward") → "FILE:LINE:COL", "default", "kernel command line", …
-	Digest   string            // "sha256:…" of the effective values
+	Origins  map[string]string // key ("etcd.endpoints", "sysctl.net.ipv4.ip_forward") → "FILE:LINE:COL", "default", "kernel command line", "credential firstboot.config"
+	Digest   string            // "sha256:…" of the effective values, see Digest
 	Warnings []Problem
-}
-
-// Entry is one effective value, fit to be shown.
-type Entry struct {
-	Key    string
-	Value  string // secrets masked
-	Origin string
 }
 
 // Load reads all sources, each over the one before, and validates the
 // result. What is wrong in the configuration comes back as Problems, all at
 // once; any other error is one of reaching a source.
-func Load(ctx context.Context, o Options) (*Loaded, error) { return nil, ctx.Err() }
+func Load(ctx context.Context, o Options) (*Loaded, error) {
+	g := &gathering{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
+	if err := g.sources(); err != nil {
+		return nil, err
+	}
+	return g.finish()
+}
 
-// LoadEffective reads what Save wrote.
-func LoadEffective(data []byte) (*Loaded, error) { return nil, nil }
+// gathering collects decoded sources, lowest first.
+type gathering struct {
+	ctx      context.Context
+	options  Options
+	tree     tree
+	decoded  []*decoder
+	warnings Problems
+}
 
-// Save writes the effective configuration with its origins and secrets: the
-// caller keeps the file at mode 0600.
-func (l *Loaded) Save(w io.Writer) error { return nil }
+func (g *gathering) add(sources ...Source) {
+	for _, s := range sources {
+		g.decoded = append(g.decoded, decode(s))
+	}
+}
 
-// Redacted lists every effective value in the order of the schema, secrets
-// masked.
-func (l *Loaded) Redacted() []Entry { return nil }
+// sources reads every source, in the order in which they overrule each other.
+func (g *gathering) sources() error {
+	if len(g.options.Files) > 0 {
+		named, err := explicit(g.options.Files)
+		g.add(named...)
+		return err
+	}
+	files, warnings, err := g.tree.searchPath()
+	if err != nil {
+		return err
+	}
+	g.add(files...)
+	g.warnings = append(g.warnings, warnings...)
+	cloud, found, err := g.tree.cloudSource()
+	if err != nil {
+		return err
+	}
+	if found {
+		g.decoded = append(g.decoded, decodeCloudConfig(cloud))
+	}
+	if err := g.credential(); err != nil {
+		return err
+	}
+	return g.kernel()
+}
+
+// credential reads the systemd credential, in the folder that systemd made
+// for the service.
+func (g *gathering) credential() error {
+	if g.options.CredentialsDir == "" {
+		return nil
+	}
+	data, found, err := tree{g.options.CredentialsDir}.read(CredentialName)
+	if err != nil {
+		return fmt.Errorf("cannot read the %s: %w", credentialSource, err)
+	}
+	if found {
+		g.add(Source{Name: credentialSource, Data: data, bare: true})
+	}
+	return nil
+}
+
+// kernel reads the command line: first the configuration that it names by
+// URL, over that its single values.
+func (g *gathering) kernel() error {
+	line := g.options.Cmdline
+	if g.options.NoKernel {
+		return nil
+	}
+	if line == "" {
+		if g.tree.root != "/" {
+			return nil // an image was not booted
+		}
+		data, _, err := g.tree.read("/proc/cmdline")
+		if err != nil {
+			return err
+		}
+		line = string(data)
+	}
+	d, from := decodeCmdline(line)
+	if from.given || from.sha256 != "" {
+		if err := g.fetch(d, from); err != nil {
+			return err
+		}
+	}
+	g.decoded = append(g.decoded, d)
+	return nil
+}
+
+// fetch reads the configuration that the kernel's command line names. It is
+// root's code, so its sum is required.
+func (g *gathering) fetch(d *decoder, from remote) error {
+	if from.url == "" {
+		d.fail(from.at, "", "firstboot.config names nothing to fetch", "write firstboot.config=URL")
+		return nil
+	}
+	v := &validator{layer: layer{"firstboot.config": {at: from.at}, "firstboot.config.sha256": {at: from.at}}}
+	v.location("firstboot.config", from.url, "http", "https", "file")
+	if from.sha256 == "" {
+		v.fail("firstboot.config", "nothing says what it must contain", "add firstboot.config.sha256=SUM")
+	} else if message, hint := checkSum(from.sha256); message != "" {
+		v.fail("firstboot.config.sha256", message, hint)
+	}
+	if len(v.problems) > 0 {
+		d.problems, d.broken = append(d.problems, v.problems...), true
+		return nil
+	}
+	if g.options.Fetch == nil {
+		return fmt.Errorf("cannot fetch the configuration %s: this command does not use the network", from.url)
+	}
+	data, err := g.options.Fetch(g.ctx, from.url, from.sha256)
+	if err != nil {
+		return fmt.Errorf("cannot fetch the configuration %s: %w", from.url, err)
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != from.sha256 {
+		return fmt.Errorf("cannot use the configuration %s: its sha256 is %x, wanted %s", from.url, sum, from.sha256)
+	}
+	g.add(Source{Name: from.url.String(), Data: data})
+	return nil
+}
+
+// finish merges, validates and describes what was gathered.
+func (g *gathering) finish() (*Loaded, error) {
+	layers, names := []layer{defaults()}, []string{}
+	var problems Problems
+	broken, tried := false, map[string]bool{}
+	for _, d := range g.decoded {
+		layers, names = append(layers, d.layer), append(names, d.source.Name)
+		problems = append(problems, d.problems...)
+		broken = broken || d.broken
+		for path := range d.tried {
+			tried[path] = true
+		}
+	}
+	merged := merge(layers...)
+	cfg, wrong, warnings := validate(merged)
+	problems = append(problems, wrong...)
+	for _, path := range required() {
+		given := slices.ContainsFunc(flatten(cfg), func(s setting) bool { return s.path == path && !isZero(s.value) })
+		_, merged := merged[path]
+		if !given && !broken && (merged || !tried[path]) {
+			problems = append(problems, g.missing(path))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, problems.sorted(names)
+	}
+	warnings = append(g.warnings, warnings...).sorted(names)
+	return &Loaded{Config: cfg, Origins: merged.origins(), Digest: Digest(cfg), Warnings: warnings}, nil
+}
+
+// missing reports a required key at the last mention of it or its section,
+// else at the beginning of the last file.
+func (g *gathering) missing(path string) Problem {
+	at := place{source: MainFile, line: 1, col: 1}
+	section, _, _ := cutLast(path)
+	if files := g.files(); len(files) > 0 {
+		at.source = files[len(files)-1]
+	}
+	for _, name := range []string{section, path} {
+		for _, d := range g.decoded {
+			if p, ok := d.sections[name]; ok {
+				at = p
+			}
+		}
+	}
+	hint := "such as " + path + ": 10.213.0.0/16"
+	if path == "etcd.endpoints" {
+		hint = "such as " + path + ": [http://10.0.0.1:2379]"
+	}
+	if len(g.decoded) == 0 || len(g.decoded) == 1 && g.decoded[0].source.Name == CmdlineName {
+		hint += "; no configuration file was found"
+	}
+	return at.problem(path, "is required", hint)
+}
+
+// files are the names of the sources with lines.
+func (g *gathering) files() []string {
+	var names []string
+	for _, d := range g.decoded {
+		if d.source.Name != CmdlineName {
+			names = append(names, d.source.Name)
+		}
+	}
+	return names
+}
+
+// IsInvalid gives the Problems in err, if it is about what the configuration
+// says (and not about reaching a source).
+func IsInvalid(err error) (Problems, bool) {
+	var p Problems
+	ok := errors.As(err, &p)
+	return p, ok
+}

@@ -213,6 +213,9 @@ func deref(p any) any {
 	case *netip.Prefix:
 		return *p
 	case *[]string:
+		if len(*p) == 0 { // an empty list is the same as none
+			return []string(nil)
+		}
 		return slices.Clone(*p)
 	}
 	panic("a field's type is missing in deref")

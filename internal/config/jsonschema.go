@@ -1,0 +1,126 @@
+package config
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Schema is the JSON Schema (draft 2020-12) of a whole configuration, made
+// from the table that the decoder reads by: an editor that knows it refuses
+// the same keys and types. What needs more than one value to judge stays with
+// Load; so does what is required, where a file is one source of several.
+func Schema() ([]byte, error) {
+	sections := map[string]any{}
+	for _, k := range schema() {
+		section, name, _ := cutLast(k.path)
+		if section == "" {
+			sections[name] = k.jsonSchema()
+			continue
+		}
+		if sections[section] == nil {
+			sections[section] = object(map[string]any{})
+		}
+		properties := sections[section].(map[string]any)["properties"].(map[string]any)
+		properties[name] = k.jsonSchema()
+	}
+	for _, path := range required() {
+		section, name, _ := cutLast(path)
+		s := sections[section].(map[string]any)
+		s["required"] = []string{name}
+		s["type"] = "object"
+	}
+	root := object(sections)
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = "firstboot configuration"
+	root["type"] = "object"
+	root["required"] = requiredSections()
+	return json.MarshalIndent(root, "", "  ")
+}
+
+// object is a closed mapping; null stands for one whose entries are all
+// commented out.
+func object(properties map[string]any) map[string]any {
+	return map[string]any{
+		"type":                 []string{"object", "null"},
+		"properties":           properties,
+		"additionalProperties": false,
+	}
+}
+
+func requiredSections() []string {
+	var names []string
+	for _, path := range required() {
+		section, _, _ := strings.Cut(path, ".")
+		names = append(names, section)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// jsonSchema describes one key.
+func (k key) jsonSchema() map[string]any {
+	s := k.jsonType()
+	s["description"] = k.help
+	if fallback, ok := k.fallback(); ok {
+		s["default"] = fallback
+	}
+	return s
+}
+
+func (k key) jsonType() map[string]any {
+	switch k.at(new(Config)).(type) {
+	case *[]string:
+		item := map[string]any{"type": "string"}
+		if k.values != nil {
+			item["enum"] = k.values
+		}
+		return map[string]any{"type": "array", "items": item}
+	case *map[string]string, *map[string]Secret:
+		return map[string]any{
+			"type":                 []string{"object", "null"},
+			"additionalProperties": map[string]any{"type": []string{"string", "number", "boolean"}},
+		}
+	case *bool:
+		return map[string]any{"type": "boolean"}
+	case *uint32:
+		return map[string]any{"type": "integer", "minimum": 1, "maximum": uint32(1<<32 - 1)}
+	case *int:
+		return k.jsonInteger()
+	case *time.Duration:
+		return map[string]any{"anyOf": []any{
+			map[string]any{"type": "string", "pattern": `^[+]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`},
+			map[string]any{"const": 0},
+		}}
+	case *netip.Prefix:
+		return map[string]any{"type": "string", "pattern": `^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$`}
+	}
+	s := map[string]any{"type": "string"}
+	if k.values != nil {
+		s["enum"] = k.values
+	}
+	return s
+}
+
+// jsonInteger repeats the limits that validate has for the two whole numbers.
+func (k key) jsonInteger() map[string]any {
+	if k.path == "pool.blockSize" {
+		return map[string]any{"type": "integer", "minimum": 20, "maximum": 32}
+	}
+	return map[string]any{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1}
+}
+
+// fallback is a key's default, where it has one that says something.
+func (k key) fallback() (any, bool) {
+	c := Default()
+	if m, ok := k.at(c).(*map[string]string); ok {
+		return *m, true
+	}
+	if k.isMap() {
+		return nil, false
+	}
+	v := deref(k.at(c))
+	return json.RawMessage(encode(v, redact)), !isZero(v)
+}

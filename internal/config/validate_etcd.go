@@ -1,0 +1,180 @@
+package config
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// etcd checks the datastore. eru-minions has a second etcd client that knows
+// neither TLS nor users (read in its source), so such an etcd is refused until
+// all components were shown to work with it.
+func (v *validator) etcd() {
+	c := v.cfg.Etcd
+	for i, endpoint := range c.Endpoints {
+		if err, hint := checkEndpoint(endpoint); err != nil {
+			v.failItem("etcd.endpoints", i, err.Error(), hint)
+		} else if slices.Contains(c.Endpoints[:i], endpoint) {
+			v.failItem("etcd.endpoints", i, quote(endpoint)+" is there twice", "")
+		}
+	}
+	v.unsupported("etcd.caFile", c.CAFile, tlsMessage)
+	v.unsupported("etcd.certFile", c.CertFile, tlsMessage)
+	v.unsupported("etcd.keyFile", c.KeyFile, tlsMessage)
+	v.unsupported("etcd.username", c.Username, userMessage)
+	v.unsupported("etcd.passwordFile", c.PasswordFile, userMessage)
+	switch {
+	case c.CertFile != "" && c.KeyFile == "":
+		v.fail("etcd.certFile", "needs etcd.keyFile as well", "")
+	case c.KeyFile != "" && c.CertFile == "":
+		v.fail("etcd.keyFile", "needs etcd.certFile as well", "")
+	}
+}
+
+const (
+	tlsMessage  = "eru-minions cannot use etcd over TLS: its second etcd client ignores certificates"
+	userMessage = "eru-minions and calico-node cannot use an etcd user: the one ignores it, the other's container is not given it"
+	etcdHint    = "use an etcd without TLS and users, on a network that only hosts reach"
+)
+
+func (v *validator) unsupported(path, value, message string) {
+	if value != "" {
+		v.fail(path, message, etcdHint)
+	}
+}
+
+// checkEndpoint says why an etcd endpoint cannot be used. It does not repeat
+// one that may hold a password.
+func checkEndpoint(endpoint string) (error, string) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case endpoint == "":
+		return errors.New("holds an empty endpoint"), "write http://HOST:2379"
+	case !strings.Contains(endpoint, "://"):
+		return errors.New("an endpoint has no scheme"), meantEndpoint(endpoint)
+	case err != nil:
+		return errors.New("an endpoint is not a URL"), "write http://HOST:2379"
+	case u.User != nil:
+		return errors.New("an endpoint holds a user or password"), etcdHint
+	case u.Scheme == "https":
+		return errors.New(tlsMessage), etcdHint
+	case u.Scheme != "http":
+		return errors.New("an endpoint has the scheme " + quote(u.Scheme)), "write http://HOST:2379"
+	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#"):
+		return errors.New(quote("http://"+u.Host) + " is followed by a path or query"), didYouMean("http://" + u.Host)
+	case u.Port() == "":
+		return errors.New(quote(endpoint) + " has no port"), didYouMean("http://" + strings.TrimSuffix(u.Host, ":") + ":2379")
+	}
+	return checkHostPort(u.Host), ""
+}
+
+// meantEndpoint completes HOST:PORT.
+func meantEndpoint(endpoint string) string {
+	if checkHostPort(endpoint) == nil {
+		return didYouMean("http://" + endpoint)
+	}
+	return "write http://HOST:2379"
+}
+
+// checkHostPort wants HOST:PORT, with a host that a resolver could know.
+func checkHostPort(s string) error {
+	host, p, err := net.SplitHostPort(s)
+	if err != nil {
+		return errors.New(quote(s) + " is not HOST:PORT")
+	}
+	if err := port(p); err != nil {
+		return err
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && (ip.IsUnspecified() || ip.IsMulticast()):
+		return errors.New(quote(host) + " is not the address of a server")
+	case err == nil:
+		return nil
+	case subdomain(strings.ToLower(host), 253) != "":
+		return errors.New(quote(host) + " is not the name or address of a host")
+	case looksLikeIP(host):
+		return errors.New(quote(host) + " is not an IP address")
+	}
+	return nil
+}
+
+// looksLikeIP tells 10.0.0.300 from a name: no top-level domain is a number.
+func looksLikeIP(host string) bool {
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return strings.Trim(last, "0123456789") == ""
+}
+
+// docker checks the cluster-store, which dockerd keeps by etcd's v2 protocol.
+func (v *validator) docker() {
+	store := v.cfg.Docker.ClusterStore
+	if store == ClusterStoreAuto || store == ClusterStoreOff {
+		return
+	}
+	rest, ok := strings.CutPrefix(store, "etcd://")
+	if !ok {
+		hint := suggest(store, []string{ClusterStoreAuto, ClusterStoreOff})
+		v.fail("docker.clusterStore", "must be auto, off or etcd://HOST:PORT", hint)
+		return
+	}
+	if strings.Contains(rest, "@") {
+		v.fail("docker.clusterStore", "Docker cannot use an etcd user", etcdHint)
+		return
+	}
+	hosts, _, _ := strings.Cut(rest, "/")
+	for host := range strings.SplitSeq(hosts, ",") {
+		if err := checkHostPort(host); err != nil {
+			v.fail("docker.clusterStore", err.Error(), "write etcd://HOST:2379")
+		}
+	}
+}
+
+// host checks who this machine is to be.
+func (v *validator) host() {
+	if name := v.cfg.Host.Name; name != "" {
+		switch why := subdomain(name, 64); { // Linux: HOST_NAME_MAX
+		case name == "localhost" || strings.HasPrefix(name, "localhost."):
+			v.fail("host.name", quote(name)+" is the name of every machine", "give this one its own")
+		case why != "" && subdomain(strings.ToLower(name), 64) == "":
+			v.fail("host.name", why+": Calico's node would be named differently", didYouMean(strings.ToLower(name)))
+		case why != "":
+			v.fail("host.name", why, "")
+		}
+	}
+	if address := v.cfg.Host.Address; address != "" {
+		if message, hint := checkAddress(address); message != "" {
+			v.fail("host.address", message, hint)
+		}
+	}
+}
+
+// checkAddress says why host.address chooses no address.
+func checkAddress(s string) (message, hint string) {
+	if name, ok := strings.CutPrefix(s, "interface="); ok {
+		if name == "" || len(name) > 15 || strings.ContainsAny(name, "/ \t:") || name == "." || name == ".." { // Linux: IFNAMSIZ
+			return quote(name) + " is not the name of an interface", ""
+		}
+		return "", ""
+	}
+	ip, err := netip.ParseAddr(s)
+	if err != nil {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			return quote(s) + " is not an IP address, a CIDR or interface=NAME", ""
+		}
+		if prefix != prefix.Masked() && prefix.Addr().Is4() {
+			return quote(s) + " has host bits set", "the network is " + prefix.Masked().String() + ", the address " + prefix.Addr().String()
+		}
+		ip = prefix.Addr()
+	}
+	switch {
+	case !ip.Is4():
+		return "must be IPv4: the nodes route IPv4 only", ""
+	case ip.IsLoopback() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || ip.IsUnspecified():
+		return quote(s) + " cannot be reached from other hosts", ""
+	}
+	return "", ""
+}
