@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,19 +53,18 @@ func (b *Bundle) add(ctx context.Context, item Item) (Entry, error) {
 	fail := func(err error) (Entry, error) {
 		return e, fmt.Errorf("cannot put %s into the bundle in %s: %w", e.Name, b.Dir, plain(err))
 	}
+	info, err := os.Stat(item.Path)
+	if err != nil {
+		return fail(err)
+	}
 	sum, err := fileSum(ctx, item.Path)
 	if err != nil {
 		return fail(err)
 	}
 	if e.SHA256 != "" && e.SHA256 != sum {
-		return e, &MismatchError{Name: e.Name, Source: item.Path, Want: e.SHA256, Got: sum}
+		return e, &MismatchError{Name: e.Name, Source: item.Path, Want: e.SHA256, Got: sum, Size: info.Size()}
 	}
-	e.SHA256 = sum
-	info, err := os.Stat(item.Path)
-	if err != nil {
-		return fail(err)
-	}
-	e.Size = info.Size()
+	e.SHA256, e.Size = sum, info.Size()
 	if err := e.check(); err != nil {
 		return fail(err)
 	}
@@ -116,8 +116,9 @@ func (b *Bundle) writeManifest() error {
 	return syncDir(b.Dir)
 }
 
-// clean removes the artifacts that the manifest does not name. Only files that
-// are named like an artifact are touched.
+// clean removes the artifacts that the manifest does not name, and what a
+// power cut left of copying one. Only files that are named like these are
+// touched.
 func (b *Bundle) clean() error {
 	folder := filepath.Join(b.Dir, contentFolder)
 	files, err := os.ReadDir(folder)
@@ -126,7 +127,7 @@ func (b *Bundle) clean() error {
 	}
 	var all []error
 	for _, f := range files {
-		if _, named := b.find(f.Name()); named || !isSum(f.Name()) {
+		if _, named := b.find(f.Name()); named || !isSum(f.Name()) && !isTemporary(f.Name()) {
 			continue
 		}
 		if err := os.Remove(filepath.Join(folder, f.Name())); err != nil {
@@ -134,4 +135,11 @@ func (b *Bundle) clean() error {
 		}
 	}
 	return errors.Join(all...)
+}
+
+// isTemporary tells the names that renameio gives to a copy of an artifact
+// before it is whole: .DIGEST followed by digits.
+func isTemporary(name string) bool {
+	const sumEnd = 1 + 2*sha256.Size
+	return len(name) > sumEnd && name[0] == '.' && isSum(name[1:sumEnd])
 }
