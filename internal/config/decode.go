@@ -218,11 +218,5 @@ func scalarOf(node ast.Node) (scalar, *token.Token, bool) {
 	return scalar{}, nil, false
 }
 
-// nodePlace is where a node begins; a block mapping's own token would be its
-// first colon.
-func (d *decoder) nodePlace(node ast.Node) place {
-	if m, ok := node.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
-		return d.place(m.Values[0].Key.GetToken())
-	}
-	return d.place(node.GetToken())
-}
+// nodePlace is where a node begins.
+func (d *decoder) nodePlace(node ast.Node) place { return d.place(firstToken(node)) }

@@ -162,35 +162,45 @@ func (g *gathering) fetch(d *decoder, from remote) error {
 func (g *gathering) finish() (*Loaded, error) {
 	layers, names := []layer{defaults()}, []string{}
 	var problems Problems
-	broken, tried := false, map[string]bool{}
 	for _, d := range g.decoded {
 		layers, names = append(layers, d.layer), append(names, d.source.Name)
 		problems = append(problems, d.problems...)
-		broken = broken || d.broken
-		for path := range d.tried {
-			tried[path] = true
-		}
 	}
 	merged := merge(layers...)
 	cfg, wrong, warnings := validate(merged)
 	problems = append(problems, wrong...)
-	for _, path := range required() {
-		given := slices.ContainsFunc(flatten(cfg), func(s setting) bool { return s.path == path && !isZero(s.value) })
-		_, merged := merged[path]
-		if !given && !broken && (merged || !tried[path]) {
-			problems = append(problems, g.missing(path))
-		}
-	}
+	problems = append(problems, g.missing(cfg)...)
 	if len(problems) > 0 {
 		return nil, problems.sorted(names)
 	}
+	warnings = append(warnings, g.exposed(merged)...)
 	warnings = append(g.warnings, warnings...).sorted(names)
 	return &Loaded{Config: cfg, Origins: merged.origins(), Digest: Digest(cfg), Warnings: warnings}, nil
 }
 
-// missing reports a required key at the last mention of it or its section,
+// missing reports the required keys that no source has. A source that could
+// not be read, or that tried and was refused, already has its problem.
+func (g *gathering) missing(cfg *Config) Problems {
+	given := map[string]bool{}
+	for _, s := range flatten(cfg) {
+		given[s.path] = !isZero(s.value)
+	}
+	var problems Problems
+	for _, path := range required() {
+		refused := slices.ContainsFunc(g.decoded, func(d *decoder) bool {
+			_, ok := d.layer[path]
+			return d.broken || d.tried[path] && !ok
+		})
+		if !given[path] && !refused {
+			problems = append(problems, g.absent(path))
+		}
+	}
+	return problems
+}
+
+// absent reports a required key at the last mention of it or its section,
 // else at the beginning of the last file.
-func (g *gathering) missing(path string) Problem {
+func (g *gathering) absent(path string) Problem {
 	at := place{source: MainFile, line: 1, col: 1}
 	section, _, _ := cutLast(path)
 	if files := g.files(); len(files) > 0 {

@@ -39,7 +39,7 @@ func parse(s Source) (body ast.Node, problems Problems) {
 	if p := checkTokens(s.Name, tokens); p != nil {
 		return nil, Problems{*p}
 	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	file, err := parser.Parse(joinFlow(tokens), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, Problems{syntaxProblem(s.Name, err)}
 	}
@@ -48,7 +48,7 @@ func parse(s Source) (body ast.Node, problems Problems) {
 			continue
 		}
 		if body != nil {
-			p := tokenPlace(s.Name, doc.Body.GetToken()).problem("", "starts a second document", "one file holds one configuration")
+			p := tokenPlace(s.Name, firstToken(doc.Body)).problem("", "starts a second document", "one file holds one configuration")
 			return nil, Problems{p}
 		}
 		body = doc.Body
@@ -116,6 +116,64 @@ func checkTokens(name string, tokens token.Tokens) *Problem {
 		}
 	}
 	return nil
+}
+
+// joinFlow puts plain scalars with a colon together again: in a sequence that
+// is inside a flow mapping ({endpoints: [http://10.0.0.1:2379]}) goccy/go-yaml
+// 1.19 takes any colon for a mapping's, where YAML wants a space behind it.
+func joinFlow(tokens token.Tokens) token.Tokens {
+	var out token.Tokens
+	var open []token.Type
+	for i := 0; i < len(tokens); i++ {
+		tk := tokens[i]
+		switch tk.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			open = append(open, tk.Type)
+		case token.MappingEndType, token.SequenceEndType:
+			open = open[:max(0, len(open)-1)]
+		case token.MappingValueType:
+			inSequence := len(open) > 0 && open[len(open)-1] == token.SequenceStartType
+			if inSequence && i > 0 && i+1 < len(tokens) && touches(out[len(out)-1], tk) && touches(tk, tokens[i+1]) {
+				before, after := out[len(out)-1], tokens[i+1]
+				joined := token.New(before.Value+":"+after.Value, before.Origin+":"+after.Origin, before.Position)
+				joined.Prev, joined.Next = before.Prev, after.Next
+				out[len(out)-1] = joined
+				i++
+				continue
+			}
+		}
+		out = append(out, tk)
+	}
+	relink(out)
+	return out
+}
+
+// touches tells whether two tokens, plain scalars or the colon between them,
+// have no space in between.
+func touches(a, b *token.Token) bool {
+	plain := func(tk *token.Token) bool {
+		return tk.Type == token.MappingValueType || tk.Indicator == token.NotIndicator && tk.CharacterType == token.CharacterTypeMiscellaneous
+	}
+	return plain(a) && plain(b) && a.Position.Line == b.Position.Line &&
+		a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
+}
+
+// relink restores the list that tokens form, which the parser follows.
+func relink(tokens token.Tokens) {
+	for i, tk := range tokens {
+		if i > 0 {
+			tk.Prev, tokens[i-1].Next = tokens[i-1], tk
+		}
+	}
+}
+
+// firstToken is where a node begins; a block mapping's own token would be its
+// first colon.
+func firstToken(node ast.Node) *token.Token {
+	if m, ok := node.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return m.Values[0].Key.GetToken()
+	}
+	return node.GetToken()
 }
 
 // syntaxProblem keeps position and message of a parser's error, without the

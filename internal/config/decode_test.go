@@ -1,0 +1,213 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPositions is the contract of `firstboot validate`: everything wrong at
+// once, each with the place to look at and what was probably meant.
+func TestPositions(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"valid", least, nil},
+		{"empty file", "", []string{
+			`1:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`,
+			`1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16)`,
+		}},
+		{"only comments", "# nothing\n---\n# here\n", []string{
+			`1:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`,
+			`1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16)`,
+		}},
+		{"required keys at their section", "pool:\n  name: a\netcd:\n", []string{
+			`1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16)`,
+			`2:9: pool.name: is too short for the Docker network of that name (at least two characters, or set pool.network)`,
+			`3:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`,
+		}},
+		{"an empty list is not there", "etcd:\n  endpoints: []\npool: {cidr: 10.213.0.0/16}\n", []string{
+			`2:3: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`,
+		}},
+		{"unknown keys", least + "  blocksize: 26\npol:\n  cidr: x\nendpoints: []\n", []string{
+			`5:3: unknown key "pool.blocksize" (did you mean "blockSize"?)`,
+			`6:1: unknown key "pol" (did you mean "pool"?)`,
+			`8:1: unknown key "endpoints" (did you mean "etcd.endpoints"?)`,
+		}},
+		{"snake case", least + "  nat_outgoing: true\n", []string{
+			`5:3: unknown key "pool.nat_outgoing" (did you mean "natOutgoing"?)`,
+		}},
+		{"nothing alike", least + "zzzzzzzz: 1\n", []string{`5:1: unknown key "zzzzzzzz"`}},
+		{"vxlan is explained", least + "  vxlanMode: Always\n", []string{
+			`5:3: unknown key "pool.vxlanMode" (VXLAN pools cannot be used: eru-minions strips the pool's vxlanMode; use pool.ipip)`,
+		}},
+		{"duplicate keys", least + "  cidr: 10.214.0.0/16\npool:\n  name: other\n", []string{
+			`5:3: duplicate key "pool.cidr" (first at /etc/firstboot/config.yaml:4:3)`,
+			`6:1: duplicate key "pool" (first at /etc/firstboot/config.yaml:3:1)`,
+		}},
+		{"types", strings.Join([]string{
+			"etcd: {endpoints: http://10.0.0.1:2379}",
+			"pool:",
+			"  cidr: 10.213.0.0",
+			"  blockSize: \"26\"",
+			"  natOutgoing: yes",
+			"  name: [a]",
+			"calicoctl: {version: 3.23}",
+			"node: {asNumber: -1, environment: [A=b]}",
+			"timeouts: {download: 10, node: 1d}",
+			"fleet: true",
+			"sysctl: {net: {ipv4: 1}}",
+		}, "\n"), []string{
+			`1:19: etcd.endpoints: must be a list (write [ and ] around it)`,
+			`3:9: pool.cidr: "10.213.0.0" is not a CIDR such as 10.213.0.0/16 (add the prefix length, such as /16)`,
+			`4:14: pool.blockSize: must be a whole number, not text (remove the quotes)`,
+			`5:16: pool.natOutgoing: must be true or false (write true)`,
+			`6:9: pool.name: must be a single value`,
+			`7:22: calicoctl.version: must be text, not a number (put it in quotes)`,
+			`8:18: node.asNumber: must be a whole number, in decimal`,
+			`8:35: node.environment: must be a mapping of names to values`,
+			`9:22: timeouts.download: must be a duration such as 90s, 10m or 1h30m (did you mean "10s"?)`,
+			`9:32: timeouts.node: must be a duration such as 90s, 10m or 1h30m`,
+			`10:8: fleet: must be a mapping of keys`,
+			`11:15: sysctl.net: must be a single value (write the key in one, such as net.ipv4.ip_forward)`,
+		}},
+		{"numbers that readers disagree on", least + "  blockSize: 026\nfleet: {maxJoining: 0x10}\nnode: {asNumber: 4294967296}\n", []string{
+			`5:14: pool.blockSize: must be a whole number, in decimal`,
+			`6:21: fleet.maxJoining: must be a whole number, in decimal`,
+			`7:18: node.asNumber: is too large (at most 4294967295)`,
+		}},
+		{"null", least + "  name:\n  ipip: ~\nhost:\nnode: {environment: }\n", []string{
+			`5:3: pool.name: has no value (write one, or remove the key)`,
+			`6:3: pool.ipip: has no value (write one, or remove the key)`,
+		}},
+		{"top level is a list", "- a\n", []string{`1:1: must be a mapping of keys`, `1:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`, `1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16)`}},
+		{"control characters", least + "  name: \"a\\u0000b\"\nnode:\n  environment:\n    A: |\n      one\n      two\n", []string{
+			`5:9: pool.name: must not hold control characters`,
+			`8:8: node.environment.A: must not hold a line break (write it on one line)`,
+		}},
+		{"item of a list", "etcd:\n  endpoints:\n    - http://10.0.0.1:2379\n    - 10.0.0.2:2379\n    - [a]\n    - 7\npool: {cidr: 10.213.0.0/16}\n", []string{
+			`4:7: etcd.endpoints: an endpoint has no scheme (did you mean "http://10.0.0.2:2379"?)`,
+			`5:7: etcd.endpoints: must be a list of text`,
+			`6:7: etcd.endpoints: must be text, not a number (put it in quotes)`,
+		}},
+		{"columns count characters", "pool: {name: \"é日本\", cidr: 10.213.0.1/16}\netcd: {endpoints: [http://10.0.0.1:2379]}\n", []string{
+			`1:14: pool.name: "é日本" is not a name of RFC 1123: letters, digits and hyphens, no part beginning or ending with a hyphen`,
+			`1:27: pool.cidr: "10.213.0.1/16" has host bits set (did you mean "10.213.0.0/16"?)`,
+		}},
+		{"windows line ends", "pool:\r\n  cidr: 10.213.0.1/16\r\netcd:\r\n  endpoints: [http://10.0.0.1:2379]\r\n", []string{
+			`2:9: pool.cidr: "10.213.0.1/16" has host bits set (did you mean "10.213.0.0/16"?)`,
+		}},
+		{"byte order mark", "\uFEFFpool: {cidr: 10.213.0.1/16}\netcd: {endpoints: [http://10.0.0.1:2379]}\n", []string{
+			`1:14: pool.cidr: "10.213.0.1/16" has host bits set (did you mean "10.213.0.0/16"?)`,
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, problemLines(t, c.text)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestSyntax is about text that is no configuration at all; one problem, and
+// no noise about what it could not be asked for.
+func TestSyntax(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"tab", "pool:\n\tcidr: x\n", `2:1: is not valid YAML: found character TAB that cannot start any token (indent with spaces)`},
+		{"open quote", "pool:\n  name: \"hunter2\n", `2:9: is not valid YAML: could not find end character of double-quoted text`},
+		{"two colons", "pool: cidr: x\n", `1:7: is not valid YAML: mapping value is not allowed in this context`},
+		{"two documents", least + "---\n" + least, `6:1: starts a second document (one file holds one configuration)`},
+		{"anchor", "pool: &a {}\nhost: *a\n", `1:7: anchors, aliases and merge keys are not allowed (write the value out)`},
+		{"alias", "host: *a\n", `1:7: anchors, aliases and merge keys are not allowed (write the value out)`},
+		{"merge key", "pool:\n  <<: {}\n", `2:3: anchors, aliases and merge keys are not allowed (write the value out)`},
+		{"tag", "pool: !!map {}\n", `1:7: tags and directives are not allowed`},
+		{"directive", "%YAML 1.2\n---\n" + least, `1:1: tags and directives are not allowed`},
+		{"explicit key", "? pool\n: {}\n", `1:1: explicit keys (?) are not allowed (write key: value)`},
+		{"NUL", "pool:\n  na\x00me: x\n", `2:5: holds a control character`},
+		{"escape", "pool: é\x1b[2J\n", `1:8: holds a control character`},
+		{"not UTF-8", "pool: \xff\n", `1:7: is not UTF-8 text`},
+		{"deep brackets", "pool: " + strings.Repeat("[", 100), `1:39: is nested too deeply`},
+		{"deep dashes", strings.Repeat("- ", 100), `1:65: is nested too deeply`},
+		{"a million brackets", strings.Repeat("[", MaxSource), `1:65537: has too many entries`},
+		{"too large", strings.Repeat("#\n", MaxSource), `1:1: is larger than 1 MiB: this is no configuration`},
+		{"deep blocks", deepBlocks(1200), `1:1: unknown key "a"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := problemLines(t, c.text)
+			if len(got) == 0 || got[0] != c.want {
+				t.Errorf("got  %q\nwant %q", got, c.want)
+			}
+		})
+	}
+}
+
+// deepBlocks nests as deep as 1 MiB allows.
+func deepBlocks(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	return b.String()
+}
+
+// TestProblemsNameEveryFile: a mistake in one file does not hide those of
+// another, and they come in the order of the sources.
+func TestProblemsNameEveryFile(t *testing.T) {
+	root := machine(t, map[string]string{
+		VendorDir + "/10.yaml": "pool: {ipip: never}\n",
+		MainFile:               "pol: {}\n",
+		DropInDir + "/a.yaml":  "pool: [\n",
+		DropInDir + "/b.yaml":  "node: {asNumber: x}\n",
+	})
+	_, err := Load(t.Context(), Options{Root: root})
+	want := strings.Join([]string{
+		`/usr/lib/firstboot/config.d/10.yaml:1:14: pool.ipip: must be Never, Always or CrossSubnet, not "never" (did you mean "Never"?)`,
+		`/etc/firstboot/config.yaml:1:1: unknown key "pol" (did you mean "pool"?)`,
+		`/etc/firstboot/config.d/a.yaml:1:7: is not valid YAML: sequence end token ']' not found`,
+		`/etc/firstboot/config.d/b.yaml:1:18: node.asNumber: must be a whole number, not text`,
+	}, "\n")
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+// TestNoSecretInProblems puts the same secret everywhere a mistake can be
+// made.
+func TestNoSecretInProblems(t *testing.T) {
+	const secret = "hunter2"
+	for _, text := range []string{
+		"node:\n  url: http://user:hunter2@[bad/\n",
+		"node:\n  url: ftp://user:hunter2@host/x\n",
+		"node:\n  url: http://user:hunter2@host/x\n",
+		"proxy: {http: \"user:hunter2@proxy:3128\"}\n",
+		"report: {url: \"http://u:hunter2@h:99999/\"}\n",
+		"etcd: {endpoints: [\"http://root:hunter2@10.0.0.1:2379\"]}\n",
+		"etcd: {endpoints: [\"root:hunter2@10.0.0.1:2379\"]}\n",
+		"etcd: {endpoints: [\"http://root:hunter2@10.0.0.1:23%79\"]}\n",
+		"docker: {clusterStore: \"etcd://root:hunter2@10.0.0.1:2379\"}\n",
+		"docker: {clusterStore: \"http://root:hunter2@10.0.0.1:2379\"}\n",
+		"node: {environment: {\"PASSWORD=hunter2\": x}}\n",
+		"node: {environment: {\"PASSWORD=hunter2\": }}\n",
+		"node: {environment: {\"PASSWORD=hunter2\": [x]}}\n",
+		"node: {environment: {password: hunter2}}\n",
+		"node: {environment: {NODENAME: hunter2}}\n",
+		"node: {environment: {A: \"hunter2\\n\"}}\n",
+		"node: {environment: [PASSWORD=hunter2]}\n",
+		"node: {\"environment=hunter2\": 1}\n",
+		"node: {environment: {A: \"hunter2}\n",
+		"node: {environment: {A: hunter2: x}}\n",
+		"password: hunter2\n",
+		"etcd: {password: hunter2}\n",
+		"node: hunter2\n",
+		"hunter2\n",
+	} {
+		_, err := loadText(t, text)
+		if err == nil {
+			t.Errorf("%q: no problem found", text)
+		} else if strings.Contains(err.Error(), secret) {
+			t.Errorf("%q: the message gives the secret away: %v", text, err)
+		}
+	}
+}
