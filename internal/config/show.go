@@ -61,3 +61,11 @@ func (l *Loaded) MarshalJSON() ([]byte, error) {
 		Warnings []string `json:"warnings"`
 	}{l.Digest, l.Redacted(), warnings})
 }
+
+// Format serves every verb of fmt by naming the configuration, not by showing
+// it: for a verb that does not fit, fmt would print what is behind a pointer
+// without asking the values how they want to be shown.
+func (c Config) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "configuration %s", Digest(&c)) }
+
+// Format is Config's.
+func (l Loaded) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "configuration %s", l.Digest) }
