@@ -1,0 +1,189 @@
+// Package etcdtest runs a real etcd for tests: on loopback ports of its own,
+// in a folder of its own, and gone when the test is over. It can be stopped
+// dead, frozen as if the network swallowed everything, and started again with
+// what it had.
+package etcdtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTime bounds the start of an etcd; a new one needs about a second.
+const startTime = 30 * time.Second
+
+// Options are how the etcd is started.
+type Options struct {
+	EnableV2 bool     // serve the v2 API as well
+	Args     []string // more flags
+}
+
+// Server is a running etcd.
+type Server struct {
+	Endpoint string // http://127.0.0.1:PORT
+
+	tb      testing.TB
+	dir     string
+	peer    string
+	options Options
+	command *exec.Cmd
+	output  *output
+	ended   chan struct{}
+}
+
+// Start runs an etcd until the test is over. The test fails where etcd is not
+// installed.
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s := &Server{
+		tb: tb, dir: tb.TempDir(), options: o,
+		Endpoint: "http://" + freeAddress(tb), peer: "http://" + freeAddress(tb),
+	}
+	tb.Cleanup(s.Kill)
+	s.Restart()
+	return s
+}
+
+// Restart starts the etcd again, with its data and at its address. One that
+// runs is killed first.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Kill()
+	path, err := exec.LookPath("etcd")
+	if err != nil {
+		s.tb.Fatalf("etcd is not installed (Debian: etcd-server): %v", err)
+	}
+	args := []string{
+		"--name", "test", "--data-dir", filepath.Join(s.dir, "data"),
+		"--listen-client-urls", s.Endpoint, "--advertise-client-urls", s.Endpoint,
+		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer,
+		"--initial-cluster", "test=" + s.peer,
+	}
+	if s.options.EnableV2 {
+		args = append(args, "--enable-v2")
+	}
+	s.output = &output{}
+	s.command = exec.Command(path, append(args, s.options.Args...)...)
+	s.command.Stdout, s.command.Stderr = s.output, s.output
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.command.Start(); err != nil {
+		s.tb.Fatalf("cannot start etcd: %v", err)
+	}
+	ended := make(chan struct{})
+	s.ended = ended
+	go func(c *exec.Cmd) {
+		_ = c.Wait()
+		close(ended)
+	}(s.command)
+	s.waitHealthy()
+}
+
+// waitHealthy waits until etcd has a leader and answers.
+func (s *Server) waitHealthy() {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := healthy(ctx, s.Endpoint)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-s.ended:
+			s.tb.Fatalf("etcd ended at once:\n%s", s.output)
+		case <-ctx.Done():
+			s.tb.Fatalf("etcd did not become healthy (%v):\n%s", err, s.output)
+		}
+	}
+}
+
+func healthy(ctx context.Context, endpoint string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/health", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("health: %s", resp.Status)
+	}
+	return nil
+}
+
+// Kill ends the etcd as a power cut does. It may be called when it runs no
+// more.
+func (s *Server) Kill() {
+	if s.command == nil || s.command.Process == nil {
+		return
+	}
+	_ = s.command.Process.Kill()
+	<-s.ended
+	s.command = nil
+}
+
+// Pause freezes the etcd: connections are taken by the kernel, and nothing
+// ever answers. Resume thaws it.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused etcd go on.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if s.command == nil {
+		s.tb.Fatal("etcd does not run")
+	}
+	if err := s.command.Process.Signal(sig); err != nil {
+		s.tb.Fatalf("cannot signal etcd: %v", err)
+	}
+}
+
+// freeAddress finds a loopback port that is free now.
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("cannot find a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// output keeps the end of what etcd says.
+type output struct {
+	mu   sync.Mutex
+	tail bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	const most = 64 << 10
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.tail.Len() > most {
+		o.tail.Reset()
+	}
+	return o.tail.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.tail.String()
+}
