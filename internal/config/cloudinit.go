@@ -43,29 +43,36 @@ func (t tree) cloudSource() (s Source, found bool, err error) {
 // (tags, anchors), so only our lines are given to the parser; the others are
 // blanked, which keeps positions.
 func decodeCloudConfig(s Source) *decoder {
-	ours := Source{Name: s.Name, Data: s.Data}
 	isJSON := bytes.HasPrefix(bytes.TrimSpace(s.Data), []byte("{"))
-	if isJSON {
-		ours.Data = blankJSON(s.Data)
-	} else if len(s.Data) <= MaxSource {
+	ours := Source{Name: s.Name, Data: s.Data}
+	ok := true
+	switch {
+	case len(s.Data) > MaxSource: // parse says so
+	case isJSON:
+		ours.Data, ok = blankJSON(s.Data)
+	default:
 		ours.Data = blankOthers(s.Data)
 	}
 	d := newDecoder(ours)
-	if len(bytes.TrimSpace(ours.Data)) == 0 {
+	if !ok {
+		d.broken = true
+		d.fail(place{source: s.Name, line: 1, col: 1}, "", "is not valid JSON", "")
 		return d
 	}
 	body, problems := parse(ours)
 	d.problems, d.broken = problems, problems != nil
-	switch {
-	case body == nil || body.Type() == ast.NullType:
-	case isJSON:
-		d.section("", body)
-	default:
-		d.each("", body, "a mapping of keys", func(_ string, _ *token.Token, v ast.Node) {
-			if v.Type() != ast.NullType {
-				d.section("", v)
-			}
-		})
+	if body == nil {
+		return d
+	}
+	ourKey := func(_ string, _ *token.Token, v ast.Node) {
+		if v.Type() != ast.NullType {
+			d.section("", v)
+		}
+	}
+	if isJSON {
+		ourKey("", nil, body)
+	} else {
+		d.each("", body, "a mapping of keys", ourKey)
 	}
 	return d
 }
@@ -91,36 +98,35 @@ func blankOthers(data []byte) []byte {
 }
 
 // blankJSON leaves the value of the last top-level key "firstboot" in its
-// place and blanks everything else.
-func blankJSON(data []byte) []byte {
-	out := bytes.Map(func(r rune) rune {
-		if r == '\n' {
-			return r
-		}
-		return ' '
-	}, data)
+// place and blanks everything else; ok is false for what is no JSON.
+func blankJSON(data []byte) (ours []byte, ok bool) {
+	start, end := 0, 0
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if _, err := dec.Token(); err != nil {
-		return nil
+		return nil, false
 	}
-	start, end := 0, 0
 	for dec.More() {
 		name, err := dec.Token()
 		if err != nil {
-			return nil
+			return nil, false
 		}
 		var v json.RawMessage
 		if dec.Decode(&v) != nil {
-			return nil
+			return nil, false
 		}
 		if name == "firstboot" {
 			end = int(dec.InputOffset())
 			start = end - len(v)
 		}
 	}
-	if len(out) == len(data) { // else not ASCII outside: columns differ, so does the cut
-		copy(out[start:end], data[start:end])
-		return out
+	var out bytes.Buffer
+	for i, r := range string(data) { // by characters: so columns stay
+		switch {
+		case start <= i && i < end, r == '\n':
+			out.WriteRune(r)
+		default:
+			out.WriteByte(' ')
+		}
 	}
-	return data[start:end]
+	return out.Bytes(), true
 }

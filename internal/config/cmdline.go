@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -106,8 +107,8 @@ func (d *decoder) argument(path, text string, at place) {
 			section, name = "", path
 		}
 		message, hint := unknownKey(section, name)
-		if ok {
-			message, hint = quote("firstboot."+path)+" needs the name of an entry", "write firstboot."+path+".NAME=VALUE"
+		if ok || slices.Contains(children(""), path) {
+			message, hint = quote("firstboot."+path)+" needs the name of a key", "write firstboot."+path+".NAME=VALUE"
 		}
 		d.fail(at, "", message, hint)
 		return

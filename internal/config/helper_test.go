@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,3 +64,6 @@ func problemLines(t testing.TB, text string) []string {
 	}
 	return lines
 }
+
+// sha is the SHA-256 of a text.
+func sha(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }

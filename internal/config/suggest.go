@@ -18,12 +18,12 @@ func suggest(word string, known []string) string {
 func didYouMean(s string) string { return `did you mean "` + s + `"?` }
 
 // closest is the known word that differs only in case and separators
-// (block_size, BlockSize), else the one within a third of the word's letters,
-// else empty.
+// (block_size, BlockSize), else the one within a third of the word's letters
+// (two swapped letters of a short word count as two), else empty.
 func closest(word string, known []string) string {
 	plain := strings.NewReplacer("_", "", "-", "", " ", "")
 	fold := func(s string) string { return strings.ToLower(plain.Replace(s)) }
-	best, limit := "", max(1, len(word)/3)+1
+	best, limit := "", 1+max(min(2, len(word)/2), len(word)/3)
 	for _, k := range known {
 		d := levenshtein.Distance(fold(word), fold(k), nil)
 		if d < limit {

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSplitCmdline follows the kernel's own parser (lib/cmdline.c, next_arg).
+func TestSplitCmdline(t *testing.T) {
+	type arg struct {
+		name, value string
+		valued      bool
+	}
+	for _, c := range []struct {
+		line string
+		want []arg
+	}{
+		{"", nil},
+		{"  \t\n", nil},
+		{"quiet", []arg{{"quiet", "", false}}},
+		{"a=1  b=2\tc=\n", []arg{{"a", "1", true}, {"b", "2", true}, {"c", "", true}}},
+		{`a="x y" b`, []arg{{"a", "x y", true}, {"b", "", false}}},
+		{`"a=x y" b`, []arg{{"a", "x y", true}, {"b", "", false}}},
+		{`a="x=y"`, []arg{{"a", "x=y", true}}},
+		{`a=x=y`, []arg{{"a", "x=y", true}}},
+		{`a="open quote b=1`, []arg{{"a", "open quote b=1", true}}},
+		{`a=1 -- b=2`, []arg{{"a", "1", true}}},
+	} {
+		var got []arg
+		for _, a := range splitCmdline(c.line) {
+			got = append(got, arg{a.name, a.value, a.valued})
+		}
+		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(arg{})); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.line, diff)
+		}
+	}
+}
+
+// TestCmdline reads values of every type from the command line.
+func TestCmdline(t *testing.T) {
+	for _, c := range []struct{ line, path, want string }{
+		{"firstboot.pool.cidr=10.9.0.0/16", "pool.cidr", `"10.9.0.0/16"`},
+		{"firstboot.pool.cidr=10.8.0.0/16 firstboot.pool.cidr=10.9.0.0/16", "pool.cidr", `"10.9.0.0/16"`},
+		{"firstboot.sysctl.net.ipv4.ip_forward=1", "sysctl.net.ipv4.ip_forward", `"1"`},
+		{"firstboot.sysctl.net.ipv4.conf.eth0/5.rp_filter=0", "sysctl.net.ipv4.conf.eth0/5.rp_filter", `"0"`},
+		{`firstboot.sysctl.net.ipv4.ip_local_port_range="1024 65000"`, "sysctl.net.ipv4.ip_local_port_range", `"1024 65000"`},
+		{"firstboot.etcd.endpoints=http://a:1,http://b:2", "etcd.endpoints", `["http://a:1", "http://b:2"]`},
+		{"firstboot.preflight.ignore=", "preflight.ignore", `[]`},
+		{"firstboot.node.environment.FELIX_A=b=c", "node.environment.FELIX_A", `"b=c"`},
+		{"firstboot.pool.natOutgoing=false", "pool.natOutgoing", `false`},
+		{"firstboot.pool.blockSize=28", "pool.blockSize", `28`},
+		{"firstboot.node.asNumber=4200000000", "node.asNumber", `4200000000`},
+		{"firstboot.timeouts.total=1h", "timeouts.total", `"1h0m0s"`},
+		{"firstboot.timeouts.total=0", "timeouts.total", `"0s"`},
+		{"firstboot.host.name=007", "host.name", `"007"`},
+	} {
+		d, _ := decodeCmdline("ro quiet " + c.line + " console=ttyS0\n")
+		if len(d.problems) > 0 {
+			t.Errorf("%s: %v", c.line, d.problems)
+		} else if got := encode(d.layer[c.path].set, reveal); got != c.want {
+			t.Errorf("%s: %s = %s, want %s", c.line, c.path, got, c.want)
+		}
+	}
+}
+
+// TestCmdlineProblems: mistakes are named with their column.
+func TestCmdlineProblems(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"ro firstboot.pool.cdir=x", `kernel command line:1:4: unknown key "pool.cdir" (did you mean "cidr"?)`},
+		{"firstboot.pol.cidr=x", `kernel command line:1:1: unknown key "pol.cidr" (did you mean "pool.cidr"?)`},
+		{"firstboot.pool=x", `kernel command line:1:1: "firstboot.pool" needs the name of a key (write firstboot.pool.NAME=VALUE)`},
+		{"firstboot.sysctl=1", `kernel command line:1:1: "firstboot.sysctl" needs the name of a key (write firstboot.sysctl.NAME=VALUE)`},
+		{"firstboot.pool.natOutgoing", `kernel command line:1:1: "firstboot.pool.natOutgoing" needs a value (write firstboot.pool.natOutgoing=VALUE)`},
+		{"firstboot.pool.natOutgoing=yes", `kernel command line:1:1: pool.natOutgoing: must be true or false (write true)`},
+		{"firstboot.pool.blockSize=026", `kernel command line:1:1: pool.blockSize: must be a whole number, in decimal`},
+		{"é firstboot.timeouts.node=10", `kernel command line:1:3: timeouts.node: must be a duration such as 90s, 10m or 1h30m (did you mean "10s"?)`},
+		{"firstboot.x=\xff", `kernel command line: is not a command line that can be read`},
+	} {
+		d, _ := decodeCmdline(c.line)
+		if len(d.problems) != 1 || d.problems[0].Error() != c.want {
+			t.Errorf("%q:\ngot  %v\nwant %s", c.line, d.problems, c.want)
+		}
+	}
+	for _, line := range []string{"firstboot=1", "firstbootx.y=1", "notfirstboot.pool=1", "a -- firstboot.x=1"} {
+		if d, _ := decodeCmdline(line); len(d.problems) > 0 || len(d.layer) > 0 {
+			t.Errorf("%q is none of ours: %v", line, d.problems)
+		}
+	}
+}
+
+// TestKernelBelongsToTheMachine: an image's folder was not booted by this
+// kernel, so /proc/cmdline in it says nothing.
+func TestKernelBelongsToTheMachine(t *testing.T) {
+	root := machine(t, map[string]string{MainFile: least, "/proc/cmdline": "firstboot.pool.name=other\n"})
+	if l := mustLoad(t, Options{Root: root}); l.Config.Pool.Name != "firstboot" {
+		t.Errorf("pool.name = %s", l.Config.Pool.Name)
+	}
+	if l := mustLoad(t, Options{Root: root, Cmdline: "firstboot.pool.name=other", NoKernel: true}); l.Config.Pool.Name != "firstboot" {
+		t.Errorf("NoKernel: pool.name = %s", l.Config.Pool.Name)
+	}
+	if l := mustLoad(t, Options{Root: root, Cmdline: "firstboot.pool.name=other"}); l.Config.Pool.Name != "other" {
+		t.Errorf("pool.name = %s", l.Config.Pool.Name)
+	}
+}

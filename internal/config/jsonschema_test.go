@@ -1,0 +1,193 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"pgregory.net/rapid"
+)
+
+// compiled is our schema, read by somebody else's validator.
+func compiled(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	data, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("firstboot.json", document); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("firstboot.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// accepts asks the schema about YAML.
+func accepts(t testing.TB, s *jsonschema.Schema, text string) error {
+	t.Helper()
+	data, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Validate(v)
+}
+
+// TestSchemaKnowsEveryKey: with its description, and its default where there
+// is one.
+func TestSchemaKnowsEveryKey(t *testing.T) {
+	data, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type node struct {
+		Properties  map[string]node
+		Description string
+		Default     any
+	}
+	var root node
+	if err := json.Unmarshal(data, &root); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range schema() {
+		n := root
+		for part := range strings.SplitSeq(k.path, ".") {
+			n = n.Properties[part]
+		}
+		if n.Description == "" {
+			t.Errorf("%s is not described", k.path)
+		}
+	}
+	if got := root.Properties["pool"].Properties["blockSize"].Default; got != 26.0 {
+		t.Errorf("pool.blockSize's default is %v", got)
+	}
+}
+
+// TestSchemaAgreesWithTheDecoder draws documents, right and wrong, and asks
+// both. What only Load can judge is left out of the documents.
+func TestSchemaAgreesWithTheDecoder(t *testing.T) {
+	s := compiled(t)
+	rapid.Check(t, func(t *rapid.T) {
+		text := anyDocument(t)
+		d := decode(Source{Name: "x", Data: []byte(text)})
+		merged := merge(defaults(), d.layer)
+		v := &validator{cfg: merged.config(), layer: merged}
+		v.allowed()
+		wrong := append(d.problems, v.problems...)
+		for _, path := range required() {
+			if _, ok := d.layer[path]; !ok && !d.tried[path] {
+				wrong = append(wrong, Problem{Path: path, Message: "is required"})
+			}
+		}
+		err := validateJSON(s, text)
+		if (err == nil) != (len(wrong) == 0) {
+			t.Fatalf("the schema says %v, the decoder %v:\n%s", err, wrong, text)
+		}
+	})
+}
+
+func validateJSON(s *jsonschema.Schema, text string) error {
+	data, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return err
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return s.Validate(v)
+}
+
+// anyDocument draws a document of the required keys and a few more, now and
+// then with a wrong value, an unknown key, or something left out.
+func anyDocument(t *rapid.T) string {
+	var b strings.Builder
+	for _, section := range children("") {
+		if section != "etcd" && section != "pool" && rapid.Bool().Draw(t, section) {
+			continue
+		}
+		if rapid.IntRange(0, 40).Draw(t, "oddity") == 0 {
+			fmt.Fprintf(&b, "%s: %s\n", section, anyWord().Draw(t, "instead"))
+			continue
+		}
+		names := children(section)
+		fmt.Fprintf(&b, "%s:\n", section)
+		if section == "sysctl" || rapid.IntRange(0, 60).Draw(t, "unknown key") == 0 {
+			names = append(names, "other")
+		}
+		for _, name := range names {
+			path := join(section, name)
+			need := path == "etcd.endpoints" || path == "pool.cidr"
+			if rapid.IntRange(0, 40).Draw(t, path) > map[bool]int{true: 39, false: 12}[need] {
+				continue
+			}
+			fmt.Fprintf(&b, "  %s: %s\n", name, anyWordFor(path).Draw(t, path))
+		}
+	}
+	return b.String()
+}
+
+// anyWord draws a YAML value of any type.
+func anyWord() *rapid.Generator[string] {
+	return rapid.SampledFrom([]string{`text`, `"26"`, `7`, `-1`, `1.5`, `true`, `""`, `[]`, `[a]`, `[1]`, `[[a]]`, `{}`, `{a: 1}`, `{a: [b]}`, `{a: b, c: true}`, `10m`, `0`})
+}
+
+// anyWordFor draws mostly what the key wants.
+func anyWordFor(path string) *rapid.Generator[string] {
+	right := map[string][]string{
+		"etcd.endpoints": {"[http://a:1]", `["http://a:1", x]`}, "pool.cidr": {"10.0.0.0/8", "10.213.0.0/16"}, "docker.restart": {"deny", "allow"},
+		"pool.ipip": {"Never", "Always", "never"}, "pool.blockSize": {"20", "26"}, "preflight.ignore": {"[clock]", "[address, clock]", "[clok]"},
+		"bgp.topology": {"mesh", "auto", "meshes"}, "timeouts.total": {"0", "1h", "1h30m", "1.5h", "10", "1d"}, "timeouts.node": {"10s", "0", "ms"},
+		"timeouts.download": {"10m", "1us"}, "node.asNumber": {"64512", "1"}, "fleet.maxJoining": {"1", "50"}, "fleet.report": {"true", "false"}, "pool.natOutgoing": {"true", "false"},
+		"node.environment": {"{A: b}", "{A: 1, B: true}"}, "minions.environment": {"{}", "{A: b}"}, "sysctl.other": {"1", "true", "text", "1.5"},
+	}[path]
+	if right == nil {
+		right = []string{"text", `"1"`}
+	}
+	return rapid.Custom(func(t *rapid.T) string {
+		if rapid.IntRange(0, 30).Draw(t, "odd") == 0 {
+			if path == "pool.blockSize" || path == "node.asNumber" || path == "fleet.maxJoining" || path == "pool.cidr" {
+				return rapid.SampledFrom([]string{`text`, `"26"`, `true`, `[]`, `{}`}).Draw(t, "value") // limits and empty are Load's
+			}
+			if path == "docker.restart" || path == "bgp.topology" || path == "pool.ipip" {
+				return rapid.SampledFrom([]string{`7`, `[]`, `other`}).Draw(t, "value")
+			}
+			return anyWord().Draw(t, "value")
+		}
+		return rapid.SampledFrom(right).Draw(t, "right")
+	})
+}
+
+// TestSchemaExamples: the example passes, and the commonest mistakes do not.
+func TestSchemaExamples(t *testing.T) {
+	s := compiled(t)
+	for _, text := range []string{Example(), least, confidential, least + "host:\nsysctl:\nnode: {environment: }\n"} {
+		if err := accepts(t, s, text); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	for _, text := range []string{
+		"pool: {cidr: 10.0.0.0/8}\n", "etcd:\npool: {cidr: 10.0.0.0/8}\n", least + "pol: {}\n", least + "  blocksize: 26\n", least + "  blockSize: \"26\"\n",
+		least + "  blockSize: 33\n", least + "  ipip: never\n", least + "timeouts: {node: 10}\n", least + "sysctl: {net: {ipv4: 1}}\n",
+		least + "node: {asNumber: 0}\n", least + "preflight: {ignore: [clok]}\n", least + "fleet: {report: yes}\n",
+	} {
+		if accepts(t, s, text) == nil {
+			t.Errorf("accepted:\n%s", text)
+		}
+	}
+}
