@@ -73,7 +73,7 @@ func Dial(o Options) (*Client, error) {
 		DialKeepAliveTime: o.Timeout, DialKeepAliveTimeout: o.Timeout,
 	})
 	if err != nil {
-		return nil, c.fail(context.Background(), "reach", err)
+		return nil, c.fail("reach", err)
 	}
 	return c, nil
 }
@@ -97,7 +97,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	if err == nil || mayNotRead(err) {
 		return nil // it answers: what this user may read is another question
 	}
-	return c.fail(ctx, "reach", err)
+	return c.fail("reach", err)
 }
 
 // bounded gives one call its deadline.

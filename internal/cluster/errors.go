@@ -41,7 +41,7 @@ func IsPermanent(err error) bool {
 
 // fail makes an Error. Why etcd cannot be reached the client does not tell
 // where the deadline came first, so the endpoints are tried.
-func (c *Client) fail(ctx context.Context, doing string, err error) error {
+func (c *Client) fail(doing string, err error) error {
 	var already *Error
 	if errors.As(err, &already) {
 		return err
@@ -56,9 +56,9 @@ func (c *Client) fail(ctx context.Context, doing string, err error) error {
 		e.Advice = "etcd's disk quota is used up: compact and defragment it, then etcdctl alarm disarm"
 	case timedOut(err):
 		if why := c.unreachable(); why != "" {
-			e.Err = fmt.Errorf("%s", why)
-		} else if ctx.Err() != nil {
-			e.Err = fmt.Errorf("no answer within %v", c.timeout)
+			e.Err = &brief{why, err}
+		} else if status.Code(err) != codes.Unavailable {
+			e.Err = &brief{"no answer in time", err}
 		}
 	}
 	return e
@@ -144,11 +144,11 @@ func (h *hint) Hint() string { return h.advice }
 func hinted(err error, advice string) error { return &hint{err, advice} }
 
 // clean makes a foreign text fit to be printed: one line, bounded, without
-// control characters.
+// control characters, escapes and marks that turn the direction of text.
 func clean(s string) string {
 	const most = 300
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return '?'
 		}
 		return r

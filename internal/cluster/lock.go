@@ -58,7 +58,7 @@ func (c *Client) Holder(ctx context.Context, name string) (owner string, err err
 	defer cancel()
 	resp, err := c.etcd.Get(ctx, locksPrefix+name+"/", clientv3.WithFirstCreate()...)
 	if err != nil {
-		return "", c.fail(ctx, "ask who holds lock "+name+" in", err)
+		return "", c.fail("ask who holds lock "+name+" in", err)
 	}
 	if len(resp.Kvs) == 0 {
 		return "", nil
@@ -92,7 +92,7 @@ func (c *Client) enter(ctx context.Context, what, folder, name, owner string, sl
 	}
 	held, err := c.grant(ctx, ttl)
 	if err != nil {
-		return nil, c.fail(ctx, "get a lease for "+what+" from", err)
+		return nil, c.fail("get a lease for "+what+" from", err)
 	}
 	q := &queue{c: c, lease: held, folder: folder + name + "/", slots: slots}
 	err = q.join(ctx, owner)
@@ -102,7 +102,10 @@ func (c *Client) enter(ctx context.Context, what, folder, name, owner string, sl
 	if err != nil {
 		// The caller wants to go on; what etcd cannot be told lapses.
 		_ = held.end()
-		return nil, c.fail(ctx, "wait for "+what+" in", err)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("gave up waiting for %s%s: %w", what, q.holders(), context.Cause(ctx))
+		}
+		return nil, c.fail("wait for "+what+" in", err)
 	}
 	return &Lock{key: q.key(), lease: held}, nil
 }

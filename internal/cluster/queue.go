@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -102,6 +103,18 @@ func (q *queue) left(events []*clientv3.Event) (self bool) {
 		q.ahead = slices.DeleteFunc(q.ahead, func(p place) bool { return p.key == gone })
 	}
 	return self
+}
+
+// holders is who keeps this host waiting, for an error.
+func (q *queue) holders() string {
+	if len(q.ahead) < q.slots {
+		return ""
+	}
+	names := make([]string, q.slots)
+	for i := range names {
+		names[i] = q.ahead[i].owner
+	}
+	return ", held by " + clean(strings.Join(names, ", "))
 }
 
 // still makes sure that the place is still this host's.

@@ -71,7 +71,7 @@ func one[T any](ctx context.Context, c *Client, kind, folder, name string, decod
 	defer cancel()
 	resp, err := c.etcd.Get(ctx, calicoPrefix+folder+"/"+name)
 	if err != nil {
-		return nil, c.fail(ctx, fmt.Sprintf("read %s %s from", kind, name), err)
+		return nil, c.fail(fmt.Sprintf("read %s %s from", kind, name), err)
 	}
 	if len(resp.Kvs) == 0 {
 		return nil, nil
@@ -97,7 +97,7 @@ func all[T any](ctx context.Context, c *Client, kind, folder string, decode func
 		list = append(list, resource)
 	})
 	if err != nil {
-		return list, c.fail(ctx, fmt.Sprintf("list the %ss in", kind), err)
+		return list, c.fail(fmt.Sprintf("list the %ss in", kind), err)
 	}
 	return list, errors.Join(damaged...)
 }

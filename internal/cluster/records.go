@@ -58,12 +58,12 @@ func (c *Client) PutHostRecord(ctx context.Context, r HostRecord, ttl time.Durat
 	if ttl > 0 {
 		granted, err := c.etcd.Grant(ctx, int64(max(ttl, minTTL).Round(time.Second)/time.Second))
 		if err != nil {
-			return c.fail(ctx, "record this host in", err)
+			return c.fail("record this host in", err)
 		}
 		options = append(options, clientv3.WithLease(granted.ID))
 	}
 	if _, err := c.etcd.Put(ctx, hostsPrefix+r.Name, string(value), options...); err != nil {
-		return c.fail(ctx, "record this host in", err)
+		return c.fail("record this host in", err)
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func (c *Client) HostRecords(ctx context.Context) ([]HostRecord, error) {
 		list = append(list, r)
 	})
 	if err != nil {
-		return nil, c.fail(ctx, "list the hosts in", err)
+		return nil, c.fail("list the hosts in", err)
 	}
 	return list, nil
 }
@@ -104,7 +104,7 @@ func (c *Client) DeleteHostRecord(ctx context.Context, name string) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	if _, err := c.etcd.Delete(ctx, hostsPrefix+name); err != nil {
-		return c.fail(ctx, "remove host "+clean(name)+" from", err)
+		return c.fail("remove host "+clean(name)+" from", err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (c *Client) ServesV2(ctx context.Context) error {
 	if answered {
 		return nil
 	}
-	return c.fail(ctx, "ask for the v2 API of", last)
+	return c.fail("ask for the v2 API of", last)
 }
 
 func servesV2(ctx context.Context, client *http.Client, endpoint string) error {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,14 +24,17 @@ const startTime = 30 * time.Second
 
 // Options are how the etcd is started.
 type Options struct {
-	EnableV2 bool     // serve the v2 API as well
-	Args     []string // more flags
+	EnableV2 bool // serve the v2 API as well
+	// TLS makes clients speak https; Args then give the certificates.
+	TLS  bool
+	Args []string // more flags
 }
 
 // Server is a running etcd.
 type Server struct {
-	Endpoint string // http://127.0.0.1:PORT
+	Endpoint string // http(s)://127.0.0.1:PORT
 
+	health  string // http://127.0.0.1:PORT: etcd says there how it is
 	tb      testing.TB
 	dir     string
 	peer    string
@@ -46,7 +50,10 @@ func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
 	s := &Server{
 		tb: tb, dir: tb.TempDir(), options: o,
-		Endpoint: "http://" + freeAddress(tb), peer: "http://" + freeAddress(tb),
+		Endpoint: "http://" + freeAddress(tb), peer: "http://" + freeAddress(tb), health: "http://" + freeAddress(tb),
+	}
+	if o.TLS {
+		s.Endpoint = "https" + strings.TrimPrefix(s.Endpoint, "http")
 	}
 	tb.Cleanup(s.Kill)
 	s.Restart()
@@ -67,6 +74,7 @@ func (s *Server) Restart() {
 		"--listen-client-urls", s.Endpoint, "--advertise-client-urls", s.Endpoint,
 		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer,
 		"--initial-cluster", "test=" + s.peer,
+		"--listen-metrics-urls", s.health,
 	}
 	if s.options.EnableV2 {
 		args = append(args, "--enable-v2")
@@ -95,7 +103,7 @@ func (s *Server) waitHealthy() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := healthy(ctx, s.Endpoint)
+		err := healthy(ctx, s.health)
 		if err == nil {
 			return
 		}

@@ -1,0 +1,183 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDialRefusesWhatCannotWork(t *testing.T) {
+	dir := t.TempDir()
+	notPEM := filepath.Join(dir, "not.pem")
+	if err := os.WriteFile(notPEM, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	endpoints := []string{"https://127.0.0.1:1"}
+	for what, o := range map[string]Options{
+		"no endpoint":        {},
+		"a missing CA":       {Endpoints: endpoints, CAFile: filepath.Join(dir, "missing")},
+		"a CA of other text": {Endpoints: endpoints, CAFile: notPEM},
+		"a folder as CA":     {Endpoints: endpoints, CAFile: dir},
+		"half a pair":        {Endpoints: endpoints, CertFile: notPEM},
+		"a pair of text":     {Endpoints: endpoints, CertFile: notPEM, KeyFile: notPEM},
+	} {
+		if c, err := Dial(o); err == nil {
+			c.Close()
+			t.Errorf("%s was taken", what)
+		}
+	}
+}
+
+// Every call ends by its own deadline and says what is wrong, be the etcd not
+// there or silent.
+func TestUnreachableEtcdIsSaidInTime(t *testing.T) {
+	closed := closedAddress(t)
+	silent := silentAddress(t)
+	for _, test := range []struct{ what, endpoint, want string }{
+		{"nothing listens", closed, "connection refused"},
+		{"nothing answers", silent, "no answer in time"},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			t.Parallel()
+			c, err := Dial(Options{Endpoints: []string{"http://" + test.endpoint}, Timeout: 300 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for call, use := range map[string]func(context.Context) error{
+				"Ping":               c.Ping,
+				"Pools":              func(ctx context.Context) error { _, err := c.Pools(ctx); return err },
+				"Node":               func(ctx context.Context) error { _, err := c.Node(ctx, "h"); return err },
+				"Holder":             func(ctx context.Context) error { _, err := c.Holder(ctx, "pool"); return err },
+				"Lock":               func(ctx context.Context) error { _, err := c.Lock(ctx, "pool", "h", time.Minute, nil); return err },
+				"PutHostRecord":      func(ctx context.Context) error { return c.PutHostRecord(ctx, HostRecord{Name: "h"}, 0) },
+				"HostRecords":        func(ctx context.Context) error { _, err := c.HostRecords(ctx); return err },
+				"ClusterInformation": func(ctx context.Context) error { _, err := c.ClusterInformation(ctx); return err },
+			} {
+				start := time.Now()
+				err := use(context.Background())
+				if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.endpoint) {
+					t.Errorf("%s = %v, want %q and the endpoint", call, err, test.want)
+				}
+				if IsPermanent(err) {
+					t.Errorf("%s: %v is called permanent", call, err)
+				}
+				if took := time.Since(start); took > 3*time.Second {
+					t.Errorf("%s took %v", call, took)
+				}
+			}
+			if err := c.ServesV2(context.Background()); err == nil || errors.Is(err, ErrNoV2) {
+				t.Errorf("ServesV2 = %v, want that etcd cannot be reached", err)
+			}
+		})
+	}
+}
+
+func TestServesV2(t *testing.T) {
+	for what, test := range map[string]struct {
+		status int
+		body   string
+		want   error // nil: served; errors.New("") any other
+	}{
+		"etcd":             {200, `{"action":"get","node":{"dir":true}}`, nil},
+		"with keys":        {200, `{"action":"get","node":{"dir":true,"nodes":[{"key":"/docker","dir":true}]}}`, nil},
+		"a user is wanted": {401, `{"errorCode":110}`, nil},
+		"switched off":     {404, "404 page not found\n", ErrNoV2},
+		"a web server":     {200, "<html>It works!</html>", ErrNoV2},
+		"other JSON":       {200, `{"ok":true}`, ErrNoV2},
+		"broken":           {500, "", errAny},
+		"elsewhere":        {302, "", errAny},
+	} {
+		t.Run(what, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasPrefix(r.URL.Path, "/v2/keys") {
+					t.Errorf("asked for %s", r.URL)
+				}
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(test.status)
+				w.Write([]byte(test.body))
+			}))
+			defer server.Close()
+			c, err := Dial(Options{Endpoints: []string{server.URL}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			err = c.ServesV2(t.Context())
+			switch {
+			case test.want == nil && err != nil:
+				t.Errorf("ServesV2 = %v, want that it is served", err)
+			case test.want == ErrNoV2 && !errors.Is(err, ErrNoV2):
+				t.Errorf("ServesV2 = %v, want ErrNoV2", err)
+			case test.want == errAny && (err == nil || errors.Is(err, ErrNoV2)):
+				t.Errorf("ServesV2 = %v, want another error", err)
+			}
+			var hinted interface{ Hint() string }
+			if test.status == 404 && (!errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "--enable-v2")) {
+				t.Errorf("%v has no hint at --enable-v2", err)
+			}
+		})
+	}
+}
+
+var errAny = errors.New("any")
+
+// One endpoint that lacks the v2 API is enough to say so: Docker may use it.
+func TestServesV2AsksEveryEndpoint(t *testing.T) {
+	with := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"action":"get","node":{"dir":true}}`))
+	}))
+	defer with.Close()
+	without := httptest.NewServer(http.NotFoundHandler())
+	defer without.Close()
+	gone := "http://" + closedAddress(t)
+	for _, test := range []struct {
+		endpoints []string
+		served    bool
+	}{
+		{[]string{with.URL, gone}, true},
+		{[]string{gone, with.URL}, true},
+		{[]string{with.URL, without.URL}, false},
+		{[]string{gone, without.URL}, false},
+	} {
+		c, err := Dial(Options{Endpoints: test.endpoints})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.ServesV2(t.Context())
+		if (err == nil) != test.served || !test.served && !errors.Is(err, ErrNoV2) {
+			t.Errorf("ServesV2 of %v = %v, want served %v", test.endpoints, err, test.served)
+		}
+		c.Close()
+	}
+}
+
+// silentAddress is a loopback address where connections are taken and nothing
+// is ever said.
+func silentAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+// closedAddress is a loopback address where nothing listens.
+func closedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
