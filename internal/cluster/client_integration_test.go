@@ -116,7 +116,7 @@ func TestV2APIIsToldFromItsAbsence(t *testing.T) {
 func TestClientOutlivesEtcd(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
-	c := dial(t, etcd, 5*time.Second)
+	c := dial(t, etcd, 2*time.Second)
 	put(t, c, calicoPrefix+"ippools/firstboot", poolValue)
 	etcd.Kill()
 	if err := c.Ping(testContext(t)); err == nil || !strings.Contains(err.Error(), "connection refused") {
@@ -252,11 +252,10 @@ func TestTLS(t *testing.T) {
 	noCert.CertFile, noCert.KeyFile = "", ""
 	otherCA := good
 	otherCA.CAFile = file("stranger.crt")
-	for what, o := range map[string]Options{"no certificate": noCert, "another CA": otherCA} {
-		if err := ping(o); err == nil {
-			t.Errorf("Ping went well with %s", what)
-		} else {
-			t.Logf("%s: %v", what, err)
+	for want, o := range map[string]Options{"tls: bad certificate": noCert, "signed by unknown authority": otherCA} {
+		err := ping(o)
+		if n := strings.Count(fmt.Sprint(err), want); n != 2 {
+			t.Errorf("Ping and ServesV2 = %v, want %q in both", err, want)
 		}
 	}
 }
@@ -303,6 +302,7 @@ func certificate(t *testing.T, dir, name string, parent *x509.Certificate, paren
 // Not parallel: it counts goroutines.
 func TestNothingIsLeftRunning(t *testing.T) {
 	etcd := etcdtest.Start(t, etcdtest.Options{})
+	uses := 0
 	use := func() {
 		c, err := Dial(Options{Endpoints: []string{etcd.Endpoint}, Timeout: 5 * time.Second})
 		if err != nil {
@@ -315,7 +315,11 @@ func TestNothingIsLeftRunning(t *testing.T) {
 			t.Error("host2 got the lock as well")
 		}
 		l.Unlock()
-		lock(t, c, "host3", 2*time.Second) // held when the client is closed
+		// Held when the client is closed, and after that until its lease ends.
+		uses++
+		if _, err := c.Lock(testContext(t), fmt.Sprintf("abandoned%d", uses), "host3", 30*time.Second, nil); err != nil {
+			t.Error(err)
+		}
 	}
 	use()
 	before := runtime.NumGoroutine()

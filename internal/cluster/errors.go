@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -72,14 +73,18 @@ func mayNotRead(err error) bool {
 	return errors.Is(err, rpctypes.ErrPermissionDenied) || status.Code(err) == codes.PermissionDenied
 }
 
-// probeTime bounds the look at one endpoint after a call failed.
+// probeTime bounds the look at the endpoints after a call failed.
 const probeTime = time.Second
 
-// unreachable says why no endpoint takes a connection; empty if one does.
+// unreachable says why no endpoint can be talked to; empty if one can.
 func (c *Client) unreachable() string {
+	client, done := c.httpClient()
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
 	reasons := make(chan string, len(c.endpoints))
 	for _, endpoint := range c.endpoints {
-		go func() { reasons <- probe(endpoint) }()
+		go func() { reasons <- probe(ctx, client, endpoint) }()
 	}
 	var all []string
 	for range c.endpoints {
@@ -92,26 +97,41 @@ func (c *Client) unreachable() string {
 	return strings.Join(all, "; ")
 }
 
-// probe says why an endpoint takes no connection; empty if it does.
-func probe(endpoint string) string {
+// probe says why an endpoint cannot be talked to; empty if it can, whatever it
+// answers.
+func probe(ctx context.Context, client *http.Client, endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
-		return ""
+		return clean(endpoint) + " is no endpoint"
 	}
-	conn, err := net.DialTimeout("tcp", u.Host, probeTime)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/version", nil)
+	if err != nil {
+		return clean(endpoint) + " is no endpoint"
+	}
+	resp, err := client.Do(req)
 	if err == nil {
-		conn.Close()
+		resp.Body.Close()
 		return ""
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return u.Host + " does not answer"
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
+	return fmt.Sprintf("%s: %v", u.Host, withoutFrame(err))
+}
+
+// withoutFrame takes the URL, and the address that is named anyway, out of an
+// error of net/http.
+func withoutFrame(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
 	}
-	return fmt.Sprintf("%s: %v", u.Host, err)
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return op.Err
+	}
+	return err
 }
 
 // short is what an error of gRPC says, without the frame around it.

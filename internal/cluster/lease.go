@@ -66,6 +66,9 @@ func (l *lease) keep(ctx context.Context, sent time.Time) {
 		case <-ctx.Done():
 			ends.Stop()
 			return
+		case <-l.c.etcd.Ctx().Done(): // the client was closed
+			ends.Stop()
+			return
 		case <-ends.C:
 			return
 		case <-ticks.C:

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -24,14 +23,8 @@ const maxV2 = 1 << 20
 func (c *Client) ServesV2(ctx context.Context) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = c.tls.Clone()
-	transport.DisableKeepAlives = true
-	transport.Proxy = nil // as the etcd client and Docker
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
+	client, done := c.httpClient()
+	defer done()
 	answered := false
 	var last error
 	for _, endpoint := range c.endpoints {
@@ -47,18 +40,23 @@ func (c *Client) ServesV2(ctx context.Context) error {
 	return c.fail("ask for the v2 API of", last)
 }
 
+// httpClient talks to the endpoints as plain web servers, without a proxy, as
+// the etcd client and Docker do.
+func (c *Client) httpClient() (client *http.Client, done func()) {
+	transport := &http.Transport{TLSClientConfig: c.tls.Clone(), DisableKeepAlives: true}
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, transport.CloseIdleConnections
+}
+
 func servesV2(ctx context.Context, client *http.Client, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(endpoint, "/")+"/v2/keys/", nil)
 	if err != nil {
 		return fmt.Errorf("%q is no endpoint", clean(endpoint))
 	}
 	resp, err := client.Do(req)
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
 	if err != nil {
-		return err
+		return withoutFrame(err)
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
