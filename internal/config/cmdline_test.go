@@ -75,6 +75,7 @@ func TestCmdlineProblems(t *testing.T) {
 		{"firstboot.pool.natOutgoing=yes", `kernel command line:1:1: pool.natOutgoing: must be true or false (write true)`},
 		{"firstboot.pool.blockSize=026", `kernel command line:1:1: pool.blockSize: must be a whole number, in decimal`},
 		{"é firstboot.timeouts.node=10", `kernel command line:1:3: timeouts.node: must be a duration such as 90s, 10m or 1h30m (did you mean "10s"?)`},
+		{"firstboot.\x0f.\u202ex=1", `kernel command line:1:1: unknown key "?.?x"`},
 		{"firstboot.x=\xff", `kernel command line: is not a command line that can be read`},
 	} {
 		d, _ := decodeCmdline(c.line)

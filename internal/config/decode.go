@@ -76,14 +76,7 @@ func unknownKey(section, name string) (message, hint string) {
 // cutSecret keeps the name of what may be NAME=SECRET in the place of a key.
 func cutSecret(name string) string {
 	name, _, _ = strings.Cut(name, "=")
-	return strings.ToValidUTF8(strings.Map(printable, name), "?")
-}
-
-func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return '?'
-	}
-	return r
+	return strings.Map(printable, strings.ToValidUTF8(name, "?"))
 }
 
 // leaf reads the value of a key of the schema.

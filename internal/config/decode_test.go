@@ -130,7 +130,7 @@ func TestSyntax(t *testing.T) {
 		{"not UTF-8", "pool: \xff\n", `1:7: is not UTF-8 text`},
 		{"deep brackets", "pool: " + strings.Repeat("[", 100), `1:39: is nested too deeply`},
 		{"deep dashes", strings.Repeat("- ", 100), `1:65: is nested too deeply`},
-		{"a million brackets", strings.Repeat("[", MaxSource), `1:65537: has too many entries`},
+		{"a million brackets", strings.Repeat("[", MaxSource), `1:16385: has too many entries`},
 		{"too large", strings.Repeat("#\n", MaxSource), `1:1: is larger than 1 MiB: this is no configuration`},
 		{"deep blocks", deepBlocks(1200), `1:1: unknown key "a"`},
 	} {
@@ -209,5 +209,13 @@ func TestNoSecretInProblems(t *testing.T) {
 		} else if strings.Contains(err.Error(), secret) {
 			t.Errorf("%q: the message gives the secret away: %v", text, err)
 		}
+	}
+}
+
+// TestManyProblems: nobody reads a thousand lines.
+func TestManyProblems(t *testing.T) {
+	got := problemLines(t, least+strings.Repeat("unknown: 1\n", 1000))
+	if len(got) != maxProblems+1 || got[maxProblems] != "105:1: and 900 more" {
+		t.Errorf("%d lines, the last %q", len(got), got[len(got)-1])
 	}
 }

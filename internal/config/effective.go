@@ -51,7 +51,7 @@ func LoadEffective(data []byte) (*Loaded, error) {
 		d.effective(body, saved)
 	}
 	if len(d.problems) > 0 {
-		return nil, d.problems
+		return nil, d.problems.capped()
 	}
 	loaded, err := (&gathering{decoded: []*decoder{d}}).finish()
 	if err != nil {

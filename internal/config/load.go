@@ -171,7 +171,7 @@ func (g *gathering) finish() (*Loaded, error) {
 	problems = append(problems, wrong...)
 	problems = append(problems, g.missing(cfg)...)
 	if len(problems) > 0 {
-		return nil, problems.sorted(names)
+		return nil, problems.sorted(names).capped()
 	}
 	warnings = append(warnings, g.exposed(merged)...)
 	warnings = append(g.warnings, warnings...).sorted(names)

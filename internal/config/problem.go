@@ -62,3 +62,17 @@ func (ps Problems) sorted(sources []string) Problems {
 	})
 	return ps
 }
+
+// maxProblems is more than anybody reads; a source with more is not what it
+// was meant to be.
+const maxProblems = 100
+
+// capped leaves the first problems and says how many there are besides.
+func (ps Problems) capped() Problems {
+	if len(ps) <= maxProblems {
+		return ps
+	}
+	last := ps[maxProblems]
+	last.Path, last.Message, last.Hint = "", fmt.Sprintf("and %d more", len(ps)-maxProblems), ""
+	return append(ps[:maxProblems:maxProblems], last)
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/agext/levenshtein"
 )
@@ -15,7 +16,7 @@ func suggest(word string, known []string) string {
 	return ""
 }
 
-func didYouMean(s string) string { return `did you mean "` + s + `"?` }
+func didYouMean(s string) string { return "did you mean " + quote(s) + "?" }
 
 // closest is the known word that differs only in case and separators
 // (block_size, BlockSize), else the one within a third of the word's letters
@@ -49,11 +50,19 @@ func suggestKey(section, name string) string {
 }
 
 // quote shows a short piece of a value that is no secret; longer ones are cut
-// at 80 characters, so that a message stays one line.
+// at 80 characters, and what could spoil a terminal is replaced.
 func quote(s string) string {
-	runes := []rune(s)
+	runes := []rune(strings.Map(printable, strings.ToValidUTF8(s, "?")))
 	if len(runes) > 80 {
 		return `"` + string(runes[:80]) + `…"`
 	}
-	return `"` + s + `"`
+	return `"` + string(runes) + `"`
+}
+
+// printable replaces what is no letter, mark, number, punctuation or symbol.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return '?'
+	}
+	return r
 }

@@ -18,7 +18,7 @@ import (
 // cannot be recovered from.
 const (
 	maxDepth   = 32
-	maxEntries = 1 << 16 // tokens; a configuration of a thousand settings has 5,000
+	maxEntries = 1 << 14 // tokens; a configuration of a thousand settings has 4,000
 )
 
 // parse makes the syntax tree of a source, nil for an empty one. It refuses
