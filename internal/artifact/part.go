@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // part is a file on its way into the cache: NAME.part, which a later run goes
@@ -96,8 +98,9 @@ func (p *part) version() (v version) {
 		return version{}
 	}
 	defer f.Close()
-	if json.NewDecoder(io.LimitReader(f, 16<<10)).Decode(&v) != nil {
-		return version{}
+	err = json.NewDecoder(io.LimitReader(f, 16<<10)).Decode(&v)
+	if err != nil || !httpguts.ValidHeaderFieldValue(v.ETag) || !httpguts.ValidHeaderFieldValue(v.LastModified) {
+		return version{} // spoiled by a power cut
 	}
 	return v
 }
