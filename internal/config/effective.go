@@ -101,7 +101,7 @@ func Digest(c *Config) string {
 	}
 	changed := map[string]json.RawMessage{}
 	for _, s := range flatten(c) {
-		if was, ok := fallback[s.path]; !ok && isZero(s.value) || ok && encode(was, reveal) == encode(s.value, reveal) {
+		if was, ok := fallback[s.path]; ok && encode(was, reveal) == encode(s.value, reveal) {
 			continue
 		}
 		changed[s.path] = json.RawMessage(encode(s.value, reveal))

@@ -106,7 +106,8 @@ func TestDigest(t *testing.T) {
 		return l.Digest
 	}
 	base := digest(least)
-	if !strings.HasPrefix(base, "sha256:") || len(base) != len("sha256:")+64 {
+	// Hosts keep this in their markers: another value makes them look drifted.
+	if base != "sha256:bf8f87cdd1b5406e78389d35e706fa7191217ed34e5f093b06d9649233616360" {
 		t.Errorf("digest %q", base)
 	}
 	for _, same := range []string{"# comment\n" + least, least + "  blockSize: 26\n", least + "preflight: {ignore: []}\n", least + "sysctl: {net.ipv4.ip_forward: 1}\n", least + "timeouts: {download: 600s}\n"} {
@@ -115,7 +116,7 @@ func TestDigest(t *testing.T) {
 		}
 	}
 	seen := map[string]string{base: "least"}
-	for _, other := range []string{"  name: xy\n", "  natOutgoing: false\n", "node: {environment: {A: a}}\n", "node: {environment: {A: b}}\n", "minions: {environment: {A: a}}\n", "sysctl: {vm.a: 1}\n", "preflight: {ignore: [clock]}\n"} {
+	for _, other := range []string{"  name: xy\n", "  natOutgoing: false\n", "node: {environment: {A: \"\"}}\n", "node: {environment: {A: a}}\n", "node: {environment: {A: b}}\n", "minions: {environment: {A: a}}\n", "sysctl: {vm.a: 1}\n", "preflight: {ignore: [clock]}\n"} {
 		d := digest(least + other)
 		if was, twice := seen[d]; twice {
 			t.Errorf("%q and %q have the same digest", other, was)

@@ -34,7 +34,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 	c := l.Config
 	for name, v := range map[string]any{
-		"Loaded": l, "*Loaded": *l, "Config": c, "*Config": *c, "Node": c.Node, "Environment": c.Node.Environment,
+		"Loaded": l, "*Loaded": *l, "struct": struct{ C *Config }{c}, "Config": c, "*Config": *c, "Node": c.Node, "Environment": c.Node.Environment,
 		"Secret": c.Node.Environment["TOKEN"], "URL": c.Node.URL, "Proxy": c.Proxy, "origins": l.Origins,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%10.3v"} {
@@ -47,7 +47,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		}
 		noSecret(t, name+" JSON", string(j))
 		y, err := yaml.Marshal(v)
-		if err != nil && name != "Loaded" && name != "*Loaded" {
+		if err != nil && name != "Loaded" && name != "*Loaded" && name != "struct" {
 			t.Errorf("%s: %v", name, err)
 		}
 		noSecret(t, name+" YAML", string(y))

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestEdited tells an edit from a source that is gone for good reason.
+func TestEdited(t *testing.T) {
+	credentials := machine(t, map[string]string{CredentialName: "node: {asNumber: 7, environment: {TOKEN: hunter2}}\n"})
+	first := map[string]string{MainFile: least, DropInDir + "/a.yaml": "pool: {name: aa}\nnode: {environment: {A: a}}\nsysctl: {vm.a: 1}\n"}
+	with := func(path, text string) map[string]string {
+		files := map[string]string{}
+		for p, s := range first {
+			files[p] = s
+		}
+		files[path] = text
+		return files
+	}
+	saved := mustLoad(t, Options{Root: machine(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"})
+	gone := machine(t, first)
+	if err := os.Remove(filepath.Join(gone, DropInDir, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		o    Options
+		want []string
+	}{
+		{"nothing edited", Options{Root: machine(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
+		{"comments edited", Options{Root: machine(t, with(MainFile, "# hello\n\n"+least)), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
+		{"credential and kernel out of sight", Options{Root: machine(t, first)}, nil},
+		{"value edited", Options{Root: machine(t, with(MainFile, least+"  blockSize: 27\n"))}, []string{"pool.blockSize"}},
+		{"key added", Options{Root: machine(t, with(DropInDir+"/b.yaml", "sysctl: {vm.b: 1}\n"))}, []string{"sysctl.vm.b"}},
+		{"file removed", Options{Root: gone}, []string{"node.environment.A", "pool.name", "sysctl.vm.a"}},
+		{"kernel edited", Options{Root: machine(t, first), Cmdline: "firstboot.fleet.maxJoining=4"}, []string{"fleet.maxJoining"}},
+	} {
+		got, err := Edited(t.Context(), c.o, saved)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	if _, err := Edited(t.Context(), Options{Root: machine(t, with(MainFile, "pol: 1\n"))}, saved); err == nil {
+		t.Error("a file that cannot be understood is not reported")
+	}
+}
+
+// TestNetworkName: the Docker network is named after the pool unless it has a
+// name of its own.
+func TestNetworkName(t *testing.T) {
+	for _, c := range []struct {
+		pool Pool
+		want string
+	}{{Pool{Name: "a"}, "a"}, {Pool{Name: "a", Network: "b"}, "b"}} {
+		if got := c.pool.NetworkName(); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.pool, got, c.want)
+		}
+	}
+}
