@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -511,5 +512,27 @@ func TestProxyIsUsed(t *testing.T) {
 	}
 	if _, err := Proxies("http://user:s3cret@[", "", "")(httptest.NewRequest(http.MethodGet, "http://x/", nil)); err != nil && strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the proxy's password is in %v", err)
+	}
+}
+
+// chunked serves data without telling how long it is.
+func chunked(data []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for part := range slices.Chunk(data, 10_000) {
+			w.Write(part)
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+func TestFileOfUnknownLengthIsFetched(t *testing.T) {
+	data := noise(100_000)
+	for _, sum := range []string{sumOf(data), ""} {
+		s, _ := logged(t, nil)
+		path, err := s.Get(t.Context(), Ref{Name: "x", URL: server(t, chunked(data)), SHA256: sum}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, path, data)
 	}
 }
