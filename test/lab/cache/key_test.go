@@ -1,0 +1,71 @@
+package cache
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestKeysTellInputsApart(t *testing.T) {
+	if Key("a", "b") != Key("a", "b") || !isKey(Key()) {
+		t.Error("the same inputs have different keys, or a key has no key's form")
+	}
+	seen := map[string][]string{}
+	for _, inputs := range [][]string{{}, {""}, {"ab"}, {"a", "b"}, {"b", "a"}, {"a", "b", ""}, {"1:a"}} {
+		k := Key(inputs...)
+		if other, there := seen[k]; there {
+			t.Errorf("%q and %q have the same key", inputs, other)
+		}
+		seen[k] = inputs
+	}
+}
+
+func TestContentsSeeEveryChange(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "tree")
+	if err := os.MkdirAll(filepath.Join(root, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "sub", "f")
+	link := filepath.Join(root, "link")
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	contents := func() string {
+		t.Helper()
+		sum, err := Contents(root)
+		do(err)
+		return sum
+	}
+	do(os.WriteFile(file, []byte("a"), 0o644))
+	do(os.Symlink("sub", link))
+	last := contents()
+	if contents() != last {
+		t.Fatal("the same tree has two hashes")
+	}
+	for what, change := range map[string]func() error{
+		"bytes":      func() error { return os.WriteFile(file, []byte("b"), 0o644) },
+		"executable": func() error { return os.Chmod(file, 0o755) },
+		"name":       func() error { return os.Rename(file, file+"2") },
+		"link":       func() error { os.Remove(link); return os.Symlink("other", link) },
+	} {
+		do(os.WriteFile(file, []byte("a"), 0o644))
+		do(os.Chmod(file, 0o644))
+		last = contents()
+		do(change())
+		if contents() == last {
+			t.Errorf("a change of the %s is not seen", what)
+		}
+		os.Rename(file+"2", file)
+	}
+	last = contents()
+	do(os.WriteFile(filepath.Join(root, ".swp"), nil, 0o644))
+	if contents() != last {
+		t.Error("an editor's file counts")
+	}
+	if _, err := Contents(root + "-none"); err == nil {
+		t.Error("a missing folder has a hash")
+	}
+}
