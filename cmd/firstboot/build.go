@@ -1,16 +1,50 @@
 package main
 
 import (
-	"errors"
+	"runtime/debug"
+	"time"
 
+	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/stages"
 )
 
-// build makes the stages. A binary without any must never call a host
-// complete, so it refuses as soon as there is work to be done.
+// selfPath is the running binary, also after its file was replaced.
+const selfPath = "/proc/self/exe"
+
+// build makes the stages.
 func build(p provision.Parts) (provision.Work, error) {
+	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: built()}
 	if p.Config != nil {
-		return provision.Work{}, errors.New("this binary was built without stages")
+		env.Store = newStore(p.Host, p.Config)
 	}
-	return provision.Work{}, nil
+	return provision.Work{Stages: stages.All(env), Prefetch: env.Prefetch}, nil
+}
+
+// newStore finds artifacts in the machine's bundles and cache, or fetches them.
+func newStore(h *host.Host, c *config.Config) *artifact.Store {
+	o := artifact.Options{
+		Cache: h.RealPath(stages.CacheDir),
+		Proxy: artifact.Proxies(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+	}
+	for _, dir := range stages.BundleDirs() {
+		o.Bundles = append(o.Bundles, h.RealPath(dir))
+	}
+	return artifact.NewStore(o)
+}
+
+// built is the time of the commit that the binary was built from; zero where
+// the build does not say.
+func built() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, setting(info, "vcs.time"))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

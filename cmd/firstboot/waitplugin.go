@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/stages"
 )
 
 // The pauses of wait-plugin: between two questions, and between two lines.
@@ -19,11 +20,6 @@ const (
 	pluginSay  = 10 * time.Second
 	pluginLate = 5 * time.Second // for one answer
 )
-
-// pluginSockets are where eru-minions answers Docker.
-func pluginSockets() []string {
-	return []string{"/run/docker/plugins/calico.sock", "/run/docker/plugins/calico-ipam.sock"}
-}
 
 // waitPlugin is what docker.service does before it starts: containers whose
 // plugin is not there then stay dead.
@@ -80,7 +76,7 @@ func (a *app) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 // silent says of each socket that does not answer why.
 func silent(ctx context.Context, h *host.Host) []string {
 	var missing []string
-	for _, socket := range pluginSockets() {
+	for _, socket := range stages.PluginSockets() {
 		asked, cancel := context.WithTimeout(ctx, pluginLate)
 		_, err := h.PluginActivate(asked, socket)
 		cancel()

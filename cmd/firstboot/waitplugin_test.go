@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/projecteru2/firstboot/stages"
 )
 
 // serve answers like a plugin at a socket below root.
@@ -40,7 +42,7 @@ func waitForPlugin(root string) (code int, out string) {
 
 func TestPluginThatAnswersAtBothSockets(t *testing.T) {
 	root := t.TempDir()
-	for _, s := range pluginSockets() {
+	for _, s := range stages.PluginSockets() {
 		serve(t, root, s, `{"Implements": ["NetworkDriver"]}`)
 	}
 	if code, out := waitForPlugin(root); code != 0 || !strings.Contains(out, "the network plugin answers") {
@@ -50,8 +52,8 @@ func TestPluginThatAnswersAtBothSockets(t *testing.T) {
 
 func TestSocketsOfADeadPluginProveNothing(t *testing.T) {
 	root := t.TempDir()
-	serve(t, root, pluginSockets()[0], `{"Implements": ["NetworkDriver"]}`)
-	serve(t, root, pluginSockets()[1], "")
+	serve(t, root, stages.PluginSockets()[0], `{"Implements": ["NetworkDriver"]}`)
+	serve(t, root, stages.PluginSockets()[1], "")
 	code, out := waitForPlugin(root)
 	if code != 1 || !strings.Contains(out, "calico-ipam.sock: Docker answered 500") || strings.Contains(out, "calico.sock:") {
 		t.Errorf("exit code %d: %s", code, out)

@@ -22,6 +22,7 @@ func PreflightNames() []string {
 		"docker-version",
 		"docker-cluster-store",
 		"foreign-containers",
+		"artifact-missing",
 		"rpm-missing",
 		"etcd-v3",
 		"etcd-v2",

@@ -55,6 +55,9 @@ type hinted struct {
 
 func (h hinted) Unwrap() error { return h.error }
 
+// Hint says what a person can do.
+func (h hinted) Hint() string { return h.hint }
+
 // WithHint adds to err what a person can do about it.
 func WithHint(err error, format string, args ...any) error {
 	if err == nil {
@@ -63,15 +66,23 @@ func WithHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// Hint returns what a person can do about err, or "".
+// Hint returns what a person can do about err, or "": what the first error of
+// its chain that has a method Hint says, whichever package it is from.
 func Hint(err error) string {
-	var h hinted
-	if errors.As(err, &h) {
-		return h.hint
-	}
 	var r *Refusal
 	if errors.As(err, &r) && len(r.Findings) > 0 {
 		return r.Findings[0].Fix
+	}
+	var h interface{ Hint() string }
+	for errors.As(err, &h) {
+		if text := h.Hint(); text != "" {
+			return text
+		}
+		e, ok := h.(error)
+		if !ok {
+			return ""
+		}
+		err = errors.Unwrap(e)
 	}
 	return ""
 }

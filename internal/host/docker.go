@@ -68,8 +68,14 @@ func DockerNotFound(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
+// callTime bounds one call: with its cluster store out of reach dockerd takes
+// long for an answer, and may never give one.
+const callTime = 2 * time.Minute
+
 // call sends body as JSON and decodes the answer into answer, if not nil.
 func (d *Docker) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	var payload io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -137,6 +143,7 @@ type DockerInfo struct {
 	LiveRestore      bool `json:"LiveRestoreEnabled"`
 	SecurityOptions  []string
 	Plugins          struct{ Network []string }
+	Swarm            struct{ LocalNodeState string }
 }
 
 // Info asks the daemon for its version and settings.

@@ -1,8 +1,10 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 )
@@ -18,13 +20,13 @@ type Image struct {
 // Image looks an image up by name or ID; DockerNotFound tells its absence.
 func (d *Docker) Image(ctx context.Context, name string) (Image, error) {
 	var image Image
-	err := d.call(ctx, http.MethodGet, "/images/"+url.PathEscape(name)+"/json", nil, nil, &image)
+	err := d.call(ctx, http.MethodGet, "/images/"+name+"/json", nil, nil, &image)
 	return image, err
 }
 
 // RemoveImage removes an image by name.
 func (d *Docker) RemoveImage(ctx context.Context, name string) error {
-	err := d.call(ctx, http.MethodDelete, "/images/"+url.PathEscape(name), nil, nil, nil)
+	err := d.call(ctx, http.MethodDelete, "/images/"+name, nil, nil, nil)
 	if DockerNotFound(err) {
 		return nil
 	}
@@ -84,7 +86,7 @@ type ContainerDetails struct {
 // Container inspects a container; DockerNotFound tells its absence.
 func (d *Docker) Container(ctx context.Context, name string) (ContainerDetails, error) {
 	var c ContainerDetails
-	err := d.call(ctx, http.MethodGet, "/containers/"+url.PathEscape(name)+"/json", nil, nil, &c)
+	err := d.call(ctx, http.MethodGet, "/containers/"+name+"/json", nil, nil, &c)
 	return c, err
 }
 
@@ -113,13 +115,13 @@ func (d *Docker) CreateContainer(ctx context.Context, c NewContainer) (string, e
 
 // StartContainer starts a container.
 func (d *Docker) StartContainer(ctx context.Context, id string) error {
-	return d.call(ctx, http.MethodPost, "/containers/"+url.PathEscape(id)+"/start", nil, nil, nil)
+	return d.call(ctx, http.MethodPost, "/containers/"+id+"/start", nil, nil, nil)
 }
 
 // RemoveContainer kills and removes a container; one that is not there is no
 // error.
 func (d *Docker) RemoveContainer(ctx context.Context, id string) error {
-	err := d.call(ctx, http.MethodDelete, "/containers/"+url.PathEscape(id), url.Values{"force": {"1"}, "v": {"1"}}, nil, nil)
+	err := d.call(ctx, http.MethodDelete, "/containers/"+id, url.Values{"force": {"1"}, "v": {"1"}}, nil, nil)
 	if DockerNotFound(err) {
 		return nil
 	}
@@ -170,34 +172,48 @@ func (d *Docker) CreateNetwork(ctx context.Context, name, driver, ipam, subnet s
 
 // RemoveNetwork removes a network by ID.
 func (d *Docker) RemoveNetwork(ctx context.Context, id string) error {
-	err := d.call(ctx, http.MethodDelete, "/networks/"+url.PathEscape(id), nil, nil, nil)
+	err := d.call(ctx, http.MethodDelete, "/networks/"+id, nil, nil, nil)
 	if DockerNotFound(err) {
 		return nil
 	}
 	return err
 }
 
-// Exec runs a command in a running container and returns its exit status.
-func (d *Docker) Exec(ctx context.Context, container string, command []string) (int, error) {
+// Exec runs a command in a running container and returns its exit status and
+// what it printed.
+func (d *Docker) Exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
 	var made struct {
 		ID string `json:"Id"`
 	}
-	body := map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true}
-	if err := d.call(ctx, http.MethodPost, "/containers/"+url.PathEscape(container)+"/exec", nil, body, &made); err != nil {
-		return -1, err
+	// With a terminal the answer is the plain output, not frames of two streams.
+	body := map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true, "Tty": true}
+	if err := d.call(ctx, http.MethodPost, "/containers/"+container+"/exec", nil, body, &made); err != nil {
+		return -1, nil, err
 	}
-	// The answer to start is the command's output; it ends with the command.
-	if err := d.call(ctx, http.MethodPost, "/exec/"+made.ID+"/start", nil, map[string]any{"Detach": false}, nil); err != nil {
-		return -1, err
+	start, err := json.Marshal(map[string]any{"Detach": false, "Tty": true})
+	if err != nil {
+		return -1, nil, err
 	}
-	var state struct{ ExitCode *int }
+	resp, err := d.send(ctx, http.MethodPost, "/exec/"+made.ID+"/start", nil, bytes.NewReader(start), "application/json")
+	if err != nil {
+		return -1, nil, err
+	}
+	defer resp.Body.Close()
+	// The output ends with the command.
+	if output, err = io.ReadAll(io.LimitReader(resp.Body, maxOutput)); err != nil {
+		return -1, output, err
+	}
+	var state struct {
+		Running  bool
+		ExitCode *int
+	}
 	if err := d.call(ctx, http.MethodGet, "/exec/"+made.ID+"/json", nil, nil, &state); err != nil {
-		return -1, err
+		return -1, output, err
 	}
-	if state.ExitCode == nil {
-		return -1, &DockerError{Message: "the command in " + container + " did not end"}
+	if state.Running || state.ExitCode == nil {
+		return -1, output, &DockerError{Message: "the command in " + container + " did not end"}
 	}
-	return *state.ExitCode, nil
+	return *state.ExitCode, output, nil
 }
 
 // PluginActivate asks a plugin at its socket (a path of the machine) what it

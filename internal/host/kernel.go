@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sysctl reads a kernel setting by its dotted name. A key that the kernel does
@@ -102,6 +105,19 @@ func (h *Host) line(path string) string {
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimSpace(line)
+}
+
+// Free is how many bytes are free on the file system that path is on, or will
+// be when it is made.
+func (h *Host) Free(path string) (uint64, error) {
+	for !h.Exists(path) && path != "/" {
+		path = filepath.Dir(path)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(h.path(path), &fs); err != nil {
+		return 0, fmt.Errorf("cannot ask for the free space of %s: %w", path, err)
+	}
+	return fs.Bavail * uint64(fs.Bsize), nil //nolint:gosec // a block's size is positive
 }
 
 // NotThere tells whether err says that a file does not exist.

@@ -37,6 +37,8 @@ type Network interface {
 	SourceTo(to netip.Addr) (netip.Addr, error)
 	// Listening tells whether something accepts TCP at addr.
 	Listening(ctx context.Context, addr netip.AddrPort) bool
+	// Ping sends an echo request to an IPv4 address and waits for its reply.
+	Ping(ctx context.Context, to netip.Addr) error
 }
 
 type kernelNetwork struct{}
@@ -120,4 +122,9 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	}
 	ones, _ := n.Mask.Size()
 	return netip.PrefixFrom(addr.Unmap(), ones), true
+}
+
+// Resolve looks up the IPv4 addresses of a host name.
+func Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
 }

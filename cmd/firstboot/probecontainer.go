@@ -1,0 +1,28 @@
+package main
+
+import (
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/stages"
+)
+
+// probeContainer is what runs in the container of the verify stage, which is
+// made from this binary: it waits until it is stopped.
+func (a *app) probeContainer() *cobra.Command {
+	return &cobra.Command{
+		Use:         stages.ProbeCommand,
+		Short:       "Wait until stopped, as the process of the test container",
+		Example:     "  firstboot " + stages.ProbeCommand,
+		Annotations: codes("0    stopped", "2    usage"),
+		Hidden:      true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			<-ctx.Done()
+			return nil
+		},
+	}
+}

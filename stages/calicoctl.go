@@ -1,0 +1,94 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// CalicoctlPath is where calicoctl is installed.
+const CalicoctlPath = "/usr/bin/calicoctl"
+
+// calicoctl puts the pinned calicoctl in place: verified, executable, and
+// answering with its version.
+type calicoctl struct{ *Env }
+
+func (calicoctl) Name() string    { return "calicoctl" }
+func (calicoctl) After() []string { return []string{"preflight"} }
+
+func (s calicoctl) Check(ctx context.Context) (engine.Finding, error) {
+	var f engine.Finding
+	want := s.Config.Calicoctl
+	info, err := s.Host.Stat(CalicoctlPath)
+	if host.NotThere(err) {
+		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "not there", Want: want.Version})
+		return f, nil
+	}
+	if err != nil {
+		return f, err
+	}
+	if info.Mode().Perm()&0o111 == 0 {
+		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "not executable", Want: "mode 0755"})
+		return f, nil
+	}
+	if want.SHA256 != "" {
+		seen, err := s.Host.SHA256(CalicoctlPath)
+		if err != nil {
+			return f, err
+		}
+		if seen != want.SHA256 {
+			f.Differ(engine.Difference{What: CalicoctlPath, Seen: "sha256 " + seen, Want: "sha256 " + want.SHA256})
+			return f, nil
+		}
+	}
+	seen, err := s.version(ctx, CalicoctlPath)
+	if err != nil {
+		f.Differ(engine.Difference{What: CalicoctlPath, Seen: err.Error(), Want: want.Version})
+	} else if seen != want.Version {
+		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "version " + seen, Want: want.Version})
+	}
+	return f, nil
+}
+
+var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
+
+// version runs a calicoctl to ask for its version. Given a configuration that
+// it cannot read it prints the version and ends; given a good one it would go
+// on to etcd and hang when that is gone.
+func (s calicoctl) version(ctx context.Context, path string) (string, error) {
+	out, err := s.Host.Look(ctx, host.Command{
+		Name: path, Args: []string{"version", "--config=/dev/null"},
+		Env: []string{"DATASTORE_TYPE=none"}, Timeout: 20 * time.Second,
+	})
+	if m := clientVersion.FindSubmatch(out.Stdout); m != nil {
+		return string(m[1]), nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%s version printed no client version", path)
+	}
+	return "", err
+}
+
+func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
+	source, err := s.get(ctx, calicoctlName, report)
+	if err != nil {
+		return err
+	}
+	if err := s.Host.InstallFile(source, CalicoctlPath, 0o755); err != nil {
+		return err
+	}
+	seen, err := s.version(ctx, CalicoctlPath)
+	if err != nil {
+		return engine.WithHint(fmt.Errorf("the installed calicoctl does not run: %w", err),
+			"is the artifact built for this machine's architecture?")
+	}
+	if want := s.Config.Calicoctl.Version; seen != want {
+		return engine.WithHint(fmt.Errorf("the artifact is calicoctl %s, the configuration says %s", seen, want),
+			"set calicoctl.version or the artifact's url and sha256 right")
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// docker makes the daemon run with the cluster store in force, and the node
+// image present.
+type docker struct{ *Env }
+
+func (docker) Name() string    { return "docker" }
+func (docker) After() []string { return []string{"config"} }
+
+func (s docker) Check(ctx context.Context) (engine.Finding, error) {
+	f, err := s.dockerActive(ctx)
+	if err != nil || !f.OK() {
+		return f, err
+	}
+	info, err := s.Host.Docker().Info(ctx)
+	if err != nil {
+		f.Differ(engine.Difference{What: "Docker", Seen: err.Error(), Want: "an answer"})
+		return f, nil
+	}
+	if err := s.checkStore(ctx, info, &f); err != nil {
+		return f, err
+	}
+	return f, s.checkImage(ctx, &f)
+}
+
+// dockerActive asks systemd: a question to Docker's socket would start it.
+func (e *Env) dockerActive(ctx context.Context) (engine.Finding, error) {
+	var f engine.Finding
+	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
+	if err != nil {
+		return f, err
+	}
+	if unit.Active != "active" {
+		f.Differ(engine.Difference{What: units.Docker, Seen: unit.Active, Want: "active", Fix: "journalctl -u docker"})
+	}
+	return f, nil
+}
+
+// checkStore adds a difference unless the wanted cluster store is in force.
+// What Docker says is not enough: after a reload it shows a store that it
+// refused to change to. So the daemon must have started, or have been told by
+// firstboot to take its first store, after the file was written.
+func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.Finding) error {
+	want := clusterStore(s.Config)
+	if want == "" {
+		return nil
+	}
+	if info.ClusterStore != want {
+		f.Differ(engine.Difference{What: "Docker's cluster store", Seen: orNone(info.ClusterStore), Want: want})
+		return nil
+	}
+	written, err := s.Host.Stat(DaemonPath)
+	if err != nil {
+		return err
+	}
+	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
+	if err != nil {
+		return err
+	}
+	if unit.Since.Before(written.ModTime()) && s.Notes.Notes().StoreReloaded.Before(written.ModTime()) {
+		f.Differ(engine.Difference{
+			What: "Docker's cluster store", Seen: "shown, but not in force: the daemon is older than " + DaemonPath, Want: want,
+			Fix: "systemctl restart docker",
+		})
+	}
+	return nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// checkImage adds a difference unless the node image is in Docker's store.
+func (s docker) checkImage(ctx context.Context, f *engine.Finding) error {
+	_, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
+	if host.DockerNotFound(err) {
+		f.Differ(engine.Difference{What: "image " + s.Config.Node.Image, Seen: "not there", Want: "loaded"})
+		return nil
+	}
+	return err
+}
+
+func (s docker) Apply(ctx context.Context, report engine.Progress) error {
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	if err := s.applyStore(ctx, report); err != nil {
+		return err
+	}
+	var f engine.Finding
+	if err := s.checkImage(ctx, &f); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if f.OK() {
+		return nil
+	}
+	return s.provideImage(ctx, report)
+}
+
+// start queues Docker's start and leaves the waiting to the engine, which says
+// what is being waited for.
+func (s docker) start(ctx context.Context) error {
+	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	switch unit.Active {
+	case "active":
+		return nil
+	case "activating", "reloading", "deactivating":
+	default:
+		if err := s.Host.Systemd().Start(ctx, units.Docker); err != nil {
+			return &engine.Retry{Err: err}
+		}
+	}
+	return &engine.Wait{For: "Docker to start", Err: fmt.Errorf("%s is %s", units.Docker, unit.Active)}
+}
+
+func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
+	info, err := s.Host.Docker().Info(ctx)
+	if err != nil {
+		return &engine.Wait{For: "Docker to answer", Err: err}
+	}
+	var f engine.Finding
+	if err := s.checkStore(ctx, info, &f); err != nil || f.OK() {
+		return err
+	}
+	if info.ClusterStore == "" {
+		return s.reload(ctx, report)
+	}
+	return s.restart(ctx, report)
+}
+
+// reloadTime is how long a reload may take to show. Measured: under a second.
+const reloadTime = 15 * time.Second
+
+// reload makes dockerd take its first cluster store, which needs no restart.
+func (s docker) reload(ctx context.Context, report engine.Progress) error {
+	report("reloading Docker for its cluster store", 0, 0)
+	// Noted before: if the power goes in between, Docker starts anew anyway.
+	err := s.Notes.SetNotes(func(n *journal.Notes) { n.StoreReloaded = time.Now() })
+	if err != nil {
+		return err
+	}
+	if err := s.Host.Systemd().Reload(ctx, units.Docker); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	want := clusterStore(s.Config)
+	err = poll(ctx, reloadTime, func() error {
+		info, err := s.Host.Docker().Info(ctx)
+		if err == nil && info.ClusterStore != want {
+			err = fmt.Errorf("Docker shows the cluster store %s", orNone(info.ClusterStore))
+		}
+		return err
+	})
+	if err != nil {
+		return &engine.Retry{Err: fmt.Errorf("the reload did not take: %w", err)}
+	}
+	return nil
+}
+
+// restart is for a daemon that has another store, which it never changes
+// while it runs.
+func (s docker) restart(ctx context.Context, report engine.Progress) error {
+	if err := s.mayRestart(ctx); err != nil {
+		return err
+	}
+	report("restarting Docker for its cluster store", 0, 0)
+	if len(s.pluginErrors(ctx)) > 0 && s.Host.Exists(units.MinionsDropIn) {
+		return &engine.Wait{For: "the plugin's sockets, so that containers come back after Docker's restart"}
+	}
+	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	return &engine.Wait{For: "Docker to restart"}
+}
+
+// mayRestart refuses to stop containers that are not ours.
+func (s docker) mayRestart(ctx context.Context) error {
+	foreign, err := s.foreignContainers(ctx)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if s.Config.Docker.Restart == config.RestartAllow || len(foreign) == 0 {
+		return nil
+	}
+	return engine.WithHint(
+		fmt.Errorf("Docker must restart for its cluster store, and would stop %s", strings.Join(foreign, ", ")),
+		"stop these containers, or set docker.restart: allow")
+}
+
+// foreignContainers lists running containers that firstboot did not make.
+func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
+	list, err := e.Host.Docker().Containers(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	var foreign []string
+	for _, c := range list {
+		name := strings.TrimPrefix(strings.Join(c.Names, ","), "/")
+		if name != nodeContainer && c.Labels[probeLabel] == "" {
+			foreign = append(foreign, name)
+		}
+	}
+	return foreign, nil
+}
+
+// provideImage loads the node image from its archive, or pulls it by name
+// where the configuration names no archive.
+func (s docker) provideImage(ctx context.Context, report engine.Progress) error {
+	if !s.available(imageName) {
+		return s.pull(ctx, report)
+	}
+	archive, err := s.get(ctx, imageName, report)
+	if err != nil {
+		return err
+	}
+	size := fileSize(archive)
+	err = s.Host.Docker().LoadImage(ctx, archive, func(sent int64) { report("loading the node image", sent, size) })
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	var f engine.Finding
+	if err := s.checkImage(ctx, &f); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if !f.OK() {
+		return engine.WithHint(fmt.Errorf("the archive does not hold the image %s", s.Config.Node.Image),
+			"set node.image to a name that the archive carries")
+	}
+	return nil
+}
+
+func (s docker) pull(ctx context.Context, report engine.Progress) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Download)
+	defer cancel()
+	err := s.Host.Docker().PullImage(ctx, s.Config.Node.Image, func(line string) { report("pulling "+s.Config.Node.Image+": "+line, 0, 0) })
+	if err != nil {
+		return &engine.Wait{For: "the image " + s.Config.Node.Image + " from its registry", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package stages
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+
+	"github.com/pmezard/go-difflib/difflib"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// header opens the files that firstboot owns.
+const header = "# Written by firstboot; edits are reported as drift.\n"
+
+// file is a file as a stage wants it.
+type file struct {
+	path string
+	data []byte
+	mode fs.FileMode
+}
+
+// check adds a difference if the host's file is not f. secret files are
+// compared and not shown.
+func (f file) check(h *host.Host, finding *engine.Finding) {
+	have, err := h.ReadFile(f.path)
+	switch {
+	case host.NotThere(err):
+		finding.Differ(engine.Difference{What: f.path, Seen: "not there", Want: "the configured content", Diff: f.diff(nil)})
+		return
+	case err != nil:
+		finding.Differ(engine.Difference{What: f.path, Seen: err.Error(), Want: "the configured content"})
+		return
+	case !bytes.Equal(have, f.data):
+		finding.Differ(engine.Difference{What: f.path, Seen: "other content", Want: "the configured content", Diff: f.diff(have)})
+	}
+	if info, err := h.Stat(f.path); err == nil && info.Mode().Perm() != f.mode {
+		finding.Differ(engine.Difference{What: f.path, Seen: fmt.Sprintf("mode %04o", info.Mode().Perm()), Want: fmt.Sprintf("mode %04o", f.mode)})
+	}
+}
+
+func (f file) write(h *host.Host) error { return h.WriteFile(f.path, f.data, f.mode) }
+
+// diff is a unified diff from have to f; "" for files that others may not
+// read, which may hold secrets.
+func (f file) diff(have []byte) string {
+	if f.mode&0o044 == 0 {
+		return ""
+	}
+	from := f.path
+	if have == nil {
+		from = "/dev/null"
+	}
+	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
+		A: difflib.SplitLines(string(have)), B: difflib.SplitLines(string(f.data)),
+		FromFile: from, ToFile: f.path, Context: 2,
+	})
+	if err != nil {
+		return ""
+	}
+	return text
+}

@@ -1,0 +1,133 @@
+package stages
+
+import (
+	"context"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+const (
+	calicoctlConfigPath = "/etc/calico/calicoctl.cfg"
+	linkPath            = "/etc/systemd/network/10-calico.link"
+	networkManagerUnit  = "NetworkManager.service"
+	networkManagerDir   = "/etc/NetworkManager"
+	networkManagerPath  = networkManagerDir + "/conf.d/90-firstboot-calico.conf"
+)
+
+// linkFile keeps udevd off the MAC addresses of the containers' interfaces:
+// the plugin records the first MAC, udevd (242 and later) then sets another,
+// and Felix's permanent neighbour entry leads nowhere.
+const linkFile = header + `[Match]
+OriginalName=cali* temp*
+
+[Link]
+MACAddressPolicy=none
+`
+
+const networkManagerFile = header + `[keyfile]
+unmanaged-devices=interface-name:cali*;interface-name:tunl*
+`
+
+// files is the stage "config": the configuration files of calicoctl, Docker,
+// udev and NetworkManager.
+type files struct{ *Env }
+
+func (files) Name() string    { return "config" }
+func (files) After() []string { return []string{"preflight"} }
+
+func (s files) wanted(ctx context.Context) ([]file, error) {
+	cfg, err := s.calicoctlConfig()
+	if err != nil {
+		return nil, err
+	}
+	list := []file{
+		{calicoctlConfigPath, cfg, 0o644},
+		{linkPath, []byte(linkFile), 0o644},
+	}
+	if s.Host.Exists(networkManagerDir) {
+		list = append(list, file{networkManagerPath, []byte(networkManagerFile), 0o644})
+	}
+	daemon, err := s.daemonFile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if daemon != nil {
+		list = append(list, *daemon)
+	}
+	return list, nil
+}
+
+// calicoctlConfig is calicoctl's strict configuration file.
+func (s files) calicoctlConfig() ([]byte, error) {
+	etcd := s.Config.Etcd
+	spec := yaml.MapSlice{
+		{Key: "datastoreType", Value: "etcdv3"},
+		{Key: "etcdEndpoints", Value: join(etcd.Endpoints)},
+	}
+	for _, f := range []struct{ key, value string }{
+		{"etcdCACertFile", etcd.CAFile}, {"etcdCertFile", etcd.CertFile}, {"etcdKeyFile", etcd.KeyFile},
+	} {
+		if f.value != "" {
+			spec = append(spec, yaml.MapItem{Key: f.key, Value: f.value})
+		}
+	}
+	body, err := yaml.Marshal(yaml.MapSlice{
+		{Key: "apiVersion", Value: "projectcalico.org/v3"},
+		{Key: "kind", Value: "CalicoAPIConfig"},
+		{Key: "metadata", Value: yaml.MapSlice{}},
+		{Key: "spec", Value: spec},
+	})
+	return append([]byte(header), body...), err
+}
+
+func (s files) Check(ctx context.Context) (engine.Finding, error) {
+	var f engine.Finding
+	list, err := s.wanted(ctx)
+	if err != nil {
+		return f, err
+	}
+	for _, want := range list {
+		want.check(s.Host, &f)
+	}
+	return f, nil
+}
+
+func (s files) Apply(ctx context.Context, _ engine.Progress) error {
+	list, err := s.wanted(ctx)
+	if err != nil {
+		return err
+	}
+	for _, want := range list {
+		var seen engine.Finding
+		if want.check(s.Host, &seen); seen.OK() {
+			continue
+		}
+		if err := want.write(s.Host); err != nil {
+			return err
+		}
+	}
+	return s.reloadReaders(ctx)
+}
+
+// reloadReaders makes udev and NetworkManager read their files before the
+// first container's interface appears.
+func (s files) reloadReaders(ctx context.Context) error {
+	if _, ok := s.Host.LookPath("udevadm"); ok {
+		_, err := s.Host.Run(ctx, host.Command{Name: "udevadm", Args: []string{"control", "--reload"}, Timeout: 20 * time.Second})
+		if err != nil {
+			return &engine.Retry{Err: err}
+		}
+	}
+	if !s.Host.Exists(networkManagerDir) {
+		return nil
+	}
+	unit, err := s.Host.Systemd().Unit(ctx, networkManagerUnit)
+	if err != nil || unit.Active != "active" {
+		return nil //nolint:nilerr // a NetworkManager that is not running reads the file when it starts
+	}
+	return s.Host.Systemd().Reload(ctx, networkManagerUnit)
+}

@@ -1,0 +1,199 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/units"
+)
+
+const (
+	minionsConfPath = "/etc/eru/minions.conf"
+	pluginFolder    = "/run/docker/plugins/"
+)
+
+// PluginSockets are where the plugin answers Docker. They outlive a plugin
+// that died: only an answer counts.
+func PluginSockets() []string {
+	return []string{pluginFolder + "calico.sock", pluginFolder + "calico-ipam.sock"}
+}
+
+// minions installs the plugin's RPM, then its configuration (an install
+// overwrites it), orders it before Docker, and makes it run and answer.
+type minions struct{ *Env }
+
+func (minions) Name() string    { return "minions" }
+func (minions) After() []string { return []string{"config"} }
+
+// conf is the plugin's environment file.
+func (s minions) conf() file {
+	var b strings.Builder
+	fmt.Fprintf(&b, "ETCD_ENDPOINTS=%s\n", join(s.Config.Etcd.Endpoints))
+	for _, key := range slices.Sorted(maps.Keys(s.Config.Minions.Environment)) {
+		fmt.Fprintf(&b, "%s=%s\n", key, quoteEnvironment(s.Config.Minions.Environment[key].Reveal()))
+	}
+	conf := file{minionsConfPath, []byte(b.String()), 0o644}
+	if len(s.Config.Minions.Environment) > 0 {
+		conf.mode = 0o600 // it may hold secrets
+	}
+	return conf
+}
+
+// quoteEnvironment quotes a value for systemd's EnvironmentFile.
+func quoteEnvironment(v string) string {
+	if v != "" && !strings.ContainsAny(v, " \t\"'\\$#;`") {
+		return v
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(v) + `"`
+}
+
+func (s minions) files() []file {
+	list := []file{s.conf()}
+	for _, d := range units.DropIns() {
+		list = append(list, file{d.Path, d.Data, 0o644})
+	}
+	return list
+}
+
+func (s minions) Check(ctx context.Context) (engine.Finding, error) {
+	var f engine.Finding
+	if err := s.checkPackage(ctx, &f); err != nil {
+		return f, err
+	}
+	for _, want := range s.files() {
+		want.check(s.Host, &f)
+	}
+	if !f.OK() {
+		return f, nil
+	}
+	return f, s.checkUnit(ctx, &f)
+}
+
+// checkUnit looks at the running plugin: started after its configuration was
+// written, and answering at both sockets.
+func (s minions) checkUnit(ctx context.Context, f *engine.Finding) error {
+	unit, err := s.Host.Systemd().Unit(ctx, units.Minions)
+	if err != nil {
+		return err
+	}
+	if unit.File != "enabled" {
+		f.Differ(engine.Difference{What: units.Minions, Seen: orNone(unit.File), Want: "enabled"})
+	}
+	if unit.NeedsReload {
+		f.Differ(engine.Difference{What: units.Minions, Seen: "changed on disk", Want: "loaded"})
+	}
+	if unit.Active != "active" {
+		f.Differ(engine.Difference{What: units.Minions, Seen: unit.Active, Want: "active", Fix: "journalctl -u eru-minions"})
+		return nil
+	}
+	conf, err := s.Host.Stat(minionsConfPath)
+	if err != nil {
+		return err
+	}
+	if unit.Since.Before(conf.ModTime()) {
+		f.Differ(engine.Difference{What: units.Minions, Seen: "started before " + minionsConfPath + " was written", Want: "restarted"})
+	}
+	for _, problem := range s.pluginErrors(ctx) {
+		f.Differ(engine.Difference{What: "plugin", Seen: problem, Want: "an answer to Plugin.Activate", Fix: "journalctl -u eru-minions"})
+	}
+	return nil
+}
+
+// pluginErrors says which of the plugin's sockets do not answer as they should.
+func (e *Env) pluginErrors(ctx context.Context) []string {
+	var problems []string
+	for i, socket := range PluginSockets() {
+		want := []string{"NetworkDriver", "IpamDriver"}[i]
+		asked, cancel := context.WithTimeout(ctx, short)
+		implements, err := e.Host.PluginActivate(asked, socket)
+		cancel()
+		switch {
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("%s: %v", socket, err))
+		case !slices.Contains(implements, want):
+			problems = append(problems, fmt.Sprintf("%s: implements %s, not %s", socket, strings.Join(implements, " "), want))
+		}
+	}
+	return problems
+}
+
+func (s minions) Apply(ctx context.Context, report engine.Progress) error {
+	var f engine.Finding
+	if err := s.checkPackage(ctx, &f); err != nil {
+		return err
+	}
+	if !f.OK() {
+		if err := s.install(ctx, report); err != nil {
+			return err
+		}
+	}
+	if err := s.writeFiles(); err != nil {
+		return err
+	}
+	systemd := s.Host.Systemd()
+	if err := systemd.DaemonReload(ctx); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if err := systemd.Enable(ctx, units.Minions); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if err := s.startUnit(ctx); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	return s.waitForSockets(ctx, report)
+}
+
+// writeFiles writes what differs: an untouched minions.conf keeps its time,
+// which tells whether the running plugin has read it.
+func (s minions) writeFiles() error {
+	for _, want := range s.files() {
+		var seen engine.Finding
+		if want.check(s.Host, &seen); seen.OK() {
+			continue
+		}
+		if err := want.write(s.Host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s minions) startUnit(ctx context.Context) error {
+	systemd := s.Host.Systemd()
+	unit, err := systemd.Unit(ctx, units.Minions)
+	if err != nil {
+		return err
+	}
+	conf, err := s.Host.Stat(minionsConfPath)
+	if err != nil {
+		return err
+	}
+	if unit.Active == "active" && !unit.Since.Before(conf.ModTime()) {
+		return nil
+	}
+	return systemd.Restart(ctx, units.Minions)
+}
+
+// socketTime bounds one look at the sockets: the plugin ends after about ten
+// seconds when etcd is out of reach, and is started again.
+const socketTime = 30 * time.Second
+
+// waitForSockets waits visibly, for as long as etcd may be late.
+func (s minions) waitForSockets(ctx context.Context, report engine.Progress) error {
+	report("waiting for the plugin's sockets", 0, 0)
+	err := poll(ctx, socketTime, func() error {
+		if problems := s.pluginErrors(ctx); len(problems) > 0 {
+			return fmt.Errorf("%s", strings.Join(problems, "; "))
+		}
+		return nil
+	})
+	if err != nil {
+		return &engine.Wait{For: "eru-minions to answer Docker (journalctl -u eru-minions)", Err: err}
+	}
+	return nil
+}

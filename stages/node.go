@@ -1,0 +1,228 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// nodeContainer is the name that calicoctl gives the node's container.
+const nodeContainer = "calico-node"
+
+// node makes calico-node run as a systemd unit, with the pinned image, the
+// right name and address, and ready.
+type node struct{ *Env }
+
+func (node) Name() string    { return "node" }
+func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
+
+// NodeArguments are those of `docker run` for the node's container: what
+// calicoctl v3.23.0 prints for `node run --init-system --no-default-ippools
+// --dryrun`, Felix's health port switched on (without it the readiness command
+// fails on a healthy node), and the configuration's own environment.
+func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
+	env := map[string]string{
+		"NODENAME":                  name,
+		"IP":                        address.String(),
+		"AS":                        fmt.Sprint(c.Node.ASNumber),
+		"CALICO_NETWORKING_BACKEND": "bird",
+		"NO_DEFAULT_POOLS":          "true",
+		"ETCD_ENDPOINTS":            join(c.Etcd.Endpoints),
+		"ETCD_DISCOVERY_SRV":        "",
+		"FELIX_HEALTHENABLED":       "true",
+	}
+	for key, value := range c.Node.Environment {
+		env[key] = value.Reveal()
+	}
+	args := []string{"--net=host", "--privileged", "--name=" + nodeContainer, "--rm"}
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		args = append(args, "-e", key+"="+env[key])
+	}
+	for _, volume := range []string{
+		"/var/log/calico:/var/log/calico", "/var/run/calico:/var/run/calico", "/var/lib/calico:/var/lib/calico",
+		"/lib/modules:/lib/modules", "/run:/run",
+	} {
+		args = append(args, "-v", volume)
+	}
+	return append(args, c.Node.Image)
+}
+
+func (s node) unitFile(ctx context.Context) (file, error) {
+	address, err := s.address(ctx)
+	if err != nil {
+		return file{}, err
+	}
+	program, ok := s.Host.LookPath("docker")
+	if !ok {
+		program = "/usr/bin/docker"
+	}
+	unit, err := units.NodeUnit(program, nodeContainer, NodeArguments(s.Config, s.nodeName(), address))
+	if err != nil {
+		return file{}, err
+	}
+	mode := file{unit.Path, unit.Data, 0o644}
+	if len(s.Config.Node.Environment) > 0 {
+		mode.mode = 0o600 // the environment may hold secrets
+	}
+	return mode, nil
+}
+
+func (s node) Check(ctx context.Context) (engine.Finding, error) {
+	var f engine.Finding
+	want, err := s.unitFile(ctx)
+	if err != nil {
+		return f, err
+	}
+	if want.check(s.Host, &f); !f.OK() {
+		return f, nil
+	}
+	unit, err := s.Host.Systemd().Unit(ctx, units.CalicoNode)
+	if err != nil {
+		return f, err
+	}
+	if unit.File != "enabled" {
+		f.Differ(engine.Difference{What: units.CalicoNode, Seen: orNone(unit.File), Want: "enabled"})
+	}
+	if unit.NeedsReload {
+		f.Differ(engine.Difference{What: units.CalicoNode, Seen: "changed on disk", Want: "loaded"})
+	}
+	if unit.Active != "active" {
+		f.Differ(engine.Difference{
+			What: units.CalicoNode, Seen: unit.Active, Want: "active",
+			Fix: "systemctl start calico-node; journalctl -u calico-node",
+		})
+		return f, nil
+	}
+	return f, s.checkContainer(ctx, &f)
+}
+
+// checkContainer looks into the running container: its image, whether it was
+// started from the present unit file, and its health.
+func (s node) checkContainer(ctx context.Context, f *engine.Finding) error {
+	d := s.Host.Docker()
+	container, err := d.Container(ctx, nodeContainer)
+	if host.DockerNotFound(err) || (err == nil && !container.State.Running) {
+		f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "not running", Want: "running", Fix: "journalctl -u calico-node"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	image, err := d.Image(ctx, s.Config.Node.Image)
+	if err != nil && !host.DockerNotFound(err) {
+		return err
+	}
+	if container.Image != image.ID {
+		f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "image " + container.Config.Image, Want: s.Config.Node.Image})
+	}
+	for _, want := range s.environment(ctx) {
+		if !slices.Contains(container.Config.Env, want) {
+			key, _, _ := strings.Cut(want, "=")
+			f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "another " + key, Want: "the unit's"})
+		}
+	}
+	if !f.OK() {
+		return nil
+	}
+	if err := s.ready(ctx); err != nil {
+		f.Differ(engine.Difference{What: "calico-node", Seen: err.Error(), Want: "ready", Fix: "journalctl -u calico-node"})
+		return nil
+	}
+	s.warnOfPeers(ctx, f)
+	return nil
+}
+
+// environment lists the container's variables, KEY=VALUE.
+func (s node) environment(ctx context.Context) []string {
+	address, err := s.address(ctx)
+	if err != nil {
+		return nil
+	}
+	var list []string
+	args := NodeArguments(s.Config, s.nodeName(), address)
+	for i, a := range args {
+		if a == "-e" && i+1 < len(args) {
+			list = append(list, args[i+1])
+		}
+	}
+	return list
+}
+
+// ready asks Felix and BIRD. Not -bird-ready: it wants all peers Established
+// at first, so that one stale Node elsewhere would fail a healthy join.
+func (s node) ready(ctx context.Context) error {
+	status, out, err := s.Host.Docker().Exec(ctx, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		return fmt.Errorf("not ready: %s", lastLine(out))
+	}
+	return nil
+}
+
+func lastLine(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+func (s node) Apply(ctx context.Context, report engine.Progress) error {
+	want, err := s.unitFile(ctx)
+	if err != nil {
+		return err
+	}
+	var stale engine.Finding
+	want.check(s.Host, &stale)
+	if !stale.OK() {
+		if err := want.write(s.Host); err != nil {
+			return err
+		}
+	}
+	if err := s.Host.Systemd().DaemonReload(ctx); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if err := s.restartIfWrong(ctx, stale); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	report("waiting for calico-node to be ready", 0, 0)
+	if err := poll(ctx, s.Config.Timeouts.Node, func() error { return s.ready(ctx) }); err != nil {
+		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
+	}
+	s.waitForPeers(ctx, report)
+	return nil
+}
+
+// restartIfWrong starts the unit, or restarts it if what runs was started
+// from something else. A node that is right is never restarted: that is an
+// outage of every container's network on this host.
+func (s node) restartIfWrong(ctx context.Context, stale engine.Finding) error {
+	systemd := s.Host.Systemd()
+	unit, err := systemd.Unit(ctx, units.CalicoNode)
+	if err != nil {
+		return err
+	}
+	if unit.Active != "active" {
+		return systemd.Start(ctx, units.CalicoNode)
+	}
+	var running engine.Finding
+	if err := s.checkContainer(ctx, &running); err != nil {
+		return err
+	}
+	young := time.Since(unit.Since) < s.Config.Timeouts.Node
+	if !stale.OK() || (!running.OK() && !young) {
+		return systemd.Restart(ctx, units.CalicoNode)
+	}
+	return nil
+}

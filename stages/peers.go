@@ -1,0 +1,119 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/engine"
+)
+
+// peerTime is how long peers are waited for. More would let one stale Node
+// hold up every join; those that are missing are named in a warning.
+const peerTime = 60 * time.Second
+
+// peer is one BGP session of BIRD.
+type peer struct {
+	address     string
+	established bool
+	state       string
+}
+
+// peers reads BIRD's sessions from birdcl. Calico names them after the peer's
+// address: Mesh_10_0_0_2, Node_…, Global_….
+func (s node) peers(ctx context.Context) ([]peer, error) {
+	status, out, err := s.Host.Docker().Exec(ctx, nodeContainer,
+		[]string{"birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"})
+	if err != nil {
+		return nil, err
+	}
+	if status != 0 {
+		return nil, fmt.Errorf("birdcl: %s", lastLine(out))
+	}
+	return parsePeers(string(out)), nil
+}
+
+// parsePeers reads `birdcl show protocols`: name, proto, table, state, since,
+// info.
+func parsePeers(out string) []peer {
+	var list []peer
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || fields[1] != "BGP" {
+			continue
+		}
+		kind, address, ok := strings.Cut(fields[0], "_")
+		if !ok || (kind != "Mesh" && kind != "Node" && kind != "Global") {
+			continue
+		}
+		state := strings.Join(fields[5:], " ")
+		list = append(list, peer{
+			address:     strings.ReplaceAll(address, "_", "."),
+			established: strings.HasPrefix(state, "Established"),
+			state:       state,
+		})
+	}
+	return list
+}
+
+// waitForPeers gives the sessions time to come up.
+func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
+	_ = poll(ctx, peerTime, func() error {
+		list, err := s.peers(ctx)
+		if err != nil {
+			return err
+		}
+		up := 0
+		for _, p := range list {
+			if p.established {
+				up++
+			}
+		}
+		report("waiting for BGP peers", int64(up), int64(len(list)))
+		if up < len(list) {
+			return fmt.Errorf("%d of %d peers established", up, len(list))
+		}
+		return nil
+	})
+}
+
+// warnOfPeers names the peers that are not there, by their Node's name where
+// etcd tells it: a machine that is gone leaves its Node behind.
+func (s node) warnOfPeers(ctx context.Context, f *engine.Finding) {
+	list, err := s.peers(ctx)
+	if err != nil {
+		f.Warn("the BGP peers cannot be listed: %v", err)
+		return
+	}
+	var names map[string]string
+	for _, p := range list {
+		if p.established {
+			continue
+		}
+		if names == nil {
+			names = s.nodeNames(ctx)
+		}
+		name := names[p.address]
+		if name == "" {
+			f.Warn("BGP peer %s is not established (%s)", p.address, p.state)
+			continue
+		}
+		f.Warn("BGP peer %s (node %s) is not established (%s); if that machine is gone: calicoctl delete node %s",
+			p.address, name, p.state, name)
+	}
+}
+
+// nodeNames maps addresses to Node names; empty while etcd is out of reach.
+func (s node) nodeNames(ctx context.Context) map[string]string {
+	names := map[string]string{}
+	_ = s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
+		nodes, err := c.Nodes(ctx)
+		for _, n := range nodes {
+			names[n.Address.Addr().String()] = n.Name
+		}
+		return err
+	})
+	return names
+}

@@ -1,0 +1,164 @@
+package stages
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// networkIDAnnotation binds an IPPool to the Docker network over it: the
+// plugin looks pools up by it.
+const networkIDAnnotation = "org.projectcalico.label.network.ID"
+
+type resource struct {
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Metadata   map[string]any `json:"metadata"`
+	Spec       map[string]any `json:"spec"`
+}
+
+const calicoAPI = "projectcalico.org/v3"
+
+// profileResource lets containers on the network reach each other; the one
+// that the plugin would make drops that.
+func (s pool) profileResource() resource {
+	allow := []any{map[string]any{"action": "Allow"}}
+	return resource{
+		calicoAPI, "Profile", map[string]any{"name": s.Config.Pool.Name},
+		map[string]any{"ingress": allow, "egress": allow},
+	}
+}
+
+func (s pool) poolResource() resource {
+	p := s.Config.Pool
+	return resource{calicoAPI, "IPPool", map[string]any{"name": p.Name}, map[string]any{
+		"cidr": p.CIDR.String(), "blockSize": p.BlockSize, "natOutgoing": p.NATOutgoing,
+		"ipipMode": p.IPIP, "vxlanMode": "Never", "nodeSelector": "all()",
+	}}
+}
+
+// drift lists what is there and is not as configured: somebody's decision
+// that firstboot reports and never overwrites.
+func (s pool) drift(seen sight) []engine.Difference {
+	var list []engine.Difference
+	differ := func(what, seen, want, fix string) {
+		list = append(list, engine.Difference{Name: "pool-drift", What: what, Seen: seen, Want: want, Fix: fix})
+	}
+	if p := seen.profile; p != nil && !p.AllowsAll {
+		differ("Profile "+p.Name, "drops traffic between containers", "allow all",
+			"calicoctl get profile "+p.Name+" -o yaml; if the plugin made it, delete it, then firstboot run --force")
+	}
+	if p := seen.pool; p != nil {
+		s.comparePool(*p, differ)
+	}
+	if n := seen.network; n != nil {
+		s.compareNetwork(*n, differ)
+	}
+	return list
+}
+
+func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix string)) {
+	want := s.Config.Pool
+	fix := "set the pool right with calicoctl patch, or the configuration to what the cluster has"
+	compare := func(field, seen, wanted string) {
+		if seen != wanted {
+			differ("IPPool "+p.Name+" "+field, seen, wanted, fix)
+		}
+	}
+	compare("cidr", p.CIDR, want.CIDR.String())
+	if p.BlockSize != 0 { // 0: stripped; it cannot have changed
+		compare("blockSize", fmt.Sprint(p.BlockSize), fmt.Sprint(want.BlockSize))
+	}
+	compare("natOutgoing", fmt.Sprint(p.NATOutgoing), fmt.Sprint(want.NATOutgoing))
+	if p.IPIPMode != "" {
+		compare("ipipMode", p.IPIPMode, want.IPIP)
+	}
+	if p.VXLANMode != "" {
+		compare("vxlanMode", p.VXLANMode, "Never")
+	}
+	if p.Disabled {
+		differ("IPPool "+p.Name, "disabled", "enabled", fix)
+	}
+}
+
+func (s pool) compareNetwork(n host.DockerNetwork, differ func(what, seen, want, fix string)) {
+	what := "Docker network " + n.Name
+	fix := "remove it where no container uses it (docker network rm), or choose another pool.network"
+	if n.Driver != networkDriver {
+		differ(what, "driver "+n.Driver, "driver "+networkDriver, fix)
+	}
+	if n.IPAM.Driver != ipamDriver {
+		differ(what, "ipam driver "+n.IPAM.Driver, "ipam driver "+ipamDriver, fix)
+	}
+	if want := s.Config.Pool.CIDR.String(); !slices.Contains(n.Subnets(), want) {
+		differ(what, fmt.Sprintf("subnets %v", n.Subnets()), want, fix)
+	}
+}
+
+// driftError is the end of a run: no retry changes another person's decision.
+func driftError(drift []engine.Difference) error {
+	if len(drift) == 0 {
+		return nil
+	}
+	first := drift[0]
+	err := fmt.Errorf("the cluster's objects are not as configured, and are not overwritten: %s", first)
+	for _, d := range drift[1:] {
+		err = fmt.Errorf("%w; %s", err, d)
+	}
+	return engine.WithHint(err, "%s", first.Fix)
+}
+
+// repairs lists what the plugin does to the pool and one patch undoes: the
+// annotation that another network stole or an apply deleted, and the newer
+// fields that it strips. Without vxlanMode a restarted Felix takes VXLAN for
+// enabled and never comes up.
+func (s pool) repairs(seen sight) []engine.Difference {
+	if seen.pool == nil || seen.network == nil {
+		return nil
+	}
+	var list []engine.Difference
+	what := "IPPool " + seen.pool.Name
+	if bound := seen.pool.Annotations[networkIDAnnotation]; bound != seen.network.ID {
+		list = append(list, engine.Difference{Name: "pool-annotation", What: what + " annotation", Seen: "bound to network " + orNone(bound), Want: seen.network.ID})
+	}
+	if seen.pool.VXLANMode == "" {
+		list = append(list, engine.Difference{Name: "pool-stripped", What: what + " vxlanMode", Seen: "stripped by the plugin", Want: "Never"})
+	}
+	return list
+}
+
+// repair sets the annotation and the stripped fields in one patch: a patch of
+// the spec alone deletes the annotation (measured with calicoctl 3.23).
+func (s pool) repair(ctx context.Context, c *cluster.Client) error {
+	seen, err := s.look(ctx, c)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if err := driftError(s.drift(seen)); err != nil {
+		return err
+	}
+	if len(s.repairs(seen)) == 0 {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"annotations": map[string]string{networkIDAnnotation: seen.network.ID}},
+		"spec":     map[string]any{"vxlanMode": "Never"},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.Host.Run(ctx, host.Command{
+		Name:    CalicoctlPath,
+		Args:    []string{"patch", "ippool", s.Config.Pool.Name, "--config=" + calicoctlConfigPath, "-p", string(patch)},
+		Timeout: calicoctlTime,
+	})
+	if err != nil {
+		return s.calicoctlError(err)
+	}
+	return nil
+}
