@@ -21,7 +21,7 @@ const MaxFile = 4 << 20
 // ReadFile reads a file of at most MaxFile bytes. Errors wrap fs.ErrNotExist
 // and its like.
 func (h *Host) ReadFile(path string) ([]byte, error) {
-	f, err := os.Open(h.path(path))
+	f, err := os.Open(h.followed(path))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", path, plain(err))
 	}
@@ -44,7 +44,7 @@ func (h *Host) Exists(path string) bool {
 
 // Stat describes path, symbolic links followed.
 func (h *Host) Stat(path string) (fs.FileInfo, error) {
-	info, err := os.Stat(h.path(path))
+	info, err := os.Stat(h.followed(path))
 	if err != nil {
 		return nil, fmt.Errorf("cannot look at %s: %w", path, plain(err))
 	}
@@ -54,7 +54,7 @@ func (h *Host) Stat(path string) (fs.FileInfo, error) {
 // ReadDir lists the names in a folder, sorted; a folder that is not there is
 // empty.
 func (h *Host) ReadDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(h.path(path))
+	entries, err := os.ReadDir(h.followed(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -207,7 +207,7 @@ func (h *Host) Readlink(path string) string {
 
 // SHA256 is the digest of a file in hexadecimal.
 func (h *Host) SHA256(path string) (string, error) {
-	f, err := os.Open(h.path(path))
+	f, err := os.Open(h.followed(path))
 	if err != nil {
 		return "", fmt.Errorf("cannot read %s: %w", path, plain(err))
 	}

@@ -95,3 +95,16 @@ func (h *Host) path(p string) string {
 	}
 	return filepath.Join(dir, filepath.Base(p))
 }
+
+// followed is like path, with a symbolic link at the end followed too, inside
+// the root: an image may link a file absolutely.
+func (h *Host) followed(p string) string {
+	if h.Live() {
+		return h.path(p)
+	}
+	target, err := securejoin.SecureJoin(h.root, p)
+	if err != nil {
+		return h.path(p)
+	}
+	return target
+}
