@@ -1,0 +1,141 @@
+//go:build lab
+
+package wire
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/test/lab/procs"
+)
+
+// newWire makes a wire of its own for a test.
+func newWire(t *testing.T, prefix string) *Wire {
+	t.Helper()
+	group := procs.NewGroup(t.TempDir(), false)
+	t.Cleanup(func() {
+		if err := group.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w, err := New(group, fmt.Sprintf("fbtest-%d-%s", os.Getpid(), netip.MustParsePrefix(prefix).Addr()), netip.MustParsePrefix(prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func TestNothingLeadsOutOfTheWire(t *testing.T) {
+	w := newWire(t, "10.123.0.0/24")
+	outside, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if conn, err := w.Dial(ctx, "tcp", outside.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("this machine's loopback can be reached from the wire")
+	}
+	if conn, err := w.Dial(ctx, "tcp", "192.0.2.1:80"); err == nil || !strings.Contains(err.Error(), "unreachable") {
+		if err == nil {
+			conn.Close()
+		}
+		t.Errorf("an address elsewhere: %v, want unreachable", err)
+	}
+}
+
+func TestServingStaysOnTheWire(t *testing.T) {
+	w := newWire(t, "10.123.0.0/24")
+	url, stop, err := w.Serve(8080, http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+		io.WriteString(out, "hello")
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := w.Client()
+	defer client.CloseIdleConnections()
+	answer, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if text, _ := io.ReadAll(answer.Body); string(text) != "hello" {
+		t.Errorf("the wire's server says %q", text)
+	}
+	other := newWire(t, "10.124.0.0/24").Client()
+	defer other.CloseIdleConnections()
+	if answer, err := other.Get(url); err == nil {
+		answer.Body.Close()
+		t.Error("the server is seen from another wire")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATwinIsRefusedAndLeftAlone(t *testing.T) {
+	w := newWire(t, "10.123.0.0/24")
+	group := procs.NewGroup(t.TempDir(), false)
+	defer group.Close()
+	if _, err := New(group, w.Namespace, w.Prefix); err == nil || !strings.Contains(err.Error(), w.Namespace) {
+		t.Fatalf("a second wire of the same name: %v", err)
+	}
+	if _, err := os.Stat("/run/netns/" + w.Namespace); err != nil {
+		t.Errorf("the first one's name is gone: %v", err)
+	}
+}
+
+func TestEtcdStopsFreezesAndKeepsItsData(t *testing.T) {
+	w := newWire(t, "10.123.0.0/24")
+	e := w.Etcd(t.TempDir())
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	client := w.Client()
+	defer client.CloseIdleConnections()
+	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, e.Endpoint+"/v2/keys/seen?value=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client.Do(put)
+	if err != nil || answer.StatusCode != http.StatusCreated {
+		t.Fatalf("the v2 API: %v, %v", answer, err)
+	}
+	answer.Body.Close()
+	if err := e.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if err := get(t.Context(), client, e.Endpoint+"/health"); err == nil || !strings.Contains(err.Error(), "deadline") {
+		t.Errorf("frozen: %v, want a timeout", err)
+	}
+	if err := e.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := get(t.Context(), client, e.Endpoint+"/health"); err == nil {
+		t.Error("stopped, and it answers")
+	}
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := get(t.Context(), client, e.Endpoint+"/v2/keys/seen"); err != nil {
+		t.Errorf("the data after a restart: %v", err)
+	}
+}
