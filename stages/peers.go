@@ -71,7 +71,7 @@ func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 				up++
 			}
 		}
-		report("waiting for BGP peers", int64(up), int64(len(list)))
+		report(fmt.Sprintf("waiting for BGP peers, %d of %d established", up, len(list)), 0, 0)
 		if up < len(list) {
 			return fmt.Errorf("%d of %d peers established", up, len(list))
 		}

@@ -139,9 +139,13 @@ func (r *run) openJournal(at standing) error {
 	if before.State == journal.Complete {
 		attempt = 1
 	}
+	notes := before.Notes
+	if r.o.Force {
+		notes.Probe = journal.Probe{} // by force means tested anew, too
+	}
 	j := journal.Journal{
 		State: journal.Running, Version: r.Version, Machine: r.this, BootID: r.state.BootID(), Attempt: attempt,
-		Started: r.began.UTC(), Notes: before.Notes, ConfigFiles: before.ConfigFiles, ConfigDigest: before.ConfigDigest,
+		Started: r.began.UTC(), Notes: notes, ConfigFiles: before.ConfigFiles, ConfigDigest: before.ConfigDigest,
 	}
 	for _, name := range r.site.names() {
 		j.Stage(name)
