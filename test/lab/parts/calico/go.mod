@@ -5,6 +5,18 @@ module github.com/projecteru2/firstboot/test/lab/parts/calico
 go 1.26
 
 require (
+	github.com/coreos/go-systemd v0.0.0-20191104093116-d3cd4ed1dbcf // indirect
+	github.com/docker/go-connections v0.4.0 // indirect
+	github.com/docker/go-plugins-helpers v0.0.0-20200102110956-c9a8a2d92ccc
+	github.com/projectcalico/api v0.0.0-00010101000000-000000000000
+	github.com/projectcalico/calico v0.0.0-20220509191150-29de1d3f8dd7
+	github.com/sirupsen/logrus v1.8.1
+	github.com/vishvananda/netlink v1.1.1-0.20210703095558-21f2c55a7727
+	go.etcd.io/etcd/client/v3 v3.5.1
+	k8s.io/apimachinery v0.23.3
+)
+
+require (
 	cloud.google.com/go v0.81.0 // indirect
 	github.com/Azure/go-autorest v14.2.0+incompatible // indirect
 	github.com/Azure/go-autorest/autorest v0.11.18 // indirect
@@ -98,8 +110,6 @@ require (
 	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/pelletier/go-toml v1.9.3 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
-	github.com/projectcalico/api v0.0.0-00010101000000-000000000000 // indirect
-	github.com/projectcalico/calico v0.0.0-20220509191150-29de1d3f8dd7 // indirect
 	github.com/projectcalico/go-json v0.0.0-20161128004156-6219dc7339ba // indirect
 	github.com/projectcalico/go-yaml-wrapper v0.0.0-20191112210931-090425220c54 // indirect
 	github.com/prometheus/client_golang v1.11.0 // indirect
@@ -109,7 +119,6 @@ require (
 	github.com/rakelkar/gonetsh v0.3.2 // indirect
 	github.com/shirou/gopsutil v0.0.0-20190323131628-2cbc9195c892 // indirect
 	github.com/shirou/w32 v0.0.0-20160930032740-bb4de0191aa4 // indirect
-	github.com/sirupsen/logrus v1.8.1 // indirect
 	github.com/spf13/afero v1.6.0 // indirect
 	github.com/spf13/cast v1.3.1 // indirect
 	github.com/spf13/cobra v1.2.1 // indirect
@@ -118,11 +127,9 @@ require (
 	github.com/spf13/viper v1.8.1 // indirect
 	github.com/subosito/gotenv v1.2.0 // indirect
 	github.com/termie/go-shutil v0.0.0-20140729215957-bcacb06fecae // indirect
-	github.com/vishvananda/netlink v1.1.1-0.20210703095558-21f2c55a7727 // indirect
 	github.com/vishvananda/netns v0.0.0-20210104183010-2eb08e3e575f // indirect
 	go.etcd.io/etcd/api/v3 v3.5.1 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.5.1 // indirect
-	go.etcd.io/etcd/client/v3 v3.5.1 // indirect
 	go.opencensus.io v0.23.0 // indirect
 	go.uber.org/atomic v1.7.0 // indirect
 	go.uber.org/multierr v1.6.0 // indirect
@@ -150,7 +157,6 @@ require (
 	gopkg.in/yaml.v3 v3.0.0-20210107192922-496545a6307b // indirect
 	k8s.io/api v0.23.3 // indirect
 	k8s.io/apiextensions-apiserver v0.0.0 // indirect
-	k8s.io/apimachinery v0.23.3 // indirect
 	k8s.io/apiserver v0.23.3 // indirect
 	k8s.io/client-go v0.23.3 // indirect
 	k8s.io/component-base v0.23.3 // indirect

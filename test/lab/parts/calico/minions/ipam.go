@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"net"
+
+	"github.com/docker/go-plugins-helpers/ipam"
+	api "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
+	calicoipam "github.com/projectcalico/calico/libcalico-go/lib/ipam"
+	caliconet "github.com/projectcalico/calico/libcalico-go/lib/net"
+	"github.com/projectcalico/calico/libcalico-go/lib/options"
+)
+
+const (
+	localSpace  = "CalicoLocalAddressSpace"
+	globalSpace = "CalicoGlobalAddressSpace"
+	// anyPool is the pool's ID of a network without --subnet, and noGateway
+	// what keeps Docker from asking for a gateway's address.
+	anyPool   = "CalicoPoolIPv4"
+	noGateway = "0.0.0.0/0"
+)
+
+// ipamDriver hands out addresses of Calico's pools. A Docker network's pool is
+// named by the Calico pool's name.
+type ipamDriver struct{ stores }
+
+func (ipamDriver) GetCapabilities() (*ipam.CapabilitiesResponse, error) {
+	return &ipam.CapabilitiesResponse{}, nil
+}
+
+func (ipamDriver) GetDefaultAddressSpaces() (*ipam.AddressSpacesResponse, error) {
+	return &ipam.AddressSpacesResponse{LocalDefaultAddressSpace: localSpace, GlobalDefaultAddressSpace: globalSpace}, nil
+}
+
+// RequestPool finds the Calico pool with the CIDR of docker network create
+// --subnet. It makes none.
+func (d ipamDriver) RequestPool(r *ipam.RequestPoolRequest) (*ipam.RequestPoolResponse, error) {
+	answer := &ipam.RequestPoolResponse{PoolID: anyPool, Pool: noGateway, Data: map[string]string{"com.docker.network.gateway": noGateway}}
+	switch {
+	case r.V6:
+		return nil, errors.New("IPv6 pools are not served")
+	case r.SubPool != "":
+		return nil, errors.New("Calico IPAM does not support sub pools: make the pool in Calico")
+	case len(r.Options) != 0:
+		return nil, errors.New("arbitrary options are not supported")
+	case r.Pool == "":
+		return answer, nil
+	}
+	_, cidr, err := caliconet.ParseCIDR(r.Pool)
+	if err != nil {
+		return nil, fmt.Errorf("invalid CIDR %s: %w", r.Pool, err)
+	}
+	ctx, cancel := call()
+	defer cancel()
+	pools, err := d.calico.IPPools().List(ctx, options.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pools.Items {
+		if p.Spec.CIDR == cidr.String() {
+			answer.PoolID, answer.Pool = p.Name, p.Spec.CIDR
+			return answer, nil
+		}
+	}
+	return nil, fmt.Errorf("the requested subnet (%s) must match the CIDR of a configured Calico IP pool", r.Pool)
+}
+
+func (ipamDriver) ReleasePool(*ipam.ReleasePoolRequest) error { return nil }
+
+func (d ipamDriver) RequestAddress(r *ipam.RequestAddressRequest) (*ipam.RequestAddressResponse, error) {
+	if r.Options["RequestAddressType"] == "com.docker.network.gateway" {
+		return nil, errors.New("Calico IPAM does not support specifying a gateway")
+	}
+	host, err := hostname()
+	if err != nil {
+		return nil, err
+	}
+	ip, err := d.assign(host, r.PoolID, r.Address)
+	if err != nil {
+		return nil, err
+	}
+	log.Printf("address %s of pool %s for host %s", ip, r.PoolID, host)
+	return &ipam.RequestAddressResponse{Address: ip + "/32"}, nil
+}
+
+// assign takes the address that was asked for, or else the next free one of
+// the pool, from a block of this host.
+func (d ipamDriver) assign(host, pool, address string) (string, error) {
+	ctx, cancel := call()
+	defer cancel()
+	if address != "" {
+		ip := net.ParseIP(address)
+		if ip == nil {
+			return "", fmt.Errorf("invalid address %q", address)
+		}
+		return address, d.calico.IPAM().AssignIP(ctx, calicoipam.AssignIPArgs{IP: caliconet.IP{IP: ip}, Hostname: host})
+	}
+	args := calicoipam.AutoAssignArgs{Num4: 1, Hostname: host, IntendedUse: api.IPPoolAllowedUseWorkload}
+	if pool != anyPool {
+		p, err := d.calico.IPPools().Get(ctx, pool, options.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		_, cidr, err := caliconet.ParseCIDR(p.Spec.CIDR)
+		if err != nil {
+			return "", err
+		}
+		args.IPv4Pools = []caliconet.IPNet{*cidr}
+	}
+	v4, _, err := d.calico.IPAM().AutoAssign(ctx, args)
+	if err != nil {
+		return "", err
+	}
+	if v4 == nil || len(v4.IPs) != 1 {
+		return "", fmt.Errorf("pool %s gave no address to host %s", pool, host)
+	}
+	return v4.IPs[0].IP.String(), nil
+}
+
+func (d ipamDriver) ReleaseAddress(r *ipam.ReleaseAddressRequest) error {
+	ctx, cancel := call()
+	defer cancel()
+	_, err := d.calico.IPAM().ReleaseIPs(ctx, calicoipam.ReleaseOptions{Address: r.Address})
+	return err
+}

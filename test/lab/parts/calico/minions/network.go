@@ -1,0 +1,240 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-plugins-helpers/network"
+	v3 "github.com/projectcalico/calico/libcalico-go/lib/apis/v3"
+	calicoerrors "github.com/projectcalico/calico/libcalico-go/lib/errors"
+	"github.com/projectcalico/calico/libcalico-go/lib/names"
+	"github.com/projectcalico/calico/libcalico-go/lib/options"
+)
+
+const (
+	// orchestrator and workload are the same for all endpoints; the host and
+	// Docker's endpoint ID tell them apart.
+	orchestrator = "libnetwork"
+	workload     = "libnetwork"
+	// nextHop is every container's gateway. No interface has it: the host
+	// answers for it by proxy ARP.
+	nextHop = "169.254.1.1"
+	// connected is libnetwork's type of a route without a gateway.
+	connected = 1
+)
+
+// networkDriver makes Calico workload endpoints of Docker's.
+type networkDriver struct {
+	stores
+	namespace string
+	prefix    string // of the NIC in the container: cali0
+	mtu       int
+	profiles  bool
+}
+
+func newNetworkDriver(s stores) (networkDriver, error) {
+	host, err := hostname()
+	if err != nil {
+		return networkDriver{}, err
+	}
+	d := networkDriver{
+		stores:    s,
+		namespace: fromEnvironment("CALICO_LIBNETWORK_NAMESPACE", host),
+		prefix:    fromEnvironment("CALICO_LIBNETWORK_IFPREFIX", "cali"),
+		profiles:  !strings.EqualFold(os.Getenv("CALICO_LIBNETWORK_CREATE_PROFILES"), "false"),
+	}
+	if text := os.Getenv("CALICO_LIBNETWORK_VETH_MTU"); text != "" {
+		mtu, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return networkDriver{}, fmt.Errorf("CALICO_LIBNETWORK_VETH_MTU=%s is not an MTU", text)
+		}
+		d.mtu = int(mtu)
+	}
+	return d, nil
+}
+
+func (networkDriver) GetCapabilities() (*network.CapabilitiesResponse, error) {
+	return &network.CapabilitiesResponse{Scope: "global"}, nil
+}
+
+// CreateNetwork binds the pools of the network's subnets to it. Docker calls
+// it where the network is made, and on no other host of the cluster.
+func (d networkDriver) CreateNetwork(r *network.CreateNetworkRequest) error {
+	if err := refuseOptions(r.Options); err != nil {
+		return err
+	}
+	var cidrs []string
+	for _, data := range r.IPv4Data {
+		if data.Gateway != noGateway {
+			return errors.New("a non-Calico IPAM driver is used")
+		}
+		cidrs = append(cidrs, data.Pool)
+	}
+	ctx, cancel := call()
+	defer cancel()
+	return d.bindPools(ctx, cidrs, r.NetworkID)
+}
+
+// refuseOptions refuses everything but --ipv6: what Docker 28 adds
+// (enable_ipv4) is refused too.
+func refuseOptions(all map[string]any) error {
+	var given []string
+	for key, value := range all {
+		set := true
+		switch v := value.(type) {
+		case bool:
+			set = v
+		case map[string]any:
+			set = len(v) > 0
+		}
+		if set && key != "com.docker.network.enable_ipv6" {
+			given = append(given, "--"+strings.TrimPrefix(key, "com.docker.network."))
+		}
+	}
+	if len(given) == 0 {
+		return nil
+	}
+	slices.Sort(given)
+	return fmt.Errorf("Calico driver does not support the flag %s", strings.Join(given, ", "))
+}
+
+func (networkDriver) DeleteNetwork(*network.DeleteNetworkRequest) error { return nil }
+
+// CreateEndpoint makes the workload endpoint. Its MAC is not known yet.
+func (d networkDriver) CreateEndpoint(r *network.CreateEndpointRequest) (*network.CreateEndpointResponse, error) {
+	if r.Interface == nil || r.Interface.Address == "" {
+		return nil, errors.New("no address assigned for the endpoint")
+	}
+	ip, _, err := net.ParseCIDR(r.Interface.Address)
+	if err != nil {
+		return nil, err
+	}
+	host, err := hostname()
+	if err != nil {
+		return nil, err
+	}
+	name, err := endpointName(host, r.EndpointID)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := call()
+	defer cancel()
+	pool, err := d.poolOf(ctx, r.NetworkID)
+	if err != nil {
+		return nil, err
+	}
+	endpoint := v3.NewWorkloadEndpoint()
+	endpoint.Name, endpoint.Namespace = name, d.namespace
+	endpoint.Spec.Node, endpoint.Spec.Endpoint = host, r.EndpointID
+	endpoint.Spec.Orchestrator, endpoint.Spec.Workload = orchestrator, workload
+	endpoint.Spec.InterfaceName = hostSide(r.EndpointID)
+	endpoint.Spec.MAC = r.Interface.MacAddress
+	endpoint.Spec.IPNetworks = []string{ip.String() + "/32"}
+	if d.profiles {
+		endpoint.Spec.Profiles = []string{pool}
+		if err := d.needProfile(ctx, pool); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.calico.WorkloadEndpoints().Create(ctx, endpoint, options.SetOptions{}); err != nil {
+		return nil, err
+	}
+	log.Printf("endpoint %s: %s of pool %s", name, ip, pool)
+	return &network.CreateEndpointResponse{Interface: &network.EndpointInterface{}}, nil
+}
+
+func (d networkDriver) DeleteEndpoint(r *network.DeleteEndpointRequest) error {
+	host, err := hostname()
+	if err != nil {
+		return err
+	}
+	name, err := endpointName(host, r.EndpointID)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := call()
+	defer cancel()
+	_, err = d.calico.WorkloadEndpoints().Delete(ctx, d.namespace, name, options.DeleteOptions{})
+	return err
+}
+
+// Join makes the veth pair; Docker moves one side into the container. The MAC
+// goes on record at once, as with the real one: where udevd gives the veth
+// another one afterwards, Felix programs the wrong one and nothing from
+// another host reaches the container.
+func (d networkDriver) Join(r *network.JoinRequest) (*network.JoinResponse, error) {
+	host, err := os.Hostname() // not hostname(), as with the real one: with HOSTNAME set, they differ
+	if err != nil {
+		return nil, err
+	}
+	name, err := endpointName(host, r.EndpointID)
+	if err != nil {
+		return nil, err
+	}
+	mac, err := createVeth(r.EndpointID, d.mtu)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := call()
+	defer cancel()
+	endpoint, err := d.calico.WorkloadEndpoints().Get(ctx, d.namespace, name, options.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	endpoint.Spec.MAC = mac
+	if _, err := d.calico.WorkloadEndpoints().Update(ctx, endpoint, options.SetOptions{}); err != nil {
+		return nil, err
+	}
+	answer := &network.JoinResponse{
+		InterfaceName: network.InterfaceName{SrcName: containerSide(r.EndpointID), DstPrefix: d.prefix},
+		Gateway:       nextHop,
+		StaticRoutes:  []*network.StaticRoute{{Destination: nextHop + "/32", RouteType: connected}},
+	}
+	// With IPv6 on, the link has an address of its own, and Docker then fails
+	// to route to it: the trap is kept.
+	if ip := linkLocal(r.EndpointID); ip != "" {
+		answer.GatewayIPv6 = ip
+		answer.StaticRoutes = append(answer.StaticRoutes, &network.StaticRoute{Destination: ip + "/128", RouteType: connected})
+	}
+	return answer, nil
+}
+
+func (networkDriver) Leave(r *network.LeaveRequest) error { return removeVeth(r.EndpointID) }
+
+func (networkDriver) EndpointInfo(*network.InfoRequest) (*network.InfoResponse, error) {
+	return &network.InfoResponse{}, nil
+}
+
+// Swarm mode's calls, and notifications, mean nothing here.
+
+func (networkDriver) AllocateNetwork(*network.AllocateNetworkRequest) (*network.AllocateNetworkResponse, error) {
+	return &network.AllocateNetworkResponse{}, nil
+}
+func (networkDriver) FreeNetwork(*network.FreeNetworkRequest) error       { return nil }
+func (networkDriver) DiscoverNew(*network.DiscoveryNotification) error    { return nil }
+func (networkDriver) DiscoverDelete(*network.DiscoveryNotification) error { return nil }
+func (networkDriver) ProgramExternalConnectivity(*network.ProgramExternalConnectivityRequest) error {
+	return nil
+}
+func (networkDriver) RevokeExternalConnectivity(*network.RevokeExternalConnectivityRequest) error {
+	return nil
+}
+
+func endpointName(host, endpointID string) (string, error) {
+	return names.WorkloadEndpointIdentifiers{
+		Node: host, Orchestrator: orchestrator, Workload: workload, Endpoint: endpointID,
+	}.CalculateWorkloadEndpointName(false)
+}
+
+func ignoreExists(err error) error {
+	if _, exists := err.(calicoerrors.ErrorResourceAlreadyExists); exists {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+)
+
+// versionTime bounds a start of calicoctl; a good one needs 0.1 s.
+const versionTime = 30 * time.Second
+
+// checkOwn looks at the operator's files: what is unfit is said now, by its
+// path, and not by a machine of the lab minutes later.
+func checkOwn(ctx context.Context, o Options) (Parts, error) {
+	var p Parts
+	var err error
+	if o.Calicoctl != "" {
+		if p.Calicoctl, err = ownFile("calicoctl", o.Calicoctl); err != nil {
+			return p, err
+		}
+		if p.CalicoctlVersion, err = calicoctlVersion(ctx, p.Calicoctl); err != nil {
+			return p, err
+		}
+	}
+	if o.NodeImage != "" {
+		if p.NodeImage, err = ownFile("node image", o.NodeImage); err != nil {
+			return p, err
+		}
+		if p.NodeImageName, err = imageName(p.NodeImage); err != nil {
+			return p, err
+		}
+	}
+	if o.MinionsRPM != "" {
+		if p.MinionsRPM, err = ownFile("eru-minions RPM", o.MinionsRPM); err != nil {
+			return p, err
+		}
+		if err := checkRPM(p.MinionsRPM); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// ownFile returns the absolute path of a file that can be read.
+func ownFile(what, path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot use the %s %s: %w", what, path, err)
+	}
+	f, err := os.Open(absolute)
+	if err != nil {
+		return "", fmt.Errorf("cannot use the %s: %w", what, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("cannot use the %s: %w", what, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() == 0 {
+		return "", fmt.Errorf("cannot use the %s %s: it is not a file with something in it", what, absolute)
+	}
+	return absolute, nil
+}
+
+var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
+
+// calicoctlVersion runs a calicoctl to ask for its version. With a
+// configuration that it cannot use it prints its own version and ends; with a
+// good one it would go on to etcd.
+func calicoctlVersion(ctx context.Context, path string) (string, error) {
+	limited, cancel := context.WithTimeout(ctx, versionTime)
+	defer cancel()
+	out, err := run(limited, process{name: path, args: []string{"version", "--config=/dev/null"}, env: []string{"DATASTORE_TYPE=none"}})
+	if m := clientVersion.FindStringSubmatch(out); m != nil {
+		return m[1], nil
+	}
+	if err == nil {
+		err = fmt.Errorf("it printed no client version: %.200q", out)
+	}
+	return "", fmt.Errorf("cannot use the calicoctl %s: %w (it must be an executable calicoctl for this machine)", path, err)
+}
+
+// imageName picks the tag to run from those in the archive.
+func imageName(path string) (string, error) {
+	tags, _, err := artifact.ReadImageTags(path)
+	if err != nil {
+		return "", err
+	}
+	if len(tags) == 1 {
+		return tags[0], nil
+	}
+	for _, tag := range tags {
+		if strings.Contains(tag, "calico/node:") {
+			return tag, nil
+		}
+	}
+	return "", fmt.Errorf("cannot use the node image %s: it carries the tags %q, want one, or one of calico/node (docker save calico/node:%s)", path, tags, CalicoVersion)
+}
+
+func checkRPM(path string) error {
+	p, err := artifact.ReadPackage(path)
+	if err != nil {
+		return err
+	}
+	if p.Name != minionsName {
+		return fmt.Errorf("cannot use the RPM %s: it is the package %s, want %s", path, p, minionsName)
+	}
+	return nil
+}
