@@ -16,12 +16,21 @@ func hint(err error, format string, args ...any) error { return engine.WithHint(
 
 // print writes one JSON document.
 func (a *app) print(v any) error {
+	data, err := jsonText(v)
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(data)
+	return err
+}
+
+// jsonText is one JSON document.
+func jsonText(v any) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return fmt.Errorf("cannot write JSON: %w", err)
+		return nil, fmt.Errorf("cannot write JSON: %w", err)
 	}
-	_, err = fmt.Fprintf(a.out, "%s\n", data)
-	return err
+	return append(data, '\n'), nil
 }
 
 // failure is an error as JSON.

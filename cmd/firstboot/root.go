@@ -77,7 +77,7 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		return &provision.UsageError{Err: hint(err, "%s -h lists the flags", c.CommandPath())}
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
-	root.AddCommand(a.run(), a.plan(), a.status(), a.verify(), a.validate(), a.config(), a.version(), a.waitPlugin(), a.probeContainer())
+	root.AddCommand(a.run(), a.plan(), a.status(), a.verify(), a.leave(), a.validate(), a.config(), a.version(), a.waitPlugin(), a.render(), a.probeContainer())
 	root.AddCommand(a.extra()...)
 	root.SetUsageTemplate(usage)
 	for _, c := range append(root.Commands(), root) {
@@ -120,9 +120,9 @@ func known(cmd *cobra.Command, args []string) error {
 	}
 	err := fmt.Errorf("unknown command %q", args[0])
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return hint(err, "did you mean firstboot %s?", near[0])
+		return hint(err, "did you mean %s %s?", cmd.CommandPath(), near[0])
 	}
-	return hint(err, "firstboot --help lists the commands")
+	return hint(err, "%s --help lists the commands", cmd.CommandPath())
 }
 
 // noArgs refuses arguments; one that looks like a duration is meant for --wait.

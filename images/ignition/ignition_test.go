@@ -1,0 +1,208 @@
+package ignition
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/coreos/butane/config/common"
+	"github.com/coreos/butane/config/fcos/v1_4"
+	"github.com/coreos/ignition/v2/config/v3_3"
+	"github.com/coreos/ignition/v2/config/v3_3/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/vincent-petithory/dataurl"
+
+	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/internal/config"
+)
+
+const text = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
+pool: {cidr: 10.213.0.0/16}
+node: {environment: {FELIX_SECRET: "cor'rect: \"horse\" %41 $(x)"}}
+`
+
+var (
+	sum     = strings.Repeat("ab", 32)
+	install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: sum}
+)
+
+func load(t *testing.T) *config.Loaded {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := config.Load(t.Context(), config.Options{Files: []string{path}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func render(t *testing.T, o Options) Rendered {
+	t.Helper()
+	r, err := Render(load(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// find is the file at path.
+func find(t *testing.T, c types.Config, path string) types.File {
+	t.Helper()
+	for _, f := range c.Storage.Files {
+		if f.Path == path {
+			return f
+		}
+	}
+	t.Fatalf("no %s", path)
+	return types.File{}
+}
+
+func TestConfigurationIsForRootAlone(t *testing.T) {
+	r := render(t, Options{Hostname: "web-1"})
+	f := find(t, r.Config, config.MainFile)
+	if f.Mode == nil || *f.Mode != 0o600 {
+		t.Errorf("mode %v", f.Mode)
+	}
+	data, err := dataurl.DecodeString(*f.Contents.Source)
+	if err != nil || string(data.Data) != string(load(t).Given()) {
+		t.Errorf("%q, %v", data, err)
+	}
+	if got := *find(t, r.Config, "/etc/hostname").Contents.Source; got != "data:,web-1%0A" {
+		t.Error(got)
+	}
+	if len(r.Warnings) > 0 {
+		t.Error(r.Warnings)
+	}
+}
+
+func TestEveryRemoteResourceIsVerified(t *testing.T) {
+	r := render(t, Options{Install: install})
+	f := find(t, r.Config, "/usr/bin/firstboot")
+	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+sum {
+		t.Errorf("%+v", f)
+	}
+	if list := unverified(r.Config); list != nil {
+		t.Error(list)
+	}
+	if len(r.Config.Systemd.Units) != 2 || len(r.Config.Storage.Links) != 2 {
+		t.Errorf("units %v, links %v", r.Config.Systemd.Units, r.Config.Storage.Links)
+	}
+	for _, u := range r.Config.Systemd.Units {
+		if !*u.Enabled || !strings.Contains(*u.Contents, "[Install]") {
+			t.Errorf("%+v", u)
+		}
+	}
+}
+
+// theirs is what an operator has already.
+const theirs = `{
+  "ignition": {"version": "3.1.0", "config": {"merge": [{"source": "https://u:secret@h/more.ign?token=secret"}]}},
+  "passwd": {"users": [{"name": "core", "sshAuthorizedKeys": ["ssh-ed25519 AAAA"]}]},
+  "storage": {
+    "disks": [{"device": "/dev/vda", "partitions": [{"label": "d", "sizeMiB": 10, "number": 9}]}],
+    "files": [
+      {"path": "/etc/motd", "mode": 420, "contents": {"source": "data:;base64,aGVsbG8Kd29ybGQK"}},
+      {"path": "/etc/odd", "contents": {"source": "data:;base64,AAEC/w=="}},
+      {"path": "/etc/blank", "contents": {"source": "data:,a%0A%20%20%20%0Ab%0A"}},
+      {"path": "/etc/empty", "contents": {"source": "data:,"}},
+      {"path": "/etc/firstboot/config.yaml", "user": {"id": 1000}, "append": [{"source": "data:,x"}], "contents": {"source": "data:,old"}},
+      {"path": "/etc/remote", "contents": {"source": "http://h/x", "httpHeaders": [{"name": "A", "value": "b"}]}}
+    ]
+  },
+  "systemd": {"units": [{"name": "x.service", "mask": true}]}
+}`
+
+func TestMergeIsIgnitionsOwn(t *testing.T) {
+	r := render(t, Options{Install: install, Merge: []byte(theirs)})
+	if r.Config.Ignition.Version != "3.3.0" || r.Config.Passwd.Users[0].Name != "core" {
+		t.Errorf("%+v", r.Config)
+	}
+	if d := cmp.Diff(find(t, render(t, Options{}).Config, config.MainFile), find(t, r.Config, config.MainFile)); d != "" {
+		t.Error("theirs is mixed with ours: " + d)
+	}
+	all := strings.Join(r.Warnings, "\n")
+	for _, want := range []string{"ignition.config.merge is fetched from https://***@h/more.ign?*** and not verified", "config.yaml is in the config to merge into as well", "/etc/remote is fetched from http://h/x and not verified"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no warning %q in %s", want, all)
+		}
+	}
+	if strings.Contains(all, "secret") {
+		t.Error("a secret is shown: " + all)
+	}
+	if _, _, err := v3_3.Parse(r.JSON); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMergeIsRefused(t *testing.T) {
+	for data, want := range map[string]string{
+		`{"ignition": {"version": "3.9.0"}}`: `cannot merge an Ignition config of spec "3.9.0"`,
+		`{"ignition": {"version": "2.2.0"}}`: `cannot merge an Ignition config of spec "2.2.0"`,
+		`{`:                                  "cannot merge the Ignition config",
+		``:                                   "cannot merge the Ignition config",
+		`{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "x"}]}}`: "error at $.storage.files.0.path, line 1 col 67: path not absolute",
+	} {
+		_, err := Render(load(t), Options{Merge: []byte(data)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", data, err, want)
+		}
+	}
+}
+
+func TestInstallIsRefused(t *testing.T) {
+	for want, from := range map[string]images.Remote{
+		"without --sha256":            {URL: "http://h/f"},
+		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: sum},
+		"not reached by http or http": {URL: "s3://h/f", SHA256: sum},
+	} {
+		if _, err := Render(load(t), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestButaneGivesTheSameConfig: the real butane makes it.
+func TestButaneGivesTheSameConfig(t *testing.T) {
+	for name, o := range map[string]Options{"plain": {}, "install": {Install: install}, "merged": {Merge: []byte(theirs), Install: install, Hostname: "a"}} {
+		t.Run(name, func(t *testing.T) {
+			r := render(t, o)
+			yaml, err := r.Butane()
+			if err != nil {
+				t.Fatal(err)
+			}
+			options := common.TranslateBytesOptions{}
+			options.NoResourceAutoCompression = true
+			data, found, err := v1_4.ToIgn3_3Bytes(yaml, options)
+			if err != nil || len(found.Entries) > 0 {
+				t.Fatalf("%v %v\n%s", err, found, yaml)
+			}
+			got, _, err := v3_3.Parse(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(decoded(t, r.Config), decoded(t, got)); d != "" {
+				t.Errorf("%s\n%s", d, yaml)
+			}
+		})
+	}
+}
+
+// decoded has data URLs in one form.
+func decoded(t *testing.T, c types.Config) types.Config {
+	t.Helper()
+	for i, f := range c.Storage.Files {
+		if s := *f.Contents.Source; strings.HasPrefix(s, "data:") {
+			u, err := dataurl.DecodeString(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain := string(u.Data)
+			c.Storage.Files[i].Contents.Source, c.Storage.Files[i].Contents.Compression = &plain, nil
+		}
+	}
+	return c
+}
