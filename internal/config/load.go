@@ -17,6 +17,7 @@ type Options struct {
 	Cmdline        string   // the kernel's command line; empty: /proc/cmdline where Root is /
 	NoKernel       bool     // leave the kernel's command line out
 	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, a path of this process; empty: none
+	Unpinned       bool     // accept a url without a sha256, for who is about to find it out (Pin)
 
 	// Fetch gets what firstboot.config=URL on the kernel's command line names.
 	// Its answer is checked against the sum again. nil: such a URL is refused.
@@ -167,7 +168,7 @@ func (g *gathering) finish() (*Loaded, error) {
 		problems = append(problems, d.problems...)
 	}
 	merged := merge(layers...)
-	cfg, wrong, warnings := validate(merged)
+	cfg, wrong, warnings := validate(merged, g.options.Unpinned)
 	problems = append(problems, wrong...)
 	problems = append(problems, g.missing(cfg)...)
 	if len(problems) > 0 {

@@ -13,13 +13,14 @@ import (
 type validator struct {
 	cfg      *Config
 	layer    layer
+	unpinned bool // artifacts may lack their sums
 	problems Problems
 	warnings Problems
 }
 
 // validate finds everything wrong with the values of a merged layer.
-func validate(l layer) (*Config, Problems, Problems) {
-	v := &validator{cfg: l.config(), layer: l}
+func validate(l layer, unpinned bool) (*Config, Problems, Problems) {
+	v := &validator{cfg: l.config(), layer: l, unpinned: unpinned}
 	v.allowed()
 	v.etcd()
 	v.host()

@@ -30,7 +30,7 @@ func (v *validator) artifacts() {
 
 func (v *validator) artifact(name string, from URL, sum string, signed bool) {
 	v.location(name+".url", from, "http", "https", "file")
-	if from != "" && sum == "" && !signed {
+	if from != "" && sum == "" && !signed && !v.unpinned {
 		hint := "set " + name + ".sha256"
 		if name == "minions" {
 			hint += " or minions.signedBy"

@@ -1,0 +1,171 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Pin writes the sums of artifacts into a configuration's text: section
+// ("calicoctl") → SHA-256. Each stands beside its url, or replaces the sha256
+// that is there; everything else, comments included, stays as it was. What it
+// returns was read back.
+func Pin(s Source, sums map[string]string) ([]byte, error) {
+	for _, section := range slices.Sorted(maps.Keys(sums)) {
+		text, err := pin(s, section, sums[section])
+		if err != nil {
+			return nil, fmt.Errorf("cannot write %s.sha256 into %s: %w", section, s.Name, err)
+		}
+		s.Data = text
+	}
+	return s.Data, nil
+}
+
+func pin(s Source, section, sum string) ([]byte, error) {
+	before := decode(s)
+	if len(before.problems) > 0 {
+		return nil, before.problems
+	}
+	edited, err := edit(s, before, section, `"`+sum+`"`)
+	if err != nil {
+		return nil, err
+	}
+	after := decode(Source{Name: s.Name, Data: edited})
+	want := values(before.layer)
+	want[section+".sha256"] = sum
+	if len(after.problems) > 0 || !reflect.DeepEqual(values(after.layer), want) {
+		return nil, errors.New("its form is not understood well enough to be edited")
+	}
+	return edited, nil
+}
+
+// values are a layer's without their places.
+func values(l layer) map[string]any {
+	all := map[string]any{}
+	for path, v := range l {
+		all[path] = v.set
+	}
+	return all
+}
+
+// edit replaces the sha256 of a section, or adds it behind the url.
+func edit(s Source, d *decoder, section, sum string) ([]byte, error) {
+	if old, ok := d.layer[section+".sha256"]; ok {
+		start, end, err := extent(s.Data, old)
+		if err != nil {
+			return nil, err
+		}
+		return slices.Concat(s.Data[:start], []byte(sum), s.Data[end:]), nil
+	}
+	url, ok := d.layer[section+".url"]
+	if !ok {
+		return nil, fmt.Errorf("it has no %s.url", section)
+	}
+	_, end, err := extent(s.Data, url)
+	if err != nil {
+		return nil, err
+	}
+	if isFlow(s, section) {
+		return slices.Concat(s.Data[:end], []byte(", sha256: "+sum), s.Data[end:]), nil
+	}
+	indent := strings.Repeat(" ", d.sections[section+".url"].col-1)
+	line := indent + "sha256: " + sum + "\n"
+	rest := bytes.IndexByte(s.Data[end:], '\n')
+	if rest < 0 {
+		return slices.Concat(s.Data, []byte("\n"+line)), nil
+	}
+	end += rest + 1
+	return slices.Concat(s.Data[:end], []byte(line), s.Data[end:]), nil
+}
+
+// isFlow tells whether a section is written as {key: value}.
+func isFlow(s Source, section string) bool {
+	body, _ := parse(s)
+	top, ok := body.(ast.MapNode)
+	if !ok {
+		return false
+	}
+	for it := top.MapRange(); it.Next(); {
+		if it.Key().GetToken().Value == section {
+			m, ok := it.Value().(*ast.MappingNode)
+			return ok && m.IsFlowStyle
+		}
+	}
+	return false
+}
+
+// extent is where a scalar begins and ends in the text, quotes included.
+func extent(text []byte, v value) (start, end int, err error) {
+	start, ok := offset(text, v.at)
+	if !ok {
+		return 0, 0, errors.New("its lines cannot be counted")
+	}
+	rest := text[start:]
+	switch rest[0] {
+	case '"', '\'':
+		if n := quoted(rest); n > 0 {
+			return start, start + n, nil
+		}
+	default:
+		if plain := reveal(v.set); plain != "" && bytes.HasPrefix(rest, []byte(plain)) {
+			return start, start + len(plain), nil
+		}
+	}
+	return 0, 0, errors.New("the value there is not written on one line")
+}
+
+// quoted is the length of the quoted scalar that text begins with, 0 if it
+// does not end.
+func quoted(text []byte) int {
+	quote := text[0]
+	for i := 1; i < len(text); i++ {
+		switch {
+		case quote == '"' && text[i] == '\\':
+			i++
+		case text[i] != quote:
+		case quote == '\'' && i+1 < len(text) && text[i+1] == quote:
+			i++
+		default:
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// offset is where a place lies in the text, in bytes.
+func offset(text []byte, at place) (int, bool) {
+	from := 0
+	for range at.line - 1 {
+		n := bytes.IndexByte(text[from:], '\n')
+		if n < 0 {
+			return 0, false
+		}
+		from += n + 1
+	}
+	if at.line == 1 && bytes.HasPrefix(text, []byte("\uFEFF")) {
+		from += len("\uFEFF") // not counted in columns
+	}
+	for range at.col - 1 {
+		_, size := utf8.DecodeRune(text[from:])
+		from += size
+	}
+	return from, from < len(text)
+}
+
+// SourceOf is the source that a key's value came from: its origin without the
+// position.
+func (l *Loaded) SourceOf(key string) string { return originLine.ReplaceAllString(l.Origins[key], "") }
+
+// Private tells whether a source's text must not be shown: it cannot be read,
+// or holds what is masked elsewhere.
+func Private(s Source) bool {
+	d := decode(s)
+	return d.broken || holdsSecret(d.layer, s.Name)
+}

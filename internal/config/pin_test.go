@@ -1,0 +1,97 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestPinKeepsEverythingElse(t *testing.T) {
+	for name, c := range map[string]struct{ in, out string }{
+		"block": {
+			"# head\ncalicoctl:\n  url: http://a/b # the mirror\n\n  version: v3.23.0\n# foot\n",
+			"# head\ncalicoctl:\n  url: http://a/b # the mirror\n  sha256: \"SUM\"\n\n  version: v3.23.0\n# foot\n",
+		},
+		"last line without end": {"calicoctl:\n    url: /a/b", "calicoctl:\n    url: /a/b\n    sha256: \"SUM\"\n"},
+		"flow":                  {"calicoctl: {version: v3.23.0, url: http://a/b}\n", "calicoctl: {version: v3.23.0, url: http://a/b, sha256: \"SUM\"}\n"},
+		"flow over lines": {
+			"calicoctl: {\n  url: \"http://a/b\",\n  version: v3.23.0\n}\n",
+			"calicoctl: {\n  url: \"http://a/b\", sha256: \"SUM\",\n  version: v3.23.0\n}\n",
+		},
+		"an empty one is replaced": {"calicoctl: {url: 'http://a/b', sha256: ''} # x\n", "calicoctl: {url: 'http://a/b', sha256: \"SUM\"} # x\n"},
+		"a wrong one is replaced":  {"calicoctl:\n  sha256: abc # old\n  url: /a\n", "calicoctl:\n  sha256: \"SUM\" # old\n  url: /a\n"},
+		"letters of many bytes":    {"calicoctl: {version: \"ü\", url: /ä/b}\n", "calicoctl: {version: \"ü\", url: /ä/b, sha256: \"SUM\"}\n"},
+		"a byte order mark":        {"\uFEFFcalicoctl: {url: /a}\n", "\uFEFFcalicoctl: {url: /a, sha256: \"SUM\"}\n"},
+		"escapes in quotes":        {`calicoctl: {url: "/a\"}b"}` + "\n", `calicoctl: {url: "/a\"}b", sha256: "SUM"}` + "\n"},
+		"everything in flow":       {"{calicoctl: {url: /a}}\n", "{calicoctl: {url: /a, sha256: \"SUM\"}}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Pin(Source{Name: "my.yaml", Data: []byte(c.in)}, map[string]string{"calicoctl": sum})
+			if want := strings.ReplaceAll(c.out, "SUM", sum); err != nil || string(got) != want {
+				t.Errorf("got %v\n%s\nwant\n%s", err, got, want)
+			}
+		})
+	}
+}
+
+func TestPinRefusesWhatItWouldSpoil(t *testing.T) {
+	for name, text := range map[string]string{
+		"no url":             "calicoctl:\n  version: v3.23.0\n",
+		"not on one line":    "calicoctl:\n  url: |\n    /a/b\n",
+		"cannot be read":     "calicoctl: [\n",
+		"nothing":            "",
+		"url split in lines": "calicoctl:\n  url: /a\n    /b\n",
+	} {
+		if got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"calicoctl": sum}); err == nil {
+			t.Errorf("%s: no error, but\n%s", name, got)
+		}
+	}
+}
+
+func TestPinSeveral(t *testing.T) {
+	text := "minions:\n  url: /m\ncalicoctl:\n  url: /c\nnode:\n  url: /n\n"
+	got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"minions": sum, "calicoctl": sum, "node": sum})
+	if err != nil || strings.Count(string(got), sum) != 3 {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
+func TestAUrlWithoutSumIsAcceptedOnlyToFindItOut(t *testing.T) {
+	root := machine(t, map[string]string{MainFile: least + "calicoctl:\n  url: /c\n"})
+	if _, err := Load(t.Context(), Options{Root: root}); err == nil {
+		t.Error("accepted without being asked")
+	}
+	l := mustLoad(t, Options{Root: root, Unpinned: true})
+	if got := l.SourceOf("calicoctl.url"); got != MainFile {
+		t.Errorf("SourceOf = %q", got)
+	}
+}
+
+func TestPrivateTexts(t *testing.T) {
+	for text, want := range map[string]bool{
+		least:                                    false,
+		"node:\n  environment:\n    A: b\n":      true,
+		"calicoctl:\n  url: http://u:p@host/a\n": true,
+		"calicoctl:\n  url: http://host/a\n":     false,
+		"calicoctl: [":                           true,
+	} {
+		if got := Private(Source{Name: "x", Data: []byte(text)}); got != want {
+			t.Errorf("Private(%q) = %v", text, got)
+		}
+	}
+}
+
+func FuzzPin(f *testing.F) {
+	f.Add([]byte("calicoctl: {url: /a}"))
+	f.Add([]byte("calicoctl:\n  url: '/a''b' # c\r\n  version: v3.1.0\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		before := decode(Source{Name: "f", Data: text})
+		out, err := Pin(Source{Name: "f", Data: text}, map[string]string{"calicoctl": sum})
+		if err != nil {
+			return
+		}
+		after := decode(Source{Name: "f", Data: out})
+		if after.layer["calicoctl.sha256"].set != sum || reveal(after.layer["calicoctl.url"].set) != reveal(before.layer["calicoctl.url"].set) && before.layer["calicoctl.url"].set != nil {
+			t.Errorf("%q became %q", text, out)
+		}
+	})
+}
