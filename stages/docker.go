@@ -213,9 +213,8 @@ func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 	}
 	var foreign []string
 	for _, c := range list {
-		name := strings.TrimPrefix(strings.Join(c.Names, ","), "/")
-		if name != nodeContainer && c.Labels[probeLabel] == "" {
-			foreign = append(foreign, name)
+		if c.Name() != nodeContainer && c.Labels[probeLabel] == "" {
+			foreign = append(foreign, c.Name())
 		}
 	}
 	return foreign, nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/stages"
@@ -20,7 +21,10 @@ func build(p provision.Parts) (provision.Work, error) {
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}
-	return provision.Work{Stages: stages.All(env), Prefetch: env.Prefetch}, nil
+	return provision.Work{
+		Stages: stages.All(env), Prefetch: env.Prefetch,
+		Leave: func(strand bool) []engine.Stage { return stages.Leave(env, strand) },
+	}, nil
 }
 
 // newStore finds artifacts in the machine's bundles and cache, or fetches them.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // Image is an image in the daemon's store.
@@ -40,6 +41,18 @@ type Container struct {
 	Image  string
 	State  string
 	Labels map[string]string
+
+	NetworkSettings struct {
+		Networks map[string]json.RawMessage // by the networks' names
+	}
+}
+
+// Name is the container's first name.
+func (c Container) Name() string {
+	if len(c.Names) == 0 {
+		return c.ID
+	}
+	return strings.TrimPrefix(c.Names[0], "/")
 }
 
 // Containers lists the running containers, or all of them.

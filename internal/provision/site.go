@@ -33,6 +33,9 @@ type Work struct {
 	// Prefetch works beside the stages from the start, until its context
 	// ends; nil where there is nothing to fetch ahead.
 	Prefetch func(ctx context.Context)
+	// Leave lists the steps out of the network, the first of which refuses
+	// where containers need it; strand takes it from under them.
+	Leave func(strand bool) []engine.Stage
 }
 
 // Build makes the stages.
