@@ -50,12 +50,20 @@ func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 	if store == "" {
 		return nil, nil
 	}
-	addr, err := e.address(ctx)
-	if err != nil {
-		return nil, err
-	}
 	have, err := e.Host.ReadFile(DaemonPath)
 	if err != nil && !host.NotThere(err) {
+		return nil, err
+	}
+	if hasStoreAlone(have, store) {
+		return &file{DaemonPath, have, 0o644}, nil
+	}
+	return e.withStore(ctx, have, store)
+}
+
+// withStore is daemon.json with the cluster store and the address to advertise.
+func (e *Env) withStore(ctx context.Context, have []byte, store string) (*file, error) {
+	addr, err := e.address(ctx)
+	if err != nil {
 		return nil, err
 	}
 	data, err := MergeDaemon(have, map[string]any{

@@ -152,6 +152,9 @@ const reloadTime = 15 * time.Second
 
 // reload makes dockerd take its first cluster store, which needs no restart.
 func (s docker) reload(ctx context.Context, report engine.Progress) error {
+	if err := s.advertise(ctx); err != nil {
+		return err
+	}
 	report("reloading Docker for its cluster store", 0, 0)
 	// Noted before: if the power goes in between, Docker starts anew anyway.
 	err := s.Notes.SetNotes(func(n *journal.Notes) { n.StoreReloaded = time.Now() })

@@ -1,0 +1,91 @@
+package stages
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+func imageConfig() *config.Config {
+	c := config.Default()
+	c.Etcd.Endpoints = []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}
+	return c
+}
+
+// imageFile is what ImageFiles wants at a path, "" where it wants nothing.
+func imageFile(t *testing.T, c *config.Config, h *host.Host, path string) string {
+	t.Helper()
+	files, err := ImageFiles(c, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Path == path {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+func TestAnImageStartsDockerWithItsStore(t *testing.T) {
+	h := host.New(t.TempDir(), host.Offline())
+	if err := h.WriteFile(DaemonPath, []byte(`{"log-driver": "journald", "max-concurrent-downloads": 3}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := imageFile(t, imageConfig(), h, DaemonPath)
+	for _, want := range []string{`"cluster-store": "etcd://10.0.0.1:2379,10.0.0.2:2379"`, `"log-driver": "journald"`, `"max-concurrent-downloads": 3`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is missing in %s", want, got)
+		}
+	}
+	if strings.Contains(got, "cluster-advertise") {
+		t.Errorf("an image cannot know the host's address: %s", got)
+	}
+}
+
+// What is baked must be what the stage wants, with nothing known of the
+// machine's addresses: else the file would be written anew at first boot, and
+// Docker be restarted for it.
+func TestTheConfigStageIsContentWithTheImage(t *testing.T) {
+	h := host.New(t.TempDir(), host.Offline())
+	c := imageConfig()
+	baked := imageFile(t, c, h, DaemonPath)
+	if err := h.WriteFile(DaemonPath, []byte(baked), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := (&Env{Host: h, Config: c}).daemonFile(t.Context())
+	if err != nil || string(f.data) != baked {
+		t.Errorf("the stage wants %v, %v; baked was %s", f, err, baked)
+	}
+	for name, have := range map[string]string{
+		"another store":       `{"cluster-store": "etcd://10.0.0.9:2379"}`,
+		"no store":            `{}`,
+		"an address is there": `{"cluster-store": "etcd://10.0.0.1:2379,10.0.0.2:2379", "cluster-advertise": "10.0.0.7:2376"}`,
+	} {
+		if hasStoreAlone([]byte(have), clusterStore(c)) {
+			t.Errorf("%s: taken for an image's", name)
+		}
+	}
+}
+
+func TestImageFilesFollowTheConfiguration(t *testing.T) {
+	h, c := host.New(t.TempDir(), host.Offline()), imageConfig()
+	c.Docker.ClusterStore = config.ClusterStoreOff
+	if got := imageFile(t, c, h, DaemonPath); got != "" {
+		t.Errorf("daemon.json is to be left alone, got %s", got)
+	}
+	if got := imageFile(t, c, h, linkPath); !strings.Contains(got, "MACAddressPolicy=none") {
+		t.Errorf("%s is %q", linkPath, got)
+	}
+	if got := imageFile(t, c, h, networkManagerPath); got != "" {
+		t.Errorf("no NetworkManager, but %s", got)
+	}
+	if err := h.MkdirAll(networkManagerDir); err != nil {
+		t.Fatal(err)
+	}
+	if got := imageFile(t, c, h, networkManagerPath); !strings.Contains(got, "cali*") {
+		t.Errorf("%s is %q", networkManagerPath, got)
+	}
+}
