@@ -1,0 +1,115 @@
+package golden
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/test/lab/cache"
+	"github.com/projecteru2/firstboot/units"
+)
+
+//go:embed finished.go
+var finishedSources embed.FS
+
+const (
+	binaryPath = "/usr/bin/firstboot"
+	configPath = "/etc/firstboot/config.yaml"
+	bundlePath = "/usr/lib/firstboot/bundle"
+	keysPath   = "/root/.ssh/authorized_keys"
+)
+
+// finished puts firstboot and what it needs on top.
+func (o Options) finished(ctx context.Context, base Image, baseKey string) (Image, error) {
+	inputs, err := o.finishedInputs()
+	if err != nil {
+		return Image{}, err
+	}
+	key, err := sourceKey(finishedSources, append(inputs, baseKey)...)
+	if err != nil {
+		return Image{}, err
+	}
+	dir, err := o.Store.Get(ctx, "golden", key, func(ctx context.Context, dir string) error {
+		i, err := base.copyTo(ctx, dir)
+		if err != nil {
+			return err
+		}
+		return mounted(ctx, i.Disk, func(root string) error { return o.fill(ctx, root) })
+	})
+	return imageIn(dir), err
+}
+
+func (o Options) finishedInputs() ([]string, error) {
+	binary, err := cache.Contents(o.Firstboot)
+	if err != nil {
+		return nil, err
+	}
+	inputs := []string{binary, string(o.Config), string(o.AuthorizedKey)}
+	for _, item := range o.Bundle {
+		contents, err := cache.Contents(item.Path)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, item.Name, item.Version, contents)
+	}
+	for _, f := range slices.Concat(o.Files, unitFiles()) {
+		inputs = append(inputs, f.Path, string(f.Data), f.Mode.String())
+	}
+	return inputs, nil
+}
+
+// fill writes into the image's mounted root.
+func (o Options) fill(ctx context.Context, root string) error {
+	binary, err := os.ReadFile(o.Firstboot)
+	if err != nil {
+		return err
+	}
+	files := []File{
+		{Path: binaryPath, Data: binary, Mode: 0o755},
+		{Path: configPath, Data: o.Config, Mode: 0o600},
+		{Path: keysPath, Data: o.AuthorizedKey, Mode: 0o600},
+	}
+	for _, f := range slices.Concat(files, unitFiles(), o.Files) {
+		if err := put(root, f); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(filepath.Dir(filepath.Join(root, keysPath)), 0o700); err != nil {
+		return err
+	}
+	if len(o.Bundle) > 0 {
+		if _, err := artifact.WriteBundle(ctx, filepath.Join(root, bundlePath), o.Bundle); err != nil {
+			return err
+		}
+	}
+	return enableUnits(root)
+}
+
+func unitFiles() []File {
+	var list []File
+	for _, f := range units.Image() {
+		list = append(list, File{Path: f.Path, Data: f.Data})
+	}
+	return list
+}
+
+// enableUnits makes the links that `systemctl enable` makes.
+func enableUnits(root string) error {
+	var all []error
+	for unit, target := range units.Enabled() {
+		wants := filepath.Join(root, units.AdminDir, target+".wants")
+		err := os.MkdirAll(wants, 0o755)
+		if err == nil {
+			err = os.Symlink(filepath.Join(units.Dir, unit), filepath.Join(wants, unit))
+		}
+		if err != nil {
+			all = append(all, fmt.Errorf("cannot enable %s: %w", unit, err))
+		}
+	}
+	return errors.Join(all...)
+}

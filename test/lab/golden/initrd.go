@@ -1,0 +1,109 @@
+package golden
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cavaliergopher/cpio"
+)
+
+// diskModules are what Debian's cloud kernel needs to see a virtio disk, in
+// the order of their dependencies. ext4 is built in.
+var diskModules = []string{"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"}
+
+// initScript mounts the disk and hands over. Debian's own initrd does the same
+// in some seconds more.
+const initScript = `#!/bin/busybox sh
+bb=/bin/busybox
+$bb mount -t devtmpfs dev /dev
+for module in %s; do $bb insmod /modules/$module.ko; done
+tries=0
+while [ ! -b /dev/vda ]; do
+	$bb usleep 20000
+	tries=$((tries + 1))
+	if [ $tries -gt 1500 ]; then echo 'no disk after 30 s'; exec $bb sh; fi
+done
+# The kernel's command line, for its init= and rootflags=.
+$bb mount -t proc proc /proc
+init=/sbin/init flags=rw
+for argument in $($bb cat /proc/cmdline); do
+	case $argument in
+	init=*) init=${argument#init=} ;;
+	rootflags=*) flags=rw,${argument#rootflags=} ;;
+	esac
+done
+$bb umount /proc
+$bb mount -t ext4 -o $flags /dev/vda /root || exec $bb sh
+$bb mount -o move /dev /root/dev
+exec $bb switch_root /root $init
+`
+
+// makeInitrd writes an initrd of busybox, the disk's modules and the script.
+func makeInitrd(root, release, path string) error {
+	modules, err := findModules(filepath.Join(root, "usr/lib/modules", release))
+	if err != nil {
+		return err
+	}
+	busybox, err := os.ReadFile(filepath.Join(root, "bin/busybox"))
+	if err != nil {
+		return err
+	}
+	var names bytes.Buffer
+	for _, m := range diskModules {
+		fmt.Fprintf(&names, "%s ", m)
+	}
+	var out bytes.Buffer
+	w := cpio.NewWriter(&out)
+	for _, dir := range []string{"bin", "dev", "modules", "proc", "root"} {
+		if err := w.WriteHeader(&cpio.Header{Name: dir, Mode: cpio.TypeDir | 0o755}); err != nil {
+			return err
+		}
+	}
+	err = errors.Join(
+		addFile(w, "bin/busybox", busybox),
+		addFile(w, "init", fmt.Appendf(nil, initScript, names.Bytes())),
+	)
+	for _, name := range diskModules {
+		err = errors.Join(err, addFile(w, "modules/"+name+".ko", modules[name]))
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	return os.WriteFile(path, out.Bytes(), 0o644)
+}
+
+func addFile(w *cpio.Writer, name string, data []byte) error {
+	if err := w.WriteHeader(&cpio.Header{Name: name, Mode: cpio.TypeReg | 0o755, Size: int64(len(data))}); err != nil {
+		return err
+	}
+	_, err := w.Write(data)
+	return err
+}
+
+// findModules reads the modules of the initrd; all have to be there.
+func findModules(dir string) (map[string][]byte, error) {
+	found := map[string][]byte{}
+	for _, name := range diskModules {
+		found[name] = nil
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".ko" {
+			return err
+		}
+		name := filepath.Base(path[:len(path)-len(".ko")])
+		if _, wanted := found[name]; wanted {
+			found[name], err = os.ReadFile(path)
+		}
+		return err
+	})
+	for name, data := range found {
+		if data == nil && err == nil {
+			err = fmt.Errorf("the kernel in %s has no module %s", dir, name)
+		}
+	}
+	return found, err
+}

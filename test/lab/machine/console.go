@@ -1,0 +1,115 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// pollEvery is how often a console that is followed is looked at.
+const pollEvery = 50 * time.Millisecond
+
+// maxLine bounds a line of a console, in bytes: a guest can print anything.
+const maxLine = 64 << 10
+
+// Console is what a machine said on its serial console since it was made.
+type Console struct {
+	Path string
+}
+
+// Text is all of it.
+func (c *Console) Text() string {
+	data, err := os.ReadFile(c.Path)
+	if err != nil {
+		return "" // not started yet
+	}
+	return Clean(string(data))
+}
+
+// Tail is the last n lines.
+func (c *Console) Tail(n int) string {
+	lines := strings.Split(strings.TrimRight(c.Text(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// Follow calls line with every line from the start of the file, as they come,
+// until the context ends or line returns false.
+func (c *Console) Follow(ctx context.Context, line func(text string) bool) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	var f *os.File
+	var rest []byte
+	for {
+		var err error
+		if f == nil {
+			if f, err = os.Open(c.Path); err == nil {
+				defer f.Close()
+			} else if !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		if f != nil {
+			more, err := io.ReadAll(f)
+			if err != nil {
+				return err
+			}
+			var goOn bool
+			if rest, goOn = eachLine(append(rest, more...), line); !goOn {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// eachLine calls line with every whole line, and returns what is left.
+func eachLine(data []byte, line func(string) bool) (rest []byte, goOn bool) {
+	for {
+		end := bytes.IndexByte(data, '\n')
+		if end < 0 {
+			if len(data) > maxLine {
+				data = data[len(data)-maxLine:]
+			}
+			return data, true
+		}
+		if !line(Clean(string(data[:end]))) {
+			return data[end+1:], false
+		}
+		data = data[end+1:]
+	}
+}
+
+// Clean takes carriage returns, colours and other control characters out of
+// what a machine said: it must not reach a terminal as it is.
+func Clean(text string) string {
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch ch := text[i]; {
+		case ch == 0x1b:
+			i = skipEscape(text, i)
+		case ch == '\n' || ch == '\t' || ch >= ' ' && ch != 0x7f:
+			out.WriteByte(ch)
+		}
+	}
+	return out.String()
+}
+
+// skipEscape returns the index of the last byte of the escape sequence at i:
+// ESC [ … letter, or ESC and one byte.
+func skipEscape(text string, i int) int {
+	i++
+	if i >= len(text) || text[i] != '[' {
+		return i
+	}
+	for i++; i < len(text) && (text[i] < '@' || text[i] > '~'); i++ {
+	}
+	return i
+}
