@@ -77,7 +77,19 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		return &provision.UsageError{Err: hint(err, "%s -h lists the flags", c.CommandPath())}
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
-	root.AddCommand(a.run(), a.plan(), a.status(), a.verify(), a.leave(), a.validate(), a.config(), a.version(), a.waitPlugin(), a.render(), a.probeContainer())
+	root.AddCommand(
+		a.run(),
+		a.plan(),
+		a.status(),
+		a.verify(),
+		a.leave(),
+		a.validate(),
+		a.config(),
+		a.version(),
+		a.render(),
+		a.waitPlugin(),
+		a.probeContainer(),
+	)
 	root.AddCommand(a.extra()...)
 	root.SetUsageTemplate(usage)
 	for _, c := range append(root.Commands(), root) {
