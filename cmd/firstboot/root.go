@@ -88,6 +88,7 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		a.config(),
 		a.version(),
 		a.render(),
+		a.bundle(),
 		a.waitPlugin(),
 		a.probeContainer(),
 	)

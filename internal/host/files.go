@@ -220,8 +220,9 @@ func (h *Host) SHA256(path string) (string, error) {
 }
 
 // RealPath is where an absolute path of the machine lies for this process:
-// for handing to libraries that open files themselves.
-func (h *Host) RealPath(path string) string { return h.path(path) }
+// for handing to libraries that open files themselves. Symbolic links of an
+// image are followed inside it.
+func (h *Host) RealPath(path string) string { return h.followed(path) }
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

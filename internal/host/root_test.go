@@ -37,6 +37,9 @@ func TestLinksOfAnImageStayInside(t *testing.T) {
 		if _, err := h.Stat(path); !host.NotThere(err) {
 			t.Errorf("Stat(%s): left the image", path)
 		}
+		if data, err := os.ReadFile(h.RealPath(path)); err == nil {
+			t.Errorf("RealPath(%s) = %s, with %q: left the image", path, h.RealPath(path), data)
+		}
 		if _, err := h.SHA256(path); !host.NotThere(err) {
 			t.Errorf("SHA256(%s): left the image", path)
 		}
