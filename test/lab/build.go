@@ -1,0 +1,130 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/projecteru2/firstboot/test/lab/cache"
+	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/machine"
+	"github.com/projecteru2/firstboot/test/lab/parts"
+)
+
+const modulePath = "github.com/projecteru2/firstboot"
+
+// build makes, or takes from the cache, what the machines boot.
+func (l *Lab) build(ctx context.Context, store cache.Store, o Options) error {
+	binary, err := l.firstboot(ctx, o)
+	if err != nil {
+		return err
+	}
+	o.Parts.Log = o.Log
+	if l.Parts, err = parts.Build(ctx, o.Parts); err != nil {
+		return err
+	}
+	key, err := l.sshKey(ctx, store)
+	if err != nil {
+		return err
+	}
+	config := l.config(o)
+	text, err := config.text()
+	if err != nil {
+		return err
+	}
+	l.Image, err = golden.Build(ctx, golden.Options{
+		Store:         store,
+		Accel:         l.accel(ctx),
+		Mirror:        os.Getenv("DEBIAN_MIRROR"),
+		DockerImages:  []string{l.Parts.NodeImage},
+		Firstboot:     binary,
+		Config:        text,
+		Bundle:        config.bundle,
+		AuthorizedKey: key,
+		Files:         o.Files,
+	})
+	if err != nil {
+		return err
+	}
+	l.accel(ctx)(l.Image.Kernel)
+	return nil
+}
+
+// accel probes once how machines run.
+func (l *Lab) accel(ctx context.Context) func(kernel string) machine.Accel {
+	return func(kernel string) machine.Accel {
+		if l.Accel == "" {
+			l.Accel = machine.Probe(ctx, kernel)
+		}
+		return l.Accel
+	}
+}
+
+// firstboot is the operator's binary, or one built from this checkout as `make
+// build` does.
+func (l *Lab) firstboot(ctx context.Context, o Options) (string, error) {
+	if o.Firstboot != "" {
+		return o.Firstboot, nil
+	}
+	root, err := ModuleDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(l.Dir, "firstboot")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/firstboot")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build firstboot: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// ModuleDir is the checkout.
+func ModuleDir(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", modulePath).Output()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the checkout of %s from this folder: %w", modulePath, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// sshKey makes the lab's key once, and returns its public half as a line of
+// authorized_keys. It opens nothing but machines that no network leads to.
+func (l *Lab) sshKey(ctx context.Context, store cache.Store) ([]byte, error) {
+	const private, public = "id_ed25519", "id_ed25519.pub"
+	dir, err := store.Get(ctx, "ssh-key", cache.Key("1"), func(_ context.Context, dir string) error {
+		pub, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return err
+		}
+		block, err := ssh.MarshalPrivateKey(key, "firstboot lab")
+		if err != nil {
+			return err
+		}
+		line, err := ssh.NewPublicKey(pub)
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			os.WriteFile(filepath.Join(dir, private), pem.EncodeToMemory(block), 0o600),
+			os.WriteFile(filepath.Join(dir, public), ssh.MarshalAuthorizedKey(line), 0o644),
+		)
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.keyPath = filepath.Join(dir, private)
+	line, err := os.ReadFile(filepath.Join(dir, public))
+	return bytes.TrimSpace(line), err
+}

@@ -1,0 +1,107 @@
+// Command demo shows firstboot at work: it boots bare machines from a golden
+// image, watches them become members of a Calico network by themselves, and
+// lets their containers reach each other. Exit code 0 means that all of that
+// was so.
+//
+// Options come from the environment, as `make demo HOSTS=3 KEEP=1` sets it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/parts"
+)
+
+// labName is the demo's lab: there is one at a time.
+const labName = "demo"
+
+const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
+       make demo-stop          end a demo that was kept
+       make demo-shell HOST=host1
+
+  HOSTS        number of machines; each takes 1 GB of memory
+  KEEP=1       leave them running
+  CALICOCTL    your calicoctl, in the place of one built from source
+  NODE_IMAGE   your calico/node, as docker save writes it
+  MINIONS_RPM  your eru-minions
+
+example: make demo HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
+`
+
+// settings are the demo's options.
+type settings struct {
+	hosts int
+	keep  bool
+	parts parts.Options
+}
+
+func main() {
+	if err := main1(); err != nil {
+		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
+		if errors.Is(err, context.Canceled) {
+			os.Exit(130)
+		}
+		os.Exit(1)
+	}
+}
+
+func main1() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second interrupt ends the demo at once
+	command := "run"
+	if len(os.Args) > 1 {
+		command = os.Args[1]
+	}
+	switch {
+	case command == "run" && len(os.Args) <= 2:
+		s, err := fromEnvironment()
+		if err != nil {
+			return err
+		}
+		return run(ctx, s)
+	case command == "stop" && len(os.Args) == 2:
+		return lab.Stop(labName)
+	case command == "shell" && len(os.Args) == 3:
+		return shell(os.Args[2])
+	}
+	fmt.Fprint(os.Stderr, usage)
+	return fmt.Errorf("cannot do %q", os.Args[1:])
+}
+
+func fromEnvironment() (settings, error) {
+	s := settings{hosts: 2, parts: parts.Options{
+		Calicoctl:  os.Getenv("CALICOCTL"),
+		NodeImage:  os.Getenv("NODE_IMAGE"),
+		MinionsRPM: os.Getenv("MINIONS_RPM"),
+	}}
+	if text := os.Getenv("HOSTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return s, fmt.Errorf("cannot boot HOSTS=%s machines: want a number, 1 or more", text)
+		}
+		s.hosts = n
+	}
+	switch text := os.Getenv("KEEP"); text {
+	case "", "0", "no", "false":
+	default:
+		s.keep = true
+	}
+	return s, nil
+}
+
+// shell becomes an ssh to a host of the kept lab.
+func shell(host string) error {
+	command, err := lab.Shell(labName, host)
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(command[0], command, os.Environ())
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/projecteru2/firstboot/test/lab"
+)
+
+// screen is what the person sees. Lines of several hosts come side by side,
+// each whole.
+type screen struct {
+	mu     sync.Mutex
+	out    io.Writer
+	colour bool
+	start  time.Time
+}
+
+func newScreen(f *os.File) *screen {
+	return &screen{out: f, colour: term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "", start: time.Now()}
+}
+
+func (s *screen) plain(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	io.WriteString(s.out, text)
+}
+
+func (s *screen) title(text string) {
+	if s.colour {
+		text = "\x1b[1m" + text + "\x1b[0m"
+	}
+	s.plain("\n" + text + "\n")
+}
+
+// step is a line of progress while things are built.
+func (s *screen) step(format string, args ...any) {
+	s.plain(fmt.Sprintf("  %5s  %s\n", time.Since(s.start).Round(time.Second), fmt.Sprintf(format, args...)))
+}
+
+// hostColours tell hosts apart: cyan, magenta, yellow, blue, green.
+var hostColours = []string{"36", "35", "33", "34", "32"}
+
+// follow prints what a host's console says about firstboot, and when the host
+// is up.
+func (s *screen) follow(ctx context.Context, h *lab.Host, start time.Time, _ int) {
+	name := fmt.Sprintf("%-8s", h.Name)
+	if s.colour {
+		digit := int(h.Name[len(h.Name)-1])
+		name = "\x1b[" + hostColours[digit%len(hostColours)] + "m" + name + "\x1b[0m"
+	}
+	_ = h.Console.Follow(ctx, func(line string) bool { // it ends with the context
+		if text, ok := worthShowing(line); ok {
+			s.plain(fmt.Sprintf("%s %5s  %s\n", name, time.Since(start).Round(time.Second), text))
+		}
+		return true
+	})
+}
+
+// fromUnit is how journald writes a unit's line to the console.
+var fromUnit = regexp.MustCompile(`firstboot\[\d+\]: (.*)`)
+
+func worthShowing(line string) (string, bool) {
+	if found := fromUnit.FindStringSubmatch(line); found != nil {
+		return strings.TrimRight(found[1], " "), true
+	}
+	switch {
+	case strings.Contains(line, "Debian GNU/Linux"):
+		return "(the console's login prompt)", true
+	case strings.Contains(line, "Kernel panic"):
+		return line, true
+	}
+	return "", false
+}
+
+// kept says how to get at what is left running.
+func (s *screen) kept(l *lab.Lab) {
+	s.title("It is left running")
+	var text strings.Builder
+	for _, h := range l.Hosts {
+		fmt.Fprintf(&text, "  a shell on %s    make demo-shell HOST=%s\n", h.Name, h.Name)
+	}
+	fmt.Fprintf(&text, "  end it             make demo-stop\n")
+	s.plain(text.String())
+}

@@ -1,0 +1,109 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+)
+
+// Config is the configuration that goes into the image, as a tree that a story
+// may change, and the artifacts in the image's bundle. The artifacts' sha256
+// are filled in by the lab where a story leaves them out.
+type Config struct {
+	Tree map[string]any
+
+	bundle []artifact.Item
+}
+
+// The artifacts' names, as package stages has them.
+const (
+	calicoctl = "calicoctl"
+	minions   = "eru-minions"
+)
+
+// PoolCIDR is the pool of the lab's cluster, and Network its Docker network.
+const (
+	PoolCIDR = "10.213.0.0/16"
+	Network  = "firstboot"
+)
+
+// config is an operator's: etcd, versions, digests, the pool. The artifacts
+// come from the bundle; the node image is in the image's Docker already.
+func (l *Lab) config(o Options) *Config {
+	etcd := fmt.Sprintf("http://%s:2379", o.Prefix.Masked().Addr().Next())
+	c := &Config{
+		Tree: map[string]any{
+			"etcd":      map[string]any{"endpoints": []string{etcd}},
+			"calicoctl": map[string]any{"version": l.Parts.CalicoctlVersion},
+			"node":      map[string]any{"image": l.Parts.NodeImageName},
+			"minions":   map[string]any{},
+			"pool":      map[string]any{"name": Network, "cidr": PoolCIDR},
+		},
+		bundle: []artifact.Item{
+			{Entry: artifact.Entry{Name: calicoctl, Version: l.Parts.CalicoctlVersion}, Path: l.Parts.Calicoctl},
+			{Entry: artifact.Entry{Name: minions}, Path: l.Parts.MinionsRPM},
+		},
+	}
+	if o.Config != nil {
+		o.Config(c)
+	}
+	return c
+}
+
+// Set sets one value by its dotted path: Set("pool.cidr", "10.123.0.0/16").
+// A nil value removes the key.
+func (c *Config) Set(section, key string, value any) {
+	s, ok := c.Tree[section].(map[string]any)
+	if !ok {
+		s = map[string]any{}
+		c.Tree[section] = s
+	}
+	if value == nil {
+		delete(s, key)
+		return
+	}
+	s[key] = value
+}
+
+// NoBundle leaves the bundle out of the image.
+func (c *Config) NoBundle() { c.bundle = nil }
+
+func (c *Config) text() ([]byte, error) {
+	for _, item := range c.bundle {
+		section, key := "calicoctl", "sha256"
+		if item.Name == minions {
+			section = "minions"
+		}
+		sum, err := sumOf(item.Path)
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := c.Tree[section].(map[string]any); ok && s[key] == nil {
+			s[key] = sum
+		}
+	}
+	data, err := yaml.Marshal(c.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the image's configuration: %w", err)
+	}
+	return append([]byte("# The lab's hosts. Written by test/lab.\n"), data...), nil
+}
+
+func sumOf(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

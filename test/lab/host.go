@@ -1,0 +1,201 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/machine"
+)
+
+const (
+	// bootTime bounds the way from power-on to a login by SSH, which takes 25 s
+	// for one machine under TCG and a minute for two beside other work.
+	bootTime = 5 * time.Minute
+	// pollEvery is how often a host is asked while something is waited for.
+	pollEvery = time.Second
+)
+
+// Host is a machine of the lab.
+type Host struct {
+	Name    string
+	Address netip.Addr
+	Console *machine.Console
+
+	lab     *Lab
+	machine *machine.Machine
+
+	mu     sync.Mutex
+	client *ssh.Client
+	known  ssh.PublicKey // the host key seen first
+}
+
+// newHost makes the n-th host, counted from zero, powered off.
+func (l *Lab) newHost(ctx context.Context, n int) (*Host, error) {
+	name := fmt.Sprintf("host%d", n+1)
+	h := &Host{Name: name, Address: l.Wire.Address(firstHost + n), lab: l}
+	tap := fmt.Sprintf("tap%d", n+1)
+	if err := l.Wire.Tap(tap); err != nil {
+		return nil, err
+	}
+	var err error
+	h.machine, err = machine.New(ctx, l.group, machine.Spec{
+		Name: name, Dir: filepath.Join(l.Dir, name), Accel: l.Accel,
+		Kernel: l.Image.Kernel, Initrd: l.Image.Initrd, Image: l.Image.Disk,
+		Append: l.kernelArguments(h),
+		Tap:    tap,
+		MAC:    fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n),
+		// The same machine has the same UUID at every boot, and no other has.
+		UUID: productUUID(name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.Console = h.machine.Console
+	return h, nil
+}
+
+// kernelArguments are who the machine is: nothing of that is in the image.
+func (l *Lab) kernelArguments(h *Host) string {
+	mask := net.IP(net.CIDRMask(l.Wire.Prefix.Bits(), 32))
+	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, l.Wire.Gateway(), mask)
+}
+
+// productUUID is a UUID made of the name.
+func productUUID(name string) string {
+	sum := sha256.Sum256([]byte("firstboot lab " + name))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+// Boot powers the host on.
+func (h *Host) Boot(ctx context.Context) error { return h.machine.Start(ctx) }
+
+// Kill cuts the host's power.
+func (h *Host) Kill() error {
+	h.hangUp()
+	return h.machine.Kill()
+}
+
+// PowerOff shuts the host down in good order.
+func (h *Host) PowerOff(ctx context.Context) error {
+	if _, err := h.Run(ctx, "systemctl --no-block poweroff"); err != nil {
+		return err
+	}
+	h.hangUp()
+	return h.machine.WaitOff(ctx)
+}
+
+// Reboot reboots the host in good order, and waits until the new boot can be
+// logged in to.
+func (h *Host) Reboot(ctx context.Context) error {
+	before, err := h.bootID(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := h.Run(ctx, "systemctl --no-block reboot"); err != nil {
+		return err
+	}
+	return h.waitNewBoot(ctx, before)
+}
+
+// Reset presses the host's reset button, and waits until the new boot can be
+// logged in to.
+func (h *Host) Reset(ctx context.Context) error {
+	before, err := h.bootID(ctx)
+	if err != nil {
+		return err
+	}
+	if err := h.machine.Reset(ctx); err != nil {
+		return err
+	}
+	return h.waitNewBoot(ctx, before)
+}
+
+func (h *Host) bootID(ctx context.Context) (string, error) {
+	id, err := h.Output(ctx, "cat /proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(id), err
+}
+
+func (h *Host) waitNewBoot(ctx context.Context, before string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*bootTime)
+	defer cancel()
+	return h.Wait(ctx, "the new boot", func(ctx context.Context) error {
+		h.hangUp() // the connection may be one to the boot before
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		id, err := h.bootID(ctx)
+		if err == nil && id == before {
+			err = fmt.Errorf("the boot is still %s", before)
+		}
+		return err
+	})
+}
+
+// WaitUp waits until the host can be logged in to.
+func (h *Host) WaitUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	return h.Wait(ctx, "a login by SSH", func(ctx context.Context) error {
+		_, err := h.Output(ctx, "true")
+		return err
+	})
+}
+
+// Wait asks again and again until ask returns nil or the context ends; then
+// the error says what was waited for, and why it was not so the last time.
+func (h *Host) Wait(ctx context.Context, what string, ask func(ctx context.Context) error) error {
+	if _, ok := ctx.Deadline(); !ok {
+		return fmt.Errorf("cannot wait for %s: without a deadline", what)
+	}
+	start := time.Now()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		if !h.machine.Running() {
+			return fmt.Errorf("cannot wait for %s: %s is powered off", what, h.Name)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s: no %s after %s: %w", h.Name, what, time.Since(start).Round(time.Second), err)
+		}
+	}
+}
+
+// WaitConsole waits for a line of the console, from power-on, that contains
+// text, and returns it.
+func (h *Host) WaitConsole(ctx context.Context, text string) (string, error) {
+	var found string
+	err := h.Console.Follow(ctx, func(line string) bool {
+		if strings.Contains(line, text) {
+			found = line
+		}
+		return found == ""
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s: no %q on the console: %w", h.Name, text, err)
+	}
+	return found, nil
+}
+
+// Unplug pulls the network cable; Plug puts it in again.
+func (h *Host) Unplug() error { return h.lab.Wire.Plug(h.machine.Tap, false) }
+
+// Plug puts the network cable in again.
+func (h *Host) Plug() error { return h.lab.Wire.Plug(h.machine.Tap, true) }
+
+// Machine is the host's hardware.
+func (h *Host) Machine() *machine.Machine { return h.machine }
