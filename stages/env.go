@@ -128,7 +128,7 @@ func listAddresses(all []host.Address) string {
 func (e *Env) addressTowardsEtcd(ctx context.Context) (netip.Addr, error) {
 	var last error
 	for _, endpoint := range e.Config.Etcd.Endpoints {
-		to, err := resolve(ctx, endpoint)
+		to, err := e.resolve(ctx, endpoint)
 		if err != nil {
 			last = err
 			continue
@@ -179,7 +179,7 @@ func containerInterface(name string) bool {
 }
 
 // resolve finds an IPv4 address of an endpoint's host.
-func resolve(ctx context.Context, endpoint string) (netip.Addr, error) {
+func (e *Env) resolve(ctx context.Context, endpoint string) (netip.Addr, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("cannot understand the endpoint %s", endpoint)
@@ -189,7 +189,7 @@ func resolve(ctx context.Context, endpoint string) (netip.Addr, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, short)
 	defer cancel()
-	ips, err := host.Resolve(ctx, u.Hostname())
+	ips, err := e.Host.Network().Resolve(ctx, u.Hostname())
 	if err != nil || len(ips) == 0 {
 		return netip.Addr{}, fmt.Errorf("cannot resolve %s: %w", u.Hostname(), err)
 	}

@@ -18,6 +18,7 @@ type Host struct {
 	network Network
 	wrote   func(path, sha256 string)
 	step    func(op, target string)
+	free    func(path string) (uint64, error)
 }
 
 // Option changes how a Host reaches its machine.
@@ -46,6 +47,12 @@ func WithStep(step func(op, target string)) Option {
 	return func(h *Host) { h.step = step }
 }
 
+// WithFreeSpace replaces how much room there is: free gets the path that is
+// asked for (without the root) and returns bytes.
+func WithFreeSpace(free func(path string) (uint64, error)) Option {
+	return func(h *Host) { h.free = free }
+}
+
 // New opens the machine whose files lie under root; "" and "/" are the machine
 // that the process runs on.
 func New(root string, options ...Option) *Host {
@@ -65,6 +72,9 @@ func New(root string, options ...Option) *Host {
 	}
 	if h.network == nil {
 		h.network = kernelNetwork{}
+	}
+	if h.free == nil {
+		h.free = h.freeSpace
 	}
 	return h
 }

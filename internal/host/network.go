@@ -37,6 +37,8 @@ type Network interface {
 	SourceTo(to netip.Addr) (netip.Addr, error)
 	// Listening tells whether something accepts TCP at addr.
 	Listening(ctx context.Context, addr netip.AddrPort) bool
+	// Resolve looks up the IPv4 addresses of a host name.
+	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
 	// Ping sends an echo request to an IPv4 address and waits for its reply.
 	Ping(ctx context.Context, to netip.Addr) error
 }
@@ -124,7 +126,6 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(addr.Unmap(), ones), true
 }
 
-// Resolve looks up the IPv4 addresses of a host name.
-func Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+func (kernelNetwork) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
 }

@@ -35,4 +35,7 @@ func (offline) Addresses() ([]Address, error)                  { return nil, Err
 func (offline) Routes() ([]Route, error)                       { return nil, ErrOffline }
 func (offline) SourceTo(netip.Addr) (netip.Addr, error)        { return netip.Addr{}, ErrOffline }
 func (offline) Listening(context.Context, netip.AddrPort) bool { return false }
-func (offline) Ping(context.Context, netip.Addr) error         { return ErrOffline }
+func (offline) Resolve(context.Context, string) ([]netip.Addr, error) {
+	return nil, ErrOffline
+}
+func (offline) Ping(context.Context, netip.Addr) error { return ErrOffline }
