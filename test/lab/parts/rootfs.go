@@ -91,8 +91,8 @@ func findProgram(unpacked, name string) (to, from string, err error) {
 	return "", "", fmt.Errorf("no package of the image holds the program %s", name)
 }
 
-// addLibraries adds the libraries that the files need under the names that
-// they ask for, and the loader where they look for it.
+// addLibraries adds the libraries that the files need, with the names that
+// they ask for as links, and the loader where they look for it.
 func addLibraries(t tree, unpacked string, files []string) error {
 	all, err := findLibraries(unpacked)
 	if err != nil {
@@ -111,7 +111,10 @@ func addLibraries(t tree, unpacked string, files []string) error {
 		if err != nil {
 			return err
 		}
-		t.copyOf(path.Join(folder, name), from, 0o644)
+		t.copyOf(path.Join(folder, filepath.Base(from)), from, 0o644)
+		if filepath.Base(from) != name {
+			t.symlink(path.Join(folder, name), filepath.Base(from))
+		}
 	}
 	for _, loader := range slices.Sorted(maps.Keys(loaders)) {
 		from, err := realFile(unpacked, filepath.Join(unpacked, loader))
@@ -171,4 +174,5 @@ func addFolders(t tree) {
 	t.symlink("var/run", "../run")
 	t.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
 	t.text("etc/group", "root:x:0:\n")
+	t.text("etc/hosts", "127.0.0.1 localhost\n") // Felix listens there; Docker puts the host's over it
 }
