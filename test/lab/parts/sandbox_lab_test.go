@@ -180,9 +180,13 @@ func createPool(t *testing.T, name, cidr string) {
 spec: {cidr: %s, natOutgoing: true, ipipMode: Never, vxlanMode: Never, blockSize: 26, nodeSelector: all()}}`, name, cidr), "create", "-f", "-")
 }
 
-// plugHost makes a network namespace for a host and plugs it in.
+// plugHost makes a network namespace for a host and plugs it in. When the test
+// ends, what still runs in it ends too: runit's services outlive their parent.
 func plugHost(t *testing.T, name, address string) {
 	t.Helper()
+	t.Cleanup(func() {
+		trySh(context.Background(), `ip netns pids %[1]s | xargs -r kill -9; ip link del v%[1]s`, name)
+	})
 	sh(t, `ip netns add %[1]s
 ip link add v%[1]s type veth peer name eth0 netns %[1]s
 ip link set v%[1]s master lab up
