@@ -56,9 +56,11 @@ func rpmArch() string {
 	return "x86_64"
 }
 
-func writeRPM(path string, program []byte) error {
+func writeRPM(path string, program []byte) error { return writePackage(path, minionsName, program) }
+
+func writePackage(path, name string, program []byte) error {
 	r, err := rpmpack.NewRPM(rpmpack.RPMMetaData{
-		Name: minionsName, Version: minionsVersion, Release: minionsRelease, Arch: rpmArch(),
+		Name: name, Version: minionsVersion, Release: minionsRelease, Arch: rpmArch(),
 		Summary: "stand-in for eru-minions, for firstboot's lab", Licence: "Apache-2.0",
 		Compressor: "gzip", BuildTime: imageTime(),
 		Requires: rpmpack.Relations{{Name: "/bin/sh"}}, // of the scriptlet, as rpmbuild and fpm add it
