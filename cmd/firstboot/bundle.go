@@ -130,7 +130,7 @@ func (a *app) showBundle(b bundled) error {
 		fmt.Fprintf(a.out, "%-12s not in the bundle: %s\n", s.Name, s.Why)
 	}
 	a.warn(b.Warnings)
-	_, err := fmt.Fprintf(a.out, "%d artifacts, %s, in %s\n", len(b.Artifacts), bytesOf(total), b.Dir)
+	_, err := fmt.Fprintf(a.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), bytesOf(total), b.Dir)
 	return err
 }
 
@@ -138,6 +138,14 @@ func (a *app) warn(warnings []string) {
 	for _, w := range warnings {
 		fmt.Fprintln(a.errs, "firstboot: warning: "+w)
 	}
+}
+
+// count is a number of things for people.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func bytesOf(n int64) string { return humanize.Bytes(uint64(max(0, n))) } //nolint:gosec // not negative

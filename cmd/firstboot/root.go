@@ -89,6 +89,7 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		a.version(),
 		a.render(),
 		a.bundle(),
+		a.bake(),
 		a.waitPlugin(),
 		a.probeContainer(),
 	)

@@ -22,7 +22,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "expand": expand},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "expand": expand, "readlink": readlink},
 		Condition: func(cond string) (bool, error) {
 			return cond == "root" && os.Geteuid() == 0, nil
 		},
@@ -58,5 +58,17 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 		path := ts.MkAbs(name)
 		text := os.Expand(ts.ReadFile(path), ts.Getenv)
 		ts.Check(os.WriteFile(path, []byte(text), 0o600))
+	}
+}
+
+// readlink PATH TARGET wants a symbolic link that leads to TARGET.
+func readlink(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: readlink PATH TARGET")
+	}
+	target, err := os.Readlink(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if target != args[1] {
+		ts.Fatalf("%s leads to %s, want %s", args[0], target, args[1])
 	}
 }

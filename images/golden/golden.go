@@ -9,6 +9,7 @@
 package golden
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
@@ -55,4 +56,10 @@ func imageTag(name string) string {
 		return ""
 	}
 	return tag
+}
+
+// Pinned are the artifacts that a host could take from a bundle: those with a
+// sum.
+func Pinned(all []Artifact) []Artifact {
+	return slices.DeleteFunc(slices.Clone(all), func(a Artifact) bool { return a.SHA256 == "" })
 }
