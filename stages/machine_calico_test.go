@@ -1,0 +1,428 @@
+package stages_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"go.etcd.io/etcd/client/v3"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// fabric is what the hosts of one cluster share: the etcd, Docker's global
+// networks with the names of their endpoints, and the pool's addresses.
+type fabric struct {
+	t        testing.TB
+	endpoint string
+	etcd     *clientv3.Client // nil without an etcd
+
+	mu        sync.Mutex
+	count     int // hosts
+	networks  []host.DockerNetwork
+	endpoints map[string]string // container to address, in the whole cluster
+	addresses int
+	made      map[string]int // how often somebody made an object
+}
+
+// newFabric is a cluster with the etcd at endpoint, emptied.
+func newFabric(t testing.TB, endpoint string) *fabric {
+	t.Helper()
+	f := &fabric{t: t, endpoint: endpoint, endpoints: map[string]string{}, made: map[string]int{}}
+	if endpoint == noEtcd {
+		return f
+	}
+	var err error
+	if f.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.etcd.Close() })
+	ctx, cancel := bounded()
+	defer cancel()
+	if _, err := f.etcd.Delete(ctx, "\x00", clientv3.WithFromKey()); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func bounded() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 10*time.Second)
+}
+
+// hosts counts one more.
+func (f *fabric) hosts() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.count++
+	return f.count
+}
+
+func (f *fabric) dockerNetworks() []host.DockerNetwork {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]host.DockerNetwork(nil), f.networks...)
+}
+
+// addNetwork is a create by way of the plugin. It looks for the name first and
+// writes later, as Docker does: two hosts at once would both make it.
+func (f *fabric) addNetwork(n host.DockerNetwork) (string, error) {
+	for _, other := range f.dockerNetworks() {
+		if other.Name == n.Name {
+			return "", fmt.Errorf("network with name %s already exists", n.Name)
+		}
+	}
+	f.mu.Lock()
+	f.made["network"]++
+	n.ID, n.Scope = fmt.Sprintf("%064d", f.made["network"]), "global"
+	f.mu.Unlock()
+	if err := f.claimPool(n); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.networks = append(f.networks, n)
+	return n.ID, nil
+}
+
+// claimPool is what the plugin does to the pool over the network's subnet: it
+// binds it to the network and writes it with an old struct. Where there is no
+// Profile it makes one that drops what comes in.
+func (f *fabric) claimPool(n host.DockerNetwork) error {
+	if f.etcd == nil {
+		return nil
+	}
+	for _, name := range f.names("ippools") {
+		pool := f.resource("ippools", name)
+		if spec(pool)["cidr"] != n.Subnets()[0] {
+			continue
+		}
+		meta(pool)["annotations"] = map[string]any{networkAnnotation: n.ID}
+		delete(spec(pool), "vxlanMode")
+		f.store("ippools", name, pool)
+		if f.resource("profiles", name) == nil {
+			f.store("profiles", name, resource("Profile", name, map[string]any{"egress": []any{map[string]any{"action": "Allow"}}}))
+		}
+		return nil
+	}
+	return errors.New("IpamDriver.RequestPool: The requested subnet must match the CIDR of a configured Calico IP Pool")
+}
+
+const networkAnnotation = "org.projectcalico.label.network.ID"
+
+// join gives a container an address of the pool that the network is bound to.
+func (f *fabric) join(name, network string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, taken := f.endpoints[name]; taken {
+		return "", fmt.Errorf("endpoint with name %s already exists in network", name)
+	}
+	cidr := netip.MustParsePrefix("10.213.0.0/16")
+	if f.etcd != nil {
+		found := ""
+		for _, pool := range f.names("ippools") {
+			p := f.resource("ippools", pool)
+			if a, _ := meta(p)["annotations"].(map[string]any); a[networkAnnotation] == network {
+				found, _ = spec(p)["cidr"].(string)
+			}
+		}
+		if found == "" {
+			return "", errors.New("IpamDriver.RequestAddress: no pool is bound to the network")
+		}
+		cidr = netip.MustParsePrefix(found)
+	}
+	f.addresses++
+	b := cidr.Addr().As4()
+	b[3] = byte(f.addresses)
+	address := netip.AddrFrom4(b).String()
+	f.endpoints[name] = address
+	return address, nil
+}
+
+func (f *fabric) release(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, joined := f.endpoints[name]
+	delete(f.endpoints, name)
+	return joined
+}
+
+const calicoKeys = "/calico/resources/v3/projectcalico.org/"
+
+func resource(kind, name string, spec map[string]any) map[string]any {
+	return map[string]any{"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": map[string]any{"name": name}, "spec": spec}
+}
+
+func meta(r map[string]any) map[string]any { return r["metadata"].(map[string]any) }
+func spec(r map[string]any) map[string]any { return r["spec"].(map[string]any) }
+
+// names lists the resources of a kind that etcd has.
+func (f *fabric) names(folder string) []string {
+	ctx, cancel := bounded()
+	defer cancel()
+	got, err := f.etcd.Get(ctx, calicoKeys+folder+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		f.t.Error(err)
+		return nil
+	}
+	var names []string
+	for _, kv := range got.Kvs {
+		names = append(names, strings.TrimPrefix(string(kv.Key), calicoKeys+folder+"/"))
+	}
+	return names
+}
+
+// resource reads one; nil where there is none.
+func (f *fabric) resource(folder, name string) map[string]any {
+	ctx, cancel := bounded()
+	defer cancel()
+	got, err := f.etcd.Get(ctx, calicoKeys+folder+"/"+name)
+	if err != nil {
+		f.t.Error(err)
+	}
+	if err != nil || len(got.Kvs) == 0 {
+		return nil
+	}
+	var r map[string]any
+	if err := json.Unmarshal(got.Kvs[0].Value, &r); err != nil {
+		f.t.Error(err)
+	}
+	return r
+}
+
+func (f *fabric) store(folder, name string, r map[string]any) {
+	ctx, cancel := bounded()
+	defer cancel()
+	data, err := json.Marshal(r)
+	if err == nil {
+		_, err = f.etcd.Put(ctx, calicoKeys+folder+"/"+name, string(data))
+	}
+	if err != nil {
+		f.t.Error(err)
+	}
+}
+
+// create stores a resource that is not there, at one stroke.
+func (f *fabric) create(folder, name string, r map[string]any) (bool, error) {
+	ctx, cancel := bounded()
+	defer cancel()
+	data, err := json.Marshal(r)
+	if err != nil {
+		return false, err
+	}
+	key := calicoKeys + folder + "/" + name
+	done, err := f.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).Then(clientv3.OpPut(key, string(data))).Commit()
+	if err != nil {
+		return false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if done.Succeeded {
+		f.made[folder]++
+	}
+	return done.Succeeded, nil
+}
+
+// playCalicoctl is `calicoctl create -f -` and `calicoctl patch ippool`, as
+// far as the pool stage needs them and as they were measured.
+func (w *world) playCalicoctl(c host.Command) Ran {
+	if err := w.calicoctlConfig(c.Args); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	switch c.Args[0] {
+	case "create":
+		return w.calicoctlCreate(c.Stdin)
+	case "patch":
+		return w.calicoctlPatch(c.Args)
+	}
+	return Ran{Exit: 1, Stderr: "not played"}
+}
+
+// calicoctlConfig reads calicoctl.cfg strictly, as it does.
+func (w *world) calicoctlConfig(args []string) error {
+	path := ""
+	for _, a := range args {
+		if p, ok := strings.CutPrefix(a, "--config="); ok {
+			path = p
+		}
+	}
+	data, err := os.ReadFile(w.file(path))
+	if err != nil {
+		return err
+	}
+	var cfg struct {
+		APIVersion string         `yaml:"apiVersion"`
+		Kind       string         `yaml:"kind"`
+		Metadata   map[string]any `yaml:"metadata"`
+		Spec       struct {
+			DatastoreType string `yaml:"datastoreType"`
+			EtcdEndpoints string `yaml:"etcdEndpoints"`
+		} `yaml:"spec"`
+	}
+	if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
+		return err
+	}
+	if cfg.APIVersion != "projectcalico.org/v3" || cfg.Kind != "CalicoAPIConfig" || cfg.Spec.DatastoreType != "etcdv3" || cfg.Spec.EtcdEndpoints != w.fabric.endpoint {
+		return fmt.Errorf("calicoctl.cfg leads elsewhere: %+v", cfg)
+	}
+	return nil
+}
+
+func (w *world) calicoctlCreate(stdin []byte) Ran {
+	var r map[string]any
+	if err := json.Unmarshal(stdin, &r); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	folder := map[any]string{"Profile": "profiles", "IPPool": "ippools"}[r["kind"]]
+	name, _ := meta(r)["name"].(string)
+	if folder == "" || name == "" {
+		return Ran{Exit: 1, Stderr: fmt.Sprintf("resource type '%v' is not played", r["kind"])}
+	}
+	created, err := w.fabric.create(folder, name, r)
+	switch {
+	case err != nil:
+		return Ran{Exit: 1, Stderr: err.Error()}
+	case !created:
+		return Ran{Exit: 1, Stderr: fmt.Sprintf("Failed to create '%s' resource: [resource already exists: %s(%s)]\n", r["kind"], r["kind"], name)}
+	}
+	return Ran{Stdout: fmt.Sprintf("Successfully created 1 '%s' resource(s)\n", r["kind"])}
+}
+
+// calicoctlPatch loses the annotations that a patch does not name.
+func (w *world) calicoctlPatch(args []string) Ran {
+	name, text := args[2], args[len(args)-1]
+	pool := w.fabric.resource("ippools", name)
+	var patch struct {
+		Metadata struct{ Annotations map[string]any }
+		Spec     map[string]any
+	}
+	if pool == nil || json.Unmarshal([]byte(text), &patch) != nil {
+		return Ran{Exit: 1, Stderr: "resource does not exist: IPPool(" + name + "), or not a patch: " + text}
+	}
+	meta(pool)["annotations"] = patch.Metadata.Annotations
+	for key, value := range patch.Spec {
+		spec(pool)[key] = value
+	}
+	w.fabric.store("ippools", name, pool)
+	w.fabric.mu.Lock()
+	w.fabric.made["patch"]++
+	w.fabric.mu.Unlock()
+	return Ran{Stdout: "Successfully patched 1 'IPPool' resource\n"}
+}
+
+// noPeers is what birdcl says on a cluster's only host.
+const noPeers = `BIRD 1.6.8 ready.
+name     proto    table    state  since       info
+static1  Static   master   up     10:00:00
+kernel1  Kernel   master   up     10:00:00
+device1  Device   master   up     10:00:00
+`
+
+// nodePlay is calico-node: what its unit's docker run starts.
+type nodePlay struct {
+	w         *world
+	unready   string // what the readiness command says
+	protocols string // what birdcl says
+	failed    string // why the last start did not go well
+}
+
+// begin is `docker run` with the unit's words. The container registers itself
+// in etcd and keeps its name on the host.
+func (n *nodePlay) begin(unit string) error {
+	err := n.run(execStart(unit))
+	n.failed = ""
+	if err != nil {
+		n.failed = err.Error()
+	}
+	return err
+}
+
+func (n *nodePlay) run(words []string) error {
+	d := n.w.docker
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.up {
+		return errors.New("Cannot connect to the Docker daemon")
+	}
+	if len(words) < 3 || !strings.HasSuffix(words[0], "docker") || words[1] != "run" {
+		return fmt.Errorf("not a docker run: %q", words)
+	}
+	c := &container{ID: "node" + n.w.name, Image: words[len(words)-1], Network: "host", Running: true}
+	env := map[string]string{}
+	for i, word := range words {
+		if name, ok := strings.CutPrefix(word, "--name="); ok {
+			c.Name = name
+		}
+		if word == "-e" {
+			key, value, _ := strings.Cut(words[i+1], "=")
+			env[key] = value
+			c.Env = append(c.Env, words[i+1])
+		}
+	}
+	found, ok := d.images[c.Image]
+	if !ok {
+		return errors.New("Unable to find image " + c.Image)
+	}
+	c.ImageID = found.ID
+	d.containers[c.Name] = c
+	putFile(n.w.t, n.w.root, "/var/lib/calico/nodename", env["NODENAME"], 0o644)
+	n.register(env)
+	return nil
+}
+
+func (n *nodePlay) register(env map[string]string) {
+	f := n.w.fabric
+	if f.etcd == nil || env["ETCD_ENDPOINTS"] != f.endpoint {
+		return
+	}
+	f.store("nodes", env["NODENAME"], resource("Node", env["NODENAME"], map[string]any{
+		"bgp": map[string]any{"ipv4Address": env["IP"] + "/24", "asNumber": env["AS"]},
+	}))
+	f.store("clusterinformations", "default", resource("ClusterInformation", "default", map[string]any{"calicoVersion": "v3.23.0", "datastoreReady": true}))
+}
+
+func (n *nodePlay) end() {
+	n.w.docker.mu.Lock()
+	defer n.w.docker.mu.Unlock()
+	delete(n.w.docker.containers, "calico-node")
+}
+
+func (n *nodePlay) execute(command []string) execution {
+	switch strings.Join(command, " ") {
+	case "calico-node -felix-ready -bird-live":
+		if n.unready != "" {
+			return execution{1, n.unready + "\n"}
+		}
+		return execution{0, ""}
+	case "birdcl -s /var/run/calico/bird.ctl show protocols":
+		return execution{0, n.protocols}
+	}
+	return execution{127, "OCI runtime exec failed: executable file not found"}
+}
+
+// enableAuth makes the etcd ask for a user.
+func (f *fabric) enableAuth() {
+	f.t.Helper()
+	ctx, cancel := bounded()
+	defer cancel()
+	_, err := f.etcd.RoleAdd(ctx, "root")
+	if err == nil {
+		_, err = f.etcd.UserAdd(ctx, "root", "secret")
+	}
+	if err == nil {
+		_, err = f.etcd.UserGrantRole(ctx, "root", "root")
+	}
+	if err == nil {
+		_, err = f.etcd.AuthEnable(ctx)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}

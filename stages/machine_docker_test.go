@@ -1,0 +1,478 @@
+package stages_test
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// dockerd answers the Engine API as Docker 20.10 does, with the traps that
+// were measured: a store that is shown and not in force, networks that need
+// the store, the plugin and an IPv6 that is off, names that are the cluster's.
+type dockerd struct {
+	w *world
+
+	mu         sync.Mutex
+	version    string
+	dataRoot   string
+	up         bool
+	silent     bool // takes questions and answers none of them well
+	swarm      string
+	inForce    string // the cluster store that is used
+	shown      string // the one that /info shows
+	deaf       bool   // a reload changes nothing
+	asked      int    // questions to a stopped daemon, which would start it
+	changes    []string
+	images     map[string]image
+	containers map[string]*container
+	own        []host.DockerNetwork // local networks
+	pullable   map[string]bool
+	execs      []execution
+	pids       int
+	noAnswer   map[string]bool  // addresses that answer no ping
+	odd        func(*container) // makes a started container wrong
+}
+
+type image struct{ ID, program string }
+
+type container struct {
+	ID, Name, Image, ImageID, Network, Error string
+	Env                                      []string
+	Labels                                   map[string]string
+	Address                                  string
+	Pid                                      int
+	Running                                  bool
+	Restart                                  bool // --restart=always
+}
+
+type execution struct {
+	code   int
+	output string
+}
+
+func newDocker(w *world) *dockerd {
+	bridge := host.DockerNetwork{ID: "0b", Name: "bridge", Scope: "local", Driver: "bridge"}
+	bridge.IPAM.Config = append(bridge.IPAM.Config, struct{ Subnet string }{"172.17.0.0/16"})
+	return &dockerd{
+		w: w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
+		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noAnswer: map[string]bool{},
+		own: []host.DockerNetwork{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
+	}
+}
+
+// serve listens for good, as docker.socket does.
+func (d *dockerd) serve() {
+	l := listen(d.w.t, d.w.file(host.DockerSocket))
+	mux := http.NewServeMux()
+	for pattern, answer := range map[string]func(*http.Request) (int, any){
+		"GET /v1.40/info":                      d.info,
+		"GET /v1.40/networks":                  d.networks,
+		"POST /v1.40/networks/create":          d.createNetwork,
+		"POST /v1.40/networks/{id}/disconnect": d.disconnect,
+		"GET /v1.40/images/{name...}":          d.image,
+		"DELETE /v1.40/images/{name...}":       d.removeImage,
+		"POST /v1.40/images/load":              d.load,
+		"POST /v1.40/images/create":            d.create,
+		"GET /v1.40/containers/json":           d.list,
+		"GET /v1.40/containers/{id}/json":      d.inspect,
+		"POST /v1.40/containers/create":        d.createContainer,
+		"POST /v1.40/containers/{id}/start":    d.startContainer,
+		"DELETE /v1.40/containers/{id}":        d.removeContainer,
+		"POST /v1.40/containers/{id}/exec":     d.exec,
+		"POST /v1.40/exec/{id}/start":          d.execStart,
+		"GET /v1.40/exec/{id}/json":            d.execState,
+	} {
+		mux.HandleFunc(pattern, d.answer(answer))
+	}
+	go func() { _ = http.Serve(l, mux) }() //nolint:gosec // a test's
+}
+
+// answer sends JSON, plain text, or an error as Docker does.
+func (d *dockerd) answer(with func(*http.Request) (int, any)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		d.mu.Lock()
+		up, silent := d.up, d.silent
+		if !up {
+			d.asked++
+		}
+		if r.Method != http.MethodGet {
+			d.changes = append(d.changes, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v1.40"))
+		}
+		d.mu.Unlock()
+		if !up || silent {
+			panic(http.ErrAbortHandler)
+		}
+		status, body := with(r)
+		rw.WriteHeader(status)
+		if text, plain := body.(string); plain && status < 400 {
+			_, _ = io.WriteString(rw, text)
+			return
+		}
+		if status >= 400 {
+			body = map[string]any{"message": fmt.Sprint(body)}
+		}
+		_ = json.NewEncoder(rw).Encode(body)
+	}
+}
+
+// begin starts the daemon: it takes its store from daemon.json.
+func (d *dockerd) begin(string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	store, err := d.configured()
+	if err != nil {
+		return err
+	}
+	d.up, d.inForce, d.shown = true, store, store
+	for _, c := range d.containers {
+		c.Running = c.Restart && d.w.pluginRuns()
+	}
+	return nil
+}
+
+func (d *dockerd) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.up = false
+	for name, c := range d.containers {
+		c.Running = false
+		if !c.Restart {
+			delete(d.containers, name)
+		}
+	}
+}
+
+// reload takes a first store and refuses another, which it shows all the same.
+func (d *dockerd) reload() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	store, err := d.configured()
+	if err != nil || d.deaf {
+		return err
+	}
+	if d.inForce == "" {
+		d.inForce = store
+	}
+	d.shown = store
+	return nil
+}
+
+func (d *dockerd) configured() (string, error) {
+	data, err := os.ReadFile(d.w.file("/etc/docker/daemon.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	var c map[string]any
+	if err := json.Unmarshal(data, &c); err != nil {
+		return "", fmt.Errorf("unable to configure the Docker daemon with file /etc/docker/daemon.json: %w", err)
+	}
+	store, _ := c["cluster-store"].(string)
+	return store, nil
+}
+
+func (d *dockerd) info(*http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return http.StatusOK, map[string]any{
+		"ServerVersion": d.version, "ClusterStore": d.shown, "DockerRootDir": d.dataRoot,
+		"Swarm": map[string]string{"LocalNodeState": d.swarm},
+	}
+}
+
+// all lists the daemon's networks: the cluster's only while it shares a store.
+func (d *dockerd) all() []host.DockerNetwork {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := slices.Clone(d.own)
+	if d.inForce != "" {
+		list = append(list, d.w.fabric.dockerNetworks()...)
+	}
+	return list
+}
+
+func (d *dockerd) networks(*http.Request) (int, any) { return http.StatusOK, d.all() }
+
+func (d *dockerd) createNetwork(r *http.Request) (int, any) {
+	var n host.DockerNetwork
+	if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+		return http.StatusBadRequest, err
+	}
+	d.mu.Lock()
+	store := d.inForce
+	d.mu.Unlock()
+	switch {
+	case store == "":
+		return http.StatusServiceUnavailable, "This node is not a swarm manager."
+	case !d.w.pluginRuns():
+		return http.StatusInternalServerError, "legacy plugin: dial unix /run/docker/plugins/calico.sock: connect: connection refused"
+	}
+	id, err := d.w.fabric.addNetwork(n)
+	if err != nil {
+		return http.StatusConflict, err
+	}
+	return http.StatusCreated, map[string]string{"Id": id}
+}
+
+func (d *dockerd) disconnect(r *http.Request) (int, any) {
+	var body struct{ Container string }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		return http.StatusBadRequest, err
+	}
+	if !d.w.fabric.release(body.Container) {
+		return http.StatusNotFound, "container " + body.Container + " is not connected to the network"
+	}
+	return http.StatusOK, ""
+}
+
+// imageNamed splits /images/NAME/json: a name may hold slashes.
+func (d *dockerd) image(r *http.Request) (int, any) {
+	name := strings.TrimSuffix(r.PathValue("name"), "/json")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found, ok := d.images[name]
+	if !ok {
+		return http.StatusNotFound, "No such image: " + name
+	}
+	return http.StatusOK, map[string]any{"Id": found.ID, "RepoTags": []string{name}}
+}
+
+func (d *dockerd) removeImage(r *http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := r.PathValue("name")
+	if _, ok := d.images[name]; !ok {
+		return http.StatusNotFound, "No such image: " + name
+	}
+	delete(d.images, name)
+	return http.StatusOK, "[]"
+}
+
+// load reads an archive of docker save.
+func (d *dockerd) load(r *http.Request) (int, any) {
+	archive := tar.NewReader(r.Body)
+	for {
+		header, err := archive.Next()
+		if err != nil {
+			return http.StatusInternalServerError, "open manifest.json: no such file"
+		}
+		if header.Name != "manifest.json" {
+			continue
+		}
+		var manifest []struct{ RepoTags []string }
+		if err := json.NewDecoder(archive).Decode(&manifest); err != nil {
+			return http.StatusInternalServerError, err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, tag := range manifest[0].RepoTags {
+			d.images[tag] = image{ID: "sha256:" + digest(tag)}
+		}
+		return http.StatusOK, `{"stream":"Loaded image"}` + "\n"
+	}
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// create pulls an image, or imports one program.
+func (d *dockerd) create(r *http.Request) (int, any) {
+	query := r.URL.Query()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if name := query.Get("fromImage"); name != "" {
+		if !d.pullable[name] {
+			return http.StatusOK, `{"status":"Pulling from calico/node"}` + "\n" + `{"error":"manifest unknown"}` + "\n"
+		}
+		d.images[name] = image{ID: "sha256:" + digest(name)}
+		return http.StatusOK, `{"status":"Downloaded newer image"}` + "\n"
+	}
+	archive := tar.NewReader(r.Body)
+	header, err := archive.Next()
+	if err != nil || header.Name != "firstboot" || header.Mode&0o111 == 0 {
+		return http.StatusInternalServerError, fmt.Sprintf("not one program: %+v, %v", header, err)
+	}
+	if n, err := io.Copy(io.Discard, archive); err != nil || n < 1<<20 {
+		return http.StatusInternalServerError, fmt.Sprintf("a program of %d bytes: %v", n, err)
+	}
+	d.images[query.Get("repo")+":"+query.Get("tag")] = image{ID: "sha256:" + digest("probe"), program: "/" + header.Name}
+	return http.StatusOK, `{"status":"sha256:0"}` + "\n"
+}
+
+func (d *dockerd) list(r *http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := []map[string]any{}
+	for _, name := range sorted(d.containers) {
+		if c := d.containers[name]; c.Running || r.URL.Query().Get("all") != "" {
+			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Image": c.Image, "Labels": c.Labels})
+		}
+	}
+	return http.StatusOK, list
+}
+
+// find looks a container up by name or ID.
+func (d *dockerd) find(r *http.Request) (*container, int, any) {
+	for _, c := range d.containers {
+		if id := r.PathValue("id"); c.Name == id || c.ID == id {
+			return c, 0, nil
+		}
+	}
+	return nil, http.StatusNotFound, "No such container: " + r.PathValue("id")
+}
+
+func (d *dockerd) inspect(r *http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, status, message := d.find(r)
+	if c == nil {
+		return status, message
+	}
+	return http.StatusOK, map[string]any{
+		"Id": c.ID, "Name": "/" + c.Name, "Image": c.ImageID,
+		"Config":          map[string]any{"Image": c.Image, "Env": c.Env},
+		"State":           map[string]any{"Running": c.Running, "Pid": c.Pid, "Error": c.Error},
+		"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address}}},
+	}
+}
+
+func (d *dockerd) createContainer(r *http.Request) (int, any) {
+	var body struct {
+		Image      string
+		Cmd, Env   []string
+		Labels     map[string]string
+		HostConfig struct{ NetworkMode string }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		return http.StatusBadRequest, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := r.URL.Query().Get("name")
+	from, ok := d.images[body.Image]
+	switch {
+	case !ok:
+		return http.StatusNotFound, "No such image: " + body.Image
+	case d.containers[name] != nil:
+		return http.StatusConflict, "Conflict. The container name \"/" + name + "\" is already in use"
+	case len(body.Cmd) == 0 || body.Cmd[0] != from.program:
+		return http.StatusBadRequest, fmt.Sprintf("%v: no such file or directory", body.Cmd)
+	}
+	d.containers[name] = &container{
+		ID: digest(name), Name: name, Image: body.Image, ImageID: from.ID, Env: body.Env, Labels: body.Labels, Network: body.HostConfig.NetworkMode,
+	}
+	return http.StatusCreated, map[string]string{"Id": digest(name)}
+}
+
+// startContainer joins the container to its network, or says as Docker does
+// what is missing.
+func (d *dockerd) startContainer(r *http.Request) (int, any) {
+	networks := d.all()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, status, message := d.find(r)
+	if c == nil {
+		return status, message
+	}
+	at := slices.IndexFunc(networks, func(n host.DockerNetwork) bool { return n.Name == c.Network })
+	switch {
+	case at < 0:
+		return http.StatusNotFound, "network " + c.Network + " not found"
+	case !d.w.pluginRuns():
+		return http.StatusInternalServerError, "legacy plugin: connection refused"
+	case d.sysctl("net/ipv6/conf/all/disable_ipv6") != "1":
+		return http.StatusInternalServerError, "failed to set gateway: fe80::ecee:eeff:feee:eeee: permission denied"
+	}
+	address, err := d.w.fabric.join(c.Name, networks[at].ID)
+	if err != nil {
+		return http.StatusForbidden, err
+	}
+	d.pids++
+	c.Running, c.Address, c.Pid = true, address, 1000+d.pids
+	if d.odd != nil {
+		d.odd(c)
+	}
+	proc := "/proc/" + strconv.Itoa(c.Pid) + "/net/"
+	putFile(d.w.t, d.w.root, proc+"dev", "Inter-|   Receive\n face |bytes\n    lo: 0 0\n cali0: 0 0\n", 0o644)
+	putFile(d.w.t, d.w.root, proc+"fib_trie", "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- "+address+"\n        /32 host LOCAL\n", 0o644)
+	return http.StatusNoContent, ""
+}
+
+func (d *dockerd) sysctl(path string) string {
+	data, _ := os.ReadFile(d.w.file("/proc/sys/" + path))
+	return strings.TrimSpace(string(data))
+}
+
+func (d *dockerd) removeContainer(r *http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, status, message := d.find(r)
+	if c == nil {
+		return status, message
+	}
+	_ = os.RemoveAll(d.w.file("/proc/" + strconv.Itoa(c.Pid)))
+	d.w.fabric.release(c.Name)
+	delete(d.containers, c.Name)
+	return http.StatusNoContent, ""
+}
+
+// ping reaches a container that runs where Felix runs too, and whose MAC udevd
+// has not changed.
+func (d *dockerd) ping(to netip.Addr) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node := d.containers["calico-node"]
+	for _, c := range d.containers {
+		if c.Running && c.Address == to.String() && !d.noAnswer[c.Address] && node != nil && node.Running && d.w.linkRead {
+			return nil
+		}
+	}
+	return errors.New("no reply within 1s")
+}
+
+func (d *dockerd) exec(r *http.Request) (int, any) {
+	var body struct{ Cmd []string }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		return http.StatusBadRequest, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, status, message := d.find(r)
+	if c == nil || !c.Running {
+		return max(status, http.StatusConflict), message
+	}
+	d.execs = append(d.execs, d.w.node.execute(body.Cmd))
+	return http.StatusCreated, map[string]string{"Id": strconv.Itoa(len(d.execs) - 1)}
+}
+
+func (d *dockerd) execution(r *http.Request) execution {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := strconv.Atoi(r.PathValue("id"))
+	if err != nil || i >= len(d.execs) {
+		return execution{code: -1}
+	}
+	return d.execs[i]
+}
+
+func (d *dockerd) execStart(r *http.Request) (int, any) {
+	return http.StatusOK, d.execution(r).output
+}
+
+func (d *dockerd) execState(r *http.Request) (int, any) {
+	return http.StatusOK, map[string]any{"Running": false, "ExitCode": d.execution(r).code}
+}

@@ -1,0 +1,247 @@
+package stages_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"net/rpc"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// The machine's world outlives the firstboot that works on it, as systemd and
+// Docker do: it is asked through a socket, also by a run in a process of its
+// own that a test kills.
+
+// worldSocket is where the world listens, below the machine's root.
+const worldSocket = "/run/world.sock"
+
+// World answers for the machine (net/rpc wants it exported).
+type World struct{ w *world }
+
+// Ran is how a command ended.
+type Ran struct {
+	Stdout, Stderr string
+	Exit           int // -1: there is no such program
+}
+
+func (s World) Run(c host.Command, r *Ran) error {
+	*r = s.w.run(c)
+	return nil
+}
+
+func (s World) Unit(name string, r *host.UnitState) error {
+	state, err := s.w.systemd.state(name)
+	*r = state
+	return err
+}
+
+func (s World) Job(words []string, _ *struct{}) error { return s.w.systemd.job(words[0], words[1]) }
+
+func (s World) Property(words []string, r *string) error {
+	*r = s.w.systemd.property(words[0], words[2])
+	return nil
+}
+
+func (s World) Addresses(_ struct{}, r *[]host.Address) error {
+	*r = s.w.net.addresses
+	return nil
+}
+
+func (s World) Routes(_ struct{}, r *[]host.Route) error {
+	*r = s.w.net.routes
+	return nil
+}
+
+func (s World) SourceTo(to netip.Addr, r *netip.Addr) error {
+	from, err := s.w.net.sourceTo(to)
+	*r = from
+	return err
+}
+
+func (s World) Resolve(name string, r *[]netip.Addr) error {
+	found, err := s.w.net.resolve(name)
+	*r = found
+	return err
+}
+
+func (s World) Listening(at netip.AddrPort, r *bool) error {
+	*r = s.w.net.listening[at]
+	return nil
+}
+
+func (s World) Ping(to netip.Addr, _ *struct{}) error { return s.w.docker.ping(to) }
+
+func (s World) Free(path string, r *uint64) error {
+	*r = s.w.net.freeAt(path)
+	return nil
+}
+
+// serveWorld answers until the test is over.
+func serveWorld(t testing.TB, w *world) {
+	t.Helper()
+	server := rpc.NewServer()
+	if err := server.Register(World{w}); err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t, filepath.Join(w.root, worldSocket))
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			go server.ServeConn(conn)
+		}
+	}()
+}
+
+func listen(t testing.TB, path string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// seam reaches the world for a host.
+type seam struct {
+	client *rpc.Client
+	step   func(op, target string)
+}
+
+// seams are the options of a host whose world serves below root.
+func seams(t testing.TB, root string, step func(op, target string)) []host.Option {
+	t.Helper()
+	client, err := rpc.Dial("unix", filepath.Join(root, worldSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return options(seam{client, step})
+}
+
+func options(s seam) []host.Option {
+	return []host.Option{
+		host.WithStep(s.step), host.WithExecutor(s), host.WithSystemd(s), host.WithNetwork(s),
+		host.WithFreeSpace(func(path string) (uint64, error) {
+			var free uint64
+			err := s.call(context.Background(), "Free", path, &free)
+			return free, err
+		}),
+	}
+}
+
+// call asks and waits no longer than ctx.
+func (s seam) call(ctx context.Context, what string, args, reply any) error {
+	asked := s.client.Go("World."+what, args, reply, nil)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case done := <-asked.Done:
+		return done.Error
+	}
+}
+
+func (s seam) Run(ctx context.Context, c host.Command) (host.Output, error) {
+	if c.Timeout <= 0 {
+		return host.Output{}, &host.CommandError{Command: c.Name, ExitCode: -1, Err: errors.New("no time limit was set")}
+	}
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	var ran Ran
+	err := s.call(limited, "Run", c, &ran)
+	out := host.Output{Stdout: []byte(ran.Stdout), Stderr: []byte(ran.Stderr)}
+	failed := &host.CommandError{Command: c.String(), ExitCode: ran.Exit, Stderr: strings.TrimSpace(ran.Stderr + ran.Stdout), Err: errors.New("exit status")}
+	switch {
+	case ctx.Err() != nil:
+		failed.ExitCode, failed.Err = -1, context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded):
+		failed.ExitCode, failed.TimedOut, failed.Err = -1, c.Timeout, err
+	case err != nil:
+		failed.ExitCode, failed.Err = -1, err
+	case ran.Exit == 0:
+		return out, nil
+	}
+	return out, failed
+}
+
+func (s seam) Unit(ctx context.Context, name string) (host.UnitState, error) {
+	var state host.UnitState
+	return state, s.call(ctx, "Unit", name, &state)
+}
+
+// job is a step like any of systemd's.
+func (s seam) job(ctx context.Context, verb, name string) error {
+	s.step("unit", strings.TrimSpace(verb+" "+name))
+	return s.call(ctx, "Job", []string{verb, name}, &struct{}{})
+}
+
+func (s seam) Start(ctx context.Context, name string) error   { return s.job(ctx, "start", name) }
+func (s seam) Stop(ctx context.Context, name string) error    { return s.job(ctx, "stop", name) }
+func (s seam) Restart(ctx context.Context, name string) error { return s.job(ctx, "restart", name) }
+func (s seam) Reload(ctx context.Context, name string) error  { return s.job(ctx, "reload", name) }
+func (s seam) DaemonReload(ctx context.Context) error         { return s.job(ctx, "daemon-reload", "") }
+
+func (s seam) Enable(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := s.job(ctx, "enable", name); err != nil {
+			return err
+		}
+	}
+	return s.DaemonReload(ctx)
+}
+
+func (s seam) Disable(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := s.job(ctx, "disable", name); err != nil {
+			return err
+		}
+	}
+	return s.DaemonReload(ctx)
+}
+
+func (s seam) Property(ctx context.Context, unit, kind, property string) (any, error) {
+	var value string
+	return value, s.call(ctx, "Property", []string{unit, kind, property}, &value)
+}
+
+// look asks what does not take a context.
+func look[T any](s seam, what string, args any) (T, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var reply T
+	err := s.call(ctx, what, args, &reply)
+	return reply, err
+}
+
+func (s seam) Addresses() ([]host.Address, error) {
+	return look[[]host.Address](s, "Addresses", struct{}{})
+}
+
+func (s seam) Routes() ([]host.Route, error) { return look[[]host.Route](s, "Routes", struct{}{}) }
+
+func (s seam) SourceTo(to netip.Addr) (netip.Addr, error) {
+	return look[netip.Addr](s, "SourceTo", to)
+}
+
+func (s seam) Listening(_ context.Context, at netip.AddrPort) bool {
+	listening, err := look[bool](s, "Listening", at)
+	return err == nil && listening
+}
+
+func (s seam) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	var found []netip.Addr
+	return found, s.call(ctx, "Resolve", name, &found)
+}
+
+func (s seam) Ping(ctx context.Context, to netip.Addr) error {
+	return s.call(ctx, "Ping", to, &struct{}{})
+}

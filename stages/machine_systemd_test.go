@@ -1,0 +1,235 @@
+package stages_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// systemd is as much of systemd as the stages meet: unit files and drop-ins
+// under the machine's root, read when they are first needed and at a
+// daemon-reload, and started programs that do something.
+type systemd struct {
+	root     string
+	mu       sync.Mutex
+	units    map[string]*unit
+	programs map[string]program
+}
+
+// program is what a unit starts; unit is the text of its file and drop-ins as
+// systemd read them.
+type program struct {
+	start func(unit string) error
+	stop  func()
+	load  func() error // ExecReload; nil: cannot be reloaded
+}
+
+type unit struct {
+	active  string
+	masked  bool
+	enabled bool
+	since   time.Time
+	read    string // the text that systemd knows
+	starts  int
+	slow    int // so many looks see it activating before it is active
+}
+
+func (s *systemd) unit(name string) *unit {
+	u := s.units[name]
+	if u == nil {
+		u = &unit{active: "inactive"}
+		s.units[name] = u
+	}
+	if u.read == "" {
+		u.read = s.onDisk(name)
+	}
+	return u
+}
+
+// onDisk is the text of a unit's file and drop-ins; "" without a file.
+func (s *systemd) onDisk(name string) string {
+	var text string
+	for _, dir := range []string{units.AdminDir, units.Dir} {
+		if data, err := os.ReadFile(filepath.Join(s.root, dir, name)); err == nil {
+			text = string(data)
+			break
+		}
+	}
+	if text == "" {
+		return ""
+	}
+	dropIns, _ := filepath.Glob(filepath.Join(s.root, units.AdminDir, name+".d/*.conf"))
+	for _, path := range dropIns {
+		data, _ := os.ReadFile(path)
+		text += "\n" + string(data)
+	}
+	return text
+}
+
+func (s *systemd) state(name string) (host.UnitState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.unit(name)
+	state := host.UnitState{Load: "loaded", Active: u.active, Since: u.since.Truncate(time.Microsecond), NeedsReload: u.read != s.onDisk(name)}
+	switch {
+	case u.masked:
+		state.Load, state.File = "masked", "masked"
+	case u.read == "":
+		state.Load = "not-found"
+	case u.enabled:
+		state.File = "enabled"
+	default:
+		state.File = "disabled"
+	}
+	if u.active == "active" && u.slow > 0 {
+		u.slow--
+		state.Active = "activating"
+	}
+	return state, nil
+}
+
+func (s *systemd) property(name, property string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value := ""
+	for line := range strings.Lines(s.unit(name).read) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), property+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+func (s *systemd) job(verb, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if verb == "daemon-reload" {
+		s.reread()
+		return nil
+	}
+	u := s.unit(name)
+	if u.masked || u.read == "" {
+		return fmt.Errorf("Unit %s not found or masked", name)
+	}
+	switch verb {
+	case "enable", "disable":
+		u.enabled = verb == "enable"
+	case "start":
+		s.begin(name, u)
+	case "stop":
+		s.end(name, u)
+	case "restart":
+		again := s.parts(name)
+		s.end(name, u)
+		s.begin(name, u)
+		for _, part := range again {
+			s.begin(part, s.unit(part))
+		}
+	case "reload":
+		if s.programs[name].load == nil || u.active != "active" {
+			return fmt.Errorf("Job type reload is not applicable for unit %s", name)
+		}
+		return s.programs[name].load()
+	default:
+		return errors.New("no such verb: " + verb)
+	}
+	return nil
+}
+
+func (s *systemd) reread() {
+	for name, u := range s.units {
+		u.read = s.onDisk(name)
+	}
+}
+
+// parts are the running units with PartOf= this one.
+func (s *systemd) parts(name string) []string {
+	var list []string
+	for part, u := range s.units {
+		if u.active == "active" && strings.Contains(u.read, "PartOf="+name) {
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
+func (s *systemd) begin(name string, u *unit) {
+	if u.active == "active" {
+		return
+	}
+	u.starts++
+	if start := s.programs[name].start; start != nil {
+		if err := start(u.read); err != nil {
+			u.active = "failed"
+			return
+		}
+	}
+	u.active, u.since = "active", time.Now()
+}
+
+func (s *systemd) end(name string, u *unit) {
+	for _, part := range s.parts(name) {
+		s.end(part, s.unit(part))
+	}
+	if u.active != "active" {
+		return
+	}
+	u.active = "inactive"
+	if stop := s.programs[name].stop; stop != nil {
+		stop()
+	}
+}
+
+// execStart are the words of a unit's ExecStart, by the rules of
+// systemd.service(5).
+func execStart(unit string) []string {
+	for line := range strings.Lines(unit) {
+		if command, ok := strings.CutPrefix(line, "ExecStart="); ok {
+			return splitWords(strings.TrimSpace(command))
+		}
+	}
+	return nil
+}
+
+func splitWords(command string) []string {
+	var words []string
+	var word strings.Builder
+	quoted, escaped, inside := false, false, false
+	for _, r := range command {
+		switch {
+		case escaped:
+			word.WriteString(map[rune]string{'n': "\n", 't': "\t"}[r])
+			if r != 'n' && r != 't' {
+				word.WriteRune(r)
+			}
+			escaped = false
+		case r == '\\':
+			escaped, inside = true, true
+		case r == '"':
+			quoted, inside = !quoted, true
+		case r == ' ' && !quoted:
+			if inside {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			inside = false
+		default:
+			word.WriteRune(r)
+			inside = true
+		}
+	}
+	if inside {
+		words = append(words, word.String())
+	}
+	for i, w := range words {
+		words[i] = strings.NewReplacer("%%", "%", "$$", "$").Replace(w)
+	}
+	return words
+}

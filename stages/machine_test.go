@@ -1,0 +1,404 @@
+package stages_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/stages"
+)
+
+// machine is a bare Debian 12 host with Docker 20.10. Its files are real and
+// lie under a temporary root; its daemons and commands are played by its world,
+// traps included; the cluster's etcd is a real one, where a test has one.
+type machine struct {
+	*world
+	t     testing.TB
+	parts parts
+	h     *host.Host
+	notes *notes
+	built time.Time
+
+	mu     sync.Mutex
+	steps  []string // every change, "OP TARGET"
+	onStep func(op, target string)
+}
+
+// endpoint of an etcd that is not there, for what must not ask it.
+const noEtcd = "http://127.0.0.1:1"
+
+// newMachine is a host of a cluster of its own, without an etcd.
+func newMachine(t testing.TB) *machine { return newHost(t, newFabric(t, noEtcd), "host1") }
+
+// newHost is one host of a cluster.
+func newHost(t testing.TB, f *fabric, name string) *machine {
+	t.Helper()
+	m := &machine{t: t, parts: makeParts(t), notes: &notes{}}
+	m.world = newWorld(t, f, name)
+	for path, text := range bareFiles(name) {
+		m.put(path, text)
+	}
+	for _, program := range []string{"/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/rpm", "/usr/sbin/iptables", "/usr/bin/udevadm"} {
+		m.program(program, "#!/bin/sh\n")
+	}
+	m.put(config.MainFile, m.parts.config(f.endpoint))
+	m.start()
+	return m
+}
+
+// bareFiles are those that the stages look at on a new host.
+func bareFiles(name string) map[string]string {
+	return map[string]string{
+		"/etc/machine-id":                              "aaaa\n",
+		"/proc/sys/kernel/hostname":                    name + "\n",
+		"/proc/sys/kernel/random/boot_id":              "boot1\n",
+		"/proc/sys/net/ipv4/ip_forward":                "0\n",
+		"/proc/sys/net/ipv6/conf/all/disable_ipv6":     "0\n",
+		"/proc/sys/net/ipv6/conf/default/disable_ipv6": "0\n",
+		"/proc/modules":                                "ip_tables 36864 0 - Live 0x0000000000000000\n",
+		"/var/lib/dpkg/status":                         "",
+		"/usr/lib/systemd/system/docker.service":       "[Service]\nExecStart=/usr/sbin/dockerd -H fd://\n",
+	}
+}
+
+// parts are the artifacts, as files.
+type parts struct{ calicoctl, image, rpm string }
+
+func makeParts(t testing.TB) parts {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return parts{
+		calicoctl: write("calicoctl", calicoctlScript("v3.23.0")),
+		image:     write("node.tar", imageArchive(t, "calico/node:v3.23.0")),
+		rpm:       write("eru-minions.rpm", minionsRPM(t, "1.2.3", "")),
+	}
+}
+
+// config is a valid configuration that names the parts.
+func (p parts) config(endpoint string) string {
+	return fmt.Sprintf(`etcd: {endpoints: [%q]}
+calicoctl: {url: %q, sha256: %q}
+node: {url: %q, sha256: %q}
+minions: {url: %q, sha256: %q}
+pool: {cidr: 10.213.0.0/16}
+`, endpoint, p.calicoctl, sumOf(p.calicoctl), p.image, sumOf(p.image), p.rpm, sumOf(p.rpm))
+}
+
+func sumOf(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// override lays more configuration over what is there.
+func (m *machine) override(text string) {
+	m.t.Helper()
+	names, err := filepath.Glob(filepath.Join(m.root, "/etc/firstboot/config.d/*.yaml"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.put(fmt.Sprintf("/etc/firstboot/config.d/%02d.yaml", len(names)), text)
+}
+
+// loadConfig reads the configuration as a run does.
+func (m *machine) loadConfig() *config.Config {
+	m.t.Helper()
+	loaded, err := config.Load(context.Background(), config.Options{Root: m.root})
+	if err != nil {
+		m.t.Fatalf("the configuration: %v", err)
+	}
+	return loaded.Config
+}
+
+// openHost opens the machine so that every change is seen.
+func (m *machine) openHost() *host.Host {
+	if m.h == nil {
+		m.h = host.New(m.root, seams(m.t, m.root, m.step)...)
+	}
+	return m.h
+}
+
+func (m *machine) step(op, target string) {
+	m.mu.Lock()
+	m.steps = append(m.steps, op+" "+strings.TrimPrefix(target, m.root))
+	on := m.onStep
+	m.mu.Unlock()
+	if on != nil {
+		on(op, target)
+	}
+}
+
+// taken lists the steps whose text begins with prefix, and forgets none.
+func (m *machine) taken(prefix string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []string
+	for _, s := range m.steps {
+		if strings.HasPrefix(s, prefix) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// changes lists the steps; a command in calico-node's container only asks.
+func (m *machine) changes() []string {
+	return slices.DeleteFunc(m.taken(""), func(s string) bool {
+		return s == "command docker POST /containers/calico-node/exec"
+	})
+}
+
+func (m *machine) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.steps = nil
+}
+
+// env is what the stages work with, by the configuration as it is now.
+func (m *machine) env() *stages.Env {
+	m.t.Helper()
+	return environment(m.openHost(), m.loadConfig(), m.notes, m.built)
+}
+
+// environment makes the stages' environment as the command line does.
+func environment(h *host.Host, c *config.Config, n stages.Notes, built time.Time) *stages.Env {
+	e := &stages.Env{Host: h, Config: c, Notes: n, Self: os.Args[0], Built: built}
+	if c == nil {
+		return e
+	}
+	o := artifact.Options{Cache: h.RealPath(stages.CacheDir)}
+	for _, dir := range stages.BundleDirs() {
+		o.Bundles = append(o.Bundles, h.RealPath(dir))
+	}
+	e.Store = artifact.NewStore(o)
+	return e
+}
+
+// stage is one stage of the machine.
+func (m *machine) stage(name string) engine.Stage {
+	m.t.Helper()
+	s, ok := engine.Find(stages.All(m.env()), name)
+	if !ok {
+		m.t.Fatalf("no stage %s", name)
+	}
+	return s
+}
+
+// check checks a stage that can be checked, and wants that to change nothing.
+func (m *machine) check(name string) engine.Finding {
+	m.t.Helper()
+	m.forget()
+	f, err := m.stage(name).Check(m.t.Context())
+	if err != nil {
+		m.t.Fatalf("%s cannot be checked: %v", name, err)
+	}
+	if changes := m.changes(); len(changes) > 0 {
+		m.t.Errorf("a check of %s changed something: %q", name, changes)
+	}
+	return f
+}
+
+// isRight wants a stage's check to find nothing.
+func (m *machine) isRight(name string) {
+	m.t.Helper()
+	if f := m.check(name); !f.OK() {
+		m.t.Errorf("%s differs: %v", name, f.Differences)
+	}
+}
+
+// differs wants a stage's check to find one difference, with these words.
+func (m *machine) differs(name string, words ...string) {
+	m.t.Helper()
+	f := m.check(name)
+	if len(f.Differences) != 1 {
+		m.t.Fatalf("%s has %d differences, want one with %q: %v", name, len(f.Differences), words, f.Differences)
+	}
+	wantWords(m.t, f.Differences[0].String(), words...)
+}
+
+func wantWords(t testing.TB, text string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			t.Errorf("nothing says %q: %s", w, text)
+		}
+	}
+}
+
+// apply applies a stage once.
+func (m *machine) apply(ctx context.Context, name string) error {
+	m.t.Helper()
+	m.forget()
+	return m.stage(name).Apply(ctx, func(string, int64, int64) {})
+}
+
+// applies applies stages that go through at once, and wants each to be right
+// then.
+func (m *machine) applies(names ...string) {
+	m.t.Helper()
+	for _, name := range names {
+		if err := m.apply(m.t.Context(), name); err != nil {
+			m.t.Fatalf("%s: %v", name, err)
+		}
+		steps := m.taken("")
+		m.isRight(name)
+		m.steps = steps // of Apply
+	}
+}
+
+// refuses wants Apply to fail in a way that no further try cures, with a hint.
+func (m *machine) refuses(name string, words ...string) {
+	m.t.Helper()
+	err := m.apply(m.t.Context(), name)
+	if err == nil || isA[*engine.Wait](err) || isA[*engine.Retry](err) {
+		m.t.Fatalf("%s: %v, want an error that trying again does not cure", name, err)
+	}
+	if engine.Hint(err) == "" {
+		m.t.Errorf("%s: no hint for: %v", name, err)
+	}
+	wantWords(m.t, err.Error()+" "+engine.Hint(err), words...)
+}
+
+// put writes a file of the machine, behind the back of its host.
+func (m *machine) put(path, text string) { putFile(m.t, m.root, path, text, 0o644) }
+
+func (m *machine) program(path, text string) { putFile(m.t, m.root, path, text, 0o755) }
+
+func putFile(t testing.TB, root, path, text string, mode fs.FileMode) {
+	t.Helper()
+	full := filepath.Join(root, path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(full, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(full, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *machine) get(path string) string {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.root, path))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (m *machine) remove(path string) {
+	m.t.Helper()
+	if err := os.RemoveAll(filepath.Join(m.root, path)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// modified sets a file's time of change.
+func (m *machine) modified(path string, at time.Time) {
+	m.t.Helper()
+	if err := os.Chtimes(filepath.Join(m.root, path), at, at); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// tree is every file and link of the machine with its mode and text, but those
+// below the folders in ignore.
+func (m *machine) tree(ignore ...string) map[string]string {
+	m.t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(m.root, func(path string, d fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, m.root)
+		ignored := slices.ContainsFunc(ignore, func(p string) bool { return strings.HasPrefix(name, p) })
+		if err != nil || d.IsDir() || ignored || d.Type()&fs.ModeSocket != 0 {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			files[name], err = os.Readlink(path)
+			return err
+		}
+		data, err := os.ReadFile(path)
+		files[name] = fmt.Sprintf("%04o %s", info.Mode().Perm(), data)
+		return err
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return files
+}
+
+// notes are the journal's, kept in memory.
+type notes struct {
+	mu sync.Mutex
+	n  journal.Notes
+}
+
+func (n *notes) Notes() journal.Notes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.n
+}
+
+func (n *notes) SetNotes(change func(*journal.Notes)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(&n.n)
+	return nil
+}
+
+// isA tells whether there is such an error in err's chain.
+func isA[E error](err error) bool {
+	_, is := errors.AsType[E](err)
+	return is
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func isAs[E error](err error) (E, bool) { return errors.AsType[E](err) }
+
+func contextFor(t testing.TB, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), limit)
+}
+
+// bundle puts all artifacts into a bundle on the machine.
+func (m *machine) bundle() {
+	m.t.Helper()
+	_, err := artifact.WriteBundle(m.t.Context(), filepath.Join(m.root, stages.BundleDirs()[0]), []artifact.Item{
+		{Entry: artifact.Entry{Name: "calicoctl", Version: "v3.23.0"}, Path: m.parts.calicoctl},
+		{Entry: artifact.Entry{Name: "node-image", Version: "v3.23.0"}, Path: m.parts.image},
+		{Entry: artifact.Entry{Name: "eru-minions", Version: "1.2.3"}, Path: m.parts.rpm},
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}

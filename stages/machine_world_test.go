@@ -1,0 +1,407 @@
+package stages_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/rpmpack"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// world is what a machine is beside its files: systemd, Docker, the plugin,
+// calico-node, its network, and its commands.
+type world struct {
+	t       testing.TB
+	root    string
+	name    string
+	fabric  *fabric
+	systemd *systemd
+	docker  *dockerd
+	node    *nodePlay
+	net     *network
+
+	rpmMu     sync.Mutex // one rpm at a time
+	mu        sync.Mutex
+	commands  []string        // every command that was run
+	modules   map[string]bool // that modprobe finds
+	installed string          // eru-minions in rpm's database, NAME-VERSION-RELEASE
+	rpmFails  string          // what rpm -U says instead of installing
+	forward   string          // iptables -S FORWARD
+	plugin    bool            // eru-minions runs
+	linkRead  bool            // udevd has read the .link file
+	calicoctl func(host.Command) Ran
+}
+
+// newWorld is one below a short path: a socket's has at most 107 bytes.
+func newWorld(t testing.TB, f *fabric, name string) *world {
+	t.Helper()
+	root, err := os.MkdirTemp("", "fb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	w := &world{
+		t: t, root: root, name: name, fabric: f, modules: map[string]bool{},
+		forward: "-P FORWARD ACCEPT\n", net: bareNetwork(f.hosts()),
+	}
+	for _, m := range []string{"nf_conntrack", "ip_tables", "ip6_tables", "xt_set", "ipip"} {
+		w.modules[m] = true
+	}
+	w.docker = newDocker(w)
+	w.node = &nodePlay{w: w, protocols: noPeers}
+	w.calicoctl = w.playCalicoctl
+	w.systemd = &systemd{root: root, units: map[string]*unit{}, programs: map[string]program{
+		units.Docker:     {start: w.docker.begin, stop: w.docker.end, load: w.docker.reload},
+		units.Minions:    {start: w.beginPlugin, stop: w.endPlugin},
+		units.CalicoNode: {start: w.node.begin, stop: w.node.end},
+	}}
+	return w
+}
+
+// start is the machine's boot: systemd and Docker run.
+func (w *world) start() {
+	w.t.Helper()
+	for _, dir := range []string{"/run/docker/plugins", "/tmp"} {
+		if err := os.MkdirAll(filepath.Join(w.root, dir), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	serveWorld(w.t, w)
+	w.docker.serve()
+	w.boot(units.Docker)
+}
+
+// boot starts a unit as systemd does on its own.
+func (w *world) boot(name string) {
+	w.t.Helper()
+	if err := w.systemd.job("start", name); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// network is what the kernel tells of the machine's network.
+type network struct {
+	addresses  []host.Address
+	routes     []host.Route
+	listening  map[netip.AddrPort]bool
+	unresolved bool
+	noRoute    bool
+	source     netip.Addr        // towards etcd; zero: eth0's
+	free       map[string]uint64 // bytes, by the path that is asked
+}
+
+// bareNetwork has the nth host's address of 10.0.0.0/24 on eth0.
+func bareNetwork(n int) *network {
+	eth0 := netip.AddrFrom4([4]byte{10, 0, 0, byte(n + 1)})
+	return &network{
+		addresses: []host.Address{
+			{Interface: "lo", Prefix: netip.MustParsePrefix("127.0.0.1/8")}, {Interface: "lo", Prefix: netip.MustParsePrefix("::1/128")},
+			{Interface: "eth0", Prefix: netip.PrefixFrom(eth0, 24)}, {Interface: "eth0", Prefix: netip.MustParsePrefix("fe80::1/64")},
+			{Interface: "docker0", Prefix: netip.MustParsePrefix("172.17.0.1/16")},
+		},
+		routes: []host.Route{
+			{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.0.0.254"), Interface: "eth0", Protocol: 16},
+			{Destination: netip.MustParsePrefix("10.0.0.0/24"), Interface: "eth0", Protocol: 2},
+		},
+		listening: map[netip.AddrPort]bool{}, free: map[string]uint64{},
+	}
+}
+
+func (n *network) add(name, prefix string) {
+	n.addresses = append(n.addresses, host.Address{Interface: name, Prefix: netip.MustParsePrefix(prefix)})
+}
+
+func (n *network) eth0() netip.Addr { return n.addresses[2].Prefix.Addr() }
+
+// sourceTo is eth0's for everything: the etcd of the tests, on loopback, too.
+func (n *network) sourceTo(to netip.Addr) (netip.Addr, error) {
+	if n.noRoute {
+		return netip.Addr{}, fmt.Errorf("no route to %s: network is unreachable", to)
+	}
+	if n.source.IsValid() {
+		return n.source, nil
+	}
+	return n.eth0(), nil
+}
+
+func (n *network) resolve(name string) ([]netip.Addr, error) {
+	if n.unresolved {
+		return nil, fmt.Errorf("lookup %s: no such host", name)
+	}
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+}
+
+func (n *network) freeAt(path string) uint64 {
+	if free, ok := n.free[path]; ok {
+		return free
+	}
+	return 10 << 30
+}
+
+func (w *world) file(path string) string { return filepath.Join(w.root, path) }
+
+// run runs a command of the machine.
+func (w *world) run(c host.Command) Ran {
+	w.mu.Lock()
+	w.commands = append(w.commands, c.String())
+	w.mu.Unlock()
+	switch filepath.Base(c.Name) {
+	case "modprobe":
+		return w.modprobe(c.Args)
+	case "rpm":
+		return w.rpm(c.Args)
+	case "udevadm":
+		_, err := os.Stat(w.file("/etc/systemd/network/10-calico.link"))
+		w.linkRead = err == nil
+		return Ran{}
+	case "iptables":
+		return Ran{Stdout: w.forward}
+	case "dockerd":
+		return Ran{Stdout: "Docker version " + w.docker.version + ", build 297e128\n"}
+	case "calicoctl":
+		if slices.Contains(c.Args, "version") {
+			return execute(w.file(c.Name), c.Args)
+		}
+		return w.calicoctl(c)
+	}
+	return Ran{Exit: -1, Stderr: c.Name + ": no such program"}
+}
+
+// execute runs a real file.
+func execute(path string, args []string) Ran {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	ran := Ran{Stdout: out.String(), Stderr: errs.String(), Exit: cmd.ProcessState.ExitCode()}
+	if err != nil && ran.Exit == -1 {
+		ran.Stderr = err.Error()
+	}
+	return ran
+}
+
+func (w *world) modprobe(args []string) Ran {
+	name := args[len(args)-1]
+	if !w.modules[name] {
+		return Ran{Exit: 1, Stderr: "modprobe: FATAL: Module " + name + " not found in directory /lib/modules/6.1.0"}
+	}
+	if slices.Contains(args, "--dry-run") {
+		return Ran{}
+	}
+	if err := os.MkdirAll(w.file("/sys/module/"+name), 0o755); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	if name == "nf_conntrack" {
+		putFile(w.t, w.root, "/proc/sys/net/netfilter/nf_conntrack_max", "65536\n", 0o644)
+	}
+	return Ran{}
+}
+
+const (
+	minionsProgram = "/usr/bin/eru-minions"
+	minionsConf    = "/etc/eru/minions.conf"
+	minionsUnit    = `[Unit]
+After=network-online.target
+[Service]
+Type=simple
+Restart=on-failure
+EnvironmentFile=-/etc/eru/minions.conf
+ExecStart=/usr/bin/eru-minions
+[Install]
+WantedBy=multi-user.target
+`
+)
+
+// rpm answers as rpm 4.18 does.
+func (w *world) rpm(args []string) Ran {
+	w.rpmMu.Lock()
+	defer w.rpmMu.Unlock()
+	switch args[0] {
+	case "-q":
+		if w.installed == "" {
+			return Ran{Exit: 1, Stdout: "package eru-minions is not installed\n"}
+		}
+		return Ran{Stdout: w.installed + "\n"}
+	case "-V":
+		return w.rpmVerify()
+	case "-U":
+		return w.rpmInstall(args[1:])
+	}
+	return Ran{Exit: 1, Stderr: "rpm: not played: " + strings.Join(args, " ")}
+}
+
+// rpmVerify lists changed files, the configuration like any other: upstream's
+// package does not mark it.
+func (w *world) rpmVerify() Ran {
+	var out string
+	for path, want := range packaged(w.installed) {
+		have, err := os.ReadFile(w.file(path))
+		switch {
+		case err != nil:
+			out += "missing     " + path + "\n"
+		case string(have) != want:
+			out += "S.5......    " + path + "\n"
+		}
+	}
+	if out != "" {
+		return Ran{Exit: 1, Stdout: out}
+	}
+	return Ran{}
+}
+
+func packaged(name string) map[string]string {
+	return map[string]string{
+		minionsProgram: "#!/bin/sh\n# " + name + "\n", minionsConf: "ETCD_ENDPOINTS=http://127.0.0.1:2379\n",
+		units.Dir + "/" + units.Minions: minionsUnit,
+	}
+}
+
+func (w *world) rpmInstall(args []string) Ran {
+	if w.rpmFails != "" {
+		return Ran{Exit: 1, Stderr: w.rpmFails}
+	}
+	if !slices.Contains(args, "--nodeps") && fileThere(w.file("/var/lib/dpkg/status")) {
+		return Ran{Exit: 1, Stderr: "error: Failed dependencies:\n\t/bin/sh is needed by eru-minions"}
+	}
+	p, err := artifact.ReadPackage(args[len(args)-1])
+	if err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	name := fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release)
+	if name == w.installed && !slices.Contains(args, "--replacepkgs") {
+		return Ran{Exit: 2, Stderr: "package " + name + " is already installed"}
+	}
+	for path, text := range packaged(name) {
+		putFile(w.t, w.root, path, text, 0o644)
+	}
+	w.installed = name
+	// The package's scriptlet.
+	if err := w.systemd.job("daemon-reload", ""); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	return Ran{}
+}
+
+func fileThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// beginPlugin starts eru-minions: with its etcd at hand it answers at both
+// sockets, which outlive it.
+func (w *world) beginPlugin(string) error {
+	conf, err := os.ReadFile(w.file(minionsConf))
+	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.fabric.endpoint+"\n") {
+		return errors.New("etcd is out of reach")
+	}
+	for i, socket := range stages.PluginSockets() {
+		if err := os.Remove(w.file(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		l := listen(w.t, w.file(socket))
+		driver := []string{"NetworkDriver", "IpamDriver"}[i]
+		go func() { _ = http.Serve(l, http.HandlerFunc(w.activate(driver))) }() //nolint:gosec // a test's
+	}
+	w.setPlugin(true)
+	return nil
+}
+
+func (w *world) activate(driver string) func(http.ResponseWriter, *http.Request) {
+	return func(rw http.ResponseWriter, _ *http.Request) {
+		if !w.pluginRuns() {
+			panic(http.ErrAbortHandler) // nobody is behind the socket
+		}
+		_ = json.NewEncoder(rw).Encode(map[string][]string{"Implements": {driver}})
+	}
+}
+
+func (w *world) endPlugin() { w.setPlugin(false) }
+
+func (w *world) setPlugin(runs bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.plugin = runs
+}
+
+func (w *world) pluginRuns() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.plugin
+}
+
+// calicoctlScript plays calicoctl for `version`, with a configuration that
+// leads to no datastore.
+func calicoctlScript(version string) string {
+	return "#!/bin/sh\necho 'Client Version:    " + version + "'\necho 'Git commit:        9ee0b0dbc'\n" +
+		"echo 'invalid datastore type: none' >&2\nexit 1\n"
+}
+
+// minionsRPM is a package of the plugin, as bytes; arch "" is this machine's.
+func minionsRPM(t testing.TB, version, arch string) string {
+	t.Helper()
+	if arch == "" {
+		arch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	}
+	return packageFile(t, "eru-minions", version, arch)
+}
+
+func packageFile(t testing.TB, name, version, arch string) string {
+	t.Helper()
+	r, err := rpmpack.NewRPM(rpmpack.RPMMetaData{Name: name, Version: version, Release: "1", Arch: arch, OS: "linux", Compressor: "gzip"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddFile(rpmpack.RPMFile{Name: minionsProgram, Body: []byte("#!/bin/sh\n"), Mode: 0o755, Owner: "root", Group: "root"})
+	var out bytes.Buffer
+	if err := r.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// imageArchive is what `docker save` writes, as far as names go.
+func imageArchive(t testing.TB, names ...string) string {
+	t.Helper()
+	manifest, err := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": names, "Layers": []string{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"config.json", []byte(`{"architecture":"amd64"}`)}, {"manifest.json", manifest}} {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(f.data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
