@@ -50,11 +50,10 @@ func (s preflight) probes() []func(context.Context, dockerView) ([]concern, erro
 
 func (s preflight) Check(ctx context.Context) (engine.Finding, error) {
 	var f engine.Finding
-	view, err := s.viewDocker(ctx)
-	if err != nil {
-		return f, err
+	view, waits := s.viewDocker(ctx)
+	if waits != nil && !view.silent {
+		return f, waits
 	}
-	var waits error
 	for _, look := range s.probes() {
 		found, err := look(ctx, view)
 		if waits == nil && err != nil {
@@ -65,7 +64,7 @@ func (s preflight) Check(ctx context.Context) (engine.Finding, error) {
 		}
 	}
 	if !f.OK() {
-		// What is wrong now is told now, not after etcd came up.
+		// What is wrong now is told now, not after etcd or Docker came up.
 		return f, nil
 	}
 	return f, waits
@@ -112,6 +111,7 @@ func warningOf(name, what, seen, want, fix string) []concern {
 type dockerView struct {
 	load    string // systemd's word for the unit: loaded, not-found, masked
 	active  bool
+	silent  bool                 // it is active and does not answer: nothing of it is held against the host
 	info    host.DockerInfo      // where it is active
 	network []host.DockerNetwork // likewise
 }
@@ -130,6 +130,7 @@ func (s preflight) viewDocker(ctx context.Context) (dockerView, error) {
 		view.network, err = s.Host.Docker().Networks(ctx)
 	}
 	if err != nil {
+		view.silent = true
 		return view, &engine.Wait{For: "Docker to answer", Err: err}
 	}
 	return view, nil

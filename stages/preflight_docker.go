@@ -25,6 +25,8 @@ func (s preflight) dockerVersion(ctx context.Context, view dockerView) ([]concer
 		return concernOf("docker-missing", units.Docker, "no such unit", "Docker run by systemd", dockerFix), nil
 	case view.load == "masked":
 		return concernOf("docker-missing", units.Docker, "masked", "a unit that can be started", "systemctl unmask docker"), nil
+	case view.silent:
+		return nil, nil
 	}
 	version := view.info.ServerVersion
 	if !view.active {
@@ -68,7 +70,7 @@ func (s preflight) dockerStore(ctx context.Context, view dockerView) ([]concern,
 	}
 	want := clusterStore(s.Config)
 	if want == "" {
-		if view.active && view.info.ClusterStore == "" {
+		if view.active && !view.silent && view.info.ClusterStore == "" {
 			return refuse("Docker", "no cluster-store, and docker.clusterStore is off", "one: the network is global",
 				"set cluster-store in "+DaemonPath+" yourself, or docker.clusterStore: auto")
 		}

@@ -68,7 +68,7 @@ func (s preflight) bgpPort(ctx context.Context, view dockerView) ([]concern, err
 	ctx, cancel := context.WithTimeout(ctx, short)
 	defer cancel()
 	at := netip.AddrPortFrom(address, bgpTCP)
-	if !s.Host.Network().Listening(ctx, at) {
+	if view.silent || !s.Host.Network().Listening(ctx, at) {
 		return nil, nil
 	}
 	if view.active {

@@ -23,6 +23,7 @@ func PreflightNames() []string {
 		"docker-cluster-store",
 		"foreign-containers",
 		"artifact-missing",
+		"image-by-tag",
 		"rpm-missing",
 		"etcd-v3",
 		"etcd-v2",
