@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -62,7 +61,7 @@ var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
 func (s calicoctl) version(ctx context.Context, path string) (string, error) {
 	out, err := s.Host.Look(ctx, host.Command{
 		Name: path, Args: []string{"version", "--config=/dev/null"},
-		Env: []string{"DATASTORE_TYPE=none"}, Timeout: 20 * time.Second,
+		Env: []string{"DATASTORE_TYPE=none"}, Timeout: calicoctlTime,
 	})
 	if m := clientVersion.FindSubmatch(out.Stdout); m != nil {
 		return string(m[1]), nil

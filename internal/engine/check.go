@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -25,9 +26,19 @@ func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Resu
 			defer cancel()
 			start := time.Now()
 			finding, err := s.Check(ctx)
+			if err == nil && ctx.Err() != nil && !finding.OK() {
+				err = cutOff(ctx, finding, timeout)
+			}
 			results[i] = Result{Stage: s.Name(), Finding: finding, Err: err, Took: time.Since(start)}
 		})
 	}
 	wg.Wait()
 	return results
+}
+
+// cutOff is the error of a check that ran out of time: what it took for a
+// difference may be nothing but a command that did not end, so it proves
+// nothing, and a slow machine is not called a wrong one.
+func cutOff(ctx context.Context, f Finding, timeout time.Duration) error {
+	return fmt.Errorf("cannot tell within %s: %s: %w", timeout, f.Differences[0], ctx.Err())
 }
