@@ -52,6 +52,7 @@ exit 1
 func TestTheOperatorsPartsAreTaken(t *testing.T) {
 	t.Setenv("FIRSTBOOT_CACHE", filepath.Join(t.TempDir(), "must-not-be-made"))
 	o := Options{Calicoctl: ownCalicoctl(t), NodeImage: archive(t), MinionsRPM: rpm(t)}
+	t.Chdir(t.TempDir()) // no sources are needed either
 	p, err := Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,9 @@ func listing(t *testing.T, data []byte) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !h.ModTime.Equal(imageTime()) {
+			t.Errorf("%s is of %s, want %s", h.Name, h.ModTime, imageTime())
+		}
 		text, err := io.ReadAll(archive)
 		if err != nil {
 			t.Fatal(err)
