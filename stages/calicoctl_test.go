@@ -1,0 +1,150 @@
+package stages_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/stages"
+)
+
+func TestCalicoctlIsInstalled(t *testing.T) {
+	m := newMachine(t)
+	m.differs("calicoctl", "not there", "v3.23.0")
+	m.applies("calicoctl")
+	info, err := os.Stat(m.file(stages.CalicoctlPath))
+	if err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if m.get(stages.CalicoctlPath) != calicoctlScript("v3.23.0") {
+		t.Error("it is another program")
+	}
+}
+
+func TestCalicoctlOnTheMachine(t *testing.T) {
+	for _, c := range []struct {
+		what, text string
+		mode       os.FileMode
+		config     string
+		words      []string // of the difference; none: it is right
+	}{
+		{"right", calicoctlScript("v3.23.0"), 0o755, "", nil},
+		{"right, and not pinned by a sum", calicoctlScript("v3.23.0") + "# built here\n", 0o755, `calicoctl: {url: "", sha256: ""}`, nil},
+		{"not executable", calicoctlScript("v3.23.0"), 0o644, "", []string{"not executable", "0755"}},
+		{"half-written", calicoctlScript("v3.23.0")[:20], 0o755, "", []string{"sha256 "}},
+		{"another release", calicoctlScript("v3.22.0"), 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"version v3.22.0", "v3.23.0"}},
+		{"a page of a web server", "<html>404</html>\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"wanted v3.23.0"}},
+		{"a program that says nothing", "#!/bin/sh\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"no client version"}},
+		{"an empty file", "", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"wanted v3.23.0"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			m := newMachine(t)
+			m.override(c.config)
+			putFile(t, m.root, stages.CalicoctlPath, c.text, c.mode)
+			if c.words == nil {
+				m.isRight("calicoctl")
+				return
+			}
+			m.differs("calicoctl", c.words...)
+			m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", m.parts.calicoctl, sumOf(m.parts.calicoctl)))
+			m.applies("calicoctl") // and is put right
+		})
+	}
+}
+
+// serve makes the machine fetch calicoctl from a web server.
+func (m *machine) serve(answer http.HandlerFunc) {
+	m.t.Helper()
+	s := httptest.NewServer(answer)
+	m.t.Cleanup(s.Close)
+	m.override(fmt.Sprintf("calicoctl: {url: %q}", s.URL+"/calicoctl"))
+}
+
+// TestCalicoctlIsWholeOrNotThere: whatever a server sends, nothing but the
+// pinned program ever lies in its place.
+func TestCalicoctlIsWholeOrNotThere(t *testing.T) {
+	good := calicoctlScript("v3.23.0")
+	for what, c := range map[string]struct {
+		answer http.HandlerFunc
+		waits  bool
+	}{
+		"404":           {http.NotFound, false},
+		"another file":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, false},
+		"a busy server": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, true},
+		"a broken download": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(good)))
+			fmt.Fprint(w, good[:10])
+		}, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMachine(t)
+			m.serve(c.answer)
+			err := m.apply(t.Context(), "calicoctl")
+			wait, waits := isAs[*engine.Wait](err)
+			if err == nil || waits != c.waits {
+				t.Errorf("got %v", err)
+			}
+			if waits {
+				wantWords(t, wait.For, "the download of calicoctl from http://127.0.0.1:")
+			}
+			if fileThere(m.file(stages.CalicoctlPath)) {
+				t.Error("something lies in its place")
+			}
+			m.serve(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, m.parts.calicoctl) })
+			m.applies("calicoctl")
+		})
+	}
+}
+
+func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
+	for what, c := range map[string]struct {
+		text  string
+		words []string
+	}{
+		"another release":      {calicoctlScript("v3.22.0"), []string{"v3.22.0", "v3.23.0", "calicoctl.version"}},
+		"another architecture": {"\x7fELF not for here", []string{"does not run", "architecture"}},
+	} {
+		m := newMachine(t)
+		if err := os.WriteFile(m.parts.calicoctl, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.override(fmt.Sprintf("calicoctl: {sha256: %q}", sumOf(m.parts.calicoctl)))
+		t.Log(what)
+		m.refuses("calicoctl", c.words...)
+	}
+}
+
+func TestArtifactsComeFromTheBundle(t *testing.T) {
+	m := newMachine(t)
+	m.override(`{calicoctl: {url: "", sha256: ""}, node: {url: "", sha256: ""}, minions: {url: "", sha256: ""}}`)
+	m.refuses("calicoctl", "calicoctl.url", "bundle")
+	m.bundle()
+	m.applies("calicoctl", "config", "docker", "minions")
+	if m.docker.images["calico/node:v3.23.0"].ID == "" || m.installed != "eru-minions-1.2.3-1" {
+		t.Errorf("installed: %v, %s", m.docker.images, m.installed)
+	}
+}
+
+// TestPrefetchFetchesWhatIsMissing, and only that.
+func TestPrefetchFetchesWhatIsMissing(t *testing.T) {
+	m := newMachine(t)
+	var asked strings.Builder
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.WriteString(r.URL.Path)
+		http.ServeFile(w, r, map[string]string{"/c": m.parts.calicoctl, "/i": m.parts.image, "/m": m.parts.rpm}[r.URL.Path])
+	}))
+	t.Cleanup(s.Close)
+	m.override(fmt.Sprintf("{calicoctl: {url: %[1]s/c}, node: {url: %[1]s/i}, minions: {url: %[1]s/m}}", s.URL))
+	m.docker.images["calico/node:v3.23.0"] = image{ID: "sha256:1"}
+	m.rpmInstall([]string{"--nodeps", m.parts.rpm})
+	m.env().Prefetch(t.Context())
+	if asked.String() != "/c" {
+		t.Errorf("fetched %s, want calicoctl alone", &asked)
+	}
+	s.Close()
+	m.applies("calicoctl") // from the cache
+}
