@@ -90,6 +90,7 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		a.render(),
 		a.bundle(),
 		a.bake(),
+		a.seal(),
 		a.waitPlugin(),
 		a.probeContainer(),
 	)
@@ -134,7 +135,13 @@ func known(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	err := fmt.Errorf("unknown command %q", args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+	near := cmd.SuggestionsFor(args[0])
+	for _, name := range near {
+		if strings.HasPrefix(name, args[0]) { // its beginning tells more than letters that fit
+			return hint(err, "did you mean firstboot %s?", name)
+		}
+	}
+	if len(near) > 0 {
 		return hint(err, "did you mean %s %s?", cmd.CommandPath(), near[0])
 	}
 	return hint(err, "%s --help lists the commands", cmd.CommandPath())

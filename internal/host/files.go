@@ -75,6 +75,22 @@ func (h *Host) WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return h.write(path, bytes.NewReader(data), mode)
 }
 
+// Overwrite replaces a file's content in its place, durably: its owner, mode
+// and labels stay, and it may be a mount point. It is not atomic: a power cut
+// can leave the file empty or cut short.
+func (h *Host) Overwrite(path string, data []byte) error {
+	h.step("write", path)
+	f, err := os.OpenFile(h.followed(path), os.O_WRONLY|os.O_TRUNC|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+	}
+	return nil
+}
+
 // InstallFile copies the file at source, a path of this process, to path the
 // way WriteFile writes.
 func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {

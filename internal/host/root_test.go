@@ -47,6 +47,9 @@ func TestLinksOfAnImageStayInside(t *testing.T) {
 	if names, _ := h.ReadDir("/etc/d"); len(names) > 0 {
 		t.Errorf("ReadDir(/etc/d) = %v: left the image", names)
 	}
+	for _, path := range []string{"/etc/a", "/etc/up"} {
+		_ = h.Overwrite(path, []byte("new")) // inside the image there is no such folder
+	}
 	if err := h.WriteFile("/etc/a", []byte("new"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -65,5 +68,27 @@ func TestLinksInsideAnImageAreFollowed(t *testing.T) {
 	}
 	if data, err := h.ReadFile("/etc/os-release"); err != nil || string(data) != "ID=debian\n" {
 		t.Errorf("ReadFile = %q, %v", data, err)
+	}
+}
+
+func TestOverwriteKeepsTheFile(t *testing.T) {
+	h := host.New(t.TempDir())
+	path := h.RealPath("/id")
+	if err := os.WriteFile(path, []byte("old and longer"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Overwrite("/id", []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(path)
+	if err != nil || !os.SameFile(before, after) || after.Mode() != before.Mode() {
+		t.Errorf("another file: %v, %v", after, err)
+	}
+	if data, _ := os.ReadFile(path); string(data) != "new" {
+		t.Errorf("it holds %q", data)
 	}
 }

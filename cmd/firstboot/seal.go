@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/projecteru2/firstboot/images/golden"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/provision"
+)
+
+// sealFlags are those of seal.
+type sealFlags struct {
+	check, plan, yes bool
+	golden.SealOptions
+}
+
+func (a *app) seal() *cobra.Command {
+	var f sealFlags
+	cmd := &cobra.Command{
+		Use:   "seal [--root DIR] [--check | --plan]",
+		Short: "Make an image ready to be cloned",
+		Long: `Takes out of an image what its clones must not inherit: firstboot's marker and
+journal, Calico's node identity, the machine-id, SSH host keys, cloud-init's
+instance, DHCP leases, random seeds, Docker's key. Artifacts in a bundle stay.
+
+Without --root it seals the machine that it runs on, from inside an image builder
+or before its disk is captured; on a terminal it asks first.`,
+		Example: "  firstboot seal --root /mnt/image\n  firstboot seal --root /mnt/image --check\n  firstboot seal --yes && poweroff",
+		Annotations: codes("0    sealed; with --check: nothing is left", "1    something is left, or could not be removed", "2    usage",
+			"5    a run is under way on this machine", "6    something would be removed (--plan)"),
+		RunE: func(*cobra.Command, []string) error { return a.doSeal(f) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.check, "check", false, "only say what is left: exit 1 if anything is")
+	flags.BoolVar(&f.plan, "plan", false, "only say what would be removed: exit 6 if anything would")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask, also on a terminal")
+	flags.BoolVar(&f.Uninitialized, "uninitialized", false, "write uninitialized into /etc/machine-id, for ConditionFirstBoot= (on Debian systemd then enables every unit)")
+	flags.BoolVar(&f.KeepCache, "keep-cache", false, "leave firstboot's cache of downloads in the image")
+	return cmd
+}
+
+// sealed is seal's -o json.
+type sealed struct {
+	Root    string          `json:"root"`
+	Sealed  bool            `json:"sealed"`
+	Removed []golden.Trace  `json:"removed"`
+	Left    []golden.Trace  `json:"left"`
+	Added   []golden.Change `json:"added"`
+}
+
+func (a *app) doSeal(f sealFlags) error {
+	h := host.New(a.root, host.Offline())
+	if f.check && f.plan {
+		return &provision.UsageError{Err: hint(errors.New("--check and --plan exclude each other"), "firstboot seal --check")}
+	}
+	traces, err := golden.Traces(h, f.SealOptions)
+	if err != nil {
+		return readableAs(err)
+	}
+	if f.check || f.plan {
+		return a.showTraces(h, f, traces)
+	}
+	if h.Live() {
+		if !f.yes && !a.agreed(os.Stdin, traces) {
+			return errors.New("not sealed: nothing was changed")
+		}
+		lock, err := journal.Acquire(h)
+		if err != nil {
+			return readableAs(err)
+		}
+		defer func() { _ = lock.Release() }()
+	}
+	return a.remove(h, f, traces)
+}
+
+// readableAs adds what to do where only root may look.
+func readableAs(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return hint(err, "sudo firstboot seal …")
+	}
+	return err
+}
+
+// agreed asks whoever is at a terminal; a pipeline is not asked.
+func (a *app) agreed(in *os.File, traces []golden.Trace) bool {
+	if !term.IsTerminal(int(in.Fd())) { //nolint:gosec // descriptors are small
+		return true
+	}
+	a.listTraces(a.errs, traces)
+	fmt.Fprint(a.errs, "This machine will be a new one at its next boot. Remove all this? [y/N] ")
+	answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n') // no answer is no
+	return answer == "y\n" || answer == "yes\n"
+}
+
+// remove seals, and looks again: what is left then is the truth.
+func (a *app) remove(h *host.Host, f sealFlags, traces []golden.Trace) error {
+	result := sealed{Root: a.root, Removed: []golden.Trace{}, Added: []golden.Change{}}
+	var failed []error
+	for _, t := range traces {
+		if err := t.Remove(); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		result.Removed = append(result.Removed, t)
+	}
+	keys, err := golden.HostKeys(h)
+	failed = append(failed, err)
+	for _, c := range keys {
+		failed = append(failed, c.Apply(context.Background()))
+		result.Added = append(result.Added, c)
+	}
+	if result.Left, err = golden.Traces(h, f.SealOptions); err != nil {
+		failed = append(failed, err)
+	}
+	syscall.Sync() // a capture may follow at once
+	result.Sealed = len(result.Left) == 0 && errors.Join(failed...) == nil
+	return a.showSealed(h, result, errors.Join(failed...))
+}

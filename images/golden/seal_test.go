@@ -1,0 +1,310 @@
+package golden
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// tree lists everything below a folder, files with their content.
+func tree(t *testing.T, root string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, root)
+		switch {
+		case d.IsDir():
+			all[name] = "folder"
+		case d.Type()&fs.ModeSymlink != 0:
+			all[name], err = os.Readlink(path)
+		default:
+			data, readErr := os.ReadFile(path)
+			all[name], err = string(data), readErr
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// image is a root folder with these files; a text that begins with -> is a
+// link.
+func image(t *testing.T, files map[string]string) *host.Host {
+	t.Helper()
+	root := t.TempDir()
+	for path, text := range files {
+		if target, is := strings.CutPrefix(text, "->"); is {
+			if err := os.MkdirAll(filepath.Dir(root+path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(target, root+path); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		write(t, root+path, text, 0o644)
+	}
+	return host.New(root, host.Offline())
+}
+
+// traces are what a seal finds, as NAME ACTION PATH.
+func traces(t *testing.T, h *host.Host, o SealOptions) []string {
+	t.Helper()
+	found, err := Traces(h, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, f := range found {
+		if f.Why == "" {
+			t.Errorf("%s: no reason", f.Path)
+		}
+		lines = append(lines, f.Name+" "+f.Action+" "+f.Path)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func seal(t *testing.T, h *host.Host, o SealOptions) {
+	t.Helper()
+	found, err := Traces(h, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		if err := f.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// usedImage is what a machine leaves in its image: each trace, and beside it
+// what looks like one and must stay.
+func usedImage() (files map[string]string, gone []string) {
+	files = map[string]string{
+		"/etc/machine-id": "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n", "/var/lib/dbus/machine-id": "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n",
+		// These stay.
+		"/var/lib/firstboot/bundle/manifest.json": "{}", "/var/lib/firstboot/bundle/sha256/abc": "x",
+		"/etc/firstboot/config.yaml": "etcd: {}", "/usr/bin/firstboot": "program",
+		"/etc/systemd/system/multi-user.target.wants/firstboot.service": "->/usr/lib/systemd/system/firstboot.service",
+		"/etc/issue.d/firstboot.issue":                                  "->/run/issue.d/firstboot.issue",
+		"/etc/issue.d/other.issue":                                      "hello",
+		"/etc/systemd/system/docker.service.wants/other.service":        "->/x",
+		"/etc/ssh/sshd_config":                                          "Port 22", "/etc/ssh/ssh_known_hosts": "x", "/root/.ssh/authorized_keys": "ssh-ed25519 x",
+		"/var/lib/cloud/seed/nocloud/user-data": "#cloud-config", "/var/lib/cloud/scripts/vendor/x": "x", "/etc/cloud/cloud.cfg": "x",
+		"/var/lib/dhcp/dhcpd.leases": "of a server", "/var/lib/NetworkManager/NetworkManager.state": "x",
+		"/etc/NetworkManager/system-connections/eth0.nmconnection": "x",
+		"/var/lib/systemd/timers/stamp-fstrim.timer":               "", "/boot/loader/loader.conf": "timeout 3",
+		"/etc/docker/daemon.json": "{}", "/var/lib/docker/overlay2/l/x": "layer", "/var/lib/calico/other": "x",
+		"/etc/eru/minions.conf": "ETCD_ENDPOINTS=http://10.0.0.1:2379", "/etc/hostname": "image",
+	}
+	gone = []string{
+		"/var/lib/firstboot/complete.json", "/var/lib/firstboot/complete.former.json", "/var/lib/firstboot/journal.json",
+		"/var/lib/firstboot/manifest.json", "/var/lib/firstboot/effective.yaml", "/var/lib/firstboot/foreign/2026/complete.json",
+		"/var/lib/firstboot/cache/abc", "/var/lib/firstboot/.complete.json123",
+		"/var/lib/calico/nodename", "/etc/systemd/system/calico-node.service",
+		"/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/ssh_host_rsa_key-cert.pub", "/etc/dropbear/dropbear_rsa_host_key",
+		"/var/lib/cloud/instances/i-1/user-data.txt", "/var/lib/cloud/data/instance-id", "/var/lib/cloud/sem/config_scripts_per_once.once",
+		"/var/lib/dhcp/dhclient.leases", "/var/lib/dhcp/dhclient.eth0.leases", "/var/lib/dhclient/dhclient--eth0.lease",
+		"/var/lib/dhcpcd/eth0.lease", "/var/lib/dhcpcd/duid", "/var/lib/NetworkManager/internal-abc-eth0.lease", "/var/lib/NetworkManager/secret_key",
+		"/var/lib/systemd/network/x", "/run/systemd/netif/leases/2",
+		"/var/lib/systemd/random-seed", "/boot/efi/loader/random-seed", "/efi/loader/random-seed", "/boot/loader/random-seed", "/var/lib/urandom/random-seed",
+		"/var/lib/systemd/credential.secret", "/etc/docker/key.json", "/var/lib/docker/engine-id",
+	}
+	for _, path := range gone {
+		files[path] = "of one machine"
+	}
+	files["/var/lib/cloud/instance"] = "->/var/lib/cloud/instances/i-1"
+	files["/etc/systemd/system/docker.service.wants/calico-node.service"] = "->/etc/systemd/system/calico-node.service"
+	return files, append(gone, "/var/lib/cloud/instance", "/etc/systemd/system/docker.service.wants/calico-node.service")
+}
+
+func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
+	files, gone := usedImage()
+	h := image(t, files)
+	before := tree(t, h.Root())
+	if n := len(traces(t, h, SealOptions{})); n < 30 {
+		t.Errorf("only %d traces found", n)
+	}
+	seal(t, h, SealOptions{})
+	if left := traces(t, h, SealOptions{}); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	after := tree(t, h.Root())
+	for path, was := range before {
+		now, there := after[path]
+		switch {
+		case path == machineID:
+			if !there || now != "" {
+				t.Errorf("%s is %q, %v", path, now, there)
+			}
+		case path == dbusMachineID:
+			if now != machineID {
+				t.Errorf("%s leads to %q", path, now)
+			}
+		case slices.Contains(gone, path):
+			if there {
+				t.Errorf("%s is still there", path)
+			}
+		case !there && was == "folder": // that a trace was in
+		case now != was:
+			t.Errorf("%s was %q and is %q: not a trace", path, was, now)
+		}
+	}
+	for path := range after {
+		if _, old := before[path]; !old {
+			t.Errorf("%s is new", path)
+		}
+	}
+}
+
+func TestEachTraceIsFoundByItself(t *testing.T) {
+	_, gone := usedImage()
+	for _, path := range gone {
+		if got := traces(t, image(t, map[string]string{path: "of one machine"}), SealOptions{}); len(got) != 1 {
+			t.Errorf("%s: found %q", path, got)
+		}
+	}
+}
+
+func TestMachineIDs(t *testing.T) {
+	const id = "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n"
+	for _, c := range []struct {
+		have          string // "-": no file
+		uninitialized bool
+		found         bool
+		then          string
+	}{
+		{id, false, true, ""}, {"", false, false, ""}, {"uninitialized\n", false, false, "uninitialized\n"}, {"-", false, false, "-"},
+		{id, true, true, "uninitialized\n"}, {"", true, true, "uninitialized\n"}, {"uninitialized\n", true, false, "uninitialized\n"},
+		{"-", true, true, "uninitialized\n"}, {"no id at all", false, true, ""},
+	} {
+		files := map[string]string{"/etc/os-release": ""}
+		if c.have != "-" {
+			files[machineID] = c.have
+		}
+		h, o := image(t, files), SealOptions{Uninitialized: c.uninitialized}
+		if got := traces(t, h, o); (len(got) > 0) != c.found {
+			t.Errorf("%q, %v: found %q", c.have, o, got)
+		}
+		seal(t, h, o)
+		then := "-"
+		if data, err := h.ReadFile(machineID); err == nil {
+			then = string(data)
+		}
+		if then != c.then {
+			t.Errorf("%q, %v: became %q, want %q", c.have, o, then, c.then)
+		}
+	}
+}
+
+// In place: the mode and a mount over the file, as builders make it, stay.
+func TestTheMachineIDKeepsItsMode(t *testing.T) {
+	h := image(t, nil)
+	write(t, h.Root()+machineID, "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n", 0o600)
+	if err := os.Chmod(h.Root()+machineID, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	seal(t, h, SealOptions{})
+	if info, err := h.Stat(machineID); err != nil || info.Mode().Perm() != 0o604 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestTheCacheStaysWhereItIsWanted(t *testing.T) {
+	h := image(t, map[string]string{"/var/lib/firstboot/cache/abc": "x"})
+	if got := traces(t, h, SealOptions{KeepCache: true}); len(got) > 0 {
+		t.Errorf("found %q", got)
+	}
+	if got := traces(t, h, SealOptions{}); len(got) != 1 {
+		t.Errorf("found %q", got)
+	}
+}
+
+func TestWhatIsNoTrace(t *testing.T) {
+	h := image(t, map[string]string{
+		"/var/lib/dbus/machine-id":     "->/etc/machine-id",
+		"/etc/issue.d/firstboot.issue": "->/run/issue.d/firstboot.issue",
+		"/etc/machine-id":              "",
+	})
+	for _, dir := range []string{"/var/lib/cloud/instances", "/var/lib/cloud/data", "/var/lib/systemd/network", "/var/lib/docker/swarm"} {
+		if err := h.MkdirAll(dir); err != nil { // as packages bring them
+			t.Fatal(err)
+		}
+	}
+	if got := traces(t, h, SealOptions{}); len(got) > 0 {
+		t.Errorf("found %q", got)
+	}
+	failure := image(t, map[string]string{"/etc/issue.d/firstboot.issue": "firstboot failed on host-1"})
+	if got := traces(t, failure, SealOptions{}); len(got) != 1 {
+		t.Errorf("a failure's message: found %q", got)
+	}
+}
+
+func TestASwarmNodeHasToLeaveItself(t *testing.T) {
+	h := image(t, map[string]string{swarmState: "{}"})
+	found, err := Traces(h, SealOptions{})
+	if err != nil || len(found) != 1 || found[0].Action != "report" {
+		t.Fatalf("found %v, %v", found, err)
+	}
+	if err := found[0].Remove(); err == nil || !strings.Contains(err.Error(), "docker swarm leave") {
+		t.Errorf("got %v", err)
+	}
+	if !h.Exists(swarmState) {
+		t.Error("Docker's state was removed")
+	}
+}
+
+func TestASealStaysInsideTheImage(t *testing.T) {
+	outside := t.TempDir()
+	for _, name := range []string{"ssh_host_rsa_key", "random-seed", "instance/x", "complete.json", "machine-id"} {
+		write(t, outside+"/"+name, "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33", 0o644)
+	}
+	before := tree(t, outside)
+	h := image(t, map[string]string{
+		"/etc/ssh": "->" + outside, "/var/lib/systemd": "->" + outside, "/var/lib/cloud": "->../../../../../../../.." + outside,
+		"/var/lib/firstboot": "->" + outside, "/etc/machine-id": "->" + outside + "/machine-id",
+	})
+	seal(t, h, SealOptions{})
+	if diff := cmp.Diff(before, tree(t, outside)); diff != "" {
+		t.Errorf("the build machine changed:\n%s", diff)
+	}
+}
+
+func TestSSHKeysAreMadeAgain(t *testing.T) {
+	debian := map[string]string{"/usr/sbin/sshd": "", "/usr/bin/ssh-keygen": "", "/usr/lib/systemd/system/ssh.service": ""}
+	h := image(t, debian)
+	changes, err := HostKeys(h)
+	if err != nil || len(changes) != 2 {
+		t.Fatalf("got %v, %v", changes, err)
+	}
+	for _, c := range changes {
+		if err := c.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.Readlink("/etc/systemd/system/ssh.service.wants/firstboot-ssh-keys.service"); got != hostKeysPath || !h.Exists(hostKeysPath) {
+		t.Errorf("the unit is wanted by %q", got)
+	}
+	if again, err := HostKeys(h); err != nil || len(again) > 0 {
+		t.Errorf("a second seal would change %v, %v", again, err)
+	}
+	fedora := map[string]string{"/usr/sbin/sshd": "", "/usr/bin/ssh-keygen": "", "/usr/lib/systemd/system/sshd-keygen@.service": ""}
+	for name, files := range map[string]map[string]string{"no sshd": {"/usr/bin/ssh-keygen": ""}, "fedora": fedora} {
+		if got, err := HostKeys(image(t, files)); err != nil || len(got) > 0 {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
