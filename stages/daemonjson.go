@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"strings"
 
@@ -74,7 +75,11 @@ func (e *Env) withStore(ctx context.Context, have []byte, store string) (*file, 
 		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err),
 			"repair the file; Docker itself would not start with it")
 	}
-	return &file{DaemonPath, data, 0o644}, nil
+	mode := fs.FileMode(0o644)
+	if info, err := e.Host.Stat(DaemonPath); err == nil {
+		mode = info.Mode().Perm() // who keeps it from others has secrets in it
+	}
+	return &file{DaemonPath, data, mode}, nil
 }
 
 // MergeDaemon sets keys in the text of a daemon.json. Where they are set

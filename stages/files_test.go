@@ -1,0 +1,242 @@
+package stages_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/units"
+)
+
+const (
+	calicoctlConfig = "/etc/calico/calicoctl.cfg"
+	linkFile        = "/etc/systemd/network/10-calico.link"
+	managerFile     = "/etc/NetworkManager/conf.d/90-firstboot-calico.conf"
+)
+
+func TestConfigWritesTheFiles(t *testing.T) {
+	m := newMachine(t)
+	m.override(`etcd: {endpoints: ["http://127.0.0.1:1", "http://10.0.0.2:2379"]}`)
+	m.applies("config")
+	for path, want := range map[string]string{
+		calicoctlConfig: `# Written by firstboot; edits are reported as drift.
+apiVersion: projectcalico.org/v3
+kind: CalicoAPIConfig
+metadata: {}
+spec:
+  datastoreType: etcdv3
+  etcdEndpoints: http://127.0.0.1:1,http://10.0.0.2:2379
+`,
+		linkFile: `# Written by firstboot; edits are reported as drift.
+[Match]
+OriginalName=cali* temp*
+
+[Link]
+MACAddressPolicy=none
+`,
+		stages.DaemonPath: `{
+  "cluster-advertise": "10.0.0.2:2376",
+  "cluster-store": "etcd://127.0.0.1:1,10.0.0.2:2379"
+}
+`,
+	} {
+		if d := cmp.Diff(want, m.get(path)); d != "" {
+			t.Errorf("%s: %s", path, d)
+		}
+		if info, err := os.Stat(m.file(path)); err != nil || info.Mode().Perm() != 0o644 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	if fileThere(m.file(managerFile)) {
+		t.Error("a file for a NetworkManager that is not there")
+	}
+	if last := m.taken("command "); !slices.Equal(last, []string{"command udevadm control --reload"}) {
+		t.Errorf("udevd has not read its file: %q", last)
+	}
+}
+
+func TestConfigSeesWhatOthersChange(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config")
+	for _, path := range []string{calicoctlConfig, linkFile} {
+		m.put(path, "else\n")
+		m.differs("config", path, "other content")
+		m.applies("config")
+		m.remove(path)
+		m.differs("config", path, "not there")
+		m.applies("config")
+	}
+	m.put(stages.DaemonPath, `{"cluster-store": "etcd://10.0.0.9:2379", "cluster-advertise": "10.0.0.2:2376"}`)
+	m.differs("config", stages.DaemonPath)
+	m.applies("config")
+	if written := m.taken("write "); !slices.Equal(written, []string{"write " + stages.DaemonPath}) {
+		t.Errorf("wrote %q, want the one that differs", written)
+	}
+}
+
+// TestConfigKeepsNetworkManagerOff, whose running daemon reads its new file.
+func TestConfigKeepsNetworkManagerOff(t *testing.T) {
+	m := newMachine(t)
+	m.put("/etc/NetworkManager/NetworkManager.conf", "")
+	m.applies("config")
+	wantWords(t, m.get(managerFile), "unmanaged-devices=interface-name:cali*;interface-name:tunl*")
+	if jobs := m.taken("unit "); len(jobs) > 0 {
+		t.Errorf("a NetworkManager that does not run was told: %q", jobs)
+	}
+	m.remove(managerFile)
+	m.put(units.Dir+"/NetworkManager.service", "[Service]\n")
+	m.boot("NetworkManager.service")
+	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
+	m.applies("config")
+	if jobs := m.taken("unit "); !slices.Equal(jobs, []string{"unit reload NetworkManager.service"}) {
+		t.Errorf("told it %q", jobs)
+	}
+}
+
+func TestConfigWithoutUdev(t *testing.T) {
+	m := newMachine(t)
+	m.remove("/usr/bin/udevadm")
+	m.applies("config")
+	if commands := m.taken("command "); len(commands) > 0 {
+		t.Errorf("ran %q", commands)
+	}
+}
+
+func TestConfigLeavesDockersFileAlone(t *testing.T) {
+	m := newMachine(t)
+	m.override(`docker: {clusterStore: "off"}`)
+	m.put(stages.DaemonPath, "not even JSON")
+	m.applies("config")
+	if m.get(stages.DaemonPath) != "not even JSON" {
+		t.Error("daemon.json was changed")
+	}
+}
+
+// TestConfigKeepsSecretsOfDaemonJSON: who keeps the file from others has a
+// reason; neither its mode nor a plan's diff gives it away.
+func TestConfigKeepsSecretsOfDaemonJSON(t *testing.T) {
+	m := newMachine(t)
+	putFile(t, m.root, stages.DaemonPath, `{"log-opts": {"splunk-token": "s3cret"}}`, 0o600)
+	for _, d := range m.check("config").Differences {
+		if strings.Contains(d.Diff, "s3cret") {
+			t.Errorf("a plan shows it: %s", d.Diff)
+		}
+	}
+	m.applies("config")
+	info, err := os.Stat(m.file(stages.DaemonPath))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	wantWords(t, m.get(stages.DaemonPath), "s3cret", "cluster-store")
+}
+
+func TestConfigRefusesADamagedDaemonJSON(t *testing.T) {
+	for _, text := range []string{`{"debug": true`, `[]`, `null`, `1`, `"x"`, `{} {}`, `{},`, "\ufeff{}", "debug: true"} {
+		m := newMachine(t)
+		m.put(stages.DaemonPath, text)
+		if _, err := m.stage("config").Check(t.Context()); err == nil || !strings.Contains(err.Error(), stages.DaemonPath) || engine.Hint(err) == "" {
+			t.Errorf("%s: check gives %v", text, err)
+		}
+		if err := m.apply(t.Context(), "config"); err == nil {
+			t.Errorf("%s: was merged into %s", text, m.get(stages.DaemonPath))
+		}
+		if m.get(stages.DaemonPath) != text {
+			t.Errorf("%s: was changed to %s", text, m.get(stages.DaemonPath))
+		}
+	}
+}
+
+func TestMergeDaemonKeepsWhatIsThere(t *testing.T) {
+	set := map[string]any{"cluster-store": "etcd://x:1"}
+	for _, c := range []struct{ have, want string }{
+		{"", `{"cluster-store":"etcd://x:1"}`},
+		{" \n", `{"cluster-store":"etcd://x:1"}`},
+		{"{}", `{"cluster-store":"etcd://x:1"}`},
+		{`{"debug":true,"mtu":1450}`, `{"cluster-store":"etcd://x:1","debug":true,"mtu":1450}`},
+		{`{"a":12345678901234567890,"b":1.50,"c":1e3}`, `{"a":12345678901234567890,"b":1.50,"c":1e3,"cluster-store":"etcd://x:1"}`},
+		{`{"cluster-store":"etcd://y:1"}`, `{"cluster-store":"etcd://x:1"}`},
+		{`{"cluster-store":{"a":1}}`, `{"cluster-store":"etcd://x:1"}`},
+		{`{"cluster-store":null}`, `{"cluster-store":"etcd://x:1"}`},
+		{`{"debug":false,"debug":true}`, `{"cluster-store":"etcd://x:1","debug":true}`}, // the last one counts, as for Docker
+		{`{"log-opts":{"tag":"a<b>&c"},"hosts":["fd://"]}`, `{"cluster-store":"etcd://x:1","hosts":["fd://"],"log-opts":{"tag":"a<b>&c"}}`},
+	} {
+		got, err := stages.MergeDaemon([]byte(c.have), set)
+		if err != nil {
+			t.Errorf("%s: %v", c.have, err)
+			continue
+		}
+		if d := cmp.Diff(compact(t, []byte(c.want)), compact(t, got)); d != "" {
+			t.Errorf("%s: %s", c.have, d)
+		}
+	}
+	byHand := "{ \"debug\": true,\n\t\"cluster-store\":   \"etcd://x:1\" }"
+	if got, err := stages.MergeDaemon([]byte(byHand), set); err != nil || string(got) != byHand {
+		t.Errorf("a hand-written file that is right became %s, %v", got, err)
+	}
+}
+
+// compact is JSON in one form, its numbers kept as they are written.
+func compact(t testing.TB, data []byte) map[string]string {
+	t.Helper()
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+	keys := map[string]string{}
+	for key, value := range raw {
+		var any any
+		if err := json.Unmarshal(value, &any); err != nil {
+			t.Fatal(err)
+		}
+		keys[key] = strings.TrimSpace(string(value))
+		if _, number := any.(float64); !number {
+			text, _ := json.Marshal(any)
+			keys[key] = string(text)
+		}
+	}
+	return keys
+}
+
+// FuzzMergeDaemon: what comes out is JSON with the keys set and the others
+// kept, and merging again changes nothing.
+func FuzzMergeDaemon(f *testing.F) {
+	for _, s := range []string{"", "{}", `{"a":[1,{"b":null}]}`, `{"cluster-store":"x"}`, "null", "[]", `{"a":1}{}`, `{"a":1e999}`} {
+		f.Add([]byte(s))
+	}
+	set := map[string]any{"cluster-store": "etcd://x:1", "cluster-advertise": "a:1"}
+	f.Fuzz(func(t *testing.T, have []byte) {
+		merged, err := stages.MergeDaemon(have, set)
+		if err != nil {
+			return
+		}
+		var keys map[string]any
+		if err := json.Unmarshal(merged, &keys); err != nil && !strings.Contains(err.Error(), "cannot unmarshal number") {
+			t.Fatalf("%q became %q: %v", have, merged, err)
+		}
+		again, err := stages.MergeDaemon(merged, set)
+		if err != nil || string(again) != string(merged) {
+			t.Fatalf("%q became %q, then %q, %v", have, merged, again, err)
+		}
+		var before map[string]json.RawMessage
+		_ = json.Unmarshal(have, &before)
+		var after map[string]json.RawMessage
+		_ = json.Unmarshal(merged, &after)
+		for key := range before {
+			if after[key] == nil {
+				t.Fatalf("%q became %q: %q is lost", have, merged, key)
+			}
+		}
+		for key, want := range set {
+			if string(after[key]) != fmt.Sprintf("%q", want) {
+				t.Fatalf("%q became %q: %s is not set", have, merged, key)
+			}
+		}
+	})
+}
