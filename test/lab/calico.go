@@ -39,12 +39,15 @@ type BGPSession struct {
 	Info  string // Established, or what stands in its way
 }
 
+// birdSocket is where BIRD of a calico/node image takes questions.
+const birdSocket = "/var/run/calico/bird.ctl"
+
 // birdLine is "Mesh_10_123_0_12 BGP master up 15:23:31 Established".
 var birdLine = regexp.MustCompile(`^(?:Mesh|Node|Global)_(\d+_\d+_\d+_\d+)\s+BGP\s+\S+\s+(\S+)\s+\S+\s*(.*)$`)
 
 // BGPSessions asks the host's BIRD about its peers.
 func (h *Host) BGPSessions(ctx context.Context) ([]BGPSession, error) {
-	out, err := h.Output(ctx, "docker exec calico-node birdcl show protocols")
+	out, err := h.Output(ctx, "docker exec calico-node birdcl -s "+birdSocket+" show protocols")
 	if err != nil {
 		return nil, err
 	}

@@ -31,15 +31,17 @@ const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=
   CALICOCTL    your calicoctl, in the place of one built from source
   NODE_IMAGE   your calico/node, as docker save writes it
   MINIONS_RPM  your eru-minions
+  FIRSTBOOT    a firstboot binary, in the place of one built from this checkout
 
 example: make demo HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
 `
 
 // settings are the demo's options.
 type settings struct {
-	hosts int
-	keep  bool
-	parts parts.Options
+	hosts     int
+	keep      bool
+	parts     parts.Options
+	firstboot string
 }
 
 func main() {
@@ -81,7 +83,7 @@ func fromEnvironment() (settings, error) {
 		Calicoctl:  os.Getenv("CALICOCTL"),
 		NodeImage:  os.Getenv("NODE_IMAGE"),
 		MinionsRPM: os.Getenv("MINIONS_RPM"),
-	}}
+	}, firstboot: os.Getenv("FIRSTBOOT")}
 	if text := os.Getenv("HOSTS"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {

@@ -1,0 +1,61 @@
+# firstboot: what can be done here. `make` alone says it.
+#
+# The slow builds of the lab are kept outside the checkout, in
+# FIRSTBOOT_CACHE (default /var/cache/firstboot-lab).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+BINARY  := bin/firstboot
+MAX_MB  := 20
+GOFLAGS_BUILD := -trimpath -ldflags "-s -w"
+
+# The linter's version, and where it is built once.
+LINT_VERSION := v2.15.0
+FIRSTBOOT_CACHE ?= /var/cache/firstboot-lab
+LINT := $(FIRSTBOOT_CACHE)/tools/golangci-lint-$(LINT_VERSION)
+
+# Options of the demo; see `make demo-help`.
+HOSTS ?= 2
+KEEP ?=
+CALICOCTL ?=
+NODE_IMAGE ?=
+MINIONS_RPM ?=
+HOST ?= host1
+export HOSTS KEEP CALICOCTL NODE_IMAGE MINIONS_RPM FIRSTBOOT_CACHE
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this
+	@printf 'usage: make TARGET [VARIABLE=VALUE...]\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nexample: make demo HOSTS=3 KEEP=1\n'
+
+.PHONY: build
+build: ## the static binary, bin/firstboot, at most 20 MB
+	@CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o $(BINARY) ./cmd/firstboot
+	@size=$$(stat -c %s $(BINARY)); \
+	printf '%s: %d.%d MB, %s\n' $(BINARY) $$((size / 1000000)) $$((size / 100000 % 10)) "$$($(BINARY) version)"; \
+	if [ $$size -gt $$(($(MAX_MB) * 1000000)) ]; then echo 'cannot ship it: more than $(MAX_MB) MB' >&2; exit 1; fi
+
+.PHONY: demo
+demo: bin/demo ## boot bare machines that join by themselves; needs root. HOSTS=2 KEEP=1 CALICOCTL= NODE_IMAGE= MINIONS_RPM=
+	@exec bin/demo run
+
+.PHONY: demo-shell
+demo-shell: bin/demo ## a shell on a machine of a demo that was kept. HOST=host1
+	@exec bin/demo shell $(HOST)
+
+.PHONY: demo-stop
+demo-stop: bin/demo ## end a demo that was kept
+	@exec bin/demo stop
+
+.PHONY: demo-help
+demo-help: bin/demo ## the demo's options
+	@bin/demo help
+
+# Always asked for: go build knows what is out of date.
+.PHONY: bin/demo
+bin/demo:
+	@go build -o $@ ./test/lab/cmd/demo
