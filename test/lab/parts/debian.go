@@ -28,7 +28,7 @@ func imagePackages() []string {
 		"libc6", "libtinfo6", "libreadline8",
 		"libmnl0", "libnftnl11", "libxtables12", "libip4tc2", "libip6tc2", "libipset13",
 		"libnfnetlink0", "libnetfilter-conntrack3",
-		"libbpf1", "libelf1", "libcap2", "libselinux1", "libpcre2-8-0", "libdb5.3", "libbsd0", "libmd0", "zlib1g",
+		"libbpf1", "libelf1", "libcap2", "libbsd0", "libmd0", "zlib1g",
 	}
 }
 
@@ -48,14 +48,20 @@ func debianPackages(ctx context.Context, names []string) (debs, error) {
 	if err == nil {
 		return d, nil
 	}
-	if _, failed := run(ctx, process{name: "apt-get", args: []string{"update"}}); failed != nil {
+	if failed := updateLists(ctx); failed != nil {
 		return debs{}, fmt.Errorf("cannot find Debian packages: %w", errors.Join(err, failed))
 	}
 	d, err = candidates(ctx, names)
 	if err != nil {
-		return debs{}, fmt.Errorf("cannot find Debian packages: %w (the lab runs on Debian 12)", err)
+		return debs{}, fmt.Errorf("cannot find Debian packages (the lab runs on Debian 12): %w", err)
 	}
 	return d, nil
+}
+
+// updateLists fetches what packages there are.
+func updateLists(ctx context.Context) error {
+	_, err := run(ctx, process{name: "apt-get", args: []string{"update"}})
+	return err
 }
 
 // candidates reads apt-get's lines: 'URI' NAME_VERSION_ARCH.deb SIZE HASH.
@@ -77,6 +83,10 @@ func candidates(ctx context.Context, names []string) (debs, error) {
 	return d, nil
 }
 
+// errNotFetched is a package that apt knows and cannot fetch: often its lists
+// are older than the mirror's packages.
+var errNotFetched = errors.New("cannot fetch Debian packages")
+
 // unpack fetches the packages, which apt verifies, and unpacks them into dir.
 // Nothing is installed and no script of theirs runs.
 func (d debs) unpack(ctx context.Context, dir string) error {
@@ -88,14 +98,14 @@ func (d debs) unpack(ctx context.Context, dir string) error {
 	// As root, apt would fetch as a user who may not write into the folder.
 	args := append([]string{"-o", "APT::Sandbox::User=root", "download"}, d.names...)
 	if _, err := run(ctx, process{name: "apt-get", args: args, dir: fetched}); err != nil {
-		return fmt.Errorf("cannot fetch Debian packages: %w", err)
+		return fmt.Errorf("%w: %w", errNotFetched, err)
 	}
 	files, err := filepath.Glob(filepath.Join(fetched, "*.deb"))
 	if err != nil {
 		return err
 	}
 	if len(files) != len(d.names) {
-		return fmt.Errorf("cannot fetch Debian packages: %d of %d came", len(files), len(d.names))
+		return fmt.Errorf("%w: %d of %d came", errNotFetched, len(files), len(d.names))
 	}
 	for _, f := range files {
 		if _, err := run(ctx, process{name: "dpkg-deb", args: []string{"-x", f, dir}}); err != nil {

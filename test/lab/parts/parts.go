@@ -6,6 +6,7 @@ package parts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -104,13 +105,25 @@ func (b builder) nodeImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	debs, err := debianPackages(ctx, imagePackages())
+	image, err := b.imageOf(ctx, node, calico)
+	if errors.Is(err, errNotFetched) {
+		if err := errors.Join(updateLists(ctx), ctx.Err()); err != nil {
+			return "", fmt.Errorf("cannot build the node image: %w", err)
+		}
+		image, err = b.imageOf(ctx, node, calico)
+	}
+	return image, err
+}
+
+// imageOf builds the image with Debian's packages as apt knows them now.
+func (b builder) imageOf(ctx context.Context, node, calico string) (string, error) {
+	packages, err := debianPackages(ctx, imagePackages())
 	if err != nil {
 		return "", err
 	}
-	key := cache.Key(ImageName, filepath.Base(filepath.Dir(node)), debs.key(), recipe())
+	key := cache.Key(ImageName, filepath.Base(filepath.Dir(node)), packages.key(), recipe())
 	dir, err := b.store.Get(ctx, "node-image", key, func(ctx context.Context, dir string) error {
-		return writeNodeImage(ctx, imageInputs{calicoNode: node, calicoSource: calico, packages: debs}, filepath.Join(dir, imageFile))
+		return writeNodeImage(ctx, imageInputs{node, calico, packages}, filepath.Join(dir, imageFile))
 	})
 	return filepath.Join(dir, imageFile), err
 }
