@@ -62,15 +62,19 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 		f.Differ(engine.Difference{What: "Docker's cluster store", Seen: orNone(info.ClusterStore), Want: want})
 		return nil
 	}
-	written, err := s.Host.Stat(DaemonPath)
-	if err != nil {
-		return err
-	}
 	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
 	if err != nil {
 		return err
 	}
-	if unit.Since.Before(written.ModTime()) && s.Notes.Notes().StoreReloaded.Before(written.ModTime()) {
+	read := unit.Since
+	if reloaded := s.Notes.Notes().StoreReloaded; reloaded.After(read) {
+		read = reloaded
+	}
+	older, err := s.startedBefore(read, DaemonPath)
+	if err != nil {
+		return err
+	}
+	if older {
 		f.Differ(engine.Difference{
 			What: "Docker's cluster store", Seen: "shown, but not in force: the daemon is older than " + DaemonPath, Want: want,
 			Fix: "systemctl restart docker",

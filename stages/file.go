@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pmezard/go-difflib/difflib"
 
@@ -41,6 +42,18 @@ func (f file) check(h *host.Host, finding *engine.Finding) {
 }
 
 func (f file) write(h *host.Host) error { return h.WriteFile(f.path, f.data, f.mode) }
+
+// startedBefore tells whether something that was started at since cannot have
+// read the file, which was written later. A time that lies ahead is of a clock
+// that has been set back since, and tells nothing.
+func (e *Env) startedBefore(since time.Time, path string) (bool, error) {
+	info, err := e.Host.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	written := info.ModTime()
+	return since.Before(written) && !written.After(time.Now()), nil
+}
 
 // diff is a unified diff from have to f; "" for files that others may not
 // read, which may hold secrets.

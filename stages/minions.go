@@ -91,11 +91,11 @@ func (s minions) checkUnit(ctx context.Context, f *engine.Finding) error {
 		f.Differ(engine.Difference{What: units.Minions, Seen: unit.Active, Want: "active", Fix: "journalctl -u eru-minions"})
 		return nil
 	}
-	conf, err := s.Host.Stat(minionsConfPath)
+	older, err := s.startedBefore(unit.Since, minionsConfPath)
 	if err != nil {
 		return err
 	}
-	if unit.Since.Before(conf.ModTime()) {
+	if older {
 		f.Differ(engine.Difference{What: units.Minions, Seen: "started before " + minionsConfPath + " was written", Want: "restarted"})
 	}
 	for _, problem := range s.pluginErrors(ctx) {
@@ -169,11 +169,11 @@ func (s minions) startUnit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conf, err := s.Host.Stat(minionsConfPath)
+	older, err := s.startedBefore(unit.Since, minionsConfPath)
 	if err != nil {
 		return err
 	}
-	if unit.Active == "active" && !unit.Since.Before(conf.ModTime()) {
+	if unit.Active == "active" && !older {
 		return nil
 	}
 	return systemd.Restart(ctx, units.Minions)

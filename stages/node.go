@@ -102,22 +102,51 @@ func (s node) Check(ctx context.Context) (engine.Finding, error) {
 		})
 		return f, nil
 	}
+	older, err := s.startedBefore(unit.Since, units.CalicoNodePath)
+	if err != nil {
+		return f, err
+	}
+	if older {
+		f.Differ(engine.Difference{What: units.CalicoNode, Seen: "started before " + units.CalicoNodePath + " was written", Want: "restarted"})
+		return f, nil
+	}
 	return f, s.checkContainer(ctx, &f)
 }
 
-// checkContainer looks into the running container: its image, whether it was
-// started from the present unit file, and its health.
+// checkContainer looks into the running container: whether it was started
+// from the present unit file, and its health.
 func (s node) checkContainer(ctx context.Context, f *engine.Finding) error {
-	d := s.Host.Docker()
-	container, err := d.Container(ctx, nodeContainer)
-	if host.DockerNotFound(err) || (err == nil && !container.State.Running) {
-		f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "not running", Want: "running", Fix: "journalctl -u calico-node"})
-		return nil
-	}
+	container, running, err := s.container(ctx)
 	if err != nil {
 		return err
 	}
-	image, err := d.Image(ctx, s.Config.Node.Image)
+	if !running {
+		f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "not running", Want: "running", Fix: "journalctl -u calico-node"})
+		return nil
+	}
+	if err := s.checkOrigin(ctx, container, f); err != nil || !f.OK() {
+		return err
+	}
+	if err := s.ready(ctx); err != nil {
+		f.Differ(engine.Difference{What: "calico-node", Seen: err.Error(), Want: "ready", Fix: "journalctl -u calico-node"})
+		return nil
+	}
+	s.warnOfPeers(ctx, f)
+	return nil
+}
+
+// container is the node's, where it runs.
+func (s node) container(ctx context.Context) (c host.ContainerDetails, running bool, err error) {
+	c, err = s.Host.Docker().Container(ctx, nodeContainer)
+	if host.DockerNotFound(err) {
+		return c, false, nil
+	}
+	return c, err == nil && c.State.Running, err
+}
+
+// checkOrigin compares the running container's image and environment.
+func (s node) checkOrigin(ctx context.Context, container host.ContainerDetails, f *engine.Finding) error {
+	image, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
 	if err != nil && !host.DockerNotFound(err) {
 		return err
 	}
@@ -130,14 +159,6 @@ func (s node) checkContainer(ctx context.Context, f *engine.Finding) error {
 			f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "another " + key, Want: "the unit's"})
 		}
 	}
-	if !f.OK() {
-		return nil
-	}
-	if err := s.ready(ctx); err != nil {
-		f.Differ(engine.Difference{What: "calico-node", Seen: err.Error(), Want: "ready", Fix: "journalctl -u calico-node"})
-		return nil
-	}
-	s.warnOfPeers(ctx, f)
 	return nil
 }
 
@@ -181,8 +202,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 		return err
 	}
 	var stale engine.Finding
-	want.check(s.Host, &stale)
-	if !stale.OK() {
+	if want.check(s.Host, &stale); !stale.OK() {
 		if err := want.write(s.Host); err != nil {
 			return err
 		}
@@ -193,7 +213,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if err := s.restartIfWrong(ctx, stale); err != nil {
+	if err := s.restartIfWrong(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
@@ -207,7 +227,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 // restartIfWrong starts the unit, or restarts it if what runs was started
 // from something else. A node that is right is never restarted: that is an
 // outage of every container's network on this host.
-func (s node) restartIfWrong(ctx context.Context, stale engine.Finding) error {
+func (s node) restartIfWrong(ctx context.Context) error {
 	systemd := s.Host.Systemd()
 	unit, err := systemd.Unit(ctx, units.CalicoNode)
 	if err != nil {
@@ -216,13 +236,28 @@ func (s node) restartIfWrong(ctx context.Context, stale engine.Finding) error {
 	if unit.Active != "active" {
 		return systemd.Start(ctx, units.CalicoNode)
 	}
-	var running engine.Finding
-	if err := s.checkContainer(ctx, &running); err != nil {
-		return err
-	}
-	young := time.Since(unit.Since) < s.Config.Timeouts.Node
-	if !stale.OK() || (!running.OK() && !young) {
+	wrong, err := s.wrong(ctx, unit)
+	if err == nil && wrong {
 		return systemd.Restart(ctx, units.CalicoNode)
 	}
-	return nil
+	return err
+}
+
+// wrong tells a node that must be restarted: one of another unit file, image
+// or environment, and one that should run and be ready by now.
+func (s node) wrong(ctx context.Context, unit host.UnitState) (bool, error) {
+	older, err := s.startedBefore(unit.Since, units.CalicoNodePath)
+	if err != nil || older {
+		return older, err
+	}
+	young := time.Since(unit.Since) < s.Config.Timeouts.Node
+	container, running, err := s.container(ctx)
+	if err != nil || !running {
+		return !young, err
+	}
+	var f engine.Finding
+	if err := s.checkOrigin(ctx, container, &f); err != nil || !f.OK() {
+		return !f.OK(), err
+	}
+	return !young && s.ready(ctx) != nil, nil
 }
