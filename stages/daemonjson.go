@@ -56,7 +56,7 @@ func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 		return nil, err
 	}
 	if hasStoreAlone(have, store) {
-		return &file{DaemonPath, have, 0o644}, nil
+		return &file{DaemonPath, have, daemonMode(e.Host)}, nil
 	}
 	return e.withStore(ctx, have, store)
 }
@@ -75,11 +75,16 @@ func (e *Env) withStore(ctx context.Context, have []byte, store string) (*file, 
 		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err),
 			"repair the file; Docker itself would not start with it")
 	}
-	mode := fs.FileMode(0o644)
-	if info, err := e.Host.Stat(DaemonPath); err == nil {
-		mode = info.Mode().Perm() // who keeps it from others has secrets in it
+	return &file{DaemonPath, data, daemonMode(e.Host)}, nil
+}
+
+// daemonMode is the mode that daemon.json keeps: who keeps it from others has
+// secrets in it.
+func daemonMode(h *host.Host) fs.FileMode {
+	if info, err := h.Stat(DaemonPath); err == nil {
+		return info.Mode().Perm()
 	}
-	return &file{DaemonPath, data, mode}, nil
+	return 0o644
 }
 
 // MergeDaemon sets keys in the text of a daemon.json. Where they are set

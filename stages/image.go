@@ -39,7 +39,7 @@ func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 	if err != nil {
 		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err), "repair the file; Docker itself would not start with it")
 	}
-	return append(list, ImageFile{DaemonPath, data, 0o644}), nil
+	return append(list, ImageFile{DaemonPath, data, daemonMode(h)}), nil
 }
 
 // hasStoreAlone tells a daemon.json that names the cluster store and no address
