@@ -155,7 +155,8 @@ func (d *dockerd) end() {
 	}
 }
 
-// reload takes a first store and refuses another, which it shows all the same.
+// reload takes a first store, together with an address to advertise, and
+// refuses another, which it shows all the same.
 func (d *dockerd) reload() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,6 +165,10 @@ func (d *dockerd) reload() error {
 		return err
 	}
 	if d.inForce == "" {
+		data, _ := os.ReadFile(d.w.file("/etc/docker/daemon.json"))
+		if !strings.Contains(string(data), `"cluster-advertise"`) {
+			return nil
+		}
 		d.inForce = store
 	}
 	d.shown = store

@@ -51,10 +51,15 @@ type world struct {
 	calicoctl func(host.Command) Ran
 }
 
-// newWorld is one below a short path: a socket's has at most 107 bytes.
+// newWorld is one below a short path: a socket's has at most 107 bytes. It is
+// in memory where it can be: nothing here survives a power cut anyway, and
+// every write is synced.
 func newWorld(t testing.TB, f *fabric, name string) *world {
 	t.Helper()
-	root, err := os.MkdirTemp("", "fb")
+	root, err := os.MkdirTemp("/dev/shm", "fb")
+	if err != nil {
+		root, err = os.MkdirTemp("", "fb")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,245 @@
+package stages_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/units"
+)
+
+const (
+	ownStore   = "etcd://127.0.0.1:1" // from noEtcd
+	otherStore = "etcd://10.0.0.9:2379"
+	nodeImage  = "calico/node:v3.23.0"
+)
+
+// TestFirstStoreNeedsNoRestart: a reload brings it into force, and containers
+// live on.
+func TestFirstStoreNeedsNoRestart(t *testing.T) {
+	m := newMachine(t)
+	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
+	m.applies("config", "docker")
+	if jobs := m.taken("unit "); !slices.Equal(jobs, []string{"unit reload docker.service"}) {
+		t.Errorf("told systemd %q", jobs)
+	}
+	if m.docker.inForce != ownStore || !m.docker.containers["shop"].Running {
+		t.Errorf("store %q, containers %+v", m.docker.inForce, m.docker.containers)
+	}
+	m.applies("docker")
+	if steps := m.taken(""); len(steps) > 0 {
+		t.Errorf("applied again it did %q", steps)
+	}
+	if err := m.systemd.job("restart", units.Docker); err != nil {
+		t.Fatal(err)
+	}
+	m.isRight("docker") // started after the file was written
+}
+
+// withOtherStore is a machine whose Docker has another store in force, and
+// whose daemon.json is right by now.
+func withOtherStore(t *testing.T) *machine {
+	m := newMachine(t)
+	m.put(stages.DaemonPath, `{"cluster-store": "`+otherStore+`"}`)
+	if err := m.systemd.job("restart", units.Docker); err != nil {
+		t.Fatal(err)
+	}
+	m.docker.images[nodeImage] = image{ID: "sha256:1"}
+	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
+	m.applies("config")
+	return m
+}
+
+func TestOtherStoreNeedsARestart(t *testing.T) {
+	m := withOtherStore(t)
+	m.differs("docker", otherStore, ownStore)
+	m.refuses("docker", "shop", "docker.restart: allow")
+	if jobs := m.taken("unit "); len(jobs) > 0 || !m.docker.containers["shop"].Running {
+		t.Errorf("somebody's container was stopped: %q", jobs)
+	}
+	m.override("docker: {restart: allow}")
+	m.wantRestart()
+	m.isRight("docker")
+}
+
+func TestOtherStoreAndNobodysContainers(t *testing.T) {
+	m := withOtherStore(t)
+	delete(m.docker.containers, "shop")
+	m.docker.containers["done"] = &container{Name: "done"}
+	m.docker.containers["calico-node"] = &container{Name: "calico-node", Running: true}
+	m.docker.containers["firstboot-probe-host1"] = &container{Name: "firstboot-probe-host1", Running: true, Labels: map[string]string{"io.firstboot.probe": "1"}}
+	m.wantRestart()
+	m.isRight("docker")
+}
+
+// wantRestart wants the stage to restart Docker, once, and to wait for it.
+func (m *machine) wantRestart() {
+	m.t.Helper()
+	err := m.apply(m.t.Context(), "docker")
+	if !isA[*engine.Wait](err) {
+		m.t.Errorf("got %v, want a wait for the restart", err)
+	}
+	if jobs := m.taken("unit "); !slices.Equal(jobs, []string{"unit restart docker.service"}) || m.docker.inForce != ownStore {
+		m.t.Errorf("told systemd %q, and the store in force is %s", jobs, m.docker.inForce)
+	}
+}
+
+// TestStoreThatIsShownIsNotInForce: after a reload Docker shows a store that
+// it refused to change to.
+func TestStoreThatIsShownIsNotInForce(t *testing.T) {
+	m := withOtherStore(t)
+	delete(m.docker.containers, "shop")
+	if err := m.systemd.job("reload", units.Docker); err != nil {
+		t.Fatal(err)
+	}
+	if m.docker.shown != ownStore || m.docker.inForce != otherStore {
+		t.Fatalf("shown %s, in force %s", m.docker.shown, m.docker.inForce)
+	}
+	m.differs("docker", "not in force")
+	// A reload of ours for an earlier file proves nothing about this one.
+	_ = m.notes.SetNotes(func(n *journal.Notes) { n.StoreReloaded = time.Now().Add(-time.Hour) })
+	m.differs("docker", "not in force")
+	m.wantRestart()
+	m.isRight("docker")
+}
+
+func TestReloadThatDoesNotTakeIsTriedAgain(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config")
+	m.docker.deaf = true
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	err := m.apply(ctx, "docker")
+	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "the reload did not take") {
+		t.Errorf("got %v", err)
+	}
+	m.docker.deaf = false
+	m.applies("docker")
+}
+
+// TestRestartWaitsForThePlugin: containers whose plugin is missing when Docker
+// starts stay dead.
+func TestRestartWaitsForThePlugin(t *testing.T) {
+	m := withOtherStore(t)
+	delete(m.docker.containers, "shop")
+	m.applies("minions")
+	if err := m.systemd.job("stop", units.Minions); err != nil {
+		t.Fatal(err)
+	}
+	err := m.apply(t.Context(), "docker")
+	wait, waits := isAs[*engine.Wait](err)
+	if !waits || !strings.Contains(wait.For, "the plugin's sockets") || len(m.taken("unit ")) > 0 {
+		t.Errorf("got %v after %q", err, m.taken("unit "))
+	}
+	m.boot(units.Minions)
+	m.wantRestart()
+}
+
+func TestDockerIsStartedAndWaitedFor(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config")
+	m.stopDocker()
+	m.differs("docker", "docker.service", "inactive", "wanted active")
+	m.systemd.unit(units.Docker).slow = 1
+	err := m.apply(t.Context(), "docker")
+	wait, waits := isAs[*engine.Wait](err)
+	if jobs := m.taken("unit "); !waits || wait.For != "Docker to start" || !slices.Equal(jobs, []string{"unit start docker.service"}) {
+		t.Fatalf("got %v after %q", err, jobs)
+	}
+	err = m.apply(t.Context(), "docker") // it is activating
+	if jobs := m.taken("unit "); !isA[*engine.Wait](err) || len(jobs) > 0 {
+		t.Errorf("got %v after %q: a start that is under way was queued again", err, jobs)
+	}
+	m.applies("docker")
+	if m.docker.asked > 0 {
+		t.Error("Docker was asked before systemd said that it runs")
+	}
+}
+
+func TestDockerThatDoesNotComeUp(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config")
+	m.stopDocker()
+	m.put(stages.DaemonPath, "{")
+	for range 2 {
+		err := m.apply(t.Context(), "docker")
+		if !isA[*engine.Wait](err) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if d := m.check("docker").Differences[0]; d.Seen != "failed" || !strings.Contains(d.Fix, "journalctl") {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestBusyDockerIsWaitedFor(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config")
+	m.docker.silent = true
+	m.differs("docker", "Docker", "wanted an answer")
+	if err := m.apply(t.Context(), "docker"); !isA[*engine.Wait](err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNodeImageIsLoaded(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config", "docker")
+	delete(m.docker.images, nodeImage)
+	m.differs("docker", nodeImage, "not there")
+	m.applies("docker")
+	if steps := m.taken("command "); !slices.Equal(steps, []string{"command docker load"}) {
+		t.Errorf("did %q", steps)
+	}
+}
+
+func TestArchiveWithoutTheImage(t *testing.T) {
+	m := newMachine(t)
+	if err := os.WriteFile(m.parts.image, []byte(imageArchive(t, "calico/node:v3.22.0")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.override(`node: {sha256: "` + sumOf(m.parts.image) + `"}`)
+	m.applies("config")
+	m.refuses("docker", "does not hold the image "+nodeImage, "set node.image")
+}
+
+func TestArchiveThatDockerCannotRead(t *testing.T) {
+	m := newMachine(t)
+	if err := os.WriteFile(m.parts.image, []byte("no archive"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.override(`node: {sha256: "` + sumOf(m.parts.image) + `"}`)
+	m.applies("config")
+	if err := m.apply(t.Context(), "docker"); !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot load the image") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNodeImageIsPulledWithoutAnArchive(t *testing.T) {
+	m := newMachine(t)
+	m.override(`node: {url: "", sha256: ""}`)
+	m.applies("config")
+	err := m.apply(t.Context(), "docker")
+	wait, waits := isAs[*engine.Wait](err)
+	if !waits || !strings.Contains(wait.For, nodeImage) || !strings.Contains(err.Error(), "manifest unknown") {
+		t.Errorf("a registry that does not have it: %v", err)
+	}
+	m.docker.pullable[nodeImage] = true
+	m.applies("docker")
+}
+
+// TestStoreIsLeftAlone where the configuration says so.
+func TestStoreIsLeftAlone(t *testing.T) {
+	m := newMachine(t)
+	m.override(`docker: {clusterStore: "off"}`)
+	m.docker.shown, m.docker.inForce = "consul://x:8500", "consul://x:8500"
+	m.applies("config", "docker")
+	if jobs := m.taken("unit "); len(jobs) > 0 {
+		t.Errorf("told systemd %q", jobs)
+	}
+}

@@ -1,0 +1,271 @@
+package stages_test
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// withNode is a machine on which calico-node runs as it should.
+func withNode(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.applies("sysctl", "calicoctl", "config", "docker", "node")
+	return m
+}
+
+func (m *machine) starts() int { return m.systemd.unit(units.CalicoNode).starts }
+
+func TestNodeRunsAsAUnit(t *testing.T) {
+	m := withNode(t)
+	want := `[Unit]
+Description=Calico node (Felix, BIRD, confd)
+Documentation=https://docs.tigera.io/calico
+After=docker.service network-online.target
+Wants=network-online.target
+PartOf=docker.service
+StartLimitIntervalSec=0
+
+[Service]
+Restart=always
+RestartSec=5s
+TimeoutStartSec=infinity
+TimeoutStopSec=30s
+ExecStartPre=-/usr/bin/docker rm -f calico-node
+ExecStart=/usr/bin/docker run --net=host --privileged --name=calico-node --rm` +
+		` -e AS=64512 -e CALICO_NETWORKING_BACKEND=bird -e ETCD_DISCOVERY_SRV= -e ETCD_ENDPOINTS=http://127.0.0.1:1` +
+		` -e FELIX_HEALTHENABLED=true -e IP=10.0.0.2 -e NODENAME=host1 -e NO_DEFAULT_POOLS=true` +
+		` -v /var/log/calico:/var/log/calico -v /var/run/calico:/var/run/calico -v /var/lib/calico:/var/lib/calico` +
+		` -v /lib/modules:/lib/modules -v /run:/run calico/node:v3.23.0
+ExecStop=-/usr/bin/docker stop calico-node
+
+[Install]
+WantedBy=docker.service
+`
+	_, got, _ := strings.Cut(m.get(units.CalicoNodePath), "\n[Unit]\n")
+	if d := cmp.Diff(want, "[Unit]\n"+got); d != "" {
+		t.Error(d)
+	}
+	u := m.systemd.unit(units.CalicoNode)
+	if u.active != "active" || !u.enabled || u.starts != 1 {
+		t.Errorf("%+v", u)
+	}
+	if c := m.docker.containers["calico-node"]; c == nil || !slices.Contains(c.Env, "IP=10.0.0.2") || c.Image != nodeImage {
+		t.Errorf("the container is %+v", c)
+	}
+}
+
+// TestNodeThatIsRightIsNotRestarted: that is an outage of every container.
+func TestNodeThatIsRightIsNotRestarted(t *testing.T) {
+	m := withNode(t)
+	m.applies("node")
+	m.applies("node")
+	if m.starts() != 1 {
+		t.Errorf("started %d times", m.starts())
+	}
+}
+
+func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil    func(*machine)
+		words    []string
+		restarts bool
+	}{
+		"stopped":  {func(m *machine) { _ = m.systemd.job("stop", units.CalicoNode) }, []string{"inactive", "wanted active"}, true},
+		"disabled": {func(m *machine) { _ = m.systemd.job("disable", units.CalicoNode) }, []string{"disabled", "wanted enabled"}, false},
+		"another unit file": {func(m *machine) {
+			m.put(units.CalicoNodePath, "[Service]\nExecStart=/usr/bin/docker run calico/node:v3.23.0\n")
+		}, []string{units.CalicoNodePath}, true},
+		"a drop-in that systemd has not read": {func(m *machine) {
+			m.put(units.AdminDir+"/calico-node.service.d/x.conf", "[Service]\nNice=5\n")
+		}, []string{"changed on disk"}, false},
+		"a container by hand": {func(m *machine) {
+			m.old()
+			m.docker.containers["calico-node"].Env = []string{"IP=10.0.0.2"}
+		}, nil, true},
+		"a container of another image": {func(m *machine) {
+			m.old()
+			m.docker.containers["calico-node"].ImageID = "sha256:2"
+		}, []string{"image ", nodeImage}, true},
+		"no container": {func(m *machine) {
+			m.old()
+			delete(m.docker.containers, "calico-node")
+		}, []string{"not running"}, true},
+		"another address of the host": {func(m *machine) { m.net.addresses[2].Prefix = netip.MustParsePrefix("10.0.0.200/24") }, []string{units.CalicoNodePath}, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := withNode(t)
+			c.spoil(m)
+			if c.words != nil {
+				m.differs("node", c.words...)
+			} else if m.check("node").OK() {
+				t.Error("nothing differs")
+			}
+			before := m.starts()
+			m.applies("node")
+			if restarted := m.starts() > before; restarted != c.restarts {
+				t.Errorf("restarted is %v", restarted)
+			}
+		})
+	}
+}
+
+// old makes the unit's start lie far back: one that has just been started is
+// given time.
+func (m *machine) old() {
+	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Hour)
+	m.modified(units.CalicoNodePath, time.Now().Add(-2*time.Hour))
+}
+
+// TestNodeFollowsItsUnitFile also where a run was ended between writing it and
+// restarting, and where the container's environment shows no difference.
+func TestNodeFollowsItsUnitFile(t *testing.T) {
+	m := withNode(t)
+	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Minute)
+	m.differs("node", "started before "+units.CalicoNodePath+" was written")
+	m.applies("node")
+	if m.starts() != 2 {
+		t.Errorf("started %d times", m.starts())
+	}
+}
+
+// TestClockThatWasSetBack: what was written by a clock that was ahead is not
+// taken for newer than everything that is started until that time has come.
+func TestClockThatWasSetBack(t *testing.T) {
+	m := withNode(t)
+	m.applies("minions")
+	for _, path := range []string{units.CalicoNodePath, stages.DaemonPath, minionsConf} {
+		m.modified(path, time.Now().Add(8*time.Hour))
+	}
+	for _, unit := range []string{units.Docker, units.Minions} {
+		if err := m.systemd.job("restart", unit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = m.notes.SetNotes(func(n *journal.Notes) { *n = journal.Notes{} })
+	for _, stage := range []string{"docker", "node", "minions"} {
+		m.isRight(stage)
+	}
+}
+
+// TestYoungNodeIsGivenTime to become ready, and is not restarted for that.
+func TestYoungNodeIsGivenTime(t *testing.T) {
+	m := withNode(t)
+	m.node.unready = "calico/node is not ready: bird is not live"
+	m.differs("node", "bird is not live", "wanted ready")
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	err := m.apply(ctx, "node")
+	if !isA[*engine.Retry](err) || engine.Hint(err) != "journalctl -u calico-node" || m.starts() != 1 {
+		t.Errorf("got %v after %d starts", err, m.starts())
+	}
+	m.node.unready = ""
+	m.applies("node")
+	if m.starts() != 1 {
+		t.Errorf("started %d times", m.starts())
+	}
+}
+
+// TestYoungNodeOfAnotherImageIsRestarted: time does not cure that.
+func TestYoungNodeOfAnotherImageIsRestarted(t *testing.T) {
+	m := withNode(t)
+	m.docker.containers["calico-node"].ImageID = "sha256:2"
+	m.applies("node")
+	if m.starts() != 2 {
+		t.Errorf("started %d times", m.starts())
+	}
+}
+
+func TestNodeThatIsOldAndUnreadyIsRestarted(t *testing.T) {
+	m := withNode(t)
+	m.old()
+	m.node.unready = "felix is not ready"
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	if err := m.apply(ctx, "node"); !isA[*engine.Retry](err) || m.starts() != 2 {
+		t.Errorf("got %v after %d starts", err, m.starts())
+	}
+}
+
+func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
+	m := newMachine(t)
+	m.override(`node: {environment: {FELIX_LOGSEVERITYSCREEN: "a b$c%d\"e"}}`)
+	m.applies("sysctl", "calicoctl", "config", "docker")
+	if d := m.check("node").Differences[0]; strings.Contains(d.Diff, "SEVERITY") {
+		t.Errorf("a plan shows it: %s", d.Diff)
+	}
+	m.applies("node")
+	if info, err := os.Stat(m.file(units.CalicoNodePath)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if env := m.docker.containers["calico-node"].Env; !slices.Contains(env, `FELIX_LOGSEVERITYSCREEN=a b$c%d"e`) {
+		t.Errorf("the container has %q", env)
+	}
+	m.docker.containers["calico-node"].Env = nil
+	for _, d := range m.check("node").Differences {
+		if strings.Contains(d.String(), "a b$c") {
+			t.Errorf("a finding gives it away: %s", d)
+		}
+	}
+}
+
+// TestNodeArguments are those of calicoctl v3.23.0's dry run, and more.
+func TestNodeArguments(t *testing.T) {
+	m := newMachine(t)
+	m.override(`{etcd: {endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]}, node: {asNumber: 65001, environment: {FELIX_X: y}, image: "r.example/node:v3.23.0"}}`)
+	got := stages.NodeArguments(m.loadConfig(), "host1", netip.MustParseAddr("10.0.0.7"))
+	want := strings.Fields("--net=host --privileged --name=calico-node --rm -e AS=65001 -e CALICO_NETWORKING_BACKEND=bird -e ETCD_DISCOVERY_SRV=" +
+		" -e ETCD_ENDPOINTS=http://10.0.0.1:2379,http://10.0.0.2:2379 -e FELIX_HEALTHENABLED=true -e FELIX_X=y -e IP=10.0.0.7 -e NODENAME=host1 -e NO_DEFAULT_POOLS=true" +
+		" -v /var/log/calico:/var/log/calico -v /var/run/calico:/var/run/calico -v /var/lib/calico:/var/lib/calico -v /lib/modules:/lib/modules -v /run:/run r.example/node:v3.23.0")
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+const onePeerDown = noPeers + `Mesh_10_0_0_3 BGP master up 10:00:05 Established
+Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
+`
+
+// TestStalePeerIsAWarning that names its Node: one machine that is gone must
+// not block every join.
+func TestStalePeerIsAWarning(t *testing.T) {
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m.applies("sysctl", "calicoctl", "config", "docker", "node")
+	m.fabric.store("nodes", "gone", resource("Node", "gone", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))
+	m.node.protocols = onePeerDown
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	if err := m.apply(ctx, "node"); err != nil {
+		t.Errorf("a stale peer fails the stage: %v", err)
+	}
+	f := m.check("node")
+	if !f.OK() || len(f.Warnings) != 1 {
+		t.Fatalf("found %v and %q", f.Differences, f.Warnings)
+	}
+	wantWords(t, f.Warnings[0], "10.0.0.4", "node gone", "Active", "calicoctl delete node gone")
+}
+
+// TestStalePeerWithoutEtcd has no name, and is told all the same.
+func TestStalePeerWithoutEtcd(t *testing.T) {
+	m := withNode(t)
+	m.node.protocols = onePeerDown
+	ctx, cancel := contextFor(t, time.Second)
+	defer cancel()
+	f, err := m.stage("node").Check(ctx)
+	if err != nil || len(f.Warnings) != 1 {
+		t.Fatalf("%v, %q", err, f.Warnings)
+	}
+	wantWords(t, f.Warnings[0], "BGP peer 10.0.0.4 is not established")
+}
