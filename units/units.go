@@ -80,7 +80,7 @@ func NodeUnit(docker, container string, args []string) (File, error) {
 // Quote makes one word of a command line of systemd.service(5) stand for
 // exactly text: specifiers, variables, quotes and blanks lose their meaning.
 func Quote(text string) string {
-	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`, "\t", `\t`).Replace(text)
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(text)
 	if quoted == text && text != "" && !strings.ContainsAny(text, " '*?;") {
 		return text
 	}

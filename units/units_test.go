@@ -33,6 +33,7 @@ func TestQuoteTakesMeaningAway(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain": "plain", "": `""`, "a b": `"a b"`, "100%": `"100%%"`, "$HOME": `"$$HOME"`,
 		`say "hi"`: `"say \"hi\""`, `back\slash`: `"back\\slash"`, "A=b c": `"A=b c"`, ";": `";"`,
+		"two\nlines": `"two\nlines"`, "cr\rB=c": `"cr\rB=c"`,
 	} {
 		if got := units.Quote(in); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", in, got, want)
