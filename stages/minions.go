@@ -44,9 +44,10 @@ func (s minions) conf() file {
 	return conf
 }
 
-// quoteEnvironment quotes a value for systemd's EnvironmentFile.
+// quoteEnvironment quotes a value for systemd's EnvironmentFile, which takes
+// lines in quotes as they are.
 func quoteEnvironment(v string) string {
-	if v != "" && !strings.ContainsAny(v, " \t\"'\\$#;`") {
+	if v != "" && !strings.ContainsAny(v, " \t\n\r\"'\\$#;`") {
 		return v
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(v) + `"`

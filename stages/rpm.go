@@ -104,7 +104,7 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 		return err
 	}
 	if err := s.verifyArtifact(path); err != nil {
-		return err
+		return errors.Join(err, s.forget())
 	}
 	report("installing "+minionsPackage, 0, 0)
 	// -U installs, replaces and repairs; --replacepkgs repairs an install
@@ -123,6 +123,16 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 		return &engine.Wait{For: "rpm's transaction lock" + holder, Err: err}
 	}
 	return &engine.Retry{Err: fmt.Errorf("cannot install %s: %w", minionsPackage, err)}
+}
+
+// forget takes a package that no sum pins out of the cache: once the right one
+// lies at the url it must be fetched.
+func (s minions) forget() error {
+	ref := s.reference(minionsName)
+	if ref.SHA256 != "" || ref.URL == "" {
+		return nil
+	}
+	return s.Store.Remove(ref)
 }
 
 // verifyArtifact checks the signature, where the configuration wants one, and
