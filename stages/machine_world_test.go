@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/google/rpmpack"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
@@ -49,6 +50,8 @@ type world struct {
 	plugin    bool            // eru-minions runs
 	linkRead  bool            // udevd has read the .link file
 	calicoctl func(host.Command) Ran
+
+	commandFails map[string]Ran // by the program's name
 }
 
 // newWorld is one below a short path: a socket's has at most 107 bytes. It is
@@ -169,6 +172,9 @@ func (w *world) run(c host.Command) Ran {
 	w.mu.Lock()
 	w.commands = append(w.commands, c.String())
 	w.mu.Unlock()
+	if failed, fails := w.commandFails[filepath.Base(c.Name)]; fails {
+		return failed
+	}
 	switch filepath.Base(c.Name) {
 	case "modprobe":
 		return w.modprobe(c.Args)
@@ -373,16 +379,34 @@ func minionsRPM(t testing.TB, version, arch string) string {
 
 func packageFile(t testing.TB, name, version, arch string) string {
 	t.Helper()
+	return string(pack(t, name, version, arch, nil))
+}
+
+// signedRPM is the plugin's package with a signature.
+func signedRPM(t testing.TB, key *openpgp.Entity) []byte {
+	t.Helper()
+	return pack(t, "eru-minions", "1.2.3", "noarch", func(data []byte) ([]byte, error) {
+		var signature bytes.Buffer
+		err := openpgp.DetachSign(&signature, key, bytes.NewReader(data), nil)
+		return signature.Bytes(), err
+	})
+}
+
+func pack(t testing.TB, name, version, arch string, sign func([]byte) ([]byte, error)) []byte {
+	t.Helper()
 	r, err := rpmpack.NewRPM(rpmpack.RPMMetaData{Name: name, Version: version, Release: "1", Arch: arch, OS: "linux", Compressor: "gzip"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if sign != nil {
+		r.SetPGPSigner(sign)
 	}
 	r.AddFile(rpmpack.RPMFile{Name: minionsProgram, Body: []byte("#!/bin/sh\n"), Mode: 0o755, Owner: "root", Group: "root"})
 	var out bytes.Buffer
 	if err := r.Write(&out); err != nil {
 		t.Fatal(err)
 	}
-	return out.String()
+	return out.Bytes()
 }
 
 // imageArchive is what `docker save` writes, as far as names go.

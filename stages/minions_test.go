@@ -1,0 +1,300 @@
+package stages_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/units"
+)
+
+func withPlugin(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.applies("minions")
+	return m
+}
+
+func TestMinionsRunBeforeDocker(t *testing.T) {
+	m := withPlugin(t)
+	if m.installed != "eru-minions-1.2.3-1" {
+		t.Errorf("installed is %s", m.installed)
+	}
+	// The package brought a configuration of its own, after which ours came.
+	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\n" {
+		t.Errorf("%s: %s", minionsConf, got)
+	}
+	wantWords(t, m.get(units.MinionsDropIn), "Before=docker.service")
+	wantWords(t, m.get(units.DockerDropIn), "firstboot wait-plugin")
+	u := m.systemd.unit(units.Minions)
+	if u.active != "active" || !u.enabled || !strings.Contains(u.read, "Before=docker.service") {
+		t.Errorf("the unit is %+v", u)
+	}
+	m.applies("minions")
+	if steps := m.taken("unit restart"); len(steps) > 0 {
+		t.Errorf("applied again it did %q", steps)
+	}
+}
+
+// TestMinionsPackage: what rpm's database and the files say decides.
+func TestMinionsPackage(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil func(*machine)
+		words []string
+	}{
+		"not installed":          {func(m *machine) { m.installed = "" }, []string{"not installed"}},
+		"an older one":           {func(m *machine) { m.installed = "eru-minions-1.0.0-1"; m.writePackaged() }, []string{"eru-minions-1.0.0-1", "wanted eru-minions-1.2.3-1"}},
+		"a newer one":            {func(m *machine) { m.installed = "eru-minions-2.0.0-1"; m.writePackaged() }, []string{"eru-minions-2.0.0-1"}},
+		"a half-written program": {func(m *machine) { m.put(minionsProgram, "#!/b") }, []string{"S.5......", minionsProgram}},
+		"a missing program":      {func(m *machine) { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := withPlugin(t)
+			c.spoil(m)
+			m.put(minionsConf, "ETCD_ENDPOINTS=http://127.0.0.1:1\n")
+			m.modified(minionsConf, time.Now().Add(-time.Hour))
+			m.differs("minions", c.words...)
+			m.applies("minions")
+			m.put(minionsConf, m.get(minionsConf))
+			if m.installed != "eru-minions-1.2.3-1" || m.get(minionsProgram) != packaged(m.installed)[minionsProgram] {
+				t.Errorf("%s, %s", m.installed, m.get(minionsProgram))
+			}
+		})
+	}
+}
+
+// writePackaged makes the files those of the installed package.
+func (m *machine) writePackaged() {
+	for path, text := range packaged(m.installed) {
+		m.put(path, text)
+	}
+}
+
+func TestMinionsConfOverwrittenByAnotherInstall(t *testing.T) {
+	m := withPlugin(t)
+	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.parts.rpm})
+	m.differs("minions", minionsConf, "other content")
+	m.applies("minions")
+	if jobs := m.taken("unit restart"); !slices.Equal(jobs, []string{"unit restart eru-minions.service"}) {
+		t.Errorf("a plugin with another configuration was told %q", jobs)
+	}
+	if steps := m.taken("command rpm"); len(steps) > 0 {
+		t.Errorf("a package that is whole was installed: %q", steps)
+	}
+}
+
+func TestMinionsUnit(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil func(*machine)
+		words []string
+	}{
+		"stopped":                       {func(m *machine) { _ = m.systemd.job("stop", units.Minions) }, []string{"inactive", "wanted active"}},
+		"disabled":                      {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "wanted enabled"}},
+		"changed on disk":               {func(m *machine) { m.put(units.AdminDir+"/eru-minions.service.d/x.conf", "[Service]\n") }, []string{"changed on disk"}},
+		"older than its configuration":  {func(m *machine) { m.systemd.unit(units.Minions).since = time.Now().Add(-time.Hour) }, []string{"started before " + minionsConf}},
+		"without the order of its boot": {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "not there"}},
+		"without Docker's wait":         {func(m *machine) { m.put(units.DockerDropIn, "") }, []string{units.DockerDropIn}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := withPlugin(t)
+			c.spoil(m)
+			m.differs("minions", c.words...)
+			m.applies("minions")
+		})
+	}
+}
+
+// TestDeadPluginLeavesItsSockets: only an answer proves that it lives.
+func TestDeadPluginLeavesItsSockets(t *testing.T) {
+	m := withPlugin(t)
+	m.setPlugin(false) // and systemd has not noticed
+	for _, socket := range stages.PluginSockets() {
+		if !fileThere(m.file(socket)) {
+			t.Errorf("%s is gone", socket)
+		}
+	}
+	f := m.check("minions")
+	if len(f.Differences) != 2 {
+		t.Errorf("found %v", f.Differences)
+	}
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	err := m.apply(ctx, "minions")
+	wait, waits := isAs[*engine.Wait](err)
+	if !waits || !strings.Contains(wait.For, "eru-minions to answer Docker") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestPluginOfOneDriver is not the one that is needed.
+func TestPluginOfOneDriver(t *testing.T) {
+	m := withPlugin(t)
+	sockets := stages.PluginSockets()
+	if err := os.Remove(m.file(sockets[1])); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Base(sockets[0]), m.file(sockets[1])); err != nil {
+		t.Fatal(err)
+	}
+	m.differs("minions", "implements NetworkDriver, not IpamDriver")
+}
+
+func TestMinionsWithoutEtcdIsWaitedFor(t *testing.T) {
+	m := newMachine(t)
+	m.override("etcd: {endpoints: ['http://127.0.0.1:9']}") // not the one that the plugin reaches
+	ctx, cancel := contextFor(t, 200*time.Millisecond)
+	defer cancel()
+	if err := m.apply(ctx, "minions"); !isA[*engine.Wait](err) {
+		t.Errorf("got %v", err)
+	}
+	if m.systemd.unit(units.Minions).active != "failed" {
+		t.Error("the plugin runs without its etcd")
+	}
+}
+
+func TestLockOfRPMIsWaitedFor(t *testing.T) {
+	m := newMachine(t)
+	m.rpmFails = "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)"
+	m.put("/proc/locks", "1: FLOCK  ADVISORY  WRITE 300 00:1b:1 0 EOF\n2: POSIX  ADVISORY  WRITE 200 fd:00:1 0 EOF\n3: POSIX  ADVISORY  WRITE 4711 fd:00:2 0 EOF\n")
+	m.put("/proc/200/comm", "rsyslogd\n")
+	m.put("/proc/300/comm", "rpm\n")
+	m.put("/proc/4711/comm", "dnf\n")
+	err := m.apply(t.Context(), "minions")
+	wait, waits := isAs[*engine.Wait](err)
+	if !waits || wait.For != "rpm's transaction lock, held by dnf (pid 4711)" {
+		t.Errorf("got %v", err)
+	}
+	m.remove("/proc/locks")
+	err = m.apply(t.Context(), "minions")
+	if wait, _ := isAs[*engine.Wait](err); wait == nil || wait.For != "rpm's transaction lock" {
+		t.Errorf("of an unknown holder: %v", err)
+	}
+	m.rpmFails = ""
+	m.applies("minions")
+}
+
+func TestInstallThatFailsIsTriedAgain(t *testing.T) {
+	m := newMachine(t)
+	m.rpmFails = "error: unpacking of archive failed: cpio: write failed - No space left on device"
+	err := m.apply(t.Context(), "minions")
+	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "No space left on device") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDependenciesCountOnAHostOfRPMs(t *testing.T) {
+	m := newMachine(t)
+	m.remove("/var/lib/dpkg")
+	m.applies("minions")
+	for _, step := range m.taken("command rpm") {
+		if strings.Contains(step, "--nodeps") {
+			t.Errorf("on a host of RPMs: %s", step)
+		}
+	}
+}
+
+func TestRPMThatCannotBeAsked(t *testing.T) {
+	m := newMachine(t)
+	m.commandFails = map[string]Ran{"rpm": {Exit: 1, Stderr: "error: cannot open Packages database in /var/lib/rpm"}}
+	_, err := m.stage("minions").Check(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "cannot ask rpm") {
+		t.Errorf("taken for not installed: %v", err)
+	}
+}
+
+func TestMinionsRefusesTheWrongPackage(t *testing.T) {
+	for what, c := range map[string]struct {
+		data  string
+		words []string
+	}{
+		"another name":         {packageFile(t, "eru-agent", "1.2.3", "noarch"), []string{"eru-agent", "minions.url"}},
+		"another architecture": {packageFile(t, "eru-minions", "1.2.3", "s390x"), []string{"s390x", "minions.url"}},
+		"no package":           {"<html>", []string{"right file?"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMachine(t)
+			m.usePackage(c.data, "")
+			m.refuses("minions", c.words...)
+			if m.installed != "" || len(m.taken("command ")) > 0 {
+				t.Errorf("installed %s by %q", m.installed, m.taken("command "))
+			}
+		})
+	}
+}
+
+// usePackage makes data the package, pinned by its sum, or where there is a key
+// by that.
+func (m *machine) usePackage(data, key string) {
+	m.t.Helper()
+	if err := os.WriteFile(m.parts.rpm, []byte(data), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	sum := sumOf(m.parts.rpm)
+	if key != "" {
+		sum = ""
+	}
+	m.override(fmt.Sprintf("minions: {sha256: %q, signedBy: %q}", sum, key))
+}
+
+// TestUnsignedPackageIsNotKept: once the right one lies at the url, it is
+// fetched, and not the wrong one taken from the cache for ever.
+func TestUnsignedPackageIsNotKept(t *testing.T) {
+	m := newMachine(t)
+	key, err := openpgp.NewEntity("packager", "", "packager@example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path = "/etc/firstboot/packager.asc"
+	m.put(path, armored(t, key))
+	m.usePackage(minionsRPM(t, "1.2.3", ""), path)
+	m.refuses("minions", "not signed", "minions.signedBy")
+	if m.installed != "" {
+		t.Fatalf("installed %s", m.installed)
+	}
+	if err := os.WriteFile(m.parts.rpm, signedRPM(t, key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.applies("minions")
+}
+
+func armored(t *testing.T, key *openpgp.Entity) string {
+	t.Helper()
+	var text strings.Builder
+	w, err := armor.Encode(&text, openpgp.PublicKeyType, nil)
+	if err == nil {
+		err = key.Serialize(w)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+func TestMinionsKeepsItsEnvironmentSecret(t *testing.T) {
+	m := newMachine(t)
+	m.override("minions: {environment: {CALICO_LIBNETWORK_LABEL: 's3cret x', B: '1'}}")
+	for _, d := range m.check("minions").Differences {
+		if strings.Contains(d.Diff+d.String(), "s3cret") {
+			t.Errorf("a plan shows it: %+v", d)
+		}
+	}
+	m.applies("minions")
+	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\nB=1\nCALICO_LIBNETWORK_LABEL=\"s3cret x\"\n" {
+		t.Errorf("%s: %s", minionsConf, got)
+	}
+	if info, err := os.Stat(m.file(minionsConf)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
