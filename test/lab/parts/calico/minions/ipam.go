@@ -42,7 +42,7 @@ func (d ipamDriver) RequestPool(r *ipam.RequestPoolRequest) (*ipam.RequestPoolRe
 	case r.V6:
 		return nil, errors.New("IPv6 pools are not served")
 	case r.SubPool != "":
-		return nil, errors.New("Calico IPAM does not support sub pools: make the pool in Calico")
+		return nil, errors.New("sub pools are not supported: make the pool in Calico")
 	case len(r.Options) != 0:
 		return nil, errors.New("arbitrary options are not supported")
 	case r.Pool == "":
@@ -71,7 +71,7 @@ func (ipamDriver) ReleasePool(*ipam.ReleasePoolRequest) error { return nil }
 
 func (d ipamDriver) RequestAddress(r *ipam.RequestAddressRequest) (*ipam.RequestAddressResponse, error) {
 	if r.Options["RequestAddressType"] == "com.docker.network.gateway" {
-		return nil, errors.New("Calico IPAM does not support specifying a gateway")
+		return nil, errors.New("specifying a gateway is not supported")
 	}
 	host, err := hostname()
 	if err != nil {

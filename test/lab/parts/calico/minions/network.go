@@ -101,7 +101,7 @@ func refuseOptions(all map[string]any) error {
 		return nil
 	}
 	slices.Sort(given)
-	return fmt.Errorf("Calico driver does not support the flag %s", strings.Join(given, ", "))
+	return fmt.Errorf("Calico driver does not support the flag %s", strings.Join(given, ", ")) //nolint:staticcheck // the real one's words
 }
 
 func (networkDriver) DeleteNetwork(*network.DeleteNetworkRequest) error { return nil }
