@@ -426,3 +426,30 @@ func (f *fabric) enableAuth() {
 		f.t.Fatal(err)
 	}
 }
+
+func (f *fabric) delete(folder, name string) {
+	ctx, cancel := bounded()
+	defer cancel()
+	if _, err := f.etcd.Delete(ctx, calicoKeys+folder+"/"+name); err != nil {
+		f.t.Error(err)
+	}
+}
+
+// reset takes the pool, its Profile and its network away.
+func (f *fabric) reset() {
+	f.delete("ippools", "firstboot")
+	f.delete("profiles", "firstboot")
+	f.networks = nil
+}
+
+// revision is etcd's, of Calico's last change.
+func (f *fabric) revision() int64 {
+	ctx, cancel := bounded()
+	defer cancel()
+	got, err := f.etcd.Get(ctx, calicoKeys, append(clientv3.WithLastRev(), clientv3.WithPrefix())...)
+	if err != nil || len(got.Kvs) == 0 {
+		f.t.Errorf("no revision: %v", err)
+		return 0
+	}
+	return got.Kvs[0].ModRevision
+}

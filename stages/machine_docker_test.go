@@ -43,7 +43,8 @@ type dockerd struct {
 	execs      []execution
 	pids       int
 	noAnswer   map[string]bool  // addresses that answer no ping
-	odd        func(*container) // makes a started container wrong
+	// odd makes a started container wrong, or what its /proc/PID/net holds.
+	odd func(c *container, proc map[string]string)
 }
 
 type image struct{ ID, program string }
@@ -408,12 +409,16 @@ func (d *dockerd) startContainer(r *http.Request) (int, any) {
 	}
 	d.pids++
 	c.Running, c.Address, c.Pid = true, address, 1000+d.pids
-	if d.odd != nil {
-		d.odd(c)
+	proc := map[string]string{
+		"dev":      "Inter-|   Receive\n face |bytes\n    lo: 0 0\n cali0: 0 0\n",
+		"fib_trie": "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- " + address + "\n        /32 host LOCAL\n",
 	}
-	proc := "/proc/" + strconv.Itoa(c.Pid) + "/net/"
-	putFile(d.w.t, d.w.root, proc+"dev", "Inter-|   Receive\n face |bytes\n    lo: 0 0\n cali0: 0 0\n", 0o644)
-	putFile(d.w.t, d.w.root, proc+"fib_trie", "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- "+address+"\n        /32 host LOCAL\n", 0o644)
+	if d.odd != nil {
+		d.odd(c, proc)
+	}
+	for name, text := range proc {
+		putFile(d.w.t, d.w.root, "/proc/"+strconv.Itoa(c.Pid)+"/net/"+name, text, 0o644)
+	}
 	return http.StatusNoContent, ""
 }
 

@@ -27,8 +27,11 @@ type World struct{ w *world }
 // Ran is how a command ended.
 type Ran struct {
 	Stdout, Stderr string
-	Exit           int // -1: there is no such program
+	Exit           int // -1: there is no such program; hangs: it never ends
 }
+
+// hangs is the exit of a command that is ended by its time limit.
+const hangs = -2
 
 func (s World) Run(c host.Command, r *Ran) error {
 	*r = s.w.run(c)
@@ -163,8 +166,8 @@ func (s seam) Run(ctx context.Context, c host.Command) (host.Output, error) {
 	switch {
 	case ctx.Err() != nil:
 		failed.ExitCode, failed.Err = -1, context.Cause(ctx)
-	case errors.Is(err, context.DeadlineExceeded):
-		failed.ExitCode, failed.TimedOut, failed.Err = -1, c.Timeout, err
+	case errors.Is(err, context.DeadlineExceeded), ran.Exit == hangs:
+		failed.ExitCode, failed.TimedOut, failed.Err = -1, c.Timeout, context.DeadlineExceeded
 	case err != nil:
 		failed.ExitCode, failed.Err = -1, err
 	case ran.Exit == 0:

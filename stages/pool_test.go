@@ -1,0 +1,382 @@
+package stages_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/etcd/client/v3"
+
+	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// onEtcd runs tests on one real etcd, each on a machine of a new cluster that
+// is ready for its pool.
+func onEtcd(t *testing.T, tests map[string]func(*testing.T, *machine)) {
+	t.Helper()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	for _, name := range sorted(tests) {
+		t.Run(name, func(t *testing.T) {
+			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			m.ready()
+			tests[name](t, m)
+		})
+	}
+}
+
+// ready makes everything that comes before the pool, and runs calico-node.
+func (m *machine) ready() {
+	m.t.Helper()
+	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node")
+}
+
+func TestPool(t *testing.T) {
+	t.Parallel()
+	onEtcd(t, map[string]func(*testing.T, *machine){
+		"is made once":                       poolIsMade,
+		"is made as configured":              poolAsConfigured,
+		"missing objects are made":           missingObjects,
+		"drift is told and never changed":    poolDrift,
+		"all drift is told at once":          allDrift,
+		"what the plugin breaks is repaired": poolRepairs,
+		"a field that is gone is no drift":   strippedFields,
+		"a failing calicoctl":                failingCalicoctl,
+		"a calicoctl that hangs":             hangingCalicoctl,
+		"an object that another host makes":  madeMeanwhile,
+		"a network that cannot be made":      failingNetwork,
+		"another host holds the lock":        lockHeld,
+		"a stopped Docker":                   poolWithoutDocker,
+		"etcd goes away":                     poolWithoutEtcd,
+	})
+}
+
+func poolIsMade(t *testing.T, m *machine) {
+	f := m.check("pool")
+	if len(f.Differences) != 3 {
+		t.Errorf("found %v", f.Differences)
+	}
+	m.applies("pool")
+	var did []string
+	for _, step := range m.taken("command ") {
+		words := strings.Fields(step)
+		did = append(did, strings.Join(words[1:min(4, len(words))], " "))
+	}
+	// The Profile first: the plugin makes one that drops traffic.
+	want := []string{"/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg", "/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg",
+		"docker POST /networks/create", "/usr/bin/calicoctl patch ippool"}
+	if d := cmp.Diff(want, did); d != "" {
+		t.Error(d)
+	}
+	network := m.fabric.dockerNetworks()[0]
+	wantResource(t, m, "profiles", `{"apiVersion":"projectcalico.org/v3","kind":"Profile","metadata":{"name":"firstboot"},
+		"spec":{"egress":[{"action":"Allow"}],"ingress":[{"action":"Allow"}]}}`)
+	wantResource(t, m, "ippools", `{"apiVersion":"projectcalico.org/v3","kind":"IPPool",
+		"metadata":{"name":"firstboot","annotations":{"org.projectcalico.label.network.ID":"`+network.ID+`"}},
+		"spec":{"blockSize":26,"cidr":"10.213.0.0/16","ipipMode":"Never","natOutgoing":true,"nodeSelector":"all()","vxlanMode":"Never"}}`)
+	if network.Name != "firstboot" || network.Driver != "calico" || network.IPAM.Driver != "calico-ipam" || !slices.Equal(network.Subnets(), []string{"10.213.0.0/16"}) {
+		t.Errorf("the network is %+v", network)
+	}
+	wantNoLocks(t, m)
+	m.applies("pool")
+	if steps := m.taken(""); len(steps) > 0 {
+		t.Errorf("applied again it did %q", steps)
+	}
+	second := newHost(t, m.fabric, "host2")
+	second.ready()
+	second.isRight("pool")
+}
+
+func wantResource(t *testing.T, m *machine, folder, want string) {
+	t.Helper()
+	var w map[string]any
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(w, m.fabric.resource(folder, "firstboot")); d != "" {
+		t.Errorf("%s: %s", folder, d)
+	}
+}
+
+func wantNoLocks(t *testing.T, m *machine) {
+	t.Helper()
+	ctx, cancel := bounded()
+	defer cancel()
+	got, err := m.fabric.etcd.Get(ctx, "/firstboot/v1/locks/", clientv3.WithPrefix())
+	if err != nil || len(got.Kvs) > 0 {
+		t.Errorf("locks are left: %v, %v", got.Kvs, err)
+	}
+}
+
+func poolAsConfigured(t *testing.T, m *machine) {
+	m.override("pool: {name: prod, cidr: 10.64.0.0/12, blockSize: 24, natOutgoing: false, ipip: CrossSubnet, network: eru}")
+	m.applies("pool")
+	got := spec(m.fabric.resource("ippools", "prod"))
+	want := map[string]any{"blockSize": 24.0, "cidr": "10.64.0.0/12", "ipipMode": "CrossSubnet", "natOutgoing": false, "nodeSelector": "all()", "vxlanMode": "Never"}
+	if d := cmp.Diff(want, got); d != "" || m.fabric.dockerNetworks()[0].Name != "eru" || m.fabric.resource("profiles", "prod") == nil {
+		t.Errorf("%s, %v", d, m.fabric.dockerNetworks())
+	}
+}
+
+func missingObjects(t *testing.T, m *machine) {
+	m.applies("pool")
+	for what, c := range map[string]struct {
+		take  func()
+		words []string
+	}{
+		"the Profile": {func() { m.fabric.delete("profiles", "firstboot") }, []string{"Profile firstboot", "not there"}},
+		"the network": {func() { m.fabric.networks = nil }, []string{"Docker network firstboot", "not there"}},
+	} {
+		c.take()
+		m.differs("pool", c.words...)
+		t.Log(what)
+		m.applies("pool")
+	}
+	m.fabric.delete("ippools", "firstboot")
+	m.differs("pool", "IPPool firstboot", "not there")
+	m.applies("pool")
+	if made := m.fabric.made; made["profiles"] != 2 || made["ippools"] != 2 || made["network"] != 2 {
+		t.Errorf("made %v", made)
+	}
+}
+
+// drifts are another person's decisions.
+func drifts() map[string]struct {
+	change func(*machine)
+	words  []string
+} {
+	pool := func(field string, value any) func(*machine) {
+		return func(m *machine) {
+			p := m.fabric.resource("ippools", "firstboot")
+			spec(p)[field] = value
+			m.fabric.store("ippools", "firstboot", p)
+		}
+	}
+	type drift = struct {
+		change func(*machine)
+		words  []string
+	}
+	return map[string]drift{
+		"cidr":        {pool("cidr", "10.99.0.0/16"), []string{"IPPool firstboot cidr", "10.99.0.0/16", "wanted 10.213.0.0/16"}},
+		"blockSize":   {pool("blockSize", 28), []string{"blockSize", "28", "wanted 26"}},
+		"natOutgoing": {pool("natOutgoing", false), []string{"natOutgoing", "false"}},
+		"ipipMode":    {pool("ipipMode", "Always"), []string{"ipipMode", "Always"}},
+		"vxlanMode":   {pool("vxlanMode", "Always"), []string{"vxlanMode", "Always"}},
+		"disabled":    {pool("disabled", true), []string{"disabled", "wanted enabled"}},
+		"a Profile that drops": {func(m *machine) {
+			m.fabric.store("profiles", "firstboot", resource("Profile", "firstboot", map[string]any{"egress": []any{map[string]any{"action": "Allow"}}}))
+		}, []string{"Profile firstboot", "drops traffic"}},
+		"the network's driver": {func(m *machine) { m.fabric.networks[0].Driver = "overlay" }, []string{"driver overlay"}},
+		"the network's ipam":   {func(m *machine) { m.fabric.networks[0].IPAM.Driver = "default" }, []string{"ipam driver default"}},
+		"the network's subnet": {func(m *machine) { m.fabric.networks[0].IPAM.Config[0].Subnet = "10.1.0.0/16" }, []string{"10.1.0.0/16"}},
+	}
+}
+
+func poolDrift(t *testing.T, m *machine) {
+	for what, d := range drifts() {
+		m.fabric.reset()
+		m.applies("pool")
+		d.change(m)
+		before := m.fabric.revision()
+		m.differs("pool", d.words...)
+		if got := m.check("pool").Differences[0]; got.Name != "pool-drift" || got.Fix == "" {
+			t.Errorf("%s: %+v", what, got)
+		}
+		m.refuses("pool", d.words...)
+		if steps := m.changes(); len(steps) > 0 || m.fabric.revision() != before {
+			t.Errorf("%s: changed by %q", what, steps)
+		}
+	}
+}
+
+func allDrift(t *testing.T, m *machine) {
+	m.applies("pool")
+	var words []string
+	for _, what := range []string{"cidr", "blockSize", "natOutgoing", "the network's driver"} {
+		d := drifts()[what]
+		d.change(m)
+		words = append(words, d.words...)
+	}
+	m.refuses("pool", words...)
+}
+
+// poolRepairs: one patch sets what the plugin and others break, as a patch of
+// the spec alone would delete the annotation.
+func poolRepairs(t *testing.T, m *machine) {
+	m.applies("pool")
+	for _, c := range []struct {
+		annotations map[string]any
+		stripped    bool
+		name        string
+	}{
+		{nil, false, "pool-annotation"},
+		{map[string]any{networkAnnotation: "another network"}, false, "pool-annotation"},
+		{map[string]any{networkAnnotation: m.fabric.dockerNetworks()[0].ID}, true, "pool-stripped"},
+		{nil, true, "pool-annotation"},
+	} {
+		p := m.fabric.resource("ippools", "firstboot")
+		meta(p)["annotations"] = c.annotations
+		if c.stripped {
+			delete(spec(p), "vxlanMode")
+		}
+		m.fabric.store("ippools", "firstboot", p)
+		if got := m.check("pool").Differences; len(got) == 0 || got[0].Name != c.name {
+			t.Errorf("%+v: found %v", c, got)
+		}
+		m.applies("pool")
+		if steps := m.taken("command "); len(steps) != 1 || !strings.Contains(steps[0], "calicoctl patch ippool firstboot") {
+			t.Errorf("%+v: repaired by %q", c, steps)
+		}
+	}
+}
+
+// strippedFields: what an old struct drops cannot have been changed.
+func strippedFields(t *testing.T, m *machine) {
+	m.applies("pool")
+	p := m.fabric.resource("ippools", "firstboot")
+	delete(spec(p), "blockSize")
+	delete(spec(p), "ipipMode")
+	m.fabric.store("ippools", "firstboot", p)
+	m.isRight("pool")
+}
+
+func failingCalicoctl(t *testing.T, m *machine) {
+	play := m.calicoctl
+	m.commandFails = map[string]Ran{"calicoctl": {Exit: 1, Stderr: "Failed to create 'Profile' resource: connection is unauthorized"}}
+	err := m.apply(t.Context(), "pool")
+	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "unauthorized") {
+		t.Errorf("got %v", err)
+	}
+	wantNoLocks(t, m)
+	m.commandFails, m.calicoctl = nil, play
+	m.applies("pool")
+}
+
+func hangingCalicoctl(t *testing.T, m *machine) {
+	m.commandFails = map[string]Ran{"calicoctl": {Exit: hangs}}
+	err := m.apply(t.Context(), "pool")
+	wait, waits := isAs[*engine.Wait](err)
+	if !waits || !strings.HasPrefix(wait.For, "etcd at ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// madeMeanwhile: somebody who knows no lock made it between look and create.
+func madeMeanwhile(t *testing.T, m *machine) {
+	m.calicoctl = func(c host.Command) Ran {
+		if c.Args[0] == "create" {
+			m.playCalicoctl(c)
+		}
+		return m.playCalicoctl(c)
+	}
+	m.applies("pool")
+}
+
+func failingNetwork(t *testing.T, m *machine) {
+	m.setPlugin(false)
+	err := m.apply(t.Context(), "pool")
+	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot create the Docker network firstboot") {
+		t.Errorf("got %v", err)
+	}
+	m.setPlugin(true)
+	m.applies("pool") // goes on from there
+	if m.fabric.made["profiles"] != 1 {
+		t.Errorf("made %v", m.fabric.made)
+	}
+}
+
+func lockHeld(t *testing.T, m *machine) {
+	c, err := cluster.Dial(cluster.Options{Endpoints: []string{m.fabric.endpoint}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	lock, err := c.Lock(t.Context(), "pool", "host7", 30*time.Second, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan string, 10)
+	report := func(message string, _, _ int64) { told <- message }
+	ended := make(chan error)
+	go func() { ended <- m.stage("pool").Apply(ctx, report) }()
+	if message := <-told; message != "waiting for host host7 to make the pool" {
+		t.Errorf("told %q", message)
+	}
+	cancel() // who is interrupted while it waits ends
+	if err := <-ended; err == nil {
+		t.Error("went on without the lock")
+	}
+	if m.fabric.made["profiles"] > 0 {
+		t.Error("made something without the lock")
+	}
+	go func() { ended <- m.stage("pool").Apply(t.Context(), report) }()
+	<-told
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	m.isRight("pool")
+}
+
+func poolWithoutDocker(t *testing.T, m *machine) {
+	m.stopDocker()
+	m.differs("pool", units.Docker, "inactive")
+}
+
+func poolWithoutEtcd(t *testing.T, m *machine) {
+	m.override("etcd: {endpoints: [" + noEtcd + "]}")
+	ctx, cancel := contextFor(t, 300*time.Millisecond)
+	defer cancel()
+	_, err := m.stage("pool").Check(ctx)
+	if !isA[*engine.Wait](err) {
+		t.Errorf("check: %v", err)
+	}
+	if err := m.apply(ctx, "pool"); !isA[*engine.Wait](err) {
+		t.Errorf("apply: %v", err)
+	}
+}
+
+// TestTenHostsMakeThePoolOnce: hosts that boot together, on a real etcd.
+func TestTenHostsMakeThePoolOnce(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	f := newFabric(t, etcd.Endpoint)
+	var hosts []*machine
+	for i := range 10 {
+		m := newHost(t, f, fmt.Sprintf("host%d", i))
+		m.applies("sysctl", "config", "docker", "minions")
+		m.put("/usr/bin/calicoctl", calicoctlScript("v3.23.0"))
+		hosts = append(hosts, m)
+	}
+	var all sync.WaitGroup
+	for _, m := range hosts {
+		stage := m.stage("pool")
+		all.Go(func() {
+			err := engine.Run(t.Context(), []engine.Stage{stage}, engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 10 * time.Millisecond})
+			if err != nil {
+				t.Errorf("%s: %v", m.name, err)
+			}
+		})
+	}
+	all.Wait()
+	want := map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}
+	if d := cmp.Diff(want, f.made); d != "" || len(f.networks) != 1 {
+		t.Errorf("made %s, networks %v", d, f.networks)
+	}
+	for _, m := range hosts {
+		m.isRight("pool")
+	}
+	wantNoLocks(t, hosts[0])
+}
