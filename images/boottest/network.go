@@ -1,0 +1,75 @@
+package boottest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+)
+
+// Network is a network namespace with loopback only.
+type Network struct {
+	name string
+	t    testing.TB
+}
+
+func newNetwork(t testing.TB) *Network {
+	t.Helper()
+	n := &Network{name: fmt.Sprintf("fbt-%08x", rand.Uint32()), t: t}
+	run(t, "ip", "netns", "add", n.name)
+	t.Cleanup(func() { run(t, "ip", "netns", "delete", n.name) })
+	run(t, "ip", "-n", n.name, "link", "set", "lo", "up")
+	return n
+}
+
+func (n *Network) path() string { return "/run/netns/" + n.name }
+
+// Serve answers http in the network, at 127.0.0.1:port.
+func (n *Network) Serve(port int, h http.Handler) {
+	n.t.Helper()
+	listener, err := n.listen(port)
+	if err != nil {
+		n.t.Fatalf("cannot serve: %v", err)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	n.t.Cleanup(func() { _ = server.Close() })
+}
+
+// listen opens the socket on a thread that is in the namespace; a socket stays
+// where it was made.
+func (n *Network) listen(port int) (net.Listener, error) {
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	there, err := netns.GetFromName(n.name)
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	if err := netns.Set(there); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if back := netns.Set(home); back != nil {
+		return nil, back // the thread stays locked, and ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return listener, err
+}
+
+func run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}

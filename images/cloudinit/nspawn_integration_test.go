@@ -1,0 +1,248 @@
+//go:build integration
+
+package cloudinit
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// inTime ends the run by itself: there is no etcd in these machines.
+const inTime = text + "timeouts: {total: 15s}\n"
+
+// binary builds firstboot.
+func binary(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "firstboot")
+	c := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/projecteru2/firstboot/cmd/firstboot")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+func machine(t *testing.T) *boottest.Machine {
+	m := boottest.New(t, []string{"cloud-init"})
+	// Debian's modules but for those whose programs this small root lacks: sshd
+	// and locales.
+	m.Put("/etc/cloud/cloud.cfg.d/90_test.cfg", `datasource_list: [NoCloud]
+cloud_init_modules: [migrator, seed_random, bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname, update_etc_hosts, users-groups]
+cloud_config_modules: [snap, ssh-import-id, grub-dpkg, apt-configure, ntp, timezone, disable-ec2-metadata, runcmd, byobu]
+`, 0o644)
+	m.Put("/etc/machine-id", "uninitialized\n", 0o444)
+	return m
+}
+
+// bake puts firstboot into an image, as firstboot bake does.
+func bake(t *testing.T, m *boottest.Machine, binary string) {
+	t.Helper()
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put("/usr/bin/firstboot", string(data), 0o755)
+	for _, f := range units.Image() {
+		m.Put(f.Path, string(f.Data), 0o644)
+	}
+}
+
+// seed writes the seed's folder, as an image on a disk has it.
+func seed(t *testing.T, m *boottest.Machine, s Seed) {
+	t.Helper()
+	files, err := s.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		m.Put("/var/lib/cloud/seed/nocloud/"+f.Name, string(f.Data), 0o600)
+	}
+}
+
+// clean wants a cloud-init that ended and found nothing wrong, without having
+// waited for the run.
+func clean(t *testing.T, m *boottest.Machine) {
+	t.Helper()
+	code, out := m.Exit("cloud-init", "status", "--wait", "--long")
+	if code != 0 || !strings.Contains(out, "status: done") {
+		t.Errorf("cloud-init status: %d\n%s", code, out)
+	}
+	if state := m.Run("systemctl", "show", "--value", "--property=ActiveState", units.Service); strings.TrimSpace(state) != "activating" {
+		t.Errorf("when cloud-init was done, %s was %s", units.Service, state)
+	}
+	if _, log := m.Exit("grep", "-e", "WARNING", "-e", "Traceback", "-e", "ERROR", "/var/log/cloud-init.log"); log != "" {
+		t.Errorf("cloud-init warns:\n%s", log)
+	}
+	if log := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(log, "ordering cycle") {
+		t.Errorf("an ordering cycle:\n%s", log)
+	}
+}
+
+// hasConfiguration wants the run to have ended with the configuration that was
+// handed over, from this source.
+func hasConfiguration(t *testing.T, m *boottest.Machine, source string) {
+	t.Helper()
+	if code, out := m.Exit("firstboot", "status", "--wait=60s"); code != 1 {
+		t.Errorf("firstboot status --wait: %d\n%s", code, out)
+	}
+	var shown struct {
+		Values []struct{ Key, Origin string }
+	}
+	if err := json.Unmarshal([]byte(m.Run("firstboot", "config", "-o", "json")), &shown); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range shown.Values {
+		if v.Key == "pool.cidr" && !strings.HasPrefix(v.Origin, source+":") {
+			t.Errorf("pool.cidr comes from %s, want %s", v.Origin, source)
+		}
+	}
+}
+
+// secretIsKept wants no file that others can read to hold the secret.
+func secretIsKept(t *testing.T, m *boottest.Machine) {
+	t.Helper()
+	out, _ := m.Try("sh", "-c", `find / -xdev -type f -perm /044 -not -path '/proc/*' -not -path '/sys/*' -exec grep -l "cor'rect" {} + | while read -r f; do
+  d=$f; hidden=; while [ "$d" != / ]; do d=$(dirname "$d"); [ "$(stat -c %A "$d" | cut -c 10)" = x ] || hidden=1; done; [ -n "$hidden" ] || echo "$f"; done`)
+	if strings.TrimSpace(out) != "" {
+		t.Errorf("anyone can read the secret in:\n%s", out)
+	}
+	if log := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(log, "cor'rect") {
+		t.Error("the secret is in the journal")
+	}
+}
+
+// TestRealCloudInit in real boots.
+func TestRealCloudInit(t *testing.T) {
+	binary := binary(t)
+	story := func(name string, tell func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) { t.Parallel(); tell(t) })
+	}
+	story("key", func(t *testing.T) { reaches(t, binary, Options{}, config.CloudConfigFile) })
+	story("write_files", func(t *testing.T) { reaches(t, binary, Options{WriteFiles: true}, config.MainFile) })
+	story("install", func(t *testing.T) { installs(t, binary) })
+}
+
+// reaches: user-data comes to an image with firstboot: the order is right,
+// nobody waits for anybody, both waits end.
+func reaches(t *testing.T, binary string, o Options, source string) {
+	m := machine(t)
+	bake(t, m, binary)
+	data, _ := userData(t, load(t, inTime), o)
+	seed(t, m, Seed{UserData: []byte(data), Hostname: "web-1"})
+	m.Boot()
+	clean(t, m)
+	hasConfiguration(t, m, source)
+	secretIsKept(t, m)
+	if got := strings.TrimSpace(m.Run("cat", "/proc/sys/kernel/hostname")); got != "web-1" {
+		t.Errorf("host name %s", got)
+	}
+	if out := m.Run("cloud-init", "schema", "--system"); !strings.Contains(out, "Valid cloud-config") {
+		t.Error(out)
+	}
+	order := m.Run("systemctl", "show", "--property=After", units.Service)
+	if strings.Contains(order, "cloud-final") || !strings.Contains(order, "cloud-config.service") {
+		t.Error(order)
+	}
+}
+
+// installs: user-data comes to a stock image, over a server that fails first,
+// with a power cut in between.
+func installs(t *testing.T, path string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine(t)
+	var asked atomic.Int64
+	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch asked.Add(1) {
+		case 1:
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+		case 2:
+			_, _ = w.Write(data[:len(data)/2])
+		default:
+			http.ServeFile(w, r, path)
+		}
+	}))
+	from := &images.Remote{URL: "http://127.0.0.1:8080/firstboot?token=very-secret", SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
+	text, _ := userData(t, load(t, inTime), Options{Install: from})
+	seed(t, m, Seed{UserData: []byte(text)})
+
+	m.Boot()
+	code, out := m.Exit("cloud-init", "status", "--wait", "--long")
+	if code != 0 || !strings.Contains(out, "status: done") {
+		t.Fatalf("cloud-init status: %d\n%s", code, out)
+	}
+	// cloud-init is done before the installer is; cut the power there.
+	if code, _ := m.Exit("test", "-e", "/usr/bin/firstboot"); code == 0 {
+		t.Error("cloud-init waited for the installer")
+	}
+	m.Cut()
+	m.Boot()
+	waitFor(t, m, "/usr/local/lib/firstboot/installed")
+	clean(t, m)
+	hasConfiguration(t, m, config.CloudConfigFile)
+	secretIsKept(t, m)
+	if log := m.Run("journalctl", "--no-pager"); !strings.Contains(log, "wanted "+from.SHA256) || strings.Contains(log, "very-secret") {
+		t.Errorf("the journal does not tell of the half file, or tells the token:\n%s", log)
+	}
+
+	// The next boot downloads nothing and changes nothing.
+	before := asked.Load()
+	m.Stop()
+	m.Boot()
+	m.Run("cloud-init", "status", "--wait")
+	hasConfiguration(t, m, config.CloudConfigFile)
+	if got, _ := m.Exit("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || asked.Load() != before {
+		t.Errorf("the installer ran again: asked %d times, then %d", before, asked.Load())
+	}
+}
+
+func waitFor(t *testing.T, m *boottest.Machine, path string) {
+	t.Helper()
+	if code, out := m.Exit("timeout", "90", "sh", "-c", `until [ -e "$0" ]; do sleep 0.3; done`, path); code != 0 {
+		t.Fatalf("%s never came: %s", path, out)
+	}
+}
+
+// TestSeedDiskIsReadByOthers: blkid finds its name, by which cloud-init looks
+// for it, and xorriso its files. That a kernel mounts it is seen in the lab.
+func TestSeedDiskIsReadByOthers(t *testing.T) {
+	data, _ := userData(t, load(t, inTime), Options{})
+	image, err := Seed{UserData: []byte(data), Hostname: "web-2"}.ISO()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "seed.iso")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "blkid", "--probe", "--match-tag", "LABEL", "--output", "value", path).CombinedOutput()
+	if err != nil || string(out) != "cidata\n" {
+		t.Errorf("blkid: %v, %s", err, out)
+	}
+	out, err = exec.CommandContext(t.Context(), "xorriso", "-osirrox", "on", "-indev", path, "-extract", "/", filepath.Join(dir, "files")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("xorriso: %v\n%s", err, out)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "files", "user-data")); err != nil || string(got) != data {
+		t.Errorf("user-data: %v\n%s", err, got)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "files", "meta-data")); err != nil || !strings.Contains(string(got), "web-2") {
+		t.Errorf("meta-data: %v\n%s", err, got)
+	}
+}
