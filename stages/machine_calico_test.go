@@ -29,6 +29,7 @@ type fabric struct {
 	count     int // hosts
 	networks  []host.DockerNetwork
 	endpoints map[string]string // container to address, in the whole cluster
+	taken     map[string]bool   // names that other hosts' containers have
 	addresses int
 	made      map[string]int // how often somebody made an object
 }
@@ -121,7 +122,7 @@ const networkAnnotation = "org.projectcalico.label.network.ID"
 func (f *fabric) join(name, network string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, taken := f.endpoints[name]; taken {
+	if _, joined := f.endpoints[name]; joined || f.taken[name] {
 		return "", fmt.Errorf("endpoint with name %s already exists in network", name)
 	}
 	cidr := netip.MustParsePrefix("10.213.0.0/16")

@@ -1,0 +1,175 @@
+package stages_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/journal"
+)
+
+const probeContainer = "firstboot-probe-host1"
+
+// withNetwork is a machine that has everything but the proof.
+func withNetwork(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.ready()
+	m.fabric.networks = append(m.fabric.networks, dockerNetwork("firstboot", "calico", "10.213.0.0/16"))
+	return m
+}
+
+// wantClean wants nothing of the test to be left.
+func (m *machine) wantClean() {
+	m.t.Helper()
+	if c := m.docker.containers[probeContainer]; c != nil {
+		m.t.Errorf("the container is left: %+v", c)
+	}
+	if _, left := m.docker.images["firstboot-probe:latest"]; left {
+		m.t.Error("the image is left")
+	}
+	if len(m.fabric.endpoints) > 0 {
+		m.t.Errorf("endpoints are left in the cluster: %v", m.fabric.endpoints)
+	}
+}
+
+func TestVerifyProvesAndNotes(t *testing.T) {
+	m := withNetwork(t)
+	m.differs("verify", "container test", "not made yet")
+	started := 0
+	m.docker.odd = func(c *container, _ map[string]string) {
+		started++
+		if c.Name != probeContainer || c.Network != "firstboot" || c.Labels["io.firstboot.probe"] == "" {
+			t.Errorf("the container is %+v", c)
+		}
+	}
+	m.applies("verify")
+	m.wantClean()
+	got := m.notes.Notes().Probe
+	if started != 1 || got.NetworkID != digest("firstboot") || got.BootID != "boot1" || got.Address != "10.213.0.1" || time.Since(got.Time) > time.Minute {
+		t.Errorf("started %d, noted %+v", started, got)
+	}
+	m.isRight("verify")
+	m.isRight("verify")
+	if started != 1 {
+		t.Errorf("a check started a container")
+	}
+}
+
+func TestVerifyChecksByItsNotes(t *testing.T) {
+	m := withNetwork(t)
+	m.applies("verify")
+	m.put("/proc/sys/kernel/random/boot_id", "boot2\n")
+	if f := m.check("verify"); !f.OK() || len(f.Notes) != 1 || !strings.Contains(f.Notes[0], "before this boot") {
+		t.Errorf("after a reboot: %v, %q", f.Differences, f.Notes)
+	}
+	m.fabric.networks[0].ID = digest("made anew")
+	m.differs("verify", "another network of that name")
+	m.fabric.networks = nil
+	m.differs("verify", "Docker network firstboot", "not there")
+	m.refuses("verify", "no Docker network firstboot")
+	m.stopDocker()
+	m.differs("verify", "docker.service", "inactive")
+}
+
+// TestProbeTestsAnew, as `firstboot verify` does on a host that passed.
+func TestProbeTestsAnew(t *testing.T) {
+	m := withNetwork(t)
+	m.applies("verify")
+	before := m.notes.Notes().Probe
+	prober := m.stage("verify").(interface{ Probe(context.Context) error })
+	if err := prober.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := m.notes.Notes().Probe; !after.Time.After(before.Time) {
+		t.Errorf("noted %+v after %+v", after, before)
+	}
+	m.docker.noAnswer["10.213.0.3"] = true
+	ctx, cancel := contextFor(t, 100*time.Millisecond)
+	defer cancel()
+	if err := prober.Probe(ctx); err == nil {
+		t.Error("a container that does not answer passes")
+	}
+	m.wantClean()
+}
+
+// TestVerifyFindsWhatIsWrong in the container, and removes it all the same.
+func TestVerifyFindsWhatIsWrong(t *testing.T) {
+	for what, c := range map[string]struct {
+		arrange func(*machine)
+		word    string
+	}{
+		"it ended at once":               {odd(func(c *container, _ map[string]string) { c.Running, c.Error = false, "exec format error" }), "exec format error"},
+		"no address":                     {odd(func(c *container, _ map[string]string) { c.Address = "" }), "no address on firstboot"},
+		"an address outside of the pool": {odd(func(c *container, _ map[string]string) { c.Address = "172.17.0.5" }), "172.17.0.5 is not of the pool 10.213.0.0/16"},
+		"no cali0":                       {odd(func(_ *container, proc map[string]string) { proc["dev"] = "    lo: 0 0\n  eth0: 0 0\n" }), "no cali0"},
+		"cali0 of another address": {odd(func(c *container, proc map[string]string) {
+			proc["fib_trie"] = "     |-- " + c.Address + "9\n"
+		}), "does not have the address 10.213.0.1"},
+		"no process":                       {odd(func(_ *container, proc map[string]string) { delete(proc, "dev") }), "no such file"},
+		"no answer to a ping":              {func(m *machine) { m.docker.noAnswer["10.213.0.1"] = true }, "does not answer a ping"},
+		"udevd has not read the link file": {func(m *machine) { m.linkRead = false }, "does not answer a ping"},
+		"no Felix":                         {func(m *machine) { delete(m.docker.containers, "calico-node") }, "does not answer a ping"},
+		"IPv6 on":                          {func(m *machine) { m.put("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n") }, "fe80::"},
+		"a dead plugin":                    {func(m *machine) { m.setPlugin(false) }, "cannot start a container on firstboot"},
+		"its name taken in the cluster": {func(m *machine) {
+			m.docker.odd = nil
+			m.fabric.taken = map[string]bool{probeContainer: true}
+		}, "already exists in network"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := withNetwork(t)
+			c.arrange(m)
+			ctx, cancel := contextFor(t, 200*time.Millisecond)
+			defer cancel()
+			err := m.apply(ctx, "verify")
+			if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), c.word) {
+				t.Errorf("got %v, want a retry that says %q", err, c.word)
+			}
+			if m.notes.Notes().Probe != (journal.Probe{}) {
+				t.Error("it was noted as passed")
+			}
+			m.wantClean()
+		})
+	}
+}
+
+func odd(change func(*container, map[string]string)) func(*machine) {
+	return func(m *machine) { m.docker.odd = change }
+}
+
+func TestNoPingHasAHint(t *testing.T) {
+	m := withNetwork(t)
+	m.linkRead = false
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	wantWords(t, engine.Hint(m.apply(ctx, "verify")), "Felix", "ip route get 10.213.0.1", "10-calico.link")
+}
+
+// TestVerifyRemovesLeftovers of a test that a power cut ended: the container,
+// the image, and the endpoint that only the cluster's store still knows.
+func TestVerifyRemovesLeftovers(t *testing.T) {
+	m := withNetwork(t)
+	m.docker.containers[probeContainer] = &container{Name: probeContainer, ID: digest(probeContainer), Labels: map[string]string{"io.firstboot.probe": "1"}}
+	m.docker.images["firstboot-probe:latest"] = image{ID: "sha256:old"}
+	m.fabric.endpoints[probeContainer] = "10.213.0.99"
+	m.applies("verify")
+	m.wantClean()
+	m.fabric.endpoints[probeContainer] = "10.213.0.99"
+	m.notes.n = journal.Notes{}
+	m.applies("verify")
+	m.wantClean()
+}
+
+// TestInterruptedVerifyCleansUp although its context has ended.
+func TestInterruptedVerifyCleansUp(t *testing.T) {
+	m := withNetwork(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	m.docker.odd = func(*container, map[string]string) { cancel() }
+	if err := m.apply(ctx, "verify"); err == nil {
+		t.Error("an interrupted test passed")
+	}
+	m.wantClean()
+}
