@@ -40,7 +40,7 @@ type Host struct {
 }
 
 // newHost makes the n-th host, counted from zero, powered off.
-func (l *Lab) newHost(ctx context.Context, n int) (*Host, error) {
+func (l *Lab) newHost(ctx context.Context, n int, arguments string) (*Host, error) {
 	name := fmt.Sprintf("host%d", n+1)
 	h := &Host{Name: name, Address: l.Wire.Address(firstHost + n), lab: l}
 	tap := fmt.Sprintf("tap%d", n+1)
@@ -51,7 +51,7 @@ func (l *Lab) newHost(ctx context.Context, n int) (*Host, error) {
 	h.machine, err = machine.New(ctx, l.group, machine.Spec{
 		Name: name, Dir: filepath.Join(l.Dir, name), Accel: l.Accel,
 		Kernel: l.Image.Kernel, Initrd: l.Image.Initrd, Image: l.Image.Disk,
-		Append: l.kernelArguments(h),
+		Append: l.kernelArguments(h) + " " + arguments,
 		Tap:    tap,
 		MAC:    fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n),
 		// The same machine has the same UUID at every boot, and no other has.

@@ -41,6 +41,8 @@ type Options struct {
 	Config func(*Config)
 	// Files go into the image as well.
 	Files []golden.File
+	// Append are kernel arguments of every host, besides the lab's own.
+	Append string
 	// Keep leaves the lab running when this process ends.
 	Keep bool
 	// Log takes progress, a line a call; nil: silent.
@@ -117,7 +119,7 @@ func (l *Lab) make(ctx context.Context, store cache.Store, o Options) error {
 		return err
 	}
 	for n := range o.Hosts {
-		h, err := l.newHost(ctx, n)
+		h, err := l.newHost(ctx, n, o.Append)
 		if err != nil {
 			return err
 		}

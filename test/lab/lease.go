@@ -180,4 +180,3 @@ func (l *lease) close() error {
 	defer all.Close()
 	return l.remove()
 }
-

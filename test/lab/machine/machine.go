@@ -81,7 +81,7 @@ func New(ctx context.Context, group *procs.Group, spec Spec) (*Machine, error) {
 	if spec.Direct {
 		return m, nil
 	}
-	return m, overlay(ctx, spec.Image, m.Disk())
+	return m, overlay(ctx, spec.Image, "raw", m.Disk())
 }
 
 // Disk is the machine's own disk, a qcow2 file.
@@ -91,18 +91,6 @@ func (m *Machine) socket() string { return filepath.Join(m.Dir, "qmp.sock") }
 
 // ConsoleSocket is where a person can type at the serial console.
 func (m *Machine) ConsoleSocket() string { return filepath.Join(m.Dir, "console.sock") }
-
-func overlay(ctx context.Context, backing, path string) error {
-	backing, err := filepath.Abs(backing)
-	if err != nil {
-		return err
-	}
-	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, path).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("cannot make the disk %s over %s: %w: %s", path, backing, err, out)
-	}
-	return nil
-}
 
 // Start powers the machine on.
 func (m *Machine) Start(ctx context.Context) error {

@@ -29,9 +29,9 @@ const (
 type Etcd struct {
 	Endpoint string // http://ADDRESS:2379
 	Log      string // path of what it says
+	Data     string // path of its data
 
 	wire *Wire
-	dir  string
 
 	mu      sync.Mutex
 	process *procs.Process
@@ -43,7 +43,7 @@ func (w *Wire) Etcd(dir string) *Etcd {
 		Endpoint: fmt.Sprintf("http://%s:%d", w.Gateway(), etcdPort),
 		Log:      filepath.Join(dir, "etcd.log"),
 		wire:     w,
-		dir:      filepath.Join(dir, "etcd"),
+		Data:     filepath.Join(dir, "etcd"),
 	}
 }
 
@@ -59,7 +59,7 @@ func (e *Etcd) Start(ctx context.Context) error {
 	}
 	defer log.Close()
 	const peer = "http://127.0.0.1:2380"
-	cmd := exec.Command(path, "--name", "lab", "--enable-v2", "--data-dir", e.dir,
+	cmd := exec.Command(path, "--name", "lab", "--enable-v2", "--data-dir", e.Data,
 		"--listen-client-urls", e.Endpoint, "--advertise-client-urls", e.Endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab="+peer)
 	cmd.Stdout, cmd.Stderr = log, log
