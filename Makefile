@@ -59,3 +59,5 @@ demo-help: bin/demo ## the demo's options
 .PHONY: bin/demo
 bin/demo:
 	@go build -o $@ ./test/lab/cmd/demo
+
+include images/*.mk

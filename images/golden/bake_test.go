@@ -264,3 +264,23 @@ func TestEnabledUnitsAreWhatTheirInstallSectionsSay(t *testing.T) {
 		}
 	}
 }
+
+// As systemctl enable writes it where /lib is a link.
+func TestALinkByAnotherWayIsALink(t *testing.T) {
+	b := newBake(t)
+	b.NoConfig = true
+	h := b.Host
+	if err := h.Symlink("usr/lib", "/lib"); err != nil {
+		t.Fatal(err)
+	}
+	bake(t, b)
+	wanted := units.AdminDir + "/multi-user.target.wants/" + units.Service
+	for target, differs := range map[string]bool{"/lib/systemd/system/" + units.Service: false, "/lib/systemd/system/" + units.Target: true, "/nowhere": true} {
+		if err := h.Symlink(target, wanted); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := b.Plan(t.Context()); err != nil || (len(p.Changes) > 0) != differs {
+			t.Errorf("%s: %v, %v", target, p, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -98,11 +99,12 @@ func lines(text []byte) []string {
 	return slices.Collect(strings.Lines(string(text)))
 }
 
-// link is what makes path a symbolic link; ok is false where it is one already.
+// link is what makes path a symbolic link; ok is false where it is one already,
+// maybe by another way: systemctl enable on Debian writes /lib for /usr/lib.
 func link(h *host.Host, target, path string) (c Change, ok bool) {
 	seen := absent
 	switch have := h.Readlink(path); {
-	case have == target:
+	case have == target, have != "" && sameFile(h, path, target):
 		return c, false
 	case have != "":
 		seen = "leads to " + have
@@ -113,4 +115,14 @@ func link(h *host.Host, target, path string) (c Change, ok bool) {
 		Action: "link", Path: path, Seen: seen,
 		apply: func(context.Context) error { return h.Symlink(target, path) },
 	}, true
+}
+
+// sameFile tells whether two paths lead to one file that exists.
+func sameFile(h *host.Host, a, b string) bool {
+	one, err := h.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := h.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }

@@ -1,0 +1,99 @@
+//go:build integration
+
+package golden
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+)
+
+func imageHost(root string) *host.Host { return host.New(root, host.Offline()) }
+
+// program builds firstboot as the packages do.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "firstboot")
+	t.Setenv("CGO_ENABLED", "0")
+	command(t, "go", "build", "-o", path, "../../cmd/firstboot")
+	return path
+}
+
+// keys are the fingerprints of a machine's SSH host keys.
+func keys(t *testing.T, root string) string {
+	t.Helper()
+	found, err := filepath.Glob(root + "/etc/ssh/ssh_host_*_key.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, path := range found {
+		all = append(all, command(t, "ssh-keygen", "-lf", path))
+	}
+	return strings.Join(all, "")
+}
+
+// boot starts a machine and waits until it has come up and its run has begun.
+func boot(t *testing.T, m *boottest.Machine) {
+	t.Helper()
+	m.Boot()
+	m.Run("systemctl", "start", "multi-user.target") // joins the boot's own job
+	deadline := time.Now().Add(time.Minute)
+	for !host.New(m.Root, host.Offline()).Exists(journal.Path) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no run has begun:\n%s", m.Run("systemctl", "status", "--no-pager", "firstboot.service"))
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// A baked image boots by itself into a run; a sealed one boots as a new
+// machine that can be reached.
+func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
+	m := boottest.New(t, []string{"openssh-server"})
+	binary := program(t)
+	cfg := write(t, t.TempDir()+"/my.yaml", least, 0o600)
+	command(t, binary, "bake", "--root", m.Root, "--config", cfg)
+
+	boot(t, m)
+	first := m.Run("cat", "/etc/machine-id")
+	firstKeys := keys(t, m.Root)
+	m.Stop()
+
+	host := imageHost(m.Root)
+	if left := traces(t, host, SealOptions{}); !strings.Contains(strings.Join(left, "\n"), "/var/lib/firstboot/journal.json") ||
+		!strings.Contains(strings.Join(left, "\n"), "machine-id empty") {
+		t.Fatalf("the boot left no traces: %q", left)
+	}
+	command(t, binary, "seal", "--root", m.Root)
+	command(t, binary, "seal", "--root", m.Root, "--check")
+	if id, err := os.ReadFile(m.Root + "/etc/machine-id"); err != nil || len(id) > 0 {
+		t.Fatalf("machine-id: %q, %v", id, err)
+	}
+
+	boot(t, m)
+	if second := m.Run("cat", "/etc/machine-id"); second == first || len(strings.TrimSpace(second)) != 32 {
+		t.Errorf("machine-id %q after %q", second, first)
+	}
+	m.Run("systemctl", "is-active", "ssh.service")
+	if out := keys(t, m.Root); out == "" || out == firstKeys {
+		t.Errorf("SSH host keys:\n%safter\n%s", out, firstKeys)
+	}
+	if out := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(out, "ordering cycle") {
+		t.Errorf("an ordering cycle:\n%s", out)
+	}
+	m.Stop()
+
+	// The keys' unit is for a machine without keys: it leaves these.
+	third := keys(t, m.Root)
+	boot(t, m)
+	if out := keys(t, m.Root); out != third {
+		t.Errorf("the keys changed at the second boot:\n%s%s", third, out)
+	}
+}

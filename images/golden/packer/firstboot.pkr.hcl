@@ -1,0 +1,32 @@
+# The provisioners, for any builder: add your own "sources". Files beside this
+# one: firstboot.sh, firstboot.deb (or .rpm), my.yaml.
+variable "package" {
+  type    = string
+  default = "firstboot.deb"
+}
+
+build {
+  sources = ["source.null.example"]
+
+  provisioner "file" {
+    source      = var.package
+    destination = "/tmp/${basename(var.package)}"
+  }
+  provisioner "file" {
+    source      = "my.yaml"
+    destination = "/tmp/firstboot.yaml"
+  }
+  # As root: with another user, execute_command = "sudo sh {{ .Path }}".
+  provisioner "shell" {
+    script          = "firstboot.sh"
+    execute_command = "sh {{ .Path }}"
+  }
+}
+
+# A machine that runs already, reached by SSH: replace it by your builder
+# (qemu, amazon-ebs, …).
+source "null" "example" {
+  ssh_host             = "127.0.0.1"
+  ssh_username         = "root"
+  ssh_private_key_file = "key"
+}

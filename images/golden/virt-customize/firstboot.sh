@@ -1,0 +1,31 @@
+#!/bin/sh
+# Bakes firstboot into a disk image and seals it, without booting it:
+#
+#   firstboot.sh IMAGE PACKAGE CONFIG
+#   firstboot.sh debian-12.qcow2 firstboot.deb my.yaml
+set -eu
+
+[ $# -eq 3 ] || {
+	sed -n 's/^#   //p' "$0" >&2
+	exit 2
+}
+image=$1 package=$2 config=$3
+
+case $package in
+*.deb) name=firstboot.deb install='dpkg -i' ;;
+*.rpm) name=firstboot.rpm install='rpm -U --replacepkgs' ;;
+*)
+	echo "cannot install $package: neither .deb nor .rpm" >&2
+	exit 2
+	;;
+esac
+
+# --selinux-relabel does nothing where the image has no SELinux.
+virt-customize -a "$image" --no-network --no-logfile \
+	--upload "$package:/root/$name" \
+	--upload "$config:/root/firstboot.yaml" \
+	--run-command "$install /root/$name" \
+	--run-command 'firstboot bake --this-machine --config /root/firstboot.yaml' \
+	--delete "/root/$name" --delete /root/firstboot.yaml \
+	--run-command 'firstboot seal --yes && firstboot seal --check' \
+	--selinux-relabel

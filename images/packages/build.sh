@@ -1,0 +1,73 @@
+#!/bin/sh
+# Makes the packages of firstboot itself, dist/firstboot*.deb and .rpm.
+#
+#   images/packages/build.sh [FOLDER]     default: dist
+#
+# VERSION (default: what git says) and GOARCH choose what is built, BUILD_FLAGS
+# are go build's (make packages gives those of make build). The same commit
+# gives the same bytes: times are the commit's.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/../.." && pwd)
+out=${1:-$root/dist}
+mkdir -p "$out"
+out=$(CDPATH='' cd -- "$out" && pwd)
+
+describe() { git -C "$root" describe --tags --always --dirty --match 'v[0-9]*' 2>/dev/null || echo unknown; }
+VERSION=${VERSION:-$(describe)}
+# A version that packages can be ordered by: a commit after no tag is older
+# than every release.
+case "$VERSION" in
+v[0-9]*) version=${VERSION#v} ;;
+[0-9]*.[0-9]*.[0-9]*) version=$VERSION ;;
+*) version=0.0.0-dev+$(printf '%s' "$VERSION" | tr -c 'A-Za-z0-9\n' .) ;;
+esac
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}
+ARCH=${GOARCH:-$(go env GOARCH)}
+MAINTAINER=${MAINTAINER:-firstboot <https://github.com/projecteru2/firstboot>}
+
+STAGE=$(mktemp -d)
+trap 'rm -rf "$STAGE"' EXIT
+trap 'exit 130' INT TERM
+mkdir "$STAGE/units" "$STAGE/man" "$STAGE/doc" "$STAGE/completion"
+
+say() { printf 'packages: %s\n' "$*"; }
+
+say "building firstboot $VERSION for $ARCH"
+cd "$root"
+eval "set -- ${BUILD_FLAGS:--trimpath}" # they are quoted as in a shell
+flags="-s -w -X main.linked=$VERSION"
+CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build "$@" -ldflags "$flags" -o "$STAGE/firstboot" ./cmd/firstboot
+# The same program, for this machine and with the generator of man pages.
+CGO_ENABLED=0 GOOS='' GOARCH='' go build -tags docs -ldflags "$flags" -o "$STAGE/docs" ./cmd/firstboot
+
+say 'writing man pages, completion and the default configuration'
+export SOURCE_DATE_EPOCH
+"$STAGE/docs" docs man "$STAGE/man"
+gzip -9n "$STAGE"/man/*.1
+for shell in bash zsh fish; do
+	"$STAGE/docs" completion "$shell" >"$STAGE/completion/$shell"
+done
+cp units/files/firstboot.service units/files/firstboot-complete.target units/files/90-firstboot.preset "$STAGE/units/"
+{
+	printf '# The default of the package: nothing is set, so firstboot says what is missing.\n# Take the marks off what you set.\n#\n'
+	sed 's/^[^#]/# &/' internal/config/example.yaml
+} >"$STAGE/config.yaml"
+for text in README.md LICENSE docs/*.md; do
+	[ ! -f "$text" ] || cp "$text" "$STAGE/doc/"
+done
+
+find "$STAGE" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+
+export STAGE ARCH MAINTAINER
+cd "$here"
+for kind in deb rpm; do
+	say "packing the .$kind"
+	VERSION=$version go tool nfpm package --config nfpm.yaml --packager "$kind" --target "$out" >"$STAGE/nfpm.log" 2>&1 || {
+		cat "$STAGE/nfpm.log" >&2
+		echo "cannot make the .$kind package" >&2
+		exit 1
+	}
+	sed -n 's/^created package: /packages: /p' "$STAGE/nfpm.log"
+done
