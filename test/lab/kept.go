@@ -62,8 +62,9 @@ func Shell(name, host string) ([]string, error) {
 }
 
 // Stop ends and removes a lab that was kept, or that a killed run left.
-func Stop(name string) error {
-	labs := labsDir()
+func Stop(name string) error { return stopIn(labsDir(), name) }
+
+func stopIn(labs, name string) error {
 	if _, err := os.Stat(filepath.Join(labs, name)); err != nil {
 		return fmt.Errorf("no lab %s runs", name)
 	}
