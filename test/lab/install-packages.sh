@@ -15,15 +15,18 @@ packages() {
 ca-certificates     # fetching over https
 e2fsprogs           # the disks' file system: mkfs.ext4, debugfs
 etcd-server         # the etcd of the lab and of integration tests
+ignition            # the real one, applied to a root folder
 iproute2            # network namespace, bridge, taps
 kmod                # the tap and bridge modules of this machine's kernel
 mmdebstrap          # the root file system of the golden image
 openssh-client      # the lab's way into its machines
+policycoreutils     # setfiles, which Debian's Ignition calls
 qemu-system-x86     # the machines
 qemu-utils          # their disks
 rpm                 # RPM packages: made, and installed in tests
 shellcheck          # make lint
 systemd-container   # systemd as PID 1 in tests of the units
+xorriso             # reads the seed disks that firstboot makes
 LIST
 }
 
