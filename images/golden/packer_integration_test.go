@@ -1,0 +1,74 @@
+//go:build integration
+
+package golden
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/projecteru2/firstboot/images/boottest"
+)
+
+// recipe puts a recipe's files into a folder of the test's own.
+func recipe(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(name, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, e.Name()), string(data), 0o755)
+	}
+	write(t, dir+"/my.yaml", least, 0o600)
+	return dir
+}
+
+// The real Packer provisions a running machine by SSH with the recipe as it
+// stands; the machine's disk is then a sealed image.
+func TestThePackerRecipe(t *testing.T) {
+	m := boottest.New(t, []string{"openssh-server"})
+	dir := recipe(t, "packer")
+	deb, _ := packages(t)
+	if err := os.Rename(deb, dir+"/firstboot.deb"); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-m", "PEM", "-f", dir+"/key")
+	public, err := os.ReadFile(dir + "/key.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put("/root/.ssh/authorized_keys", string(public), 0o600)
+	m.Boot()
+	m.Run("systemctl", "start", "ssh.service")
+
+	packer := m.Net.Command("packer", "build", "firstboot.pkr.hcl")
+	packer.Dir = dir
+	packer.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "PACKER_NO_COLOR=1", "PACKER_CACHE_DIR="+t.TempDir(), "PACKER_CONFIG_DIR="+t.TempDir())
+	out, err := packer.CombinedOutput()
+	if err != nil {
+		t.Fatalf("packer: %v\n%s", err, out)
+	}
+	for _, want := range []string{"sealed /: ", "nothing of one machine is left in /"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	m.Stop()
+	command(t, m.Root+"/usr/bin/firstboot", "seal", "--check", "--root", m.Root)
+	if !isEnabled(t, m.Root) {
+		t.Error("the units are not enabled")
+	}
+	if text, err := os.ReadFile(m.Root + "/etc/firstboot/config.yaml"); err != nil || string(text) != least {
+		t.Errorf("configuration: %v\n%s", err, text)
+	}
+	if left, err := filepath.Glob(m.Root + "/tmp/firstboot*"); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
