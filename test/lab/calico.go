@@ -51,13 +51,18 @@ func (h *Host) BGPSessions(ctx context.Context) ([]BGPSession, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sessionsIn(out), nil
+}
+
+// sessionsIn reads what `birdcl show protocols` printed.
+func sessionsIn(out string) []BGPSession {
 	var list []BGPSession
 	for line := range strings.Lines(out) {
 		if found := birdLine.FindStringSubmatch(strings.TrimSpace(line)); found != nil {
 			list = append(list, BGPSession{Peer: strings.ReplaceAll(found[1], "_", "."), State: found[2], Info: strings.TrimSpace(found[3])})
 		}
 	}
-	return list, nil
+	return list
 }
 
 // Container is a running container of the ping image on the cluster's network.

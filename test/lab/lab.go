@@ -78,6 +78,9 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("cannot make a lab: it needs root, for its network namespace and its machines' disks")
 	}
+	if err := checkRoom(store.Dir, o.Hosts); err != nil {
+		return nil, err
+	}
 	lease, err := take(filepath.Join(store.Dir, "labs"), o.Name, o.Log)
 	if err != nil {
 		return nil, err
