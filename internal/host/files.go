@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -108,6 +110,7 @@ func (h *Host) write(path string, from io.Reader, mode fs.FileMode) error {
 		return fmt.Errorf("cannot write %s: %w", path, plain(err))
 	}
 	h.step("write", path)
+	removeLeftovers(target)
 	pending, err := renameio.NewPendingFile(target,
 		renameio.WithTempDir(filepath.Dir(target)), renameio.WithStaticPermissions(mode))
 	if err != nil {
@@ -130,6 +133,26 @@ func (h *Host) write(path string, from io.Reader, mode fs.FileMode) error {
 		return fmt.Errorf("cannot write %s: %w", path, plain(err))
 	}
 	return nil
+}
+
+// leftover is the end of the name that renameio gives to a file that is not
+// whole yet: a random 63-bit number.
+var leftover = regexp.MustCompile(`^[0-9]{6,19}$`)
+
+// removeLeftovers removes what writes of target left that were cut off: copies
+// of a program are large, and those of a secret are secret. One that cannot be
+// removed does no other harm.
+func removeLeftovers(target string) {
+	dir, prefix := filepath.Dir(target), "."+filepath.Base(target)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if end, is := strings.CutPrefix(e.Name(), prefix); is && e.Type().IsRegular() && leftover.MatchString(end) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // MkdirAll makes a folder and its parents (0755), durably.
