@@ -20,6 +20,7 @@ iproute2            # network namespace, bridge, taps
 kmod                # the tap and bridge modules of this machine's kernel
 mmdebstrap          # the root file system of the golden image
 openssh-client      # the lab's way into its machines
+packer              # the recipe for it, against a running machine
 policycoreutils     # setfiles, which Debian's Ignition calls
 qemu-system-x86     # the machines
 qemu-utils          # their disks
