@@ -249,7 +249,10 @@ func (w *world) rpm(args []string) Ran {
 	w.rpmMu.Lock()
 	defer w.rpmMu.Unlock()
 	switch args[0] {
+	case "--eval": // of %_dbpath, which Debian's rpm has in root's home
+		return Ran{Stdout: "/root/.rpmdb\n"}
 	case "-q":
+		w.makeDatabase()
 		if w.installed == "" {
 			return Ran{Exit: 1, Stdout: "package eru-minions is not installed\n"}
 		}
@@ -260,6 +263,11 @@ func (w *world) rpm(args []string) Ran {
 		return w.rpmInstall(args[1:])
 	}
 	return Ran{Exit: 1, Stderr: "rpm: not played: " + strings.Join(args, " ")}
+}
+
+// makeDatabase is what rpm does when it finds none, even to answer a question.
+func (w *world) makeDatabase() {
+	putFile(w.t, w.root, "/root/.rpmdb/rpmdb.sqlite", "", 0o644)
 }
 
 // rpmVerify lists changed files, the configuration like any other: upstream's
@@ -306,6 +314,7 @@ func (w *world) rpmInstall(args []string) Ran {
 	for path, text := range packaged(name) {
 		putFile(w.t, w.root, path, text, 0o644)
 	}
+	w.makeDatabase()
 	w.installed = name
 	// The package's scriptlet.
 	if err := w.systemd.job("daemon-reload", ""); err != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/etcdtest"
@@ -225,6 +227,18 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 	refused, _ := named(f)
 	if len(refused) != 3 || refused["host-name"].Fix == "" || refused["default-route"].Fix == "" || refused["docker-version"].Fix == "" {
 		t.Errorf("found %v", f.Differences)
+	}
+}
+
+// TestPreflightWritesNothing, rpm's database included.
+func TestPreflightWritesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.net.routes = m.net.routes[1:]
+	before := m.tree()
+	m.checkSoon(t)
+	if d := cmp.Diff(before, m.tree()); d != "" {
+		t.Error(d)
 	}
 }
 

@@ -43,6 +43,9 @@ func (s minions) checkPackage(ctx context.Context, f *engine.Finding) error {
 // installedPackage asks rpm's database: NAME-VERSION-RELEASE, or "" where the
 // package is not installed.
 func (s minions) installedPackage(ctx context.Context) (string, error) {
+	if s.noDatabase(ctx) {
+		return "", nil
+	}
 	out, err := s.Host.Look(ctx, host.Command{
 		Name: "rpm", Args: []string{"-q", "--qf", `%{NAME}-%{VERSION}-%{RELEASE}\n`, minionsPackage}, Timeout: rpmTime,
 	})
@@ -54,6 +57,18 @@ func (s minions) installedPackage(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return "", fmt.Errorf("cannot ask rpm for %s: %w", minionsPackage, err)
+}
+
+// noDatabase tells a host on which rpm has never installed anything: there a
+// mere question would make a database (measured with Debian's, in root's home),
+// and preflight must not write.
+func (s minions) noDatabase(ctx context.Context) bool {
+	if !s.foreignToRPM() {
+		return false
+	}
+	out, err := s.Host.Look(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTime})
+	dir := strings.TrimSpace(string(out.Stdout))
+	return err == nil && strings.HasPrefix(dir, "/") && !s.Host.Exists(dir)
 }
 
 // packageAtHand is the path of the artifact, if it is there without a fetch.

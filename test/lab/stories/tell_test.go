@@ -1,0 +1,166 @@
+//go:build lab
+
+package stories
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/labtest"
+)
+
+const (
+	// joinTime bounds a join; two machines under TCG on two free cores need two
+	// minutes and a half.
+	joinTime = 15 * time.Minute
+	// askTime bounds a command on a host. firstboot status takes 10 s under TCG,
+	// and some minutes where every machine is busy.
+	askTime = 5 * time.Minute
+)
+
+// tell tells one story, with its time. What comes after it builds on its end,
+// so the first that fails is the last.
+func tell(t *testing.T, name string, story func(t *testing.T)) {
+	t.Helper()
+	began := time.Now()
+	ok := t.Run(name, story)
+	t.Logf("%6s  %s", time.Since(began).Round(time.Second), name)
+	if !ok {
+		t.FailNow()
+	}
+}
+
+// do runs a command on a host, wants its exit code, and returns what it said.
+func do(t *testing.T, h *lab.Host, code int, command string) string {
+	t.Helper()
+	r, err := h.Run(labtest.Within(t, askTime), command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := r.Stdout + r.Stderr
+	if r.Code != code {
+		t.Fatalf("%s: %q ended with %d, want %d:\n%s", h.Name, command, r.Code, code, said)
+	}
+	return said
+}
+
+// says wants every part in what was said.
+func says(t *testing.T, said string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(said, part) {
+			t.Errorf("it does not say %q:\n%s", part, said)
+		}
+	}
+}
+
+// silent wants no part in what was said.
+func silent(t *testing.T, said string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if strings.Contains(said, part) {
+			t.Errorf("it says %q:\n%s", part, said)
+		}
+	}
+}
+
+// same wants two looks at the same thing to have seen the same.
+func same(t *testing.T, what, before, after string) {
+	t.Helper()
+	if before != after {
+		t.Errorf("%s changed; before:\n%s\nafter:\n%s", what, before, after)
+	}
+}
+
+// must ends the story with an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// complete waits until the host says that it is a member.
+func complete(t *testing.T, h *lab.Host) {
+	t.Helper()
+	must(t, h.WaitComplete(labtest.Within(t, joinTime)))
+}
+
+// console waits for a line of the host's console, from the given length on.
+func console(t *testing.T, h *lab.Host, from int, limit time.Duration, parts ...string) string {
+	t.Helper()
+	var found string
+	err := h.Wait(labtest.Within(t, limit), fmt.Sprintf("%q on the console", parts), func(context.Context) error {
+		text := h.Console.Text()
+		for line := range strings.Lines(text[min(from, len(text)):]) {
+			if containsAll(line, parts) {
+				found = strings.TrimSpace(line)
+				return nil
+			}
+		}
+		return fmt.Errorf("it ends with:\n%s", h.Console.Tail(5))
+	})
+	must(t, err)
+	return found
+}
+
+func containsAll(text string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
+}
+
+// sofar is the length of the host's console, for console.
+func sofar(h *lab.Host) int { return len(h.Console.Text()) }
+
+// address is what a container has now; a restart may change it.
+func address(t *testing.T, c lab.Container) netip.Addr {
+	t.Helper()
+	text := do(t, c.Host, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+c.Name)
+	a, err := netip.ParseAddr(strings.TrimSpace(text))
+	must(t, err)
+	return a
+}
+
+// calicoctl runs the lab's calicoctl on the wire, as an operator elsewhere.
+func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
+	t.Helper()
+	ctx := labtest.Within(t, time.Minute)
+	args = append([]string{"netns", "exec", l.Wire.Namespace, l.Parts.Calicoctl, "--allow-version-mismatch"}, args...)
+	cmd := exec.CommandContext(ctx, "ip", args...)
+	cmd.Env = append(os.Environ(), "DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS="+l.Etcd.Endpoint)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("calicoctl %q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// buildFirstboot builds a firstboot of another version.
+func buildFirstboot(t *testing.T, version string) []byte {
+	t.Helper()
+	ctx := labtest.Within(t, 5*time.Minute)
+	root, err := lab.ModuleDir(ctx)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "firstboot")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.linked="+version, "-o", path, "./cmd/firstboot")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build firstboot %s: %v\n%s", version, err, out)
+	}
+	data, err := os.ReadFile(path)
+	must(t, err)
+	return data
+}
