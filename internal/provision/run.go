@@ -57,7 +57,9 @@ func Run(ctx context.Context, o RunOptions) error {
 		console: report.NewConsole(o.Out, o.Terminal, names), notifier: report.NewNotifier(names)}
 	err = r.whole(ctx)
 	r.console.Close()
-	return r.tell(err)
+	err = r.tell(err)
+	r.deliver(ctx)
+	return err
 }
 
 func completeLine(m journal.Completion) string {
@@ -77,7 +79,8 @@ type run struct {
 	recorder *report.Recorder // nil until the journal is open
 	machine  *host.Host       // what the stages work on; nil until then
 	mask     mask
-	invalid  bool // the configuration ended the run
+	loaded   *config.Loaded // nil until there is a valid one
+	invalid  bool           // the configuration ended the run
 	former   *journal.Completion
 	fresh    *config.Loaded // by force: the sources as they are now
 	slip     error          // by force: what is wrong with them
@@ -123,6 +126,7 @@ func (r *run) whole(ctx context.Context) error {
 		r.invalid = isConfig(err)
 		return r.end(err)
 	}
+	r.loaded = loaded
 	return r.end(r.stages(ctx, loaded))
 }
 
