@@ -29,20 +29,20 @@ tagged() {
 
 step_integration() {
 	# shellcheck disable=SC2046 # package names are words
-	go test -tags integration -timeout 15m $(tagged integration)
+	go test -count=1 -tags integration -timeout 15m $(tagged integration)
 }
 
 step_nspawn() {
 	# -p 1 and -v: what goes on is seen as it goes.
-	go test -tags lab -p 1 -v -timeout 20m ./test/nspawn/...
+	go test -count=1 -tags lab -p 1 -v -timeout 20m ./test/nspawn/...
 }
 
 step_lab() {
 	local packages
 	packages=$(tagged lab | grep -v '^./test/nspawn')
-	(cd "$calico" && go test ./minions/...) || return 1
+	(cd "$calico" && go test -count=1 ./minions/...) || return 1
 	# shellcheck disable=SC2086 # package names are words
-	go test -tags lab -p 1 -v -timeout 60m $packages
+	go test -count=1 -tags lab -p 1 -v -timeout 60m $packages
 }
 
 step_build() { make --no-print-directory build; }
