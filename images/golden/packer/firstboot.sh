@@ -5,7 +5,7 @@
 set -eu
 
 if [ -e /tmp/firstboot.deb ]; then
-	dpkg -i /tmp/firstboot.deb
+	dpkg --force-confold -i /tmp/firstboot.deb
 else
 	rpm -U --replacepkgs /tmp/firstboot.rpm
 fi

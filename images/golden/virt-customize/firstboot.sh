@@ -12,7 +12,7 @@ set -eu
 image=$1 package=$2 config=$3
 
 case $package in
-*.deb) name=firstboot.deb install='dpkg -i' ;;
+*.deb) name=firstboot.deb install='dpkg --force-confold -i' ;;
 *.rpm) name=firstboot.rpm install='rpm -U --replacepkgs' ;;
 *)
 	echo "cannot install $package: neither .deb nor .rpm" >&2

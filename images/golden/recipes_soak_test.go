@@ -1,0 +1,102 @@
+//go:build soak && integration
+
+package golden
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/projecteru2/firstboot/images/boottest"
+)
+
+// tool skips where a builder's tool is not installed: these take minutes, and
+// bring a hundred packages.
+func tool(t *testing.T, name, pkg string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("%s is not installed: apt-get install --no-install-recommends %s", name, pkg)
+	}
+}
+
+// The real mkosi makes an image with the recipe as it stands (5 minutes).
+func TestTheMkosiRecipe(t *testing.T) {
+	tool(t, "mkosi", "mkosi")
+	dir := recipe(t, "mkosi")
+	binary := program(t)
+	if err := os.Rename(binary, dir+"/firstboot"); err != nil {
+		t.Fatal(err)
+	}
+	path := os.Getenv("PATH")
+	if _, err := os.Stat("/run/dbus/system_bus_socket"); err != nil {
+		// Without a system bus systemd-nspawn must not register its containers,
+		// and mkosi 14 has no option for that.
+		shim := t.TempDir()
+		write(t, shim+"/systemd-nspawn", "#!/bin/sh\nexec /usr/bin/systemd-nspawn --register=no --keep-unit \"$@\"\n", 0o755)
+		path = shim + ":" + path
+	}
+	c := exec.CommandContext(t.Context(), "mkosi")
+	c.Dir, c.Env = dir, append(os.Environ(), "PATH="+path)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("mkosi: %v\n%s", err, out)
+	}
+	sealedImage(t, dir+"/image", dir+"/firstboot")
+}
+
+// The real virt-customize bakes a disk image with the recipe as it stands.
+func TestTheVirtCustomizeRecipe(t *testing.T) {
+	tool(t, "virt-customize", "libguestfs-tools")
+	if kernels, _ := filepath.Glob("/boot/vmlinuz-*"); len(kernels) == 0 && os.Getenv("SUPERMIN_KERNEL") == "" {
+		t.Skip("libguestfs needs a kernel: install one, or set SUPERMIN_KERNEL and SUPERMIN_MODULES")
+	}
+	m := boottest.New(t, []string{"openssh-server"})
+	dir := recipe(t, "virt-customize")
+	deb, _ := packages(t)
+	disk := dir + "/disk.raw"
+	command(t, "truncate", "-s", "2G", disk)
+	command(t, "mke2fs", "-q", "-t", "ext4", "-d", m.Root, disk)
+	command(t, "qemu-img", "convert", "-O", "qcow2", disk, dir+"/disk.qcow2")
+	t.Setenv("LIBGUESTFS_BACKEND", "direct") // no libvirt here
+	command(t, dir+"/firstboot.sh", dir+"/disk.qcow2", deb, dir+"/my.yaml")
+	root := t.TempDir()
+	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/etc", root)
+	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/usr", root)
+	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/var", root)
+	sealedImage(t, root, root+"/usr/bin/firstboot")
+}
+
+// What docs/golden-image.md says first, pasted as it stands.
+func TestTheDocumentedWay(t *testing.T) {
+	text, err := os.ReadFile("../../docs/golden-image.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "```sh\n")
+	block, _, found := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("the document has no commands")
+	}
+	dir, binary := t.TempDir(), program(t)
+	c := exec.CommandContext(t.Context(), "bash", "-euc", block)
+	c.Dir, c.Env = dir, append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sealedImage(t, dir+"/image", binary)
+}
+
+// sealedImage is what each builder's image must be.
+func sealedImage(t *testing.T, root, binary string) {
+	t.Helper()
+	command(t, binary, "validate", "--root", root)
+	command(t, binary, "seal", "--check", "--root", root)
+	if id, err := os.ReadFile(root + "/etc/machine-id"); err != nil || len(id) > 0 {
+		t.Errorf("machine-id: %q, %v", id, err)
+	}
+	if !isEnabled(t, root) {
+		t.Error("the units are not enabled")
+	}
+}
