@@ -12,6 +12,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -65,7 +66,7 @@ func (s node) unitFile(ctx context.Context) (file, error) {
 	if !ok {
 		program = "/usr/bin/docker"
 	}
-	unit, err := units.NodeUnit(program, nodeContainer, NodeArguments(s.Config, s.nodeName(), address))
+	unit, err := units.NodeUnit(program, nodeContainer, journal.ThisMachine(s.Host), NodeArguments(s.Config, s.nodeName(), address))
 	if err != nil {
 		return file{}, err
 	}

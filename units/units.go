@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/template"
+
+	"github.com/projecteru2/firstboot/internal/journal"
 )
 
 //go:embed files
@@ -63,18 +66,36 @@ func DropIns() []File {
 	}
 }
 
-// NodeUnit is the calico-node unit that runs `docker run` with args.
-func NodeUnit(docker, container string, args []string) (File, error) {
+// NodeUnit is the calico-node unit that runs `docker run` with args, and only
+// on this machine: args hold its name and address.
+func NodeUnit(docker, container string, machine journal.Machine, args []string) (File, error) {
 	t, err := template.New("node").Funcs(template.FuncMap{"quote": Quote}).Parse(string(read("calico-node.service.tmpl")))
 	if err != nil {
 		return File{}, fmt.Errorf("cannot make %s: %w", CalicoNode, err)
 	}
 	var out bytes.Buffer
-	err = t.Execute(&out, map[string]any{"Docker": docker, "Name": container, "Args": args})
+	err = t.Execute(&out, map[string]any{
+		"Docker": docker, "Name": container, "Args": args,
+		"MachineID": only(machineID, machine.MachineID), "ProductUUID": only(productUUID, machine.ProductUUID),
+	})
 	if err != nil {
 		return File{}, fmt.Errorf("cannot make %s: %w", CalicoNode, err)
 	}
 	return File{CalicoNodePath, out.Bytes()}, nil
+}
+
+// What machine-id(5) and the firmware (SMBIOS 7.2.1) call a machine.
+var (
+	machineID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	productUUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+)
+
+// only returns text if it has the form; firmware can tell anything.
+func only(form *regexp.Regexp, text string) string {
+	if form.MatchString(text) {
+		return text
+	}
+	return ""
 }
 
 // Quote makes one word of a command line of systemd.service(5) stand for

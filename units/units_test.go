@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -16,7 +17,7 @@ func TestEveryFileIsEmbedded(t *testing.T) {
 }
 
 func TestNoWorkerIsOrderedAfterFirstboot(t *testing.T) {
-	node, err := units.NodeUnit("/usr/bin/docker", "calico-node", nil)
+	node, err := units.NodeUnit("/usr/bin/docker", "calico-node", journal.Machine{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,6 +25,39 @@ func TestNoWorkerIsOrderedAfterFirstboot(t *testing.T) {
 		for line := range strings.Lines(string(f.Data)) {
 			if strings.HasPrefix(line, "After=") && strings.Contains(line, "firstboot") {
 				t.Errorf("%s: %s would wait for a run that waits for it", f.Path, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// TestNodeIsOfOneMachine: a clone of the disk must not start it. What the two
+// conditions do is seen in test/nspawn; firmware may tell anything at all.
+func TestNodeIsOfOneMachine(t *testing.T) {
+	const id, uuid = "0123456789abcdef0123456789abcdef", "4c4c4544-0044-4a10-8038-b8c04f4e3132"
+	condition := "\nConditionHost=" + id + "\n"
+	guard := "|| grep -qix " + uuid + " /sys/class/dmi/id/product_uuid'\n"
+	for _, c := range []struct {
+		machine journal.Machine
+		want    []string
+		not     []string
+	}{
+		{journal.Machine{MachineID: id, ProductUUID: uuid}, []string{condition, guard}, nil},
+		{journal.Machine{MachineID: id}, []string{condition}, []string{"ExecCondition"}},
+		{journal.Machine{}, nil, []string{"ConditionHost", "ExecCondition"}},
+		{journal.Machine{MachineID: id + "\nRequires=x", ProductUUID: "Not Settable'"}, nil, []string{"ConditionHost", "ExecCondition", "Requires=x", "Settable"}},
+	} {
+		unit, err := units.NodeUnit("/usr/bin/docker", "calico-node", c.machine, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, words := range c.want {
+			if !strings.Contains(string(unit.Data), words) {
+				t.Errorf("%+v: no %q in\n%s", c.machine, words, unit.Data)
+			}
+		}
+		for _, words := range c.not {
+			if strings.Contains(string(unit.Data), words) {
+				t.Errorf("%+v: %q in\n%s", c.machine, words, unit.Data)
 			}
 		}
 	}
