@@ -32,7 +32,7 @@ a new host.`,
 			return &provision.UsageError{Err: hint(errors.New("render needs to know for what"), "firstboot render -h lists the ways in")}
 		},
 	}
-	cmd.AddCommand(a.renderCloudInit(), a.renderIgnition())
+	cmd.AddCommand(a.renderCloudInit(), a.renderIgnition(), a.renderPXE())
 	for _, c := range cmd.Commands() {
 		c.DisableFlagsInUseLine = true
 		wrapArgs(c)

@@ -87,6 +87,7 @@ func decodeCmdline(line string) (*decoder, remote) {
 		case !arg.valued:
 			d.tried[name] = true
 			d.fail(at, "", quote("firstboot."+cutSecret(name))+" needs a value", "write firstboot."+cutSecret(name)+"=VALUE")
+		case strings.HasPrefix(name, "install."): // what firstboot install --from-kernel reads
 		case name == "config":
 			from.url, from.at, from.given = URL(arg.value), at, true
 		case name == "config.sha256":

@@ -54,6 +54,7 @@ func TestCmdline(t *testing.T) {
 		{"firstboot.timeouts.total=1h", "timeouts.total", `"1h0m0s"`},
 		{"firstboot.timeouts.total=0", "timeouts.total", `"0s"`},
 		{"firstboot.host.name=007", "host.name", `"007"`},
+		{"firstboot.install.image=http://a/b firstboot.install.wipe=true firstboot.host.name=a", "host.name", `"a"`},
 	} {
 		d, _ := decodeCmdline("ro quiet " + c.line + " console=ttyS0\n")
 		if len(d.problems) > 0 {
