@@ -103,7 +103,7 @@ func (b *Bake) program(p *Plan) error {
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", b.Binary, err)
 	}
-	seen := ""
+	var seen string
 	have, err := b.Host.SHA256(BinaryPath)
 	switch {
 	case host.NotThere(err):

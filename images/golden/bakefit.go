@@ -43,7 +43,7 @@ func processor(path string) (name string, dynamic bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	dynamic = slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 	return fmt.Sprintf("%s (%s)", strings.TrimPrefix(f.Machine.String(), "EM_"), f.Class), dynamic, nil
 }

@@ -43,7 +43,7 @@ type File struct {
 // change is what makes an image's file f; ok is false where it is f already.
 func (f File) change(h *host.Host) (c Change, ok bool, err error) {
 	have, err := h.ReadFile(f.Path)
-	seen := ""
+	var seen string
 	switch {
 	case host.NotThere(err):
 		seen, err = absent, nil

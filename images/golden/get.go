@@ -76,7 +76,7 @@ func (c *Collector) inspect(a Artifact, r *result) error {
 	case nodeImage:
 		c.inspectImage(r.item.Path, warn)
 	case minions:
-		return c.inspectPackage(a, r, warn)
+		return c.inspectPackage(r, warn)
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func familiar(name string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/"), "library/")
 }
 
-func (c *Collector) inspectPackage(a Artifact, r *result, warn func(string, ...any)) error {
+func (c *Collector) inspectPackage(r *result, warn func(string, ...any)) error {
 	if key := c.Config.Minions.SignedBy; key != "" {
 		if err := artifact.VerifySignature(r.item.Path, c.Key(key)); err != nil {
 			return engine.WithHint(err, "is minions.signedBy (%s) the key that the package was signed with?", key)

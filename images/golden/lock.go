@@ -92,7 +92,7 @@ func Rewrite(path string, data []byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	defer f.Cleanup()
+	defer func() { _ = f.Cleanup() }() // of what was not put into place
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 			return fail(err)

@@ -68,11 +68,13 @@ func Traces(h *host.Host, o SealOptions) ([]Trace, error) {
 // missing file is one too: that is what systemd's own image tools leave.
 func machineIDTrace(h *host.Host, o SealOptions) (*Trace, error) {
 	data, err := h.ReadFile(machineID)
+	missing := host.NotThere(err)
+	if err != nil && !missing {
+		return nil, err
+	}
 	id := strings.TrimSpace(string(data))
 	switch {
-	case err != nil && !host.NotThere(err):
-		return nil, err
-	case o.Uninitialized && id == uninitialized, !o.Uninitialized && (err != nil || id == "" || id == uninitialized):
+	case id == uninitialized, !o.Uninitialized && (missing || id == ""):
 		return nil, nil
 	case o.Uninitialized:
 		return &Trace{"machine-id", machineID, "write", "the first boot is to be one to systemd too (ConditionFirstBoot=)",
