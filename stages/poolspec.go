@@ -64,7 +64,10 @@ func (s pool) drift(seen sight) []engine.Difference {
 
 func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix string)) {
 	want := s.Config.Pool
-	fix := "set the pool right with calicoctl patch, or the configuration to what the cluster has"
+	// calicoctl's patch of a spec deletes the annotation (measured with 3.23),
+	// and new containers then start on no host.
+	fix := "set the pool right with calicoctl patch, then firstboot run --force on one host, which binds the pool to its network again; " +
+		"or set the configuration to what the cluster has"
 	compare := func(field, seen, wanted string) {
 		if seen != wanted {
 			differ("IPPool "+p.Name+" "+field, seen, wanted, fix)

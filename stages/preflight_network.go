@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -112,14 +113,34 @@ func (s preflight) cidrOverlap(_ context.Context, view dockerView) ([]concern, e
 			add(r.Destination, "routed by "+r.Gateway.String())
 		}
 	}
+	fix := "choose another pool.cidr, for all hosts of the cluster"
 	for name, subnet := range s.dockerSubnets(view) {
+		before := len(seen)
 		add(subnet, "of Docker's network "+name)
+		if len(seen) > before && view.active && name != "bridge" {
+			fix = "docker network rm " + name + ", where no container uses it; or " + fix
+		}
 	}
+	found := s.rivals(view)
 	if len(seen) == 0 {
-		return nil, nil
+		return found, nil
 	}
-	return concernOf("cidr-overlap", "pool.cidr "+cidr.String(), "overlaps "+strings.Join(seen, ", "), "a range that nothing else uses",
-		"choose another pool.cidr, for all hosts of the cluster"), nil
+	return append(concernOf("cidr-overlap", "pool.cidr "+cidr.String(), "overlaps "+strings.Join(seen, ", "), "a range that nothing else uses", fix), found...), nil
+}
+
+// rivals are other networks of the plugin over the pool. They are in nobody's
+// way but each other's: the plugin binds the pool to the one made last, which
+// the pool stage sets right.
+func (s preflight) rivals(view dockerView) []concern {
+	var list []concern
+	for _, n := range view.network {
+		if n.Driver != networkDriver || n.Name == s.Config.Pool.NetworkName() || !slices.Contains(n.Subnets(), s.Config.Pool.CIDR.String()) {
+			continue
+		}
+		list = append(list, warningOf("cidr-overlap", "Docker network "+n.Name, "over the pool as well", "one network a pool",
+			"docker network rm "+n.Name+": its containers and those of "+s.Config.Pool.NetworkName()+" cannot both start")...)
+	}
+	return list
 }
 
 // protocolFelix is the rtm_protocol of Felix's routes (its DeviceRouteProtocol).
@@ -131,7 +152,7 @@ func calicoInterface(name string) bool {
 	return strings.HasPrefix(name, "cali") || strings.HasPrefix(name, "tunl") || strings.HasPrefix(name, "vxlan.calico")
 }
 
-// dockerSubnets are the subnets of Docker's networks but the pool's own.
+// dockerSubnets are the subnets of Docker's own networks.
 // While Docker does not run, the one that its bridge will get.
 func (s preflight) dockerSubnets(view dockerView) map[string]netip.Prefix {
 	subnets := map[string]netip.Prefix{}
@@ -140,8 +161,8 @@ func (s preflight) dockerSubnets(view dockerView) map[string]netip.Prefix {
 		return subnets
 	}
 	for _, n := range view.network {
-		if n.Driver == networkDriver && n.Name == s.Config.Pool.NetworkName() {
-			continue
+		if n.Driver == networkDriver {
+			continue // over a pool, and Calico lets no two pools overlap
 		}
 		for _, text := range n.Subnets() {
 			if p, err := netip.ParsePrefix(text); err == nil {

@@ -89,8 +89,11 @@ func wrongNetworks() []wrong {
 		{name: "cidr-overlap", when: "an address", arrange: func(m *machine) { m.net.add("eth1", "10.213.7.1/24") }, words: []string{"10.213.0.0/16", "10.213.7.0/24 on eth1"}},
 		{name: "cidr-overlap", when: "a wider network", arrange: func(m *machine) { m.override("pool: {cidr: 10.0.0.0/24}") }, words: []string{"10.0.0.0/24 on eth0"}},
 		{name: "cidr-overlap", when: "a route", arrange: route("10.192.0.0/10", "10.0.0.254", 4), words: []string{"10.192.0.0/10 routed by 10.0.0.254"}},
-		{name: "cidr-overlap", when: "another network of Docker", words: []string{"Docker's network old"}, arrange: func(m *machine) {
+		{name: "cidr-overlap", when: "another network of Docker", words: []string{"Docker's network old", "docker network rm old"}, arrange: func(m *machine) {
 			m.docker.own = append(m.docker.own, dockerNetwork("old", "bridge", "10.213.0.0/24"))
+		}},
+		{name: "cidr-overlap", when: "a second network over the pool", warning: true, words: []string{"thief", "docker network rm thief"}, arrange: func(m *machine) {
+			m.docker.own = append(m.docker.own, dockerNetwork("thief", "calico", "10.213.0.0/16"))
 		}},
 		{name: "cidr-overlap", when: "the pool's name with another driver", arrange: func(m *machine) {
 			m.docker.own = append(m.docker.own, dockerNetwork("firstboot", "bridge", "10.213.0.0/24"))
