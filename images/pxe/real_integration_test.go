@@ -1,0 +1,98 @@
+//go:build integration
+
+package pxe
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/config"
+)
+
+// served is a web server that remembers what it was asked for.
+type served struct {
+	mu    sync.Mutex
+	asked []string
+	files http.Handler
+}
+
+func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.asked = append(s.asked, r.URL.Path)
+	s.mu.Unlock()
+	s.files.ServeHTTP(w, r)
+}
+
+func (s *served) all() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.asked, "\n")
+}
+
+// TestRealIPXE boots a machine from the folder with the iPXE of QEMU's NIC. A
+// kernel is not there: what iPXE asks for, and that it stays with its host's
+// script when that fails, is what is looked at.
+func TestRealIPXE(t *testing.T) {
+	for name, c := range map[string]struct{ mac, uuid, want string }{
+		"by MAC":    {"52:54:00:ab:34:56", "00000000-0000-4000-8000-000000000001", "/hosts/" + macID + ".ipxe"},
+		"by UUID":   {"52:54:00:00:00:02", "3f0c7a1e-0000-4000-8000-1234567890ab", "/hosts/firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab.ipxe"},
+		"all other": {"52:54:00:00:00:03", "00000000-0000-4000-8000-000000000003", "/hosts/firstboot-default.ipxe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			server := &served{files: http.FileServer(http.Dir(dir))}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			web := &http.Server{Handler: server, ReadHeaderTimeout: time.Minute}
+			go func() { _ = web.Serve(listener) }()
+			t.Cleanup(func() { _ = web.Close() })
+
+			// 10.0.2.2 is this machine's loopback for a machine on QEMU's
+			// user network.
+			url := fmt.Sprintf("http://10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port)
+			o := options(t)
+			o.URL, o.Initrd = config.URL(url), []string{"initrd.img"}
+			files, err := Render(t.Context(), load(t, text), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Write(dir, files); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"vmlinuz", "initrd.img"} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte("no kernel"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var console bytes.Buffer
+			qemu := exec.CommandContext(t.Context(), "qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-display", "none", "-serial", "stdio", "-no-reboot",
+				"-netdev", "user,id=n,bootfile="+url+"/boot.ipxe", "-device", "virtio-net-pci,netdev=n,mac="+c.mac, "-uuid", c.uuid, "-boot", "n")
+			qemu.Stdout, qemu.Stderr = &console, &console
+			if err := qemu.Start(); err != nil {
+				t.Fatal(err)
+			}
+			deadline := time.Now().Add(90 * time.Second)
+			for strings.Count(server.all(), "/vmlinuz") < 1 && time.Now().Before(deadline) {
+				time.Sleep(200 * time.Millisecond)
+			}
+			_ = qemu.Process.Kill()
+			_ = qemu.Wait()
+			asked := server.all()
+			if !strings.HasSuffix(asked, c.want+"\n/vmlinuz") && !strings.HasSuffix(asked, c.want+"\n/vmlinuz\n/initrd.img") {
+				t.Errorf("it asked for\n%s\nwant %s, then its kernel\n%s", asked, c.want, console.String())
+			}
+		})
+	}
+}
