@@ -8,11 +8,13 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
 )
 
 const (
 	calicoctlConfigPath = "/etc/calico/calicoctl.cfg"
 	linkPath            = "/etc/systemd/network/10-calico.link"
+	udevUnit            = "systemd-udevd.service"
 	networkManagerUnit  = "NetworkManager.service"
 	networkManagerDir   = "/etc/NetworkManager"
 	networkManagerPath  = networkManagerDir + "/conf.d/90-firstboot-calico.conf"
@@ -93,7 +95,29 @@ func (s files) Check(ctx context.Context) (engine.Finding, error) {
 	for _, want := range list {
 		want.check(s.Host, &f)
 	}
+	if f.OK() {
+		s.checkReaders(ctx, &f)
+	}
 	return f, nil
+}
+
+// checkReaders adds a difference where udevd or NetworkManager runs and has
+// not read its file: a run can end between writing it and telling them. Where
+// systemd cannot be asked, or does not run them, they read it when they start.
+func (s files) checkReaders(ctx context.Context, f *engine.Finding) {
+	for _, reader := range []struct{ unit, path string }{{udevUnit, linkPath}, {networkManagerUnit, networkManagerPath}} {
+		unit, err := s.Host.Systemd().Unit(ctx, reader.unit)
+		if err != nil || unit.Active != "active" || !s.Host.Exists(reader.path) {
+			continue
+		}
+		read := unit.Since
+		if told := s.Notes.Notes().FilesReloaded; told.After(read) {
+			read = told
+		}
+		if older, err := s.startedBefore(read, reader.path); err == nil && older {
+			f.Differ(engine.Difference{What: reader.unit, Seen: "has not read " + reader.path, Want: "a reload"})
+		}
+	}
 }
 
 func (s files) Apply(ctx context.Context, _ engine.Progress) error {
@@ -114,8 +138,16 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 }
 
 // reloadReaders makes udev and NetworkManager read their files before the
-// first container's interface appears.
+// first container's interface appears, and notes that they did.
 func (s files) reloadReaders(ctx context.Context) error {
+	began := time.Now()
+	if err := s.tellReaders(ctx); err != nil {
+		return err
+	}
+	return s.Notes.SetNotes(func(n *journal.Notes) { n.FilesReloaded = began })
+}
+
+func (s files) tellReaders(ctx context.Context) error {
 	if _, ok := s.Host.LookPath("udevadm"); ok {
 		_, err := s.Host.Run(ctx, host.Command{Name: "udevadm", Args: []string{"control", "--reload"}, Timeout: 20 * time.Second})
 		if err != nil {
@@ -129,5 +161,8 @@ func (s files) reloadReaders(ctx context.Context) error {
 	if err != nil || unit.Active != "active" {
 		return nil //nolint:nilerr // a NetworkManager that is not running reads the file when it starts
 	}
-	return s.Host.Systemd().Reload(ctx, networkManagerUnit)
+	if err := s.Host.Systemd().Reload(ctx, networkManagerUnit); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	return nil
 }

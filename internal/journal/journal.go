@@ -74,6 +74,9 @@ type Notes struct {
 	// StoreReloaded is when dockerd was told to reload a cluster store that
 	// was not set before; Docker shows a store that is not in force.
 	StoreReloaded time.Time `json:"store_reloaded,omitzero"`
+	// FilesReloaded is when udevd and NetworkManager were last told to read
+	// their files.
+	FilesReloaded time.Time `json:"files_reloaded,omitzero"`
 	// Probe is the last container test that passed.
 	Probe Probe `json:"probe,omitzero"`
 }
