@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -100,9 +102,38 @@ func TestConfigKeepsNetworkManagerOff(t *testing.T) {
 	}
 }
 
+// TestConfigIsReadByWhatRuns also where a run was ended between writing the
+// files and telling their readers.
+func TestConfigIsReadByWhatRuns(t *testing.T) {
+	m := newMachine(t)
+	m.put("/etc/NetworkManager/NetworkManager.conf", "")
+	m.applies("config")
+	_ = m.notes.SetNotes(func(n *journal.Notes) { *n = journal.Notes{} })
+	m.linkRead = false
+	m.differs("config", udevd, "has not read "+linkFile)
+	m.applies("config")
+	if !m.linkRead || len(m.taken("write ")) > 0 {
+		t.Errorf("udevd has read its file: %v, after %q", m.linkRead, m.taken(""))
+	}
+	m.put(units.Dir+"/NetworkManager.service", "[Service]\n")
+	m.boot("NetworkManager.service")
+	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
+	m.isRight("config") // it started after its file was written
+	m.systemd.unit("NetworkManager.service").since = time.Now().Add(-time.Hour)
+	_ = m.notes.SetNotes(func(n *journal.Notes) { n.FilesReloaded = time.Now().Add(-time.Minute) })
+	if err := m.systemd.job("restart", udevd); err != nil {
+		t.Fatal(err)
+	}
+	m.differs("config", "NetworkManager.service", "has not read "+managerFile)
+	m.applies("config")
+}
+
 func TestConfigWithoutUdev(t *testing.T) {
 	m := newMachine(t)
 	m.remove("/usr/bin/udevadm")
+	if err := m.systemd.job("stop", udevd); err != nil {
+		t.Fatal(err)
+	}
 	m.applies("config")
 	if commands := m.taken("command "); len(commands) > 0 {
 		t.Errorf("ran %q", commands)

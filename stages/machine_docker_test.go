@@ -42,7 +42,7 @@ type dockerd struct {
 	pullable   map[string]bool
 	execs      []execution
 	pids       int
-	noAnswer   map[string]bool  // addresses that answer no ping
+	noAnswer   map[string]bool // addresses that answer no ping
 	// odd makes a started container wrong, or what its /proc/PID/net holds.
 	odd func(c *container, proc map[string]string)
 }

@@ -49,7 +49,13 @@ func newMachine(t testing.TB) *machine { return newHost(t, newFabric(t, noEtcd),
 // newHost is one host of a cluster.
 func newHost(t testing.TB, f *fabric, name string) *machine {
 	t.Helper()
-	m := &machine{t: t, parts: makeParts(t), notes: &notes{}}
+	return newHostOf(t, f, name, makeParts(t))
+}
+
+// newHostOf is one that is made of these parts.
+func newHostOf(t testing.TB, f *fabric, name string, p parts) *machine {
+	t.Helper()
+	m := &machine{t: t, parts: p, notes: &notes{}}
 	m.world = newWorld(t, f, name)
 	for path, text := range bareFiles(name) {
 		m.put(path, text)
@@ -61,6 +67,8 @@ func newHost(t testing.TB, f *fabric, name string) *machine {
 	m.start()
 	return m
 }
+
+const udevd = "systemd-udevd.service"
 
 // bareFiles are those that the stages look at on a new host.
 func bareFiles(name string) map[string]string {
@@ -74,6 +82,7 @@ func bareFiles(name string) map[string]string {
 		"/proc/modules":                                "ip_tables 36864 0 - Live 0x0000000000000000\n",
 		"/var/lib/dpkg/status":                         "",
 		"/usr/lib/systemd/system/docker.service":       "[Service]\nExecStart=/usr/sbin/dockerd -H fd://\n",
+		"/usr/lib/systemd/system/" + udevd:             "[Service]\nExecStart=/lib/systemd/systemd-udevd\n",
 	}
 }
 

@@ -81,6 +81,7 @@ func newWorld(t testing.TB, f *fabric, name string) *world {
 		units.Docker:     {start: w.docker.begin, stop: w.docker.end, load: w.docker.reload},
 		units.Minions:    {start: w.beginPlugin, stop: w.endPlugin},
 		units.CalicoNode: {start: w.node.begin, stop: w.node.end},
+		udevd:            {start: w.readLink},
 	}}
 	return w
 }
@@ -95,7 +96,14 @@ func (w *world) start() {
 	}
 	serveWorld(w.t, w)
 	w.docker.serve()
+	w.boot(udevd)
 	w.boot(units.Docker)
+}
+
+// readLink is udevd reading its configuration.
+func (w *world) readLink(string) error {
+	w.linkRead = fileThere(w.file("/etc/systemd/network/10-calico.link"))
+	return nil
 }
 
 // boot starts a unit as systemd does on its own.
@@ -181,8 +189,7 @@ func (w *world) run(c host.Command) Ran {
 	case "rpm":
 		return w.rpm(c.Args)
 	case "udevadm":
-		_, err := os.Stat(w.file("/etc/systemd/network/10-calico.link"))
-		w.linkRead = err == nil
+		_ = w.readLink("")
 		return Ran{}
 	case "iptables":
 		return Ran{Stdout: w.forward}

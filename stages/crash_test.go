@@ -1,0 +1,322 @@
+package stages_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/etcd/client/v3"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// killed is the exit status of a child that ended itself in mid-run.
+const killed = 99
+
+// TestMain lets this binary be a run on the machine in CRASH_ROOT that ends
+// before the CRASH_NTH time that it takes the step CRASH_AT.
+func TestMain(m *testing.M) {
+	root := os.Getenv("CRASH_ROOT")
+	if root == "" {
+		os.Exit(m.Run())
+	}
+	nth, _ := strconv.Atoi(os.Getenv("CRASH_NTH"))
+	s := &stepper{root: root, at: os.Getenv("CRASH_AT"), nth: nth}
+	client, err := rpc.Dial("unix", filepath.Join(root, worldSocket))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(wholeRun(context.Background(), root, os.Stderr, options(seam{client, s.step})...))
+}
+
+// stepper names steps, counts them, and ends the process at one.
+type stepper struct {
+	root string
+	at   string
+	nth  int
+
+	mu    sync.Mutex
+	seen  map[string]int
+	order []string // each with its count
+}
+
+// step is one like "rename /etc/docker/daemon.json".
+func (s *stepper) step(op, target string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[string]int{}
+	}
+	label := op + " " + strings.ReplaceAll(target, s.root, "")
+	s.seen[label]++
+	s.order = append(s.order, label)
+	if label == s.at && s.seen[label] == s.nth {
+		os.Exit(killed)
+	}
+}
+
+// wholeRun is `firstboot run` with all its stages. It returns the exit code.
+func wholeRun(ctx context.Context, root string, errs *os.File, o ...host.Option) int {
+	var out bytes.Buffer
+	err := provision.Run(ctx, provision.RunOptions{
+		Options: provision.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Out: &out, Err: &out,
+		Engine: engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 3},
+	})
+	code := provision.ExitCode(err)
+	if code != provision.ExitDone {
+		fmt.Fprintf(errs, "%v\n%s", err, &out)
+	}
+	return code
+}
+
+// build makes the stages as the command line does.
+func build(p provision.Parts) (provision.Work, error) {
+	e := environment(p.Host, p.Config, p.Notes, time.Time{})
+	return provision.Work{Stages: stages.All(e), Prefetch: e.Prefetch}, nil
+}
+
+// run runs firstboot on the machine to its end.
+func (m *machine) run() *stepper {
+	m.t.Helper()
+	s := &stepper{root: m.root}
+	ctx, cancel := contextFor(m.t, 20*time.Second) // instead of waiting for each stage's own limit
+	defer cancel()
+	if code := wholeRun(ctx, m.root, os.Stderr, seams(m.t, m.root, s.step)...); code != provision.ExitDone {
+		m.t.Fatalf("the run ended with %d", code)
+	}
+	return s
+}
+
+// runUntil runs firstboot in a process that is killed at a step. It tells
+// whether the step was taken: how often some are is a matter of chance.
+func (m *machine) runUntil(label string, nth int) bool {
+	m.t.Helper()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "CRASH_ROOT="+m.root, "CRASH_AT="+label, "CRASH_NTH="+strconv.Itoa(nth))
+	var errs bytes.Buffer
+	child.Stderr = &errs
+	err := child.Run()
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	if err != nil && (!failed || exit.ExitCode() != killed) {
+		m.t.Fatalf("the run was not killed but ended with %v: %s", err, &errs)
+	}
+	return failed
+}
+
+// powerCut ends everything that runs, and boots: what was set until the next
+// boot is gone, and what is enabled starts, the plugin before Docker.
+func (m *machine) powerCut() {
+	m.t.Helper()
+	for _, unit := range []string{units.CalicoNode, units.Docker, units.Minions, udevd} {
+		if u := m.systemd.unit(unit); u.read != "" {
+			_ = m.systemd.job("stop", unit)
+		}
+	}
+	for path, text := range bareFiles(m.name) {
+		if strings.HasPrefix(path, "/proc/") {
+			m.put(path, text)
+		}
+	}
+	m.put("/proc/sys/kernel/random/boot_id", "boot2\n")
+	m.remove("/sys/module")
+	m.remove("/run/firstboot")
+	m.remove("/proc/sys/net/netfilter")
+	m.boot(udevd)
+	for _, pid := range []string{"1001", "1002"} {
+		m.remove("/proc/" + pid) // the probe container's
+	}
+	m.applyAtBoot("/etc/modules-load.d/firstboot.conf", func(name string) { m.modprobe([]string{name}) })
+	m.applyAtBoot("/etc/sysctl.d/99-zz-firstboot.conf", func(line string) {
+		key, value, _ := strings.Cut(line, " = ")
+		m.put("/proc/sys/"+strings.ReplaceAll(key, ".", "/"), value+"\n")
+	})
+	_ = m.systemd.job("daemon-reload", "")
+	if u := m.systemd.unit(units.Minions); u.enabled && strings.Contains(u.read, "Before=docker.service") {
+		m.boot(units.Minions)
+	}
+	m.boot(units.Docker)
+	if m.systemd.unit(units.Minions).enabled {
+		m.boot(units.Minions)
+	}
+	if m.systemd.unit(units.CalicoNode).enabled {
+		m.boot(units.CalicoNode)
+	}
+}
+
+// applyAtBoot hands the lines of a file to what reads it at boot.
+func (m *machine) applyAtBoot(path string, line func(string)) {
+	data, _ := os.ReadFile(m.file(path))
+	for l := range strings.Lines(string(data)) {
+		if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "#") {
+			line(l)
+		}
+	}
+}
+
+// lapse ends all leases, as time does when nobody renews them.
+func (f *fabric) lapse() {
+	ctx, cancel := bounded()
+	defer cancel()
+	leases, err := f.etcd.Leases(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, l := range leases.Leases {
+		if _, err := f.etcd.Revoke(ctx, l.ID); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// state is what the machine and its cluster are, beside the files: no times,
+// no identifiers, nothing of how it came about.
+func (m *machine) state() map[string]any {
+	m.t.Helper()
+	got := map[string]any{"store": m.docker.inForce + " " + m.docker.shown, "package": m.installed, "endpoints": len(m.fabric.endpoints)}
+	for _, name := range []string{units.Docker, units.Minions, units.CalicoNode} {
+		u := m.systemd.unit(name)
+		got["unit "+name] = fmt.Sprint(u.active, u.enabled, u.read == m.systemd.onDisk(name))
+	}
+	got["images"] = sorted(m.docker.images)
+	for name, c := range m.docker.containers {
+		got["container "+name] = fmt.Sprint(c.Image, c.ImageID, c.Env, c.Running)
+	}
+	for _, n := range m.fabric.dockerNetworks() {
+		name := "network " + n.Name
+		for got[name] != nil {
+			name += ", once more"
+		}
+		got[name] = fmt.Sprint(n.Driver, n.IPAM)
+	}
+	ctx, cancel := bounded()
+	defer cancel()
+	all, err := m.fabric.etcd.Get(ctx, "\x00", clientv3.WithFromKey())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, kv := range all.Kvs {
+		text := string(kv.Value)
+		for _, n := range m.fabric.dockerNetworks() {
+			text = strings.ReplaceAll(text, n.ID, "ITS NETWORK")
+		}
+		var value any
+		if json.Unmarshal([]byte(text), &value) != nil {
+			value = text
+		}
+		got["etcd "+string(kv.Key)] = value
+	}
+	return got
+}
+
+// files are the machine's, but those that tell of times and of this boot.
+func (m *machine) files() map[string]string {
+	return m.tree(journal.Path, journal.Marker, "/run/", "/proc/sys/kernel/random/boot_id")
+}
+
+// TestASecondRunChangesNothing and needs no etcd; nor does a status.
+func TestASecondRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m.run()
+	etcd.Kill() // a complete host needs no network
+	if again := m.run(); len(again.order) > 0 {
+		t.Errorf("a second run took %q", again.order)
+	}
+	etcd.Restart()
+	files, state, starts := m.tree("/run/"), m.state(), m.starts()
+	m.is(journal.Complete)
+	if d := cmp.Diff(files, m.tree("/run/")) + cmp.Diff(state, m.state()); d != "" || m.starts() != starts {
+		t.Errorf("checks changed something: %s", d)
+	}
+}
+
+// is wants the status, which looks at the machine.
+func (m *machine) is(want journal.State) {
+	m.t.Helper()
+	s, err := provision.Status(m.t.Context(), provision.Options{
+		Root: m.root, Version: "v1.0.0", Build: build, Host: seams(m.t, m.root, func(string, string) {}),
+	})
+	if err != nil || s.State != want {
+		m.t.Errorf("the status is %+v, %v, want %s", s, err, want)
+	}
+}
+
+// wholeSteps lists the steps of a whole run: all of them once, and those that
+// are taken again and again (the journal's, questions to calico-node) twice.
+func wholeSteps(s *stepper) (labels []string, nth []int) {
+	seen := map[string]int{}
+	for _, label := range s.order {
+		seen[label]++
+		often := strings.Contains(label, journal.Dir) || strings.HasSuffix(label, "/exec")
+		if often && seen[label] > 2 {
+			continue
+		}
+		labels, nth = append(labels, label), append(nth, seen[label])
+	}
+	return labels, nth
+}
+
+// TestKilledAnywhereTheNextRunEndsInTheSameMachine kills a whole run at its
+// steps, by the process's end and by a power cut in turn; the next run goes on
+// from there. Every step is tried with the integration tests, a part of them
+// otherwise.
+func TestKilledAnywhereTheNextRunEndsInTheSameMachine(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	whole := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	parts := whole.parts
+	labels, nth := wholeSteps(whole.run())
+	files, state := whole.files(), whole.state()
+	if len(labels) < 80 {
+		t.Fatalf("a run has only %d steps: are they counted? %q", len(labels), labels)
+	}
+	missed := 0
+	for i := range labels {
+		for _, cut := range []bool{false, true} {
+			if !everyStep && (i%stride != 0 || cut != (i/stride%2 == 0)) {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s (%d), power cut %v", labels[i], nth[i], cut), func(t *testing.T) {
+				m := newHostOf(t, newFabric(t, etcd.Endpoint), "host1", parts)
+				if !m.runUntil(labels[i], nth[i]) {
+					missed++
+				}
+				m.fabric.lapse()
+				if cut {
+					m.powerCut()
+				}
+				m.run()
+				if d := cmp.Diff(files, m.files()); d != "" {
+					t.Errorf("other files: %s", d)
+				}
+				if d := cmp.Diff(state, m.state()); d != "" {
+					t.Errorf("another machine: %s", d)
+				}
+			})
+		}
+	}
+	if missed > len(labels)/10 {
+		t.Errorf("%d of %d steps were not met", missed, len(labels))
+	}
+	t.Logf("%d steps, %d of those tried were not met", len(labels), missed)
+}

@@ -1,0 +1,8 @@
+//go:build integration
+
+package stages_test
+
+const (
+	everyStep = true
+	stride    = 1
+)
