@@ -10,6 +10,9 @@ import (
 
 const vxlanHint = "VXLAN pools cannot be used: eru-minions strips the pool's vxlanMode; use pool.ipip"
 
+// calicoBlockSize is what Calico takes where a pool does not say.
+const calicoBlockSize = 26
+
 func isVXLAN(s string) bool { return strings.Contains(strings.ToLower(s), "vxlan") }
 
 // pool checks what Calico, Docker and the plugin accept.
@@ -29,6 +32,10 @@ func (v *validator) pool() {
 	sizeOK := p.BlockSize >= 20 && p.BlockSize <= 32 // Calico's limits for IPv4
 	if !sizeOK {
 		v.fail("pool.blockSize", fmt.Sprintf("must be from 20 to 32, not %d", p.BlockSize), "Calico's default is 26")
+	}
+	if sizeOK && p.BlockSize != calicoBlockSize {
+		v.warn("pool.blockSize", fmt.Sprintf("%d may not last: eru-minions strips fields of the pool that it does not know", p.BlockSize),
+			"where it strips this one, Calico goes back to 26 and cannot be told otherwise; 26 is safe")
 	}
 	if !p.CIDR.IsValid() {
 		return
