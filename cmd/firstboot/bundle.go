@@ -66,6 +66,9 @@ func (a *app) doBundle(ctx context.Context, f bundleFlags) error {
 	h := host.New(a.root)
 	loaded, err := a.imageConfig(ctx, f.lock)
 	if err != nil {
+		if _, other := a.imageConfig(ctx, true); other == nil && !a.json() {
+			fmt.Fprintln(a.errs, "firstboot: hint: firstboot bundle --lock finds out the missing sums")
+		}
 		return err
 	}
 	dir := f.dir

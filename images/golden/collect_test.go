@@ -10,9 +10,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
@@ -211,6 +213,21 @@ func TestLockingFetchesAnew(t *testing.T) {
 			t.Errorf("no word about the sum that a host needs: %v", got.Warnings)
 		}
 	}
+}
+
+func TestProgressIsSaidNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said []string
+		p := newProgress(func(line string) { said = append(said, line) })
+		for i := range 40 { // a fetch of ten seconds, reported four times a second
+			p.moved("node-image", int64(i+1)*1e6, 40e6)
+			time.Sleep(250 * time.Millisecond)
+		}
+		want := []string{"node-image: 13 MB of 40 MB (32 %)", "node-image: 25 MB of 40 MB (62 %)", "node-image: 37 MB of 40 MB (92 %)"}
+		if !slices.Equal(said, want) {
+			t.Errorf("said %q, want %q", said, want)
+		}
+	})
 }
 
 func TestImageTags(t *testing.T) {

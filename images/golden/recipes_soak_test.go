@@ -61,9 +61,7 @@ func TestTheVirtCustomizeRecipe(t *testing.T) {
 	t.Setenv("LIBGUESTFS_BACKEND", "direct") // no libvirt here
 	command(t, dir+"/firstboot.sh", dir+"/disk.qcow2", deb, dir+"/my.yaml")
 	root := t.TempDir()
-	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/etc", root)
-	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/usr", root)
-	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/var", root)
+	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/etc", "/usr", "/var", root)
 	sealedImage(t, root, root+"/usr/bin/firstboot")
 }
 
