@@ -45,7 +45,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(wholeRun(context.Background(), root, os.Stderr, options(seam{client, s.step})...))
+	force := os.Getenv("CRASH_FORCE") != ""
+	os.Exit(wholeRun(context.Background(), root, force, os.Stderr, options(seam{client, s.step})...))
 }
 
 // stepper names steps, counts them, and ends the process at one.
@@ -75,10 +76,10 @@ func (s *stepper) step(op, target string) {
 }
 
 // wholeRun is `firstboot run` with all its stages. It returns the exit code.
-func wholeRun(ctx context.Context, root string, errs *os.File, o ...host.Option) int {
+func wholeRun(ctx context.Context, root string, force bool, errs *os.File, o ...host.Option) int {
 	var out bytes.Buffer
 	err := provision.Run(ctx, provision.RunOptions{
-		Options: provision.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Out: &out, Err: &out,
+		Options: provision.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Force: force, Out: &out, Err: &out,
 		Engine: engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 3},
 	})
 	code := provision.ExitCode(err)
@@ -95,12 +96,14 @@ func build(p provision.Parts) (provision.Work, error) {
 }
 
 // run runs firstboot on the machine to its end.
-func (m *machine) run() *stepper {
+func (m *machine) run() *stepper { return m.runs(false) }
+
+func (m *machine) runs(force bool) *stepper {
 	m.t.Helper()
 	s := &stepper{root: m.root}
 	ctx, cancel := contextFor(m.t, 20*time.Second) // instead of waiting for each stage's own limit
 	defer cancel()
-	if code := wholeRun(ctx, m.root, os.Stderr, seams(m.t, m.root, s.step)...); code != provision.ExitDone {
+	if code := wholeRun(ctx, m.root, force, os.Stderr, seams(m.t, m.root, s.step)...); code != provision.ExitDone {
 		m.t.Fatalf("the run ended with %d", code)
 	}
 	return s
@@ -108,10 +111,12 @@ func (m *machine) run() *stepper {
 
 // runUntil runs firstboot in a process that is killed at a step. It tells
 // whether the step was taken: how often some are is a matter of chance.
-func (m *machine) runUntil(label string, nth int) bool {
+func (m *machine) runUntil(label string, nth int, force bool) bool {
 	m.t.Helper()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "CRASH_ROOT="+m.root, "CRASH_AT="+label, "CRASH_NTH="+strconv.Itoa(nth))
+	child := m.child("CRASH_AT="+label, "CRASH_NTH="+strconv.Itoa(nth))
+	if force {
+		child.Env = append(child.Env, "CRASH_FORCE=1")
+	}
 	var errs bytes.Buffer
 	child.Stderr = &errs
 	err := child.Run()
@@ -120,6 +125,13 @@ func (m *machine) runUntil(label string, nth int) bool {
 		m.t.Fatalf("the run was not killed but ended with %v: %s", err, &errs)
 	}
 	return failed
+}
+
+// child is a run in a process of its own.
+func (m *machine) child(env ...string) *exec.Cmd {
+	c := exec.Command(os.Args[0])
+	c.Env = append(append(os.Environ(), "CRASH_ROOT="+m.root), env...)
+	return c
 }
 
 // powerCut ends everything that runs, and boots: what was set until the next
@@ -274,49 +286,4 @@ func wholeSteps(s *stepper) (labels []string, nth []int) {
 		labels, nth = append(labels, label), append(nth, seen[label])
 	}
 	return labels, nth
-}
-
-// TestKilledAnywhereTheNextRunEndsInTheSameMachine kills a whole run at its
-// steps, by the process's end and by a power cut in turn; the next run goes on
-// from there. Every step is tried with the integration tests, a part of them
-// otherwise.
-func TestKilledAnywhereTheNextRunEndsInTheSameMachine(t *testing.T) {
-	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
-	whole := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	parts := whole.parts
-	labels, nth := wholeSteps(whole.run())
-	files, state := whole.files(), whole.state()
-	if len(labels) < 80 {
-		t.Fatalf("a run has only %d steps: are they counted? %q", len(labels), labels)
-	}
-	missed := 0
-	for i := range labels {
-		for _, cut := range []bool{false, true} {
-			if !everyStep && (i%stride != 0 || cut != (i/stride%2 == 0)) {
-				continue
-			}
-			t.Run(fmt.Sprintf("%s (%d), power cut %v", labels[i], nth[i], cut), func(t *testing.T) {
-				m := newHostOf(t, newFabric(t, etcd.Endpoint), "host1", parts)
-				if !m.runUntil(labels[i], nth[i]) {
-					missed++
-				}
-				m.fabric.lapse()
-				if cut {
-					m.powerCut()
-				}
-				m.run()
-				if d := cmp.Diff(files, m.files()); d != "" {
-					t.Errorf("other files: %s", d)
-				}
-				if d := cmp.Diff(state, m.state()); d != "" {
-					t.Errorf("another machine: %s", d)
-				}
-			})
-		}
-	}
-	if missed > len(labels)/10 {
-		t.Errorf("%d of %d steps were not met", missed, len(labels))
-	}
-	t.Logf("%d steps, %d of those tried were not met", len(labels), missed)
 }

@@ -32,6 +32,32 @@ type fabric struct {
 	taken     map[string]bool   // names that other hosts' containers have
 	addresses int
 	made      map[string]int // how often somebody made an object
+	pause     *pause         // where something stops half-way, once
+}
+
+// pause stops a daemon or command at a point of its work, so that a test can
+// kill the run that asked for it.
+type pause struct {
+	point    string
+	reached  chan struct{} // closed there
+	released chan struct{} // closed by the test
+	ended    bool          // it never goes on: the power was cut
+	once     sync.Once
+}
+
+// at is a point at which a test may stop. It tells whether the work ends there.
+func (f *fabric) at(point string) bool {
+	p := f.pause
+	if p == nil || p.point != point {
+		return false
+	}
+	ended := false
+	p.once.Do(func() {
+		close(p.reached)
+		<-p.released
+		ended = p.ended
+	})
+	return ended
 }
 
 // newFabric is a cluster with the etcd at endpoint, emptied.
@@ -87,11 +113,19 @@ func (f *fabric) addNetwork(n host.DockerNetwork) (string, error) {
 	if err := f.claimPool(n); err != nil {
 		return "", err
 	}
+	if f.at("the pool is bound to a network that is not stored") {
+		return "", errPower
+	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.networks = append(f.networks, n)
+	f.mu.Unlock()
+	if f.at("the network is stored") {
+		return "", errPower
+	}
 	return n.ID, nil
 }
+
+var errPower = errors.New("the power was cut")
 
 // claimPool is what the plugin does to the pool over the network's subnet: it
 // binds it to the network and writes it with an old struct. Where there is no
@@ -287,6 +321,9 @@ func (w *world) calicoctlCreate(stdin []byte) Ran {
 		return Ran{Exit: 1, Stderr: fmt.Sprintf("resource type '%v' is not played", r["kind"])}
 	}
 	created, err := w.fabric.create(folder, name, r)
+	if w.fabric.at(fmt.Sprintf("%s is created", r["kind"])) {
+		err = errPower
+	}
 	switch {
 	case err != nil:
 		return Ran{Exit: 1, Stderr: err.Error()}
@@ -312,6 +349,7 @@ func (w *world) calicoctlPatch(args []string) Ran {
 		spec(pool)[key] = value
 	}
 	w.fabric.store("ippools", name, pool)
+	w.fabric.at("the pool is patched")
 	w.fabric.mu.Lock()
 	w.fabric.made["patch"]++
 	w.fabric.mu.Unlock()

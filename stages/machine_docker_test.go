@@ -23,7 +23,8 @@ import (
 // were measured: a store that is shown and not in force, networks that need
 // the store, the plugin and an IPv6 that is off, names that are the cluster's.
 type dockerd struct {
-	w *world
+	w    *world
+	idle sync.WaitGroup // done when no question is being answered
 
 	mu         sync.Mutex
 	version    string
@@ -43,6 +44,7 @@ type dockerd struct {
 	execs      []execution
 	pids       int
 	noAnswer   map[string]bool // addresses that answer no ping
+	forgets    int             // lists of networks in which the cluster's are left out
 	// odd makes a started container wrong, or what its /proc/PID/net holds.
 	odd func(c *container, proc map[string]string)
 }
@@ -104,6 +106,8 @@ func (d *dockerd) serve() {
 // answer sends JSON, plain text, or an error as Docker does.
 func (d *dockerd) answer(with func(*http.Request) (int, any)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
+		d.idle.Add(1)
+		defer d.idle.Done()
 		d.mu.Lock()
 		up, silent := d.up, d.silent
 		if !up {
@@ -203,7 +207,9 @@ func (d *dockerd) all() []host.DockerNetwork {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := slices.Clone(d.own)
-	if d.inForce != "" {
+	if d.forgets > 0 { // as the real one whose store answers late
+		d.forgets--
+	} else if d.inForce != "" {
 		list = append(list, d.w.fabric.dockerNetworks()...)
 	}
 	return list
@@ -282,10 +288,11 @@ func (d *dockerd) load(r *http.Request) (int, any) {
 			return http.StatusInternalServerError, err
 		}
 		d.mu.Lock()
-		defer d.mu.Unlock()
 		for _, tag := range manifest[0].RepoTags {
 			d.images[tag] = image{ID: "sha256:" + digest(tag)}
 		}
+		d.mu.Unlock()
+		d.w.fabric.at("the image is loaded")
 		return http.StatusOK, `{"stream":"Loaded image"}` + "\n"
 	}
 }
@@ -416,6 +423,9 @@ func (d *dockerd) startContainer(r *http.Request) (int, any) {
 	if d.odd != nil {
 		d.odd(c, proc)
 	}
+	d.mu.Unlock()
+	d.w.fabric.at("the probe container runs")
+	d.mu.Lock()
 	for name, text := range proc {
 		putFile(d.w.t, d.w.root, "/proc/"+strconv.Itoa(c.Pid)+"/net/"+name, text, 0o644)
 	}

@@ -318,11 +318,21 @@ func (w *world) rpmInstall(args []string) Ran {
 	if name == w.installed && !slices.Contains(args, "--replacepkgs") {
 		return Ran{Exit: 2, Stderr: "package " + name + " is already installed"}
 	}
+	putFile(w.t, w.root, minionsProgram, "#!/b", 0o644)
+	if w.fabric.at("rpm has unpacked a half") {
+		return Ran{Exit: -1}
+	}
 	for path, text := range packaged(name) {
 		putFile(w.t, w.root, path, text, 0o644)
 	}
+	if w.fabric.at("rpm has unpacked") {
+		return Ran{Exit: -1}
+	}
 	w.makeDatabase()
 	w.installed = name
+	if w.fabric.at("rpm has noted the package") {
+		return Ran{Exit: -1}
+	}
 	// The package's scriptlet.
 	if err := w.systemd.job("daemon-reload", ""); err != nil {
 		return Ran{Exit: 1, Stderr: err.Error()}
