@@ -23,6 +23,8 @@ const (
 	Minions    = "eru-minions.service"
 	Docker     = "docker.service"
 	CalicoNode = "calico-node.service"
+	// DiskService writes a disk from a live root; nothing enables it.
+	DiskService = "firstboot-disk.service"
 
 	// Dir holds units that come with an image or a package.
 	Dir = "/usr/lib/systemd/system"
@@ -48,6 +50,7 @@ func Image() []File {
 	return []File{
 		{Dir + "/" + Service, read(Service)},
 		{Dir + "/" + Target, read(Target)},
+		{Dir + "/" + DiskService, read(DiskService)},
 		{PresetPath, read("90-firstboot.preset")},
 	}
 }

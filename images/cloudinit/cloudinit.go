@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"path"
 	"strings"
 	"text/template"
 
@@ -77,7 +78,7 @@ func newInstall(from images.Remote) (*install, error) {
 		return nil, engine.WithHint(fmt.Errorf("cannot install a %s file", ext), "serve the static binary itself, or its .rpm or .deb")
 	default:
 		for _, f := range units.Image() {
-			if f.Path != units.PresetPath { // the installer enables them itself
+			if units.Enabled()[path.Base(f.Path)] != "" { // by the installer itself
 				in.Units = append(in.Units, f)
 			}
 		}

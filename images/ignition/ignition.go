@@ -5,6 +5,7 @@ package ignition
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -100,10 +101,10 @@ func addFirstboot(c *types.Config, install *images.Remote) error {
 	}
 	c.Storage.Files = append(c.Storage.Files, binary)
 	for _, f := range units.Image() {
-		if f.Path == units.PresetPath {
+		name := path.Base(f.Path)
+		if units.Enabled()[name] == "" {
 			continue
 		}
-		name := strings.TrimPrefix(f.Path, units.Dir+"/")
 		c.Systemd.Units = append(c.Systemd.Units, types.Unit{
 			Name: name, Enabled: util.BoolToPtr(true), Contents: util.StrToPtr(string(f.Data)),
 		})
@@ -117,16 +118,16 @@ func addFirstboot(c *types.Config, install *images.Remote) error {
 	return nil
 }
 
-func node(path string) types.Node {
-	return types.Node{Path: path, Overwrite: util.BoolToPtr(true)}
+func node(name string) types.Node {
+	return types.Node{Path: name, Overwrite: util.BoolToPtr(true)}
 }
 
-func file(path string, mode int) types.File {
-	return types.File{Node: node(path), FileEmbedded1: types.FileEmbedded1{Mode: util.IntToPtr(mode)}}
+func file(name string, mode int) types.File {
+	return types.File{Node: node(name), FileEmbedded1: types.FileEmbedded1{Mode: util.IntToPtr(mode)}}
 }
 
-func inline(path string, data []byte, mode int) types.File {
-	f := file(path, mode)
+func inline(name string, data []byte, mode int) types.File {
+	f := file(name, mode)
 	f.Contents.Source, f.Contents.Compression = util.StrToPtr("data:,"+dataurl.Escape(data)), util.StrToPtr("")
 	return f
 }

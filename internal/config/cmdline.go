@@ -87,7 +87,7 @@ func decodeCmdline(line string) (*decoder, remote) {
 		case !arg.valued:
 			d.tried[name] = true
 			d.fail(at, "", quote("firstboot."+cutSecret(name))+" needs a value", "write firstboot."+cutSecret(name)+"=VALUE")
-		case strings.HasPrefix(name, "install."): // what firstboot install --from-kernel reads
+		case strings.HasPrefix(name, "install."): // see InstallArguments
 		case name == "config":
 			from.url, from.at, from.given = URL(arg.value), at, true
 		case name == "config.sha256":
@@ -97,6 +97,22 @@ func decodeCmdline(line string) (*decoder, remote) {
 		}
 	}
 	return d, from
+}
+
+// InstallArguments are the NAME and VALUE of each firstboot.install.NAME=VALUE
+// on a kernel command line: what firstboot install is to do. They are no part
+// of a configuration.
+func InstallArguments(line string) map[string]string {
+	values := map[string]string{}
+	if len(line) > maxCmdline || !utf8.ValidString(line) {
+		return values
+	}
+	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
+		if name, ours := strings.CutPrefix(arg.name, "firstboot.install."); ours && arg.valued {
+			values[name] = arg.value
+		}
+	}
+	return values
 }
 
 // argument reads one KEY=VALUE; lists are comma-separated.

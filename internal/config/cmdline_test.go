@@ -105,3 +105,10 @@ func TestKernelBelongsToTheMachine(t *testing.T) {
 		t.Errorf("pool.name = %s", l.Config.Pool.Name)
 	}
 }
+
+func TestInstallArguments(t *testing.T) {
+	got := InstallArguments("ro firstboot.install.disk=/dev/vda firstboot.install.wipe firstboot.install.image=\"http://a/b\" firstboot.pool.name=x -- firstboot.install.disk=/dev/vdb\n")
+	if diff := cmp.Diff(map[string]string{"disk": "/dev/vda", "image": "http://a/b"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

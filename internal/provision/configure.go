@@ -34,6 +34,13 @@ func (s *site) load(ctx context.Context, fetch fetcher) (*config.Loaded, error) 
 	return loaded, nil
 }
 
+// Fresh loads the sources as the first run would, one by URL included: it waits
+// for that, and tells say what for.
+func Fresh(ctx context.Context, o Options, say func(string, ...any)) (*config.Loaded, error) {
+	s := &site{Options: o}
+	return s.load(ctx, newFetcher(say))
+}
+
 // saved reads the configuration of the first valid load; nil where there is
 // none yet.
 func (s *site) saved() (*config.Loaded, error) {

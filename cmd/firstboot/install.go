@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/images/disk"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/report"
+)
+
+// installFlags are those of install.
+type installFlags struct {
+	disk.Options
+	kernel, configure, reboot bool
+}
+
+func (a *app) install() *cobra.Command {
+	var f installFlags
+	cmd := &cobra.Command{
+		Use:   "install --image URL --sha256 DIGITS --disk DEVICE",
+		Short: "Write a disk image to a disk, from a live root",
+		Long: `Writes a raw disk image (or one compressed by gzip, xz or zstd) to a disk and
+reads it back. The first blocks come last: cut off anywhere, the disk does not
+boot, and the same command starts anew. A disk that holds data is refused
+without --wipe, one that is in use always.
+
+With --configure the system on the disk gets this machine's configuration, the
+kernel command line's included, and its host.name.`,
+		Example: "  firstboot install --image http://10.0.0.5/golden.raw.zst --sha256 DIGITS --disk /dev/vda --reboot",
+		Annotations: codes("0    the image is on the disk", "1    it is not", "2    usage, or not root", "3    the configuration is invalid",
+			"4    refused: the disk holds data, or is in use", "130  interrupted"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.doInstall(cmd, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar((*string)(&f.Image.URL), "image", "", "the image's `URL`: http, https, file or an absolute path")
+	flags.StringVar(&f.Image.SHA256, "sha256", "", "what the file's sha256 must be, as 64 hexadecimal `DIGITS`")
+	flags.StringVar(&f.Disk, "disk", "", "write it to this `DEVICE`")
+	flags.BoolVar(&f.Wipe, "wipe", false, "give up the data that the disk holds")
+	flags.BoolVar(&f.configure, "configure", false, "hand this machine's configuration to the system on the disk")
+	flags.BoolVar(&f.reboot, "reboot", false, "reboot at the end")
+	flags.BoolVar(&f.kernel, "from-kernel", false, "take image, sha256, disk and wipe from firstboot.install.… on the kernel command line")
+	return cmd
+}
+
+func (a *app) doInstall(cmd *cobra.Command, f installFlags) error {
+	if f.kernel {
+		if err := f.fromKernel(); err != nil {
+			return err
+		}
+	}
+	if err := f.check(); err != nil {
+		return &provision.UsageError{Err: err}
+	}
+	if os.Geteuid() != 0 {
+		return &provision.UsageError{Err: hint(errors.New("install writes to a disk and must be started by root"), "sudo firstboot install …")}
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	cmd.SetContext(ctx)
+	out := a.out
+	if a.json() {
+		out = a.errs
+	}
+	meter := report.NewMeter(out, report.TerminalOf(out, os.Getenv), time.Now)
+	f.Progress, f.Waiting = meter.Moved, func(err error) { meter.Say("waiting for the image: %v", err) }
+	written, err := a.putOnDisk(cmd, f, meter)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		if err := a.print(written); err != nil {
+			return err
+		}
+	}
+	if !f.reboot {
+		return nil
+	}
+	meter.Say("rebooting")
+	_, err = host.New("/").Run(ctx, host.Command{Name: "systemctl", Args: []string{"reboot"}, Timeout: time.Minute})
+	return err
+}
+
+// putOnDisk is the installation: the configuration first, since a mistake in
+// it must be known before anything is written.
+func (a *app) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (disk.Written, error) {
+	ctx, h := cmd.Context(), host.New("/")
+	var loaded *config.Loaded
+	if f.configure {
+		var err error
+		if loaded, err = provision.Fresh(ctx, a.options(), meter.Say); err != nil {
+			return disk.Written{}, err
+		}
+		// A machine that boots from the network again must not lose its disk.
+		if disk.Installed(ctx, h, f.Disk) == f.Image.SHA256 {
+			return disk.Written{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),
+				"let the machine boot from its disk; to start anew: wipefs --all %s", f.Disk)
+		}
+	}
+	written, err := disk.Write(ctx, h, f.Options)
+	meter.Close()
+	if err != nil {
+		if ctx.Err() != nil {
+			return written, fmt.Errorf("interrupted: %w", ctx.Err())
+		}
+		return written, err
+	}
+	if loaded != nil {
+		if err := disk.Configure(ctx, h, f.Disk, loaded, f.Image.SHA256); err != nil {
+			return written, err
+		}
+	}
+	meter.Say("%s: %d bytes written, verified and read back", written.Disk, written.Bytes)
+	return written, nil
+}
+
+// fromKernel takes what the kernel's command line says.
+func (f *installFlags) fromKernel() error {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("cannot read the kernel's command line: %w", err)
+	}
+	values := config.InstallArguments(string(line))
+	f.Image.URL, f.Image.SHA256, f.Disk, f.Wipe = config.URL(values["image"]), values["sha256"], values["disk"], values["wipe"] == "true"
+	return nil
+}
+
+func (f *installFlags) check() error {
+	if f.Image.URL == "" || f.Disk == "" {
+		return hint(errors.New("install needs an image and a disk"), "add --image URL --sha256 DIGITS --disk DEVICE")
+	}
+	return disk.CheckImage(f.Image)
+}

@@ -1,0 +1,327 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+const diskSize = 8 << 20
+
+// image is a raw disk image of 3 MiB and some more.
+func image(t *testing.T) []byte {
+	t.Helper()
+	data := make([]byte, 3<<20+4096)
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // test data
+	for i := range data {
+		data[i] = byte(r.Uint32() >> 28) // four bits: it can be compressed
+	}
+	data[510], data[511] = 0x55, 0xaa
+	return data
+}
+
+// packed is data in one of the formats.
+func packed(t *testing.T, format string, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var w interface {
+		Write([]byte) (int, error)
+		Close() error
+	}
+	var err error
+	switch format {
+	case "raw":
+		return data
+	case "gzip":
+		w = gzip.NewWriter(&b)
+	case "xz":
+		w, err = xz.NewWriter(&b)
+	case "zstd":
+		w, err = zstd.NewWriter(&b)
+	}
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// blankDisk is a file of zeros but for what is put at its begin.
+func blankDisk(t *testing.T, size int64, begin []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, begin, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func options(url string, served []byte, disk string) Options {
+	return Options{Image: images.Remote{URL: config.URL(url), SHA256: fmt.Sprintf("%x", sha256.Sum256(served))}, Disk: disk}
+}
+
+func serve(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL + "/golden.raw?token=hidden"
+}
+
+func write(t *testing.T, o Options) (Written, error) {
+	t.Helper()
+	w, err := Write(t.Context(), host.New("/"), o)
+	if err != nil && strings.Contains(err.Error()+engine.Hint(err), "hidden") {
+		t.Errorf("a secret is told: %v", err)
+	}
+	return w, err
+}
+
+func content(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func isBlank(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
+
+func TestEveryFormatIsWritten(t *testing.T) {
+	raw := image(t)
+	for _, format := range []string{"raw", "gzip", "xz", "zstd"} {
+		served := packed(t, format, raw)
+		disk := blankDisk(t, diskSize, nil)
+		o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(served) }), served, disk)
+		var steps []string
+		o.Progress = func(step string, done, total int64) {
+			steps = append(steps, step)
+			if total > 0 && done > total {
+				t.Errorf("%s: %d of %d", step, done, total)
+			}
+		}
+		written, err := write(t, o)
+		if err != nil || written.Bytes != int64(len(raw)) || written.SHA256 != o.Image.SHA256 {
+			t.Fatalf("%s: %+v, %v", format, written, err)
+		}
+		got := content(t, disk)
+		if !bytes.Equal(got[:len(raw)], raw) || !isBlank(got[len(raw):]) || len(got) != diskSize {
+			t.Errorf("%s: another image is on the disk", format)
+		}
+		if all := strings.Join(steps, " "); !strings.Contains(all, "writing") || !strings.Contains(all, "reading back") {
+			t.Errorf("%s: progress %s", format, all)
+		}
+	}
+}
+
+func TestImageFromAFile(t *testing.T) {
+	raw := image(t)
+	path := filepath.Join(t.TempDir(), "golden.raw")
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{path, "file://" + path} {
+		disk := blankDisk(t, diskSize, nil)
+		if _, err := write(t, options(url, raw, disk)); err != nil || !bytes.HasPrefix(content(t, disk), raw) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestDiskWithDataIsLeftAlone(t *testing.T) {
+	raw := image(t)
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })
+	for name, disk := range map[string]string{
+		"boot sector": blankDisk(t, diskSize, []byte("precious")),
+		"at its end": func() string {
+			path := blankDisk(t, diskSize, nil)
+			data := content(t, path)
+			data[diskSize-1] = 1
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}(),
+	} {
+		before := content(t, disk)
+		_, err := write(t, options(url, raw, disk))
+		var refusal *engine.Refusal
+		if !errors.As(err, &refusal) || refusal.Findings[0].Name != "disk-holds-data" || !strings.Contains(engine.Hint(err), "--wipe") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !bytes.Equal(before, content(t, disk)) {
+			t.Errorf("%s: the disk was changed", name)
+		}
+		o := options(url, raw, disk)
+		o.Wipe = true
+		if _, err := write(t, o); err != nil || !isBlank(content(t, disk)[len(raw):]) {
+			t.Errorf("%s: with --wipe: %v", name, err)
+		}
+	}
+}
+
+// TestCutDiskDoesNotBootAndIsWrittenAnew: at no moment before the end is there
+// a boot sector, whatever ends the installation; the next one needs no --wipe.
+func TestCutDiskDoesNotBootAndIsWrittenAnew(t *testing.T) {
+	raw := image(t)
+	whole := packed(t, "gzip", raw)
+	for name, c := range map[string]struct {
+		served []byte
+		sum    []byte // of what is expected
+		want   string
+	}{
+		"wrong image":      {whole, []byte("x"), "its sha256 is"},
+		"cut, sum of that": {whole[:len(whole)/2], whole[:len(whole)/2], "cannot unpack"},
+		"damaged":          {append(bytes.Clone(whole[:len(whole)/2]), make([]byte, len(whole)/2)...), whole, ""},
+	} {
+		disk := blankDisk(t, diskSize, []byte("old boot sector"))
+		o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.served) }), c.sum, disk)
+		o.Wipe = true
+		if _, err := write(t, o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(engine.Hint(err), "does not boot now") {
+			t.Fatalf("%s: %v (%s)", name, err, engine.Hint(err))
+		}
+		if !isBlank(content(t, disk)[:headSize]) {
+			t.Errorf("%s: the disk boots", name)
+		}
+		o = options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(whole) }), whole, disk)
+		if _, err := write(t, o); err != nil || !bytes.HasPrefix(content(t, disk), raw) {
+			t.Errorf("%s, then: %v", name, err)
+		}
+	}
+}
+
+func TestNothingIsTouchedForWhatIsNoImage(t *testing.T) {
+	missing := serve(t, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+	for name, c := range map[string]struct {
+		served []byte
+		want   string
+	}{
+		"page":  {[]byte("<html>not found</html>"), "it is no disk image"},
+		"text":  {bytes.Repeat([]byte("text "), 1<<20), "it is no disk image"},
+		"qcow2": {append([]byte("QFI\xfb"), image(t)...), "a qcow2 image"},
+		"404":   {nil, "the server answered 404"},
+	} {
+		disk := blankDisk(t, diskSize, []byte("precious"))
+		url := missing
+		if c.served != nil {
+			url = serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.served) })
+		}
+		o := options(url, c.served, disk)
+		o.Wipe = true
+		if _, err := write(t, o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !bytes.HasPrefix(content(t, disk), []byte("precious")) {
+			t.Errorf("%s: the disk was changed", name)
+		}
+	}
+}
+
+func TestDiskThatIsTooSmall(t *testing.T) {
+	raw := image(t)
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(packed(t, "zstd", raw)) })
+	disk := blankDisk(t, 2<<20, nil)
+	if _, err := write(t, options(url, raw, disk)); err == nil || !strings.Contains(err.Error(), "it has 2097152 bytes, the image has more") {
+		t.Error(err)
+	}
+	if !isBlank(content(t, disk)[:headSize]) || len(content(t, disk)) != 2<<20 {
+		t.Error("the disk boots, or has grown")
+	}
+}
+
+// TestGoesOnAfterTheConnectionBroke: with ranges it asks for the rest; of
+// another file it never takes a part.
+func TestGoesOnAfterTheConnectionBroke(t *testing.T) {
+	raw := image(t)
+	for name, c := range map[string]struct {
+		etag func(n int64) string
+		want string
+	}{
+		"same file":    {func(int64) string { return `"one"` }, ""},
+		"another file": {func(n int64) string { return fmt.Sprintf(`"%d"`, n) }, "cannot go on from there"},
+	} {
+		var asked atomic.Int64
+		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			n, from := asked.Add(1), 0
+			w.Header().Set("ETag", c.etag(n))
+			if span, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok {
+				from, _ = strconv.Atoi(strings.TrimSuffix(span, "-"))
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(raw)-1, len(raw)))
+				w.Header().Set("Content-Length", strconv.Itoa(len(raw)-from))
+				w.WriteHeader(http.StatusPartialContent)
+			} else {
+				w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+			}
+			// 1.5 MiB a connection.
+			_, _ = w.Write(raw[from:min(len(raw), from+3<<19)])
+		})
+		disk := blankDisk(t, diskSize, nil)
+		o := options(url, raw, disk)
+		var waits []string
+		o.Waiting = func(err error) { waits = append(waits, err.Error()) }
+		_, err := write(t, o)
+		if c.want == "" && (err != nil || asked.Load() != 3 || !bytes.HasPrefix(content(t, disk), raw)) {
+			t.Errorf("%s: asked %d times, %v", name, asked.Load(), err)
+		}
+		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !isBlank(content(t, disk)[:headSize])) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(waits) == 0 || !strings.Contains(waits[0], "it broke off at 1572864 of ") {
+			t.Errorf("%s: %v", name, waits)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	raw := image(t)
+	disk := blankDisk(t, diskSize, nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) }), raw, disk)
+	o.Progress = func(step string, _, _ int64) {
+		if step == "reading back" {
+			cancel(errors.New("told to stop"))
+		}
+	}
+	if _, err := Write(ctx, host.New("/"), o); err == nil || !strings.Contains(err.Error(), "told to stop") || !isBlank(content(t, disk)[:headSize]) {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsNoDisk(t *testing.T) {
+	raw := image(t)
+	for disk, want := range map[string]string{
+		"/dev/null":                       "it is no disk",
+		t.TempDir():                       "it is no disk",
+		filepath.Join(t.TempDir(), "x"):   "no such file",
+		blankDisk(t, headSize, []byte{1}): "it has 1048576 bytes",
+	} {
+		if _, err := write(t, options("/nothing", raw, disk)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", disk, err, want)
+		}
+	}
+}
