@@ -147,8 +147,8 @@ func TestWarnings(t *testing.T) {
 	want := []string{
 		`/etc/firstboot/config.d/a.yml: is not read (only *.yaml is: rename it)`,
 		`default: node.image: "calico/node:v3.23.0" is pulled by its tag: nothing verifies what it is today (use a digest, or node.url with node.sha256)`,
-		`/etc/firstboot/config.yaml:2:37: pool.blockSize: 24 may not last: eru-minions strips fields of the pool that it does not know (where it strips this one, Calico goes back to 26 and cannot be told otherwise; 26 is safe)`,
 		`/etc/firstboot/config.yaml:2:14: pool.cidr: 8.8.0.0/16 is not a private range (hosts of the internet with these addresses will be out of reach)`,
+		`/etc/firstboot/config.yaml:2:37: pool.blockSize: 24 may not last: eru-minions strips fields of the pool that it does not know (where it strips this one, Calico goes back to 26 and cannot be told otherwise; 26 is safe)`,
 		`/etc/firstboot/config.d/s.yaml: holds secrets that every user can read (chmod 600)`,
 		`/etc/firstboot/config.d/w.yaml: can be changed by every user (chmod 600)`,
 	}
