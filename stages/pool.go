@@ -48,16 +48,8 @@ func (s pool) look(ctx context.Context, c *cluster.Client) (sight, error) {
 	if seen.pool, err = c.Pool(ctx, s.Config.Pool.Name); err != nil {
 		return seen, err
 	}
-	networks, err := s.Host.Docker().Networks(ctx)
-	if err != nil {
-		return seen, err
-	}
-	for _, n := range networks {
-		if n.Name == s.Config.Pool.NetworkName() {
-			seen.network = &n
-		}
-	}
-	return seen, nil
+	seen.network, err = s.network(ctx)
+	return seen, err
 }
 
 func (s pool) Check(ctx context.Context) (engine.Finding, error) {

@@ -66,19 +66,6 @@ func (s verify) Check(ctx context.Context) (engine.Finding, error) {
 	return f, nil
 }
 
-func (s verify) network(ctx context.Context) (*host.DockerNetwork, error) {
-	list, err := s.Host.Docker().Networks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range list {
-		if n.Name == s.Config.Pool.NetworkName() {
-			return &n, nil
-		}
-	}
-	return nil, nil
-}
-
 // Apply makes the test and notes that it passed.
 func (s verify) Apply(ctx context.Context, report engine.Progress) error {
 	return s.test(ctx, report)

@@ -35,6 +35,15 @@ func (m *machine) wantClean() {
 	}
 }
 
+func TestANetworkThatDockerForgetsForAMomentIsThere(t *testing.T) {
+	m := withNetwork(t)
+	m.applies("verify")
+	m.docker.forgets = 2
+	m.isRight("verify")
+	m.docker.forgets = 3
+	m.differs("verify", "Docker network firstboot", "not there")
+}
+
 func TestVerifyProvesAndNotes(t *testing.T) {
 	m := withNetwork(t)
 	m.differs("verify", "container test", "not made yet")
