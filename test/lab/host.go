@@ -85,6 +85,16 @@ func (h *Host) Kill() error {
 	return h.machine.Kill()
 }
 
+// Reinstall cuts the host's power and makes its disk that of the image again:
+// the same machine, with nothing left of what it was.
+func (h *Host) Reinstall(ctx context.Context) error {
+	h.hangUp()
+	h.mu.Lock()
+	h.known = nil // its key for SSH is made anew
+	h.mu.Unlock()
+	return h.machine.Reinstall(ctx)
+}
+
 // PowerOff shuts the host down in good order.
 func (h *Host) PowerOff(ctx context.Context) error {
 	if _, err := h.Run(ctx, "systemctl --no-block poweroff"); err != nil {

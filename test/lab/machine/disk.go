@@ -53,3 +53,12 @@ func (m *Machine) Restore(ctx context.Context, name string) error {
 	}
 	return overlay(ctx, m.saved(name), "qcow2", m.Disk())
 }
+
+// Reinstall gives the machine a new disk as it was at first, cutting its power
+// before.
+func (m *Machine) Reinstall(ctx context.Context) error {
+	if err := m.Kill(); err != nil {
+		return err
+	}
+	return overlay(ctx, m.Image, "raw", m.Disk())
+}
