@@ -137,7 +137,19 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 	if holder, held := s.transactionLock(err); held {
 		return &engine.Wait{For: "rpm's transaction lock" + holder, Err: err}
 	}
+	if strings.Contains(err.Error(), "cannot open Packages database") {
+		err = errors.Join(err, s.repairDatabase(ctx))
+	}
 	return &engine.Retry{Err: fmt.Errorf("cannot install %s: %w", minionsPackage, err)}
+}
+
+// repairDatabase makes what rpm's database lacks. The first rpm of a host makes
+// it, by question or installation; one that was ended in the middle, by a power
+// cut or its time limit, leaves indexes missing, and every later rpm only
+// complains: "attempt to write a readonly database" (measured with rpm 4.18).
+func (s minions) repairDatabase(ctx context.Context) error {
+	_, err := s.Host.Run(ctx, host.Command{Name: "rpm", Args: []string{"--initdb"}, Timeout: rpmTime})
+	return err
 }
 
 // forget takes a package that no sum pins out of the cache: once the right one
