@@ -3,12 +3,12 @@ package disk
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/xi2/xz" // in the binary anyway: RPM packages need it
 )
 
 // maxWindow bounds a decompressor's memory, in bytes: zstd --ultra -22 and
@@ -27,7 +27,7 @@ func unpack(from io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(start, []byte{0x1f, 0x8b}):
 		return gzip.NewReader(in)
 	case bytes.HasPrefix(start, []byte("\xfd7zXZ\x00")):
-		r, err := xz.ReaderConfig{DictCap: maxWindow}.NewReader(in)
+		r, err := xz.NewReader(in, maxWindow)
 		return io.NopCloser(r), err
 	case bytes.HasPrefix(start, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		r, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/coreos/ignition/v2/config/util"
-	"github.com/coreos/ignition/v2/config/v3_3"
 	"github.com/coreos/ignition/v2/config/v3_3/types"
 	"github.com/coreos/vcontext/report"
 	"github.com/vincent-petithory/dataurl"
@@ -57,7 +56,9 @@ func Render(loaded *config.Loaded, o Options) (Rendered, error) {
 			return Rendered{}, err
 		}
 		warnings = slices.Concat(notes, giveWay(&theirs, ours), unverified(theirs))
-		ours = v3_3.Merge(theirs, ours)
+		if ours, err = merged(theirs, ours); err != nil {
+			return Rendered{}, err
+		}
 	}
 	return finish(ours, warnings)
 }
@@ -72,7 +73,7 @@ func finish(c types.Config, warnings []string) (Rendered, error) {
 	if err != nil {
 		return Rendered{}, fmt.Errorf("cannot write the Ignition config: %w", err)
 	}
-	checked, found, err := v3_3.Parse(data)
+	checked, found, err := validated(data)
 	if err != nil {
 		return Rendered{}, invalid("cannot render an Ignition config", found, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_3"
 	"github.com/coreos/ignition/v2/config/v3_3/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vincent-petithory/dataurl"
 
 	"github.com/projecteru2/firstboot/images"
@@ -205,4 +206,26 @@ func decoded(t *testing.T, c types.Config) types.Config {
 		}
 	}
 	return c
+}
+
+// TestOlderSpecsAreReadAsIgnitionDoes: by its own translation.
+func TestOlderSpecsAreReadAsIgnitionDoes(t *testing.T) {
+	clevis := `{"ignition": {"version": "3.2.0"}, "storage": {"luks": [{"name": "d", "device": "/dev/vda", "clevis": {"custom": {"pin": "tpm2", "config": "b", "needsNetwork": true}}}],
+		"disks": [{"device": "/dev/vda", "partitions": [{"number": 1, "resize": true}]}], "filesystems": [{"device": "/dev/vda1", "format": "ext4", "path": "/x"}]}}`
+	contents := `{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/a", "contents": {"source": "data:,%22version%22:%20%223.1.0%22"}}, {"path": "/b", "append": [{"source": "data:,x"}]}],
+		"directories": [{"path": "/d", "mode": 493}], "links": [{"path": "/l", "target": "/a", "hard": true}], "raid": [{"name": "r", "level": "raid1", "devices": ["/dev/a", "/dev/b"]}]},
+		"systemd": {"units": [{"name": "a.service", "contents": "[Unit]\n# \"version\": \"3.1.0\"\n", "dropins": [{"name": "a.conf", "contents": ""}]}]}}`
+	for _, data := range []string{theirs, clevis, contents} {
+		want, found, err := v3_3.ParseCompatibleVersion([]byte(data))
+		if err != nil {
+			t.Fatal(err, found)
+		}
+		got, _, err := parse([]byte(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+			t.Error(d)
+		}
+	}
 }

@@ -2,28 +2,68 @@ package ignition
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
-	"github.com/coreos/ignition/v2/config/v3_3"
+	"github.com/coreos/ignition/v2/config/merge"
+	shared "github.com/coreos/ignition/v2/config/shared/errors"
+	"github.com/coreos/ignition/v2/config/util"
 	"github.com/coreos/ignition/v2/config/v3_3/types"
+	"github.com/coreos/ignition/v2/config/validate"
+	"github.com/coreos/vcontext/report"
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
+// version finds the version of a config; the specs 3.0 to 3.3 only ever added
+// to the one before, so that an older config is one of 3.3 by another name.
+var version = regexp.MustCompile(`("version"\s*:\s*")3\.[0-2]\.0"`)
+
 // parse reads a config to merge into.
 func parse(data []byte) (types.Config, []string, error) {
-	c, found, err := v3_3.ParseCompatibleVersion(data)
-	if err == nil {
-		return c, lines(found), nil
-	}
 	var named struct{ Ignition struct{ Version string } }
-	if json.Unmarshal(data, &named) == nil && named.Ignition.Version != "" && !found.IsFatal() {
-		return c, nil, engine.WithHint(fmt.Errorf("cannot merge an Ignition config of spec %q", images.Clip(named.Ignition.Version)),
+	_ = json.Unmarshal(data, &named) // what is wrong with it is said below
+	if slices.Contains([]string{"3.0.0", "3.1.0", "3.2.0"}, named.Ignition.Version) {
+		data = version.ReplaceAll(data, []byte(`${1}3.3.0"`))
+	} else if v := named.Ignition.Version; v != "" && v != types.MaxVersion.String() {
+		return types.Config{}, nil, engine.WithHint(fmt.Errorf("cannot merge an Ignition config of spec %q", images.Clip(v)),
 			"3.0.0 to 3.3.0 can be merged")
 	}
-	return c, nil, invalid("cannot merge the Ignition config", found, err)
+	c, found, err := validated(data)
+	if err != nil {
+		return c, nil, invalid("cannot merge the Ignition config", found, err)
+	}
+	return c, lines(found), nil
+}
+
+// validated parses and validates as Ignition's config/v3_3 does. That package
+// itself would bring the types of every older spec into the binary.
+func validated(data []byte) (types.Config, report.Report, error) {
+	var c types.Config
+	if found, err := util.HandleParseErrors(data, &c); err != nil {
+		return c, found, err
+	}
+	if c.Ignition.Version != types.MaxVersion.String() {
+		return c, report.Report{}, shared.ErrUnknownVersion
+	}
+	found := validate.ValidateWithContext(c, data)
+	if found.IsFatal() {
+		return c, found, shared.ErrInvalid
+	}
+	return c, found, nil
+}
+
+// merged is Ignition's own merge: what both say is said by child.
+func merged(parent, child types.Config) (types.Config, error) {
+	result, _ := merge.MergeStructTranscribe(parent, child)
+	c, ok := result.(types.Config)
+	if !ok {
+		return c, errors.New("cannot merge the Ignition configs")
+	}
+	return c, nil
 }
 
 // giveWay takes out of theirs what stands where ours goes. Ignition's merge
