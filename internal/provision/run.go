@@ -121,6 +121,9 @@ func (r *run) whole(ctx context.Context) error {
 	if err := r.openJournal(at); err != nil {
 		return err
 	}
+	if r.state.InMemory() {
+		r.say("%s", memoryNote)
+	}
 	loaded, err := r.configure(ctx)
 	if err != nil {
 		r.invalid = isConfig(err)

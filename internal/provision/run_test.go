@@ -267,3 +267,10 @@ func TestSecretsOfTheConfigurationAreInNoOutput(t *testing.T) {
 		t.Errorf("said:\n%s%s", &m.out, &m.errs)
 	}
 }
+
+func TestHostThatRunsFromMemorySaysSo(t *testing.T) {
+	m := newMachine(t)
+	m.put("/proc/self/mountinfo", "1 1 0:1 / / rw - tmpfs tmpfs rw\n")
+	m.runs(provision.ExitDone, "this host runs from memory: it joins anew at each boot")
+	m.is(journal.Complete, "this host runs from memory")
+}

@@ -18,6 +18,9 @@ import (
 // emulated machine with one busy processor.
 const statusCheck = 60 * time.Second
 
+// memoryNote is said of a live root without a disk for its changes.
+const memoryNote = "this host runs from memory: it joins anew at each boot"
+
 // Status is what is true of the machine now. On a complete host every stage is
 // checked; elsewhere the notes tell, once it is clear that no run is under way.
 func Status(ctx context.Context, o Options) (report.Status, error) {
@@ -51,6 +54,9 @@ func (s *site) advise(status *report.Status) {
 		if stage.State == journal.StageChanged || stage.State == journal.StageFailed && i > 0 {
 			untouched = false
 		}
+	}
+	if s.state.InMemory() {
+		status.Notes = append(status.Notes, memoryNote)
 	}
 	if !s.looksAlive() {
 		status.Notes = append(status.Notes, "this is what a folder's files tell; no running machine was looked at")
