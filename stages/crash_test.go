@@ -32,7 +32,8 @@ import (
 const killed = 99
 
 // TestMain lets this binary be a run on the machine in CRASH_ROOT that ends
-// before the CRASH_NTH time that it takes the step CRASH_AT.
+// before the CRASH_NTH time that it takes the step CRASH_AT, of which the last
+// words may be left out.
 func TestMain(m *testing.M) {
 	root := os.Getenv("CRASH_ROOT")
 	if root == "" {
@@ -70,7 +71,7 @@ func (s *stepper) step(op, target string) {
 	label := op + " " + strings.ReplaceAll(target, s.root, "")
 	s.seen[label]++
 	s.order = append(s.order, label)
-	if label == s.at && s.seen[label] == s.nth {
+	if (label == s.at || s.at != "" && strings.HasPrefix(label, s.at+" ")) && s.seen[label] == s.nth {
 		os.Exit(killed)
 	}
 }
@@ -203,7 +204,7 @@ func (f *fabric) lapse() {
 // no identifiers, nothing of how it came about.
 func (m *machine) state() map[string]any {
 	m.t.Helper()
-	got := map[string]any{"store": m.docker.inForce + " " + m.docker.shown, "package": m.installed, "endpoints": len(m.fabric.endpoints)}
+	got := map[string]any{"store": m.docker.inForce + " " + m.docker.shown, "package": m.installed, "plugin": m.conf, "endpoints": len(m.fabric.endpoints)}
 	for _, name := range []string{units.Docker, units.Minions, units.CalicoNode} {
 		u := m.systemd.unit(name)
 		got["unit "+name] = fmt.Sprint(u.active, u.enabled, u.read == m.systemd.onDisk(name))

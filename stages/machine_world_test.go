@@ -48,10 +48,12 @@ type world struct {
 	rpmFails  string          // what rpm -U says instead of installing
 	forward   string          // iptables -S FORWARD
 	plugin    bool            // eru-minions runs
+	conf      string          // the configuration that it has read
 	linkRead  bool            // udevd has read the .link file
 	calicoctl func(host.Command) Ran
 
-	commandFails map[string]Ran // by the program's name
+	commandFails map[string]Ran          // by the program's name
+	realRPM      func(args []string) Ran // instead of the played one
 }
 
 // newWorld is one below a short path: a socket's has at most 107 bytes. It is
@@ -255,6 +257,9 @@ WantedBy=multi-user.target
 func (w *world) rpm(args []string) Ran {
 	w.rpmMu.Lock()
 	defer w.rpmMu.Unlock()
+	if w.realRPM != nil {
+		return w.realRPM(args)
+	}
 	switch args[0] {
 	case "--eval": // of %_dbpath, which Debian's rpm has in root's home
 		return Ran{Stdout: "/root/.rpmdb\n"}
@@ -360,6 +365,7 @@ func (w *world) beginPlugin(string) error {
 		driver := []string{"NetworkDriver", "IpamDriver"}[i]
 		go func() { _ = http.Serve(l, http.HandlerFunc(w.activate(driver))) }() //nolint:gosec // a test's
 	}
+	w.conf = string(conf)
 	w.setPlugin(true)
 	return nil
 }

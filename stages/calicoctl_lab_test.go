@@ -1,0 +1,215 @@
+//go:build lab
+
+package stages_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/stages"
+	labparts "github.com/projecteru2/firstboot/test/lab/parts"
+)
+
+// realCalicoctl is the path of the real calicoctl, built where the lab's cache
+// has none.
+func realCalicoctl(t *testing.T) string {
+	t.Helper()
+	p, err := labparts.Build(t.Context(), labparts.Options{Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Calicoctl
+}
+
+// useReal gives the machine the real calicoctl, which its stages then drive on
+// the real etcd.
+func (m *machine) useReal(path string) {
+	m.t.Helper()
+	m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", path, sumOf(path)))
+	m.calicoctl = func(c host.Command) Ran { return m.runReal(path, c) }
+}
+
+// runReal runs it with the machine's files, and counts what it makes.
+func (m *machine) runReal(path string, c host.Command) Ran {
+	args := slices.Clone(c.Args)
+	for i, a := range args {
+		if file, ok := strings.CutPrefix(a, "--config="); ok {
+			args[i] = "--config=" + m.file(file)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin = strings.NewReader(string(c.Stdin))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return Ran{Exit: cmd.ProcessState.ExitCode(), Stderr: string(out)}
+	}
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	for word, object := range map[string]string{"created 1 'Profile'": "profiles", "created 1 'IPPool'": "ippools", "patched 1 'IPPool'": "patch"} {
+		if strings.Contains(string(out), word) {
+			m.fabric.made[object]++
+		}
+	}
+	return Ran{Stdout: string(out)}
+}
+
+// TestRealCalicoctl on a real etcd: its version is read, its configuration
+// understood, and what it makes of our resources is what we compare with.
+func TestRealCalicoctl(t *testing.T) {
+	t.Parallel()
+	path := realCalicoctl(t)
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m.useReal(path)
+	m.applies("preflight", "sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
+	m.applies("pool")
+	if steps := m.taken(""); len(steps) > 0 {
+		t.Errorf("applied again it did %q", steps)
+	}
+	got := spec(m.fabric.resource("ippools", "firstboot"))
+	want := map[string]any{"blockSize": 26.0, "cidr": "10.213.0.0/16", "ipipMode": "Never", "natOutgoing": true, "nodeSelector": "all()", "vxlanMode": "Never"}
+	maps.DeleteFunc(got, func(key string, _ any) bool { _, ours := want[key]; return !ours })
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("it made another pool: %s", d)
+	}
+	annotations, _ := meta(m.fabric.resource("ippools", "firstboot"))["annotations"].(map[string]any)
+	if annotations[networkAnnotation] != m.fabric.networks[0].ID {
+		t.Errorf("the pool is bound to %v", annotations)
+	}
+	// What the plugin breaks is repaired for real.
+	p := m.fabric.resource("ippools", "firstboot")
+	delete(spec(p), "vxlanMode")
+	delete(meta(p), "annotations")
+	m.fabric.store("ippools", "firstboot", p)
+	m.applies("pool")
+	// Another pool over the same addresses is calicoctl's to refuse.
+	m.override("pool: {name: second}")
+	if err := m.apply(t.Context(), "pool"); !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "overlaps") {
+		t.Errorf("an overlapping pool: %v", err)
+	}
+}
+
+// TestRealDryRun: the unit's arguments are those that the real calicoctl would
+// run calico-node with, and the few that we add.
+func TestRealDryRun(t *testing.T) {
+	t.Parallel()
+	path := realCalicoctl(t)
+	m := newMachine(t)
+	m.override("etcd: {endpoints: ['http://10.0.0.1:2379']}")
+	config := m.file("/calicoctl.cfg")
+	text := "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata: {}\nspec: {datastoreType: etcdv3, etcdEndpoints: http://10.0.0.1:2379}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, "node", "run", "--init-system", "--dryrun", "--no-default-ippools", "--name=host1",
+		"--ip=10.0.0.2", "--as=64512", "--node-image=calico/node:v3.23.0", "--config="+config)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	start := strings.Index(string(out), "docker run ")
+	if start < 0 {
+		t.Fatalf("no command in: %s", out)
+	}
+	theirs, _, _ := strings.Cut(string(out)[start+len("docker run "):], "\n")
+	ours := stages.NodeArguments(m.loadConfig(), "host1", netip.MustParseAddr("10.0.0.2"))
+	added := []string{"FELIX_HEALTHENABLED=true"}
+	if d := cmp.Diff(pairs(strings.Fields(theirs)), slices.DeleteFunc(pairs(ours), func(p string) bool {
+		return slices.ContainsFunc(added, func(a string) bool { return strings.HasSuffix(p, a) })
+	})); d != "" {
+		t.Errorf("calicoctl's arguments and ours differ: %s\n%s", d, out)
+	}
+}
+
+// pairs joins options with their values and sorts them.
+func pairs(words []string) []string {
+	var list []string
+	for i := 0; i < len(words); i++ {
+		if (words[i] == "-e" || words[i] == "-v") && i+1 < len(words) {
+			list = append(list, words[i]+" "+words[i+1])
+			i++
+			continue
+		}
+		list = append(list, words[i])
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestRealCalicoctlOfTenHosts makes everything exactly once.
+func TestRealCalicoctlOfTenHosts(t *testing.T) {
+	t.Parallel()
+	path := realCalicoctl(t)
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	f := newFabric(t, etcd.Endpoint)
+	var all sync.WaitGroup
+	var hosts []*machine
+	for i := range 10 {
+		m := newHost(t, f, fmt.Sprintf("host%d", i))
+		m.useReal(path)
+		m.applies("sysctl", "config", "docker", "minions")
+		hosts = append(hosts, m)
+	}
+	for _, m := range hosts {
+		stage := m.stage("pool")
+		all.Go(func() {
+			if err := engine.Run(t.Context(), []engine.Stage{stage}, engine.Options{}); err != nil {
+				t.Errorf("%s: %v", m.name, err)
+			}
+		})
+	}
+	all.Wait()
+	if d := cmp.Diff(map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}, f.made); d != "" || len(f.networks) != 1 {
+		t.Errorf("made %s, networks %v", d, f.networks)
+	}
+	for _, m := range hosts {
+		m.isRight("pool")
+	}
+}
+
+// TestRealCalicoctlOfAKilledHolder: half of it is there, and the next host
+// makes the rest.
+func TestRealCalicoctlOfAKilledHolder(t *testing.T) {
+	t.Parallel()
+	path := realCalicoctl(t)
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	holderKilled(t, newFabric(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
+}
+
+// TestRealResourcesAreRead as Calico stores them, also after another field was
+// set by it.
+func TestRealResourcesAreRead(t *testing.T) {
+	t.Parallel()
+	path := realCalicoctl(t)
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m.useReal(path)
+	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"disabled": true}, "metadata": map[string]any{"annotations": map[string]string{networkAnnotation: m.fabric.networks[0].ID}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := m.runReal(path, host.Command{Args: []string{"patch", "ippool", "firstboot", "--config=/etc/calico/calicoctl.cfg", "-p", string(patch)}})
+	if ran.Exit != 0 {
+		t.Fatalf("%+v", ran)
+	}
+	m.differs("pool", "IPPool firstboot", "disabled")
+	m.refuses("pool", "disabled")
+}

@@ -1,0 +1,215 @@
+//go:build integration
+
+package stages_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+)
+
+// minionsSpec is a package like upstream's: its configuration is a file like
+// any other. It has no scriptlet: the machine's root has no shell.
+const minionsSpec = `
+Name: eru-minions
+Version: %s
+Release: 1
+Summary: Docker's network plugin
+License: MIT
+BuildArch: noarch
+%%description
+Docker's network plugin.
+%%install
+mkdir -p %%{buildroot}/usr/bin %%{buildroot}/etc/eru %%{buildroot}/usr/lib/systemd/system
+head -c %d /dev/zero > %%{buildroot}/usr/bin/eru-minions
+chmod 755 %%{buildroot}/usr/bin/eru-minions
+echo ETCD_ENDPOINTS=http://127.0.0.1:2379 > %%{buildroot}/etc/eru/minions.conf
+printf '[Service]\nExecStart=/usr/bin/eru-minions\n[Install]\nWantedBy=multi-user.target\n' > %%{buildroot}/usr/lib/systemd/system/eru-minions.service
+%%files
+/usr/bin/eru-minions
+/etc/eru/minions.conf
+/usr/lib/systemd/system/eru-minions.service
+`
+
+// rpmbuilt makes a package with the real rpmbuild; size is the program's.
+func rpmbuilt(t *testing.T, version string, size int) string {
+	t.Helper()
+	top := t.TempDir()
+	spec := filepath.Join(top, "eru-minions.spec")
+	if err := os.WriteFile(spec, fmt.Appendf(nil, minionsSpec, version, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "rpmbuild", "-bb", "--define", "_topdir "+top, "--define", "_build_id_links none",
+		"--define", "_binary_payload w1.gzdio", spec)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("rpmbuild: %v\n%s", err, out)
+	}
+	return filepath.Join(top, "RPMS", "noarch", "eru-minions-"+version+"-1.noarch.rpm")
+}
+
+// withRealRPM is a machine whose rpm is the real one, below its root.
+func withRealRPM(t *testing.T, size int) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.realRPM = func(args []string) Ran { return execute("rpm", append([]string{"--root", m.root}, args...)) }
+	data, err := os.ReadFile(rpmbuilt(t, "1.2.3", size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.usePackage(string(data), "")
+	return m
+}
+
+// hand runs the real rpm as an administrator would.
+func (m *machine) hand(args ...string) {
+	m.t.Helper()
+	if ran := m.realRPM(args); ran.Exit != 0 {
+		m.t.Fatalf("rpm %q: %+v", args, ran)
+	}
+}
+
+func TestRealRPMInstallsThePackage(t *testing.T) {
+	m := withRealRPM(t, 1000)
+	m.mentions("minions", "not installed")
+	m.applies("minions")
+	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\n" {
+		t.Errorf("%s: %s", minionsConf, got)
+	}
+	m.applies("minions")
+	if steps := m.taken("command rpm -U"); len(steps) > 0 {
+		t.Errorf("applied again it did %q", steps)
+	}
+}
+
+// mentions wants a difference with these words among others.
+func (m *machine) mentions(name string, words ...string) {
+	m.t.Helper()
+	var all string
+	for _, d := range m.check(name).Differences {
+		all += d.String() + "\n"
+	}
+	wantWords(m.t, all, words...)
+}
+
+func TestRealRPMSeesAndRepairsDamage(t *testing.T) {
+	m := withRealRPM(t, 1000)
+	m.applies("minions")
+	for what, c := range map[string]struct {
+		spoil func()
+		words []string
+	}{
+		"a cut program":                      {func() { m.put(minionsProgram, "#!/b") }, []string{minionsProgram, "wanted as packaged"}},
+		"a missing program":                  {func() { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
+		"a configuration overwritten by rpm": {func() { m.hand("-U", "--replacepkgs", "--nodeps", m.parts.rpm) }, []string{minionsConf}},
+		"an older package": {func() {
+			m.hand("-e", "--nodeps", "eru-minions")
+			m.hand("-i", "--nodeps", rpmbuilt(t, "1.0.0", 10))
+		}, []string{"eru-minions-1.0.0-1", "wanted eru-minions-1.2.3-1"}},
+		"a newer package": {func() { m.hand("-U", "--nodeps", rpmbuilt(t, "2.0.0", 10)) }, []string{"eru-minions-2.0.0-1"}},
+		"no package":      {func() { m.hand("-e", "--nodeps", "eru-minions") }, []string{"not installed"}},
+	} {
+		t.Log(what)
+		c.spoil()
+		m.mentions("minions", c.words...)
+		m.applies("minions")
+	}
+}
+
+// TestRealLockOfRPM: rpm does not wait for another one, it ends at once.
+func TestRealLockOfRPM(t *testing.T) {
+	m := withRealRPM(t, 1000)
+	m.hand("--initdb")
+	locks, err := filepath.Glob(filepath.Join(m.root, "*/*/.rpm.lock"))
+	if more, _ := filepath.Glob(filepath.Join(m.root, "*/*/*/.rpm.lock")); err != nil || len(locks)+len(more) == 0 {
+		t.Fatalf("rpm has no lock below %s: %v", m.root, err)
+	} else {
+		locks = append(locks, more...)
+	}
+	lock, err := os.OpenFile(locks[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.FcntlFlock(lock.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		t.Fatal(err)
+	}
+	m.put("/proc/locks", fmt.Sprintf("1: POSIX  ADVISORY  WRITE %d fd:00:1 0 EOF\n", os.Getpid()))
+	m.put(fmt.Sprintf("/proc/%d/comm", os.Getpid()), "dnf\n")
+	err = m.apply(t.Context(), "minions")
+	wait, waits := isAs[*engine.Wait](err)
+	if !waits || wait.For != fmt.Sprintf("rpm's transaction lock, held by dnf (pid %d)", os.Getpid()) {
+		t.Errorf("got %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.applies("minions")
+}
+
+// TestRealRPMKilledWhileItUnpacks leaves something that the next run repairs.
+func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
+	m := withRealRPM(t, 100_000_000)
+	real := m.realRPM
+	m.realRPM = func(args []string) Ran {
+		if args[0] != "-U" {
+			return real(args)
+		}
+		m.realRPM = real
+		return killWhenUnpacking(t, m.file("/usr/bin"), append([]string{"--root", m.root}, args...))
+	}
+	// Through the engine: rpm's names for half a file tell only the second, and
+	// two tries in the same one are in each other's way.
+	tries := 0
+	err := engine.Run(t.Context(), []engine.Stage{m.stage("minions")}, engine.Options{Events: func(e engine.Event) {
+		if e.Kind == engine.Retrying {
+			tries++
+		}
+	}})
+	if err != nil || tries == 0 {
+		t.Errorf("ended with %v after %d tries that failed", err, tries)
+	}
+	if info, err := os.Stat(m.file(minionsProgram)); err != nil || info.Size() != 100_000_000 {
+		t.Errorf("%v, %v", info, err)
+	}
+	m.isRight("minions")
+}
+
+// killWhenUnpacking kills rpm once a part of the program is in dir.
+func killWhenUnpacking(t *testing.T, dir string, args []string) Ran {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, "rpm", args...)
+	if err := c.Start(); err != nil {
+		t.Error(err)
+		return Ran{Exit: -1}
+	}
+	for ctx.Err() == nil && !growing(dir) {
+	}
+	_ = c.Process.Signal(syscall.SIGKILL)
+	err := c.Wait()
+	exit, _ := errors.AsType[*exec.ExitError](err)
+	if exit == nil || exit.ExitCode() != -1 {
+		t.Errorf("rpm was not killed: %v", err)
+	}
+	return Ran{Exit: -1, Stderr: "Killed"}
+}
+
+func growing(dir string) bool {
+	entries, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		info, err := e.Info()
+		return err == nil && strings.HasPrefix(e.Name(), "eru-minions") && info.Size() > 1<<20
+	})
+}
