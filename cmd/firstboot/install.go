@@ -85,7 +85,10 @@ func (a *app) doInstall(cmd *cobra.Command, f installFlags) error {
 		return nil
 	}
 	meter.Say("rebooting")
-	_, err = host.New("/").Run(ctx, host.Command{Name: "systemctl", Args: []string{"reboot"}, Timeout: time.Minute})
+	_, err = host.New("/").Run(ctx, host.Command{Name: "systemctl", Args: []string{"--no-wall", "--no-block", "reboot"}, Timeout: time.Minute})
+	if ctx.Err() != nil { // the reboot has come to this process
+		return nil
+	}
 	return err
 }
 

@@ -21,7 +21,7 @@ const stamp = "/etc/firstboot/installed-image"
 // written: its root file system is mounted for as long as that takes. sum is
 // the image's.
 func Configure(ctx context.Context, h *host.Host, disk string, loaded *config.Loaded, sum string) error {
-	found, err := onRoot(ctx, h, disk, "rw", func(root *host.Host) error {
+	found, err := onNewRoot(ctx, h, disk, func(root *host.Host) error {
 		if name := loaded.Config.Host.Name; name != "" {
 			if err := root.WriteFile("/etc/hostname", []byte(name+"\n"), 0o644); err != nil {
 				return err
@@ -53,6 +53,29 @@ func Installed(ctx context.Context, h *host.Host, disk string) string {
 		return ""
 	}
 	return sum
+}
+
+// tries is how often, a second apart, the partitions of a disk that was just
+// written are looked at: udev has the kernel read the table once more when the
+// disk is closed, and they come and go meanwhile (seen for under a second).
+const tries = 15
+
+// onNewRoot works on the root file system of a disk as soon as it is there.
+func onNewRoot(ctx context.Context, h *host.Host, disk string, work func(*host.Host) error) (found bool, err error) {
+	for i := range tries {
+		// A live root without udev has nothing to settle.
+		_, _ = h.Look(ctx, host.Command{Name: "udevadm", Args: []string{"settle", "--timeout=10"}, Timeout: 15 * time.Second})
+		found, err = onRoot(ctx, h, disk, "rw", work)
+		if found || err != nil || i == tries-1 {
+			return found, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+	return false, nil
 }
 
 // onRoot mounts a disk's root file system, the first with a firstboot in it,

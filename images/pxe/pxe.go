@@ -140,7 +140,9 @@ func (o Options) installArgs() []string {
 		return nil
 	}
 	args := []string{
-		"systemd.mask=firstboot.service", "systemd.wants=firstboot-disk.service",
+		// The target as well: systemd reaches one whose required service is
+		// masked (measured, systemd 252).
+		"systemd.mask=firstboot.service", "systemd.mask=firstboot-complete.target", "systemd.wants=firstboot-disk.service",
 		"firstboot.install.image=" + in.Image.URL.Reveal(), "firstboot.install.sha256=" + in.Image.SHA256,
 		"firstboot.install.disk=" + in.Disk,
 	}

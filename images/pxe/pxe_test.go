@@ -146,7 +146,7 @@ func TestInstallTakesThePlaceOfTheRun(t *testing.T) {
 	o := options(t)
 	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: sum}, Disk: "/dev/vda", Wipe: true}
 	args := strings.Join(kernelArgs(t, folder(t, load(t, text), o)["hosts/firstboot-default.ipxe"]), " ")
-	want := "systemd.mask=firstboot.service systemd.wants=firstboot-disk.service firstboot.install.image=http://10.0.0.5/g.raw.zst" +
+	want := "systemd.mask=firstboot.service systemd.mask=firstboot-complete.target systemd.wants=firstboot-disk.service firstboot.install.image=http://10.0.0.5/g.raw.zst" +
 		" firstboot.install.sha256=" + sum + " firstboot.install.disk=/dev/vda firstboot.install.wipe=true"
 	if !strings.Contains(args, want) {
 		t.Errorf("%s lacks %s", args, want)
