@@ -50,12 +50,12 @@ func (n *Network) listen(port int) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer home.Close()
+	defer func() { _ = home.Close() }()
 	there, err := netns.GetFromName(n.name)
 	if err != nil {
 		return nil, err
 	}
-	defer there.Close()
+	defer func() { _ = there.Close() }()
 	if err := netns.Set(there); err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func Write(ctx context.Context, h *host.Host, o Options) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
-	defer t.Close()
+	defer func() { _ = t.Close() }() // what was written is synced
 	if err := t.check(ctx, h, o.Wipe); err != nil {
 		return Written{}, err
 	}
@@ -58,7 +58,7 @@ func Write(ctx context.Context, h *host.Host, o Options) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	w := &writing{o: o, t: t, source: source}
 	return w.whole(ctx)
 }

@@ -171,7 +171,7 @@ type impatient struct {
 
 func (r *impatient) Read(p []byte) (int, error) {
 	var late atomic.Bool
-	timer := time.AfterFunc(r.limit, func() { late.Store(true); _ = r.ReadCloser.Close() })
+	timer := time.AfterFunc(r.limit, func() { late.Store(true); _ = r.Close() })
 	defer timer.Stop()
 	n, err := r.ReadCloser.Read(p)
 	if late.Load() {

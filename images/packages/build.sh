@@ -49,7 +49,7 @@ gzip -9n "$STAGE"/man/*.1
 for shell in bash zsh fish; do
 	"$STAGE/docs" completion "$shell" >"$STAGE/completion/$shell"
 done
-cp units/files/firstboot.service units/files/firstboot-complete.target units/files/90-firstboot.preset "$STAGE/units/"
+cp units/files/firstboot.service units/files/firstboot-complete.target units/files/firstboot-disk.service units/files/90-firstboot.preset "$STAGE/units/"
 {
 	printf '# The default of the package: nothing is set, so firstboot says what is missing.\n# Take the marks off what you set.\n#\n'
 	sed 's/^[^#]/# &/' internal/config/example.yaml
