@@ -5,26 +5,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/google/rpmpack"
-
-	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -238,159 +229,9 @@ func (w *world) modprobe(args []string) Ran {
 	return Ran{}
 }
 
-const (
-	minionsProgram = "/usr/bin/eru-minions"
-	minionsConf    = "/etc/eru/minions.conf"
-	minionsUnit    = `[Unit]
-After=network-online.target
-[Service]
-Type=simple
-Restart=on-failure
-EnvironmentFile=-/etc/eru/minions.conf
-ExecStart=/usr/bin/eru-minions
-[Install]
-WantedBy=multi-user.target
-`
-)
-
-// rpm answers as rpm 4.18 does.
-func (w *world) rpm(args []string) Ran {
-	w.rpmMu.Lock()
-	defer w.rpmMu.Unlock()
-	if w.realRPM != nil {
-		return w.realRPM(args)
-	}
-	switch args[0] {
-	case "--eval": // of %_dbpath, which Debian's rpm has in root's home
-		return Ran{Stdout: "/root/.rpmdb\n"}
-	case "-q":
-		w.makeDatabase()
-		if w.installed == "" {
-			return Ran{Exit: 1, Stdout: "package eru-minions is not installed\n"}
-		}
-		return Ran{Stdout: w.installed + "\n"}
-	case "-V":
-		return w.rpmVerify()
-	case "-U":
-		return w.rpmInstall(args[1:])
-	}
-	return Ran{Exit: 1, Stderr: "rpm: not played: " + strings.Join(args, " ")}
-}
-
-// makeDatabase is what rpm does when it finds none, even to answer a question.
-func (w *world) makeDatabase() {
-	putFile(w.t, w.root, "/root/.rpmdb/rpmdb.sqlite", "", 0o644)
-}
-
-// rpmVerify lists changed files, the configuration like any other: upstream's
-// package does not mark it.
-func (w *world) rpmVerify() Ran {
-	var out string
-	for path, want := range packaged(w.installed) {
-		have, err := os.ReadFile(w.file(path))
-		switch {
-		case err != nil:
-			out += "missing     " + path + "\n"
-		case string(have) != want:
-			out += "S.5......    " + path + "\n"
-		}
-	}
-	if out != "" {
-		return Ran{Exit: 1, Stdout: out}
-	}
-	return Ran{}
-}
-
-func packaged(name string) map[string]string {
-	return map[string]string{
-		minionsProgram: "#!/bin/sh\n# " + name + "\n", minionsConf: "ETCD_ENDPOINTS=http://127.0.0.1:2379\n",
-		units.Dir + "/" + units.Minions: minionsUnit,
-	}
-}
-
-func (w *world) rpmInstall(args []string) Ran {
-	if w.rpmFails != "" {
-		return Ran{Exit: 1, Stderr: w.rpmFails}
-	}
-	if !slices.Contains(args, "--nodeps") && fileThere(w.file("/var/lib/dpkg/status")) {
-		return Ran{Exit: 1, Stderr: "error: Failed dependencies:\n\t/bin/sh is needed by eru-minions"}
-	}
-	p, err := artifact.ReadPackage(args[len(args)-1])
-	if err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
-	}
-	name := fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release)
-	if name == w.installed && !slices.Contains(args, "--replacepkgs") {
-		return Ran{Exit: 2, Stderr: "package " + name + " is already installed"}
-	}
-	putFile(w.t, w.root, minionsProgram, "#!/b", 0o644)
-	if w.fabric.at("rpm has unpacked a half") {
-		return Ran{Exit: -1}
-	}
-	for path, text := range packaged(name) {
-		putFile(w.t, w.root, path, text, 0o644)
-	}
-	if w.fabric.at("rpm has unpacked") {
-		return Ran{Exit: -1}
-	}
-	w.makeDatabase()
-	w.installed = name
-	if w.fabric.at("rpm has noted the package") {
-		return Ran{Exit: -1}
-	}
-	// The package's scriptlet.
-	if err := w.systemd.job("daemon-reload", ""); err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
-	}
-	return Ran{}
-}
-
 func fileThere(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// beginPlugin starts eru-minions: with its etcd at hand it answers at both
-// sockets, which outlive it.
-func (w *world) beginPlugin(string) error {
-	conf, err := os.ReadFile(w.file(minionsConf))
-	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.fabric.endpoint+"\n") {
-		return errors.New("etcd is out of reach")
-	}
-	for i, socket := range stages.PluginSockets() {
-		if err := os.Remove(w.file(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		l := listen(w.t, w.file(socket))
-		driver := []string{"NetworkDriver", "IpamDriver"}[i]
-		go func() { _ = http.Serve(l, http.HandlerFunc(w.activate(driver))) }() //nolint:gosec // a test's
-	}
-	w.conf = string(conf)
-	w.setPlugin(true)
-	return nil
-}
-
-func (w *world) activate(driver string) func(http.ResponseWriter, *http.Request) {
-	return func(rw http.ResponseWriter, _ *http.Request) {
-		if !w.pluginRuns() {
-			panic(http.ErrAbortHandler) // nobody is behind the socket
-		}
-		_ = json.NewEncoder(rw).Encode(map[string][]string{"Implements": {driver}})
-	}
-}
-
-func (w *world) endPlugin() { w.setPlugin(false) }
-
-func (w *world) setPlugin(runs bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.plugin = runs
-}
-
-func (w *world) pluginRuns() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.plugin
 }
 
 // calicoctlScript plays calicoctl for `version`, with a configuration that
@@ -398,47 +239,6 @@ func (w *world) pluginRuns() bool {
 func calicoctlScript(version string) string {
 	return "#!/bin/sh\necho 'Client Version:    " + version + "'\necho 'Git commit:        9ee0b0dbc'\n" +
 		"echo 'invalid datastore type: none' >&2\nexit 1\n"
-}
-
-// minionsRPM is a package of the plugin, as bytes; arch "" is this machine's.
-func minionsRPM(t testing.TB, version, arch string) string {
-	t.Helper()
-	if arch == "" {
-		arch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
-	}
-	return packageFile(t, "eru-minions", version, arch)
-}
-
-func packageFile(t testing.TB, name, version, arch string) string {
-	t.Helper()
-	return string(pack(t, name, version, arch, nil))
-}
-
-// signedRPM is the plugin's package with a signature.
-func signedRPM(t testing.TB, key *openpgp.Entity) []byte {
-	t.Helper()
-	return pack(t, "eru-minions", "1.2.3", "noarch", func(data []byte) ([]byte, error) {
-		var signature bytes.Buffer
-		err := openpgp.DetachSign(&signature, key, bytes.NewReader(data), nil)
-		return signature.Bytes(), err
-	})
-}
-
-func pack(t testing.TB, name, version, arch string, sign func([]byte) ([]byte, error)) []byte {
-	t.Helper()
-	r, err := rpmpack.NewRPM(rpmpack.RPMMetaData{Name: name, Version: version, Release: "1", Arch: arch, OS: "linux", Compressor: "gzip"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sign != nil {
-		r.SetPGPSigner(sign)
-	}
-	r.AddFile(rpmpack.RPMFile{Name: minionsProgram, Body: []byte("#!/bin/sh\n"), Mode: 0o755, Owner: "root", Group: "root"})
-	var out bytes.Buffer
-	if err := r.Write(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }
 
 // imageArchive is what `docker save` writes, as far as names go.

@@ -1,0 +1,194 @@
+package stages_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// playCalicoctl is `calicoctl create -f -` and `calicoctl patch ippool`, as
+// far as the pool stage needs them and as they were measured.
+func (w *world) playCalicoctl(c host.Command) Ran {
+	if err := w.calicoctlConfig(c.Args); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	switch c.Args[0] {
+	case "create":
+		return w.calicoctlCreate(c.Stdin)
+	case "patch":
+		return w.calicoctlPatch(c.Args)
+	}
+	return Ran{Exit: 1, Stderr: "not played"}
+}
+
+// calicoctlConfig reads calicoctl.cfg strictly, as it does.
+func (w *world) calicoctlConfig(args []string) error {
+	path := ""
+	for _, a := range args {
+		if p, ok := strings.CutPrefix(a, "--config="); ok {
+			path = p
+		}
+	}
+	data, err := os.ReadFile(w.file(path))
+	if err != nil {
+		return err
+	}
+	var cfg struct {
+		APIVersion string         `yaml:"apiVersion"`
+		Kind       string         `yaml:"kind"`
+		Metadata   map[string]any `yaml:"metadata"`
+		Spec       struct {
+			DatastoreType string `yaml:"datastoreType"`
+			EtcdEndpoints string `yaml:"etcdEndpoints"`
+		} `yaml:"spec"`
+	}
+	if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
+		return err
+	}
+	if cfg.APIVersion != "projectcalico.org/v3" || cfg.Kind != "CalicoAPIConfig" || cfg.Spec.DatastoreType != "etcdv3" || cfg.Spec.EtcdEndpoints != w.fabric.endpoint {
+		return fmt.Errorf("calicoctl.cfg leads elsewhere: %+v", cfg)
+	}
+	return nil
+}
+
+func (w *world) calicoctlCreate(stdin []byte) Ran {
+	var r map[string]any
+	if err := json.Unmarshal(stdin, &r); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
+	}
+	folder := map[any]string{"Profile": "profiles", "IPPool": "ippools"}[r["kind"]]
+	name, _ := meta(r)["name"].(string)
+	if folder == "" || name == "" {
+		return Ran{Exit: 1, Stderr: fmt.Sprintf("resource type '%v' is not played", r["kind"])}
+	}
+	created, err := w.fabric.create(folder, name, r)
+	if w.fabric.at(fmt.Sprintf("%s is created", r["kind"])) {
+		err = errPower
+	}
+	switch {
+	case err != nil:
+		return Ran{Exit: 1, Stderr: err.Error()}
+	case !created:
+		return Ran{Exit: 1, Stderr: fmt.Sprintf("Failed to create '%s' resource: [resource already exists: %s(%s)]\n", r["kind"], r["kind"], name)}
+	}
+	return Ran{Stdout: fmt.Sprintf("Successfully created 1 '%s' resource(s)\n", r["kind"])}
+}
+
+// calicoctlPatch loses the annotations that a patch does not name.
+func (w *world) calicoctlPatch(args []string) Ran {
+	name, text := args[2], args[len(args)-1]
+	pool := w.fabric.resource("ippools", name)
+	var patch struct {
+		Metadata struct{ Annotations map[string]any }
+		Spec     map[string]any
+	}
+	if pool == nil || json.Unmarshal([]byte(text), &patch) != nil {
+		return Ran{Exit: 1, Stderr: "resource does not exist: IPPool(" + name + "), or not a patch: " + text}
+	}
+	meta(pool)["annotations"] = patch.Metadata.Annotations
+	for key, value := range patch.Spec {
+		spec(pool)[key] = value
+	}
+	w.fabric.store("ippools", name, pool)
+	w.fabric.at("the pool is patched")
+	w.fabric.mu.Lock()
+	w.fabric.made["patch"]++
+	w.fabric.mu.Unlock()
+	return Ran{Stdout: "Successfully patched 1 'IPPool' resource\n"}
+}
+
+// noPeers is what birdcl says on a cluster's only host.
+const noPeers = `BIRD 1.6.8 ready.
+name     proto    table    state  since       info
+static1  Static   master   up     10:00:00
+kernel1  Kernel   master   up     10:00:00
+device1  Device   master   up     10:00:00
+`
+
+// nodePlay is calico-node: what its unit's docker run starts.
+type nodePlay struct {
+	w         *world
+	unready   string // what the readiness command says
+	protocols string // what birdcl says
+	failed    string // why the last start did not go well
+}
+
+// begin is `docker run` with the unit's words. The container registers itself
+// in etcd and keeps its name on the host.
+func (n *nodePlay) begin(unit string) error {
+	err := n.run(execStart(unit))
+	n.failed = ""
+	if err != nil {
+		n.failed = err.Error()
+	}
+	return err
+}
+
+func (n *nodePlay) run(words []string) error {
+	d := n.w.docker
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.up {
+		return errors.New("Cannot connect to the Docker daemon")
+	}
+	if len(words) < 3 || !strings.HasSuffix(words[0], "docker") || words[1] != "run" {
+		return fmt.Errorf("not a docker run: %q", words)
+	}
+	c := &container{ID: "node" + n.w.name, Image: words[len(words)-1], Network: "host", Running: true}
+	env := map[string]string{}
+	for i, word := range words {
+		if name, ok := strings.CutPrefix(word, "--name="); ok {
+			c.Name = name
+		}
+		if word == "-e" {
+			key, value, _ := strings.Cut(words[i+1], "=")
+			env[key] = value
+			c.Env = append(c.Env, words[i+1])
+		}
+	}
+	found, ok := d.images[c.Image]
+	if !ok {
+		return errors.New("Unable to find image " + c.Image)
+	}
+	c.ImageID = found.ID
+	d.containers[c.Name] = c
+	putFile(n.w.t, n.w.root, "/var/lib/calico/nodename", env["NODENAME"], 0o644)
+	n.register(env)
+	return nil
+}
+
+func (n *nodePlay) register(env map[string]string) {
+	f := n.w.fabric
+	if f.etcd == nil || env["ETCD_ENDPOINTS"] != f.endpoint {
+		return
+	}
+	f.store("nodes", env["NODENAME"], resource("Node", env["NODENAME"], map[string]any{
+		"bgp": map[string]any{"ipv4Address": env["IP"] + "/24", "asNumber": env["AS"]},
+	}))
+	f.store("clusterinformations", "default", resource("ClusterInformation", "default", map[string]any{"calicoVersion": "v3.23.0", "datastoreReady": true}))
+}
+
+func (n *nodePlay) end() {
+	n.w.docker.mu.Lock()
+	defer n.w.docker.mu.Unlock()
+	delete(n.w.docker.containers, "calico-node")
+}
+
+func (n *nodePlay) execute(command []string) execution {
+	switch strings.Join(command, " ") {
+	case "calico-node -felix-ready -bird-live":
+		if n.unready != "" {
+			return execution{1, n.unready + "\n"}
+		}
+		return execution{0, ""}
+	case "birdcl -s /var/run/calico/bird.ctl show protocols":
+		return execution{0, n.protocols}
+	}
+	return execution{127, "OCI runtime exec failed: executable file not found"}
+}
