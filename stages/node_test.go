@@ -177,6 +177,18 @@ func TestYoungNodeIsGivenTime(t *testing.T) {
 	}
 }
 
+// TestYoungNodeIsGivenTimeForItsContainer, which docker run makes after the
+// unit counts as active.
+func TestYoungNodeIsGivenTimeForItsContainer(t *testing.T) {
+	m := withNode(t)
+	delete(m.docker.containers, "calico-node")
+	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	defer cancel()
+	if err := m.apply(ctx, "node"); !isA[*engine.Retry](err) || m.starts() != 1 {
+		t.Errorf("got %v after %d starts", err, m.starts())
+	}
+}
+
 // TestYoungNodeOfAnotherImageIsRestarted: time does not cure that.
 func TestYoungNodeOfAnotherImageIsRestarted(t *testing.T) {
 	m := withNode(t)
