@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/kdomanski/iso9660"
 
+	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
@@ -45,6 +46,9 @@ func (s Seed) Files() ([]File, error) {
 	files := []File{{"user-data", s.UserData}, {"meta-data", meta}}
 	if s.NetworkConfig == nil {
 		return files, nil
+	}
+	if err := images.CheckYAML(s.NetworkConfig); err != nil {
+		return nil, fmt.Errorf("cannot use the network configuration: %w", err)
 	}
 	var network map[string]any
 	if err := yaml.Unmarshal(s.NetworkConfig, &network); err != nil {

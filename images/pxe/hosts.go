@@ -37,6 +37,9 @@ func ParseHosts(data []byte) ([]Host, error) {
 	var file struct {
 		Hosts []Host `yaml:"hosts"`
 	}
+	if err := images.CheckYAML(data); err != nil {
+		return nil, fmt.Errorf("cannot read the list of hosts: %w", err)
+	}
 	if err := yaml.UnmarshalWithOptions(data, &file, yaml.Strict()); err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
