@@ -75,7 +75,7 @@ func (m *machine) runReal(path string, c host.Command) Ran {
 func TestRealCalicoctl(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	m.useReal(path)
 	m.applies("preflight", "sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
@@ -157,7 +157,7 @@ func pairs(words []string) []string {
 func TestRealCalicoctlOfTenHosts(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	f := newFabric(t, etcd.Endpoint)
 	var all sync.WaitGroup
 	var hosts []*machine
@@ -189,7 +189,7 @@ func TestRealCalicoctlOfTenHosts(t *testing.T) {
 func TestRealCalicoctlOfAKilledHolder(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	holderKilled(t, newFabric(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
 }
 
@@ -198,7 +198,7 @@ func TestRealCalicoctlOfAKilledHolder(t *testing.T) {
 func TestRealResourcesAreRead(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	m.useReal(path)
 	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")

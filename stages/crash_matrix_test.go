@@ -32,7 +32,7 @@ func TestKilledWhileItFollowsAnEdit(t *testing.T) {
 // so many steps.
 func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 	t.Helper()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	whole := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	parts := whole.parts
 	prepare(whole)
@@ -83,7 +83,7 @@ func (m *machine) wantSame(files map[string]string, state map[string]any) {
 // power.
 func TestKilledInTheMiddleOfACommand(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	whole := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	whole.run()
 	files, state := whole.files(), whole.state()

@@ -248,7 +248,7 @@ func (m *machine) files() map[string]string {
 // TestASecondRunChangesNothing and needs no etcd; nor does a status.
 func TestASecondRunChangesNothing(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	m.run()
 	etcd.Kill() // a complete host needs no network

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/stages"
@@ -410,4 +412,14 @@ func (m *machine) bundle() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// startEtcd runs a real etcd for the test. Without the integration tests a
+// machine that has none may pass over what needs one.
+func startEtcd(t *testing.T, o etcdtest.Options) *etcdtest.Server {
+	t.Helper()
+	if _, err := exec.LookPath("etcd"); err != nil && !everyStep {
+		t.Skip("etcd is not installed (Debian: etcd-server)")
+	}
+	return etcdtest.Start(t, o)
 }

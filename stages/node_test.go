@@ -252,7 +252,7 @@ Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
 // TestStalePeerIsAWarning that names its Node: one machine that is gone must
 // not block every join.
 func TestStalePeerIsAWarning(t *testing.T) {
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	m.applies("sysctl", "calicoctl", "config", "docker", "node")
 	m.fabric.store("nodes", "gone", resource("Node", "gone", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))

@@ -29,7 +29,7 @@ func TestPoolHolderKilled(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+			etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 			holderKilled(t, newFabric(t, etcd.Endpoint), step, func(*machine) {})
 		})
 	}
@@ -99,7 +99,7 @@ func holderKilled(t *testing.T, f *fabric, step poolStep, prepare func(*machine)
 // TestPoolLockLost: who lost its lease stops, as another host may be at work.
 func TestPoolLockLost(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	m.ready()
 	never := make(chan struct{})

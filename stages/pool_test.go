@@ -24,7 +24,7 @@ import (
 // is ready for its pool.
 func onEtcd(t *testing.T, tests map[string]func(*testing.T, *machine)) {
 	t.Helper()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	for _, name := range sorted(tests) {
 		t.Run(name, func(t *testing.T) {
 			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
@@ -351,7 +351,7 @@ func poolWithoutEtcd(t *testing.T, m *machine) {
 // TestTenHostsMakeThePoolOnce: hosts that boot together, on a real etcd.
 func TestTenHostsMakeThePoolOnce(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	f := newFabric(t, etcd.Endpoint)
 	var hosts []*machine
 	for i := range 10 {

@@ -109,7 +109,7 @@ type wrong struct {
 // was changed.
 func TestPreflightFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	for _, w := range wrongs() {
 		t.Run(w.name+" "+w.when, func(t *testing.T) {
 			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
@@ -183,7 +183,7 @@ func (m *machine) stopDocker() {
 // TestPreflightLikesWhatIsRight: the other side of each finding.
 func TestPreflightLikesWhatIsRight(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	for when, arrange := range rightHosts() {
 		t.Run(when, func(t *testing.T) {
 			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
@@ -258,7 +258,7 @@ func (m *machine) checkSoon(t *testing.T) engine.Finding {
 // Docker that is busy are no reason to refuse.
 func TestPreflightWaitsForWhatTimeCures(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	for _, c := range []struct {
 		what    string
 		arrange func(*machine)
@@ -293,7 +293,7 @@ func TestPreflightWaitsForWhatTimeCures(t *testing.T) {
 // nothing that only Docker could deny.
 func TestPreflightTellsWhileDockerIsBusy(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	joined(m)
 	m.docker.silent = true
@@ -309,7 +309,7 @@ func TestPreflightTellsWhileDockerIsBusy(t *testing.T) {
 // wait for it.
 func TestIgnoredClockIsAWarning(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	m.built = time.Now().Add(time.Hour)
 	m.wantDemoted("clock")
@@ -318,7 +318,7 @@ func TestIgnoredClockIsAWarning(t *testing.T) {
 // TestPreflightAsksTheRealEtcd for what Docker and Calico need of it.
 func TestPreflightAsksTheRealEtcd(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{}) // no v2
+	etcd := startEtcd(t, etcdtest.Options{}) // no v2
 	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
 	refused, _ := named(m.check("preflight"))
 	wantWords(t, refused["etcd-v2"].String()+refused["etcd-v2"].Fix, "v2 API", "--enable-v2")
