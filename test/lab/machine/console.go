@@ -95,6 +95,8 @@ func Clean(text string) string {
 		switch ch := text[i]; {
 		case ch == 0x1b:
 			i = skipEscape(text, i)
+		case ch == 0xc2 && i+1 < len(text) && text[i+1] >= 0x80 && text[i+1] < 0xa0:
+			i++ // U+0080 to U+009F are control characters as well
 		case ch == '\n' || ch == '\t' || ch >= ' ' && ch != 0x7f:
 			out.WriteByte(ch)
 		}

@@ -17,6 +17,7 @@ func TestCleanTakesControlCharactersOut(t *testing.T) {
 		"cut \x1b[0;3":                         "cut ",
 		"end\x1b":                              "end",
 		"grün\ttab\x7f":                        "grün\ttab",
+		"a\u009b31mb":                          "a31mb",
 	} {
 		if got := Clean(in); got != want {
 			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
