@@ -211,6 +211,7 @@ func joined(m *machine) {
 		host.Route{Destination: netip.MustParsePrefix("10.213.0.128/26"), Gateway: netip.MustParseAddr("10.0.0.3"), Interface: "eth0", Protocol: host.ProtocolBIRD},
 		host.Route{Destination: netip.MustParsePrefix("10.213.0.64/26"), Protocol: host.ProtocolBIRD},
 		host.Route{Destination: netip.MustParsePrefix("10.213.0.65/32"), Interface: "cali0123", Protocol: 80},
+		host.Route{Destination: netip.MustParsePrefix("10.213.0.192/26"), Gateway: netip.MustParseAddr("10.0.0.4"), Interface: "eth0", Protocol: 80},
 	)
 	m.forget()
 }
@@ -301,6 +302,10 @@ func TestPreflightTellsWhileDockerIsBusy(t *testing.T) {
 	m.net.free["/var/lib/docker"] = 0
 	refused, warned := named(m.checkSoon(t))
 	if len(refused) != 1 || refused["default-route"].Fix == "" || len(warned) != 0 {
+		t.Errorf("found %v and %v", refused, warned)
+	}
+	m.override(`docker: {clusterStore: "off"}`) // whether it has a store it does not say
+	if refused, warned := named(m.checkSoon(t)); len(refused) != 1 || len(warned) != 0 {
 		t.Errorf("found %v and %v", refused, warned)
 	}
 }
