@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,7 @@ func (e *HeldError) Error() string {
 // it ends; the file stays and means nothing by itself.
 type Lock struct{ file *os.File }
 
-// Acquire takes the lock at once or says who holds it (*HeldError).
+// Acquire takes the lock or says at once who holds it (*HeldError).
 func Acquire(h *host.Host) (*Lock, error) {
 	path := h.RealPath(LockPath)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -35,9 +36,9 @@ func Acquire(h *host.Host) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take the lock: %w", err)
 	}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile()); err != nil {
+	if err := lockFile(f, path); err != nil {
 		defer f.Close()
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		if held(err) {
 			return nil, &HeldError{PID: readPID(path)}
 		}
 		return nil, fmt.Errorf("cannot take the lock: %w", err)
@@ -48,6 +49,30 @@ func Acquire(h *host.Host) (*Lock, error) {
 	}
 	return &Lock{f}, nil
 }
+
+// A run that was killed while it started a command leaves a child that has the
+// lock until it becomes that command: an instant, longer on a busy machine.
+const (
+	orphanTime  = 2 * time.Second
+	orphanPause = 20 * time.Millisecond
+)
+
+// lockFile locks at once or, where only a dead run's child is in the way, in
+// an instant.
+func lockFile(f *os.File, path string) error {
+	for deadline := time.Now().Add(orphanTime); ; time.Sleep(orphanPause) {
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
+		if err == nil || !held(err) || time.Now().After(deadline) || alive(readPID(path)) {
+			return err
+		}
+	}
+}
+
+func held(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) }
+
+// alive tells whether a process exists. Without a number (a holder that has
+// not written it yet) it does.
+func alive(pid int) bool { return pid <= 0 || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
 func writePID(f *os.File) error {
 	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
