@@ -398,8 +398,15 @@ func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m))
 func isAs[E error](err error) (E, bool) { return errors.AsType[E](err) }
 
 func contextFor(t testing.TB, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit < time.Second {
+		limit *= patience
+	}
 	return context.WithTimeout(t.Context(), limit)
 }
+
+// patience is what a busy machine needs more than an idle one, to come to
+// where a short limit is meant to end the waiting.
+const patience = 10
 
 // bundle puts all artifacts into a bundle on the machine.
 func (m *machine) bundle() {
