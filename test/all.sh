@@ -39,7 +39,8 @@ step_nspawn() {
 
 step_lab() {
 	local packages
-	packages=$(tagged lab | grep -v '^./test/nspawn')
+	# The stories take longer than all the rest together: test/soak.sh tells them.
+	packages=$(tagged lab | grep -vE '^./test/(nspawn|lab/stories)')
 	(cd "$calico" && go test -count=1 ./minions/...) || return 1
 	# shellcheck disable=SC2086 # package names are words
 	go test -count=1 -tags lab -p 1 -v -timeout 60m $packages
