@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 
+	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
@@ -13,7 +14,8 @@ import (
 // between two.
 const networkAsks = 3
 
-// network finds the Docker network over the pool; nil: it is not there.
+// network finds the Docker network over the pool; nil: it is not there. While
+// etcd is out of reach nobody can tell.
 func (e *Env) network(ctx context.Context) (*host.DockerNetwork, error) {
 	for range networkAsks {
 		list, err := e.Host.Docker().Networks(ctx)
@@ -26,5 +28,5 @@ func (e *Env) network(ctx context.Context) (*host.DockerNetwork, error) {
 			}
 		}
 	}
-	return nil, nil
+	return nil, e.withEtcd(ctx, func(context.Context, *cluster.Client) error { return nil })
 }

@@ -78,7 +78,10 @@ func (s verify) Probe(ctx context.Context) error {
 
 func (s verify) test(ctx context.Context, report engine.Progress) error {
 	network, err := s.network(ctx)
-	if err != nil {
+	switch {
+	case isWait(err):
+		return err
+	case err != nil:
 		return &engine.Retry{Err: err}
 	}
 	if network == nil {
