@@ -3,8 +3,11 @@
 package stories
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -146,6 +149,47 @@ func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 		t.Fatalf("calicoctl %q: %v\n%s", args, err, out)
 	}
 	return string(out)
+}
+
+// etcdKeys lists the keys below a prefix, with their values.
+func etcdKeys(t *testing.T, l *lab.Lab, prefix string) string {
+	t.Helper()
+	answer, err := rangeOf(labtest.Within(t, time.Minute), l, prefix)
+	must(t, err)
+	return answer
+}
+
+// rangeOf asks etcd by its JSON gateway (etcd's documentation, "gRPC gateway"):
+// keys and values are base64. The end of a prefix is its last byte plus one.
+func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
+	end := []byte(prefix)
+	end[len(end)-1]++
+	question, err := json.Marshal(map[string][]byte{"key": []byte(prefix), "range_end": end})
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.Etcd.Endpoint+"/v3/kv/range", bytes.NewReader(question))
+	if err != nil {
+		return "", err
+	}
+	client := l.Wire.Client()
+	defer client.CloseIdleConnections()
+	answer, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	var found struct {
+		KVs []struct{ Key, Value []byte }
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
+		return "", fmt.Errorf("etcd says what is no JSON: %w", err)
+	}
+	var list strings.Builder
+	for _, kv := range found.KVs {
+		fmt.Fprintf(&list, "%s %s\n", kv.Key, kv.Value)
+	}
+	return list.String(), nil
 }
 
 // buildFirstboot builds a firstboot of another version.

@@ -1,0 +1,297 @@
+//go:build lab
+
+package stories
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/labtest"
+	"github.com/projecteru2/firstboot/test/lab/machine"
+)
+
+const (
+	// nextBinary is a newer firstboot, in the image for the story of an upgrade.
+	nextBinary, nextVersion = "/opt/firstboot-next", "v99.0.0"
+	// secret is in the configuration, and must be in nothing that is shown.
+	secret = "hunter2-of-the-lab"
+	// etcdLate is how late etcd is at the reboot.
+	etcdLate = 3 * time.Minute
+)
+
+// staleNode is a Node whose machine is gone, as an operator finds it in etcd.
+const staleNode = `{"apiVersion": "projectcalico.org/v3", "kind": "Node", "metadata": {"name": "ghost"},
+	"spec": {"bgp": {"ipv4Address": "10.123.0.99/24"}}}`
+
+// accounting lets systemd count what firstboot sends, and start, after it, two
+// units that its time is compared with: one that does nothing, and one that
+// only starts the same binary.
+var accounting = []golden.File{
+	{Path: "/etc/systemd/system/firstboot.service.d/lab.conf", Data: []byte(
+		"[Unit]\nWants=lab-true.service lab-version.service\n[Service]\nIPAccounting=yes\n")},
+	{Path: "/etc/systemd/system/lab-true.service", Data: trivial("/bin/true")},
+	{Path: "/etc/systemd/system/lab-version.service", Data: trivial("/usr/bin/firstboot version")},
+}
+
+// traffic is what firstboot.service received and sent at this boot, as the
+// kernel counted it for the unit's control group.
+const traffic = "systemctl show -p IPIngressBytes -p IPEgressBytes firstboot"
+
+func trivial(command string) []byte {
+	return []byte("[Unit]\nAfter=firstboot.service\nDefaultDependencies=no\n" +
+		"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=" + command + "\n")
+}
+
+// TestTheDaysOfACluster is the life of two hosts: they wait for etcd, join
+// beside a Node of a machine that is gone, see their pool changed, reboot with
+// etcd late, and one leaves.
+func TestTheDaysOfACluster(t *testing.T) {
+	l := labtest.New(t, lab.Options{
+		Files: append(accounting, golden.File{Path: nextBinary, Data: buildFirstboot(t, nextVersion), Mode: 0o755}),
+		Config: func(c *lab.Config) {
+			c.Set("node", "environment", map[string]string{"LAB_PASSWORD": secret})
+			c.Set("minions", "environment", map[string]string{"LAB_PASSWORD": secret})
+		},
+	})
+	calicoctl(t, l, staleNode, "create", "-f", "-")
+	must(t, l.Etcd.Stop())
+	must(t, l.Boot(labtest.Context(t)))
+
+	tell(t, "etcd is not there at first boot: the run says what it waits for", func(t *testing.T) { waitsForEtcd(t, l) })
+	tell(t, "etcd comes: both hosts complete by themselves, and name the stale node", func(t *testing.T) { staleNodeNamed(t, l) })
+	tell(t, "the pool was changed: told on every host, never overwritten", func(t *testing.T) { poolChanged(t, l) })
+	tell(t, "the pool's annotation was stolen: it alone is repaired", func(t *testing.T) { annotationStolen(t, l) })
+	reboot := &reboot{l: l}
+	tell(t, "a joined host reboots, etcd is late: firstboot's unit costs nothing", reboot.cheap)
+	tell(t, "without etcd status cannot tell, and logs packs a report without secrets", reboot.askWithoutEtcd)
+	tell(t, "etcd comes: containers come back by themselves", reboot.back)
+	tell(t, "the binary is upgraded: nothing is done, and said so", func(t *testing.T) { upgraded(t, l.Hosts[1]) })
+	tell(t, "a host leaves", func(t *testing.T) { leaves(t, l) })
+	tell(t, "a host that left stays out at the next boot", func(t *testing.T) { staysOut(t, l) })
+}
+
+func waitsForEtcd(t *testing.T, l *lab.Lab) {
+	for _, h := range l.Hosts {
+		line := console(t, h, 0, 5*time.Minute, "firstboot: preflight", "waiting for etcd at "+l.Etcd.Endpoint)
+		t.Logf("%s: %s", h.Name, line)
+		says(t, line, "since", "next try in", "connection refused")
+	}
+	h := l.Hosts[0]
+	must(t, h.WaitUp(labtest.Context(t)))
+	said := do(t, h, 7, "firstboot status")
+	t.Logf("%s", said)
+	says(t, said, "running: a run is under way", "preflight  running", "waiting for etcd at "+l.Etcd.Endpoint+" since", "the run goes on by itself", "firstboot status --wait")
+	says(t, do(t, h, 0, "systemctl show -p StatusText --value firstboot"), "1/9 preflight: waiting for etcd at "+l.Etcd.Endpoint)
+	says(t, do(t, h, 3, "systemctl is-active firstboot"), "activating")
+	silent(t, do(t, h, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
+	// Nothing is touched before preflight has passed.
+	same(t, "what is installed", "", do(t, h, 0, "ls -d /usr/bin/calicoctl /etc/calico /etc/docker/daemon.json 2>/dev/null; true"))
+}
+
+func staleNodeNamed(t *testing.T, l *lab.Lab) {
+	must(t, l.Etcd.Start(labtest.Context(t)))
+	began := time.Now()
+	for _, h := range l.Hosts {
+		complete(t, h)
+	}
+	t.Logf("complete %s after etcd was there", time.Since(began).Round(time.Second))
+	const warning = "BGP peer 10.123.0.99 (node ghost) is not established"
+	for _, h := range l.Hosts {
+		console(t, h, 0, time.Second, "firstboot: node", "warning: "+warning, "calicoctl delete node ghost")
+		says(t, do(t, h, 0, "firstboot status"), "complete", "warning: "+warning)
+	}
+	do(t, l.Hosts[0], 0, "calicoctl delete node ghost")
+	// The count of the story of the reboot can be other than zero.
+	silent(t, do(t, l.Hosts[0], 0, traffic), "=0\n", "no data")
+}
+
+func poolChanged(t *testing.T, l *lab.Lab) {
+	before := poolNow(t, l)
+	do(t, l.Hosts[1], 0, `calicoctl patch ippool firstboot -p '{"spec": {"natOutgoing": false}}'`)
+	changed := poolNow(t, l)
+	for _, h := range l.Hosts {
+		said := do(t, h, 9, "firstboot status")
+		says(t, said, "drifted", "pool       failed", "IPPool firstboot natOutgoing", "calicoctl patch")
+	}
+	said := do(t, l.Hosts[0], 1, "firstboot run --force")
+	t.Logf("%s", said)
+	says(t, said, "natOutgoing", "not overwritten")
+	same(t, "the pool that somebody changed", changed, poolNow(t, l))
+	do(t, l.Hosts[1], 0, `calicoctl patch ippool firstboot -p '{"spec": {"natOutgoing": true}}'`)
+	// calicoctl's patch of a spec takes the annotation with it (FACTS: measured).
+	do(t, l.Hosts[0], 0, "firstboot run --force")
+	for _, h := range l.Hosts {
+		do(t, h, 0, "firstboot status")
+	}
+	same(t, "the pool", before, poolNow(t, l))
+}
+
+// poolNow is the pool without what every write counts up.
+func poolNow(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	var kept []string
+	for line := range strings.Lines(calicoctl(t, l, "", "get", "ippool", "firstboot", "-o", "yaml")) {
+		if !strings.Contains(line, "resourceVersion:") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+func annotationStolen(t *testing.T, l *lab.Lab) {
+	before := poolNow(t, l)
+	id := strings.TrimSpace(do(t, l.Hosts[1], 0, "docker network create --driver calico --ipam-driver calico-ipam --subnet "+lab.PoolCIDR+" thief"))
+	says(t, poolNow(t, l), id) // it was stolen
+	for _, h := range l.Hosts {
+		says(t, do(t, h, 9, "firstboot status"), "drifted", "IPPool firstboot annotation", "bound to network "+id[:12])
+	}
+	do(t, l.Hosts[1], 0, "docker network rm thief")
+	do(t, l.Hosts[0], 0, "firstboot run --force")
+	same(t, "the pool", before, poolNow(t, l))
+	for _, h := range l.Hosts {
+		do(t, h, 0, "firstboot status")
+	}
+}
+
+// reboot is host 1's, with a container that has to come back.
+type reboot struct {
+	l            *lab.Lab
+	mine, theirs lab.Container
+	began        time.Time
+	files        string
+}
+
+// notes are what firstboot keeps of a complete host, with times and contents.
+const notes = "cd /var/lib/firstboot && stat -c '%n %Y %Z %s' *.json && sha256sum *.json"
+
+func (r *reboot) cheap(t *testing.T) {
+	one, two := r.l.Hosts[0], r.l.Hosts[1]
+	ctx := labtest.Within(t, joinTime)
+	var err error
+	r.mine, err = one.StartContainer(ctx, "always-one", "--restart=always")
+	must(t, err)
+	r.theirs, err = two.StartContainer(ctx, "two")
+	must(t, err)
+	r.files = do(t, one, 0, notes)
+
+	must(t, one.PowerOff(ctx))
+	must(t, r.l.Etcd.Stop())
+	from := sofar(one)
+	r.began = time.Now()
+	must(t, one.Boot(ctx))
+	must(t, one.WaitUp(ctx))
+	must(t, one.Wait(ctx, "the end of firstboot.service", unitActive(one, "lab-version.service")))
+	says(t, console(t, one, from, time.Minute, "firstboot: complete"), "not re-checked")
+	same(t, "what firstboot keeps", r.files, do(t, one, 0, notes))
+	says(t, do(t, one, 0, "systemctl is-active firstboot.service firstboot-complete.target"), "active\nactive")
+
+	for _, unit := range []string{"firstboot", "lab-version", "lab-true"} {
+		t.Logf("%s.service at this boot (%s): %s, of which the processor %s", unit, r.l.Accel, execTime(t, one, unit), cpuTime(t, one, unit))
+	}
+	quick(t, r.l, one)
+	same(t, "bytes that the unit received and sent at this boot", "IPIngressBytes=0\nIPEgressBytes=0\n", do(t, one, 0, traffic))
+}
+
+// execTime is how long the unit's command took, by systemd's clock.
+func execTime(t *testing.T, h *lab.Host, unit string) time.Duration {
+	t.Helper()
+	said := do(t, h, 0, "systemctl show -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic --value "+unit)
+	fields := strings.Fields(said)
+	if len(fields) != 2 {
+		t.Fatalf("the times of %s are %q", unit, said)
+	}
+	start, err := strconv.ParseInt(fields[0], 10, 64)
+	must(t, err)
+	end, err := strconv.ParseInt(fields[1], 10, 64)
+	must(t, err)
+	return time.Duration(end-start) * time.Microsecond
+}
+
+// cpuTime is what the unit took of the processor, which is shared at a boot.
+func cpuTime(t *testing.T, h *lab.Host, unit string) time.Duration {
+	t.Helper()
+	ns, err := strconv.ParseInt(strings.TrimSpace(do(t, h, 0, "systemctl show -p CPUUsageNSec --value "+unit)), 10, 64)
+	must(t, err)
+	return time.Duration(ns)
+}
+
+const (
+	// secondRun is what a run on a complete host may take on a real processor.
+	secondRun = 20 * time.Millisecond
+	// measure prints the least time, in microseconds, that a command took.
+	measure = `least=; for i in 1 2 3 4 5 6 7; do a=${EPOCHREALTIME/./}; %s >/dev/null 2>&1; b=${EPOCHREALTIME/./}
+if [ -z "$least" ] || [ $((b - a)) -lt $least ]; then least=$((b - a)); fi; done; echo $least`
+)
+
+// quick compares a run on a complete host with the bare start of the same
+// binary: an emulated processor is ten and more times slower than a real one.
+func quick(t *testing.T, l *lab.Lab, h *lab.Host) {
+	t.Helper()
+	took := func(command string) time.Duration {
+		us, err := strconv.ParseInt(strings.TrimSpace(do(t, h, 0, fmt.Sprintf(measure, command))), 10, 64)
+		must(t, err)
+		return time.Duration(us) * time.Microsecond
+	}
+	own, start, nothing := took("firstboot run"), took("firstboot version"), took("/bin/true")
+	t.Logf("at rest (%s): firstboot run %s, firstboot version %s, /bin/true %s", l.Accel, own, start, nothing)
+	if own > 2*start {
+		t.Errorf("firstboot run took %s, the start of the binary alone %s", own, start)
+	}
+	if l.Accel == machine.KVM && own > secondRun {
+		t.Errorf("firstboot run took %s, want at most %s", own, secondRun)
+	}
+}
+
+func (r *reboot) askWithoutEtcd(t *testing.T) {
+	one, two := r.l.Hosts[0], r.l.Hosts[1]
+	says(t, do(t, two, 11, "firstboot status"), "unknown", "etcd at "+r.l.Etcd.Endpoint)
+	says(t, do(t, one, 0, "systemctl status --no-pager docker; true"), "wait-plugin")
+	says(t, do(t, one, 0, "journalctl --no-pager -b -u docker"), "waiting for")
+
+	do(t, two, 0, "firstboot logs -o /root/report.tar.gz")
+	says(t, do(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "story.txt", "status.json", "journal.json")
+	report := do(t, two, 0, "tar xzOf /root/report.tar.gz; firstboot logs; firstboot status -o json; firstboot config; true")
+	silent(t, report, secret)
+	says(t, report, "firstboot: complete")
+	says(t, do(t, two, 0, "cat /etc/firstboot/config.yaml"), secret) // it could have been shown
+}
+
+func (r *reboot) back(t *testing.T) {
+	one := r.l.Hosts[0]
+	late := time.Until(r.began.Add(etcdLate))
+	t.Logf("etcd stays away for %s more", max(0, late).Round(time.Second))
+	time.Sleep(late)
+	must(t, r.l.Etcd.Start(labtest.Context(t)))
+	began := time.Now()
+	ctx := labtest.Within(t, joinTime)
+	must(t, one.Wait(ctx, "the container to run again", func(ctx context.Context) error {
+		out, err := one.Output(ctx, "docker inspect -f '{{.State.Running}}' "+r.mine.Name)
+		if err == nil && strings.TrimSpace(out) != "true" {
+			err = fmt.Errorf("running is %s", strings.TrimSpace(out))
+		}
+		return err
+	}))
+	t.Logf("its container runs %s after etcd was there", time.Since(began).Round(time.Second))
+	summary, err := r.theirs.Ping(ctx, address(t, r.mine))
+	t.Logf("reached %s after: %s", time.Since(began).Round(time.Second), summary)
+	must(t, err)
+	says(t, do(t, one, 0, "docker run --rm --name new-one --network firstboot "+golden.PingImage+" ifconfig"), "cali0")
+	says(t, do(t, one, 0, "firstboot status"), "complete")
+	same(t, "what firstboot keeps", r.files, do(t, one, 0, notes))
+}
+
+func upgraded(t *testing.T, h *lab.Host) {
+	before := do(t, h, 0, notes)
+	do(t, h, 0, "install -m 755 "+nextBinary+" /usr/bin/firstboot")
+	said := do(t, h, 0, "firstboot status")
+	t.Logf("%s", said)
+	says(t, said, "complete", "this is firstboot "+nextVersion, "nothing is done about that until firstboot run --force")
+	says(t, do(t, h, 0, "firstboot run"), "complete (not re-checked)")
+	same(t, "what firstboot keeps", before, do(t, h, 0, notes))
+}
