@@ -79,8 +79,13 @@ func writePID(f *os.File) error {
 	return err
 }
 
-// Release drops the lock.
-func (l *Lock) Release() error { return l.file.Close() }
+// Release drops the lock, also where a child that is just being started has
+// the file open.
+func (l *Lock) Release() error {
+	unlock := wholeFile()
+	unlock.Type = unix.F_UNLCK
+	return errors.Join(unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, unlock), l.file.Close())
+}
 
 // Holder returns the pid of the run that holds the lock, and whether there is
 // one. It needs no rights beyond reading the file.
