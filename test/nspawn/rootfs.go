@@ -18,8 +18,7 @@ import (
 var recipe string
 
 const (
-	suite         = "bookworm"
-	defaultMirror = "http://deb.debian.org/debian"
+	suite = "bookworm"
 )
 
 // packages are what a host has that firstboot's units meet: the real Docker
@@ -45,7 +44,7 @@ func rootfs(ctx context.Context, store cache.Store) (string, error) {
 func buildRootfs(ctx context.Context, root string) error {
 	err := run(ctx, "mmdebstrap", "--variant=minbase", "--mode=root", "--include="+strings.Join(packages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-		suite, root, defaultMirror)
+		suite, root)
 	if err != nil {
 		return err
 	}

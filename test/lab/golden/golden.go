@@ -24,7 +24,7 @@ import (
 type Options struct {
 	Store  cache.Store
 	Accel  func(kernel string) machine.Accel // how to run the machine that loads the images
-	Mirror string                            // of Debian; empty: deb.debian.org
+	Mirror string                            // of Debian; empty: mmdebstrap's own
 
 	// DockerImages are image archives for the image's own Docker.
 	DockerImages []string

@@ -19,8 +19,7 @@ import (
 var systemSources embed.FS
 
 const (
-	suite         = "bookworm"
-	defaultMirror = "http://deb.debian.org/debian"
+	suite = "bookworm"
 	// diskSize is the disk's size for the machine; the file is sparse.
 	diskSize = 8 << 30
 )
@@ -76,13 +75,13 @@ func sourceKey(sources embed.FS, more ...string) (string, error) {
 
 func (o Options) buildSystem(ctx context.Context, dir string) error {
 	root := filepath.Join(dir, "root")
-	mirror := o.Mirror
-	if mirror == "" {
-		mirror = defaultMirror
+	target := []string{suite, root}
+	if o.Mirror != "" {
+		target = append(target, o.Mirror)
 	}
-	err := run(ctx, "mmdebstrap", "--variant=minbase", "--mode=root", "--include="+strings.Join(packages, ","),
+	err := run(ctx, "mmdebstrap", append([]string{"--variant=minbase", "--mode=root", "--include=" + strings.Join(packages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-		suite, root, mirror)
+	}, target...)...)
 	if err != nil {
 		return err
 	}
