@@ -25,39 +25,57 @@ const modulePath = "github.com/projecteru2/firstboot"
 
 // build makes, or takes from the cache, what the machines boot.
 func (l *Lab) build(ctx context.Context, store cache.Store, o Options) error {
-	binary, err := l.firstboot(ctx, o)
-	if err != nil {
+	var err error
+	if l.Firstboot, err = l.firstboot(ctx, o); err != nil {
 		return err
 	}
 	o.Parts.Log = o.Log
 	if l.Parts, err = parts.Build(ctx, o.Parts); err != nil {
 		return err
 	}
-	key, err := l.sshKey(ctx, store)
-	if err != nil {
+	if l.key, err = l.sshKey(ctx, store); err != nil {
 		return err
 	}
-	config := l.config(o)
-	text, err := config.text()
-	if err != nil {
-		return err
-	}
-	l.Image, err = golden.Build(ctx, golden.Options{
-		Store:         store,
-		Accel:         l.accel(ctx),
-		Mirror:        os.Getenv("DEBIAN_MIRROR"),
-		DockerImages:  []string{l.Parts.NodeImage},
-		Firstboot:     binary,
-		Config:        text,
-		Bundle:        config.bundle,
-		AuthorizedKey: key,
-		Files:         o.Files,
-	})
-	if err != nil {
+	if l.Image, err = l.image(ctx, store, o); err != nil {
 		return err
 	}
 	l.accel(ctx)(l.Image.Kernel)
 	return nil
+}
+
+func (l *Lab) image(ctx context.Context, store cache.Store, o Options) (golden.Image, error) {
+	options := golden.Options{
+		Store:         store,
+		Accel:         l.accel(ctx),
+		Mirror:        os.Getenv("DEBIAN_MIRROR"),
+		DockerImages:  []string{l.Parts.NodeImage},
+		Firstboot:     l.Firstboot,
+		AuthorizedKey: l.key,
+		Files:         o.Files,
+	}
+	if o.Bare {
+		return golden.Base(ctx, options)
+	}
+	config := l.config(o)
+	var err error
+	if options.Config, err = config.text(); err != nil {
+		return golden.Image{}, err
+	}
+	options.Bundle = config.bundle
+	return golden.Build(ctx, options)
+}
+
+// ImageFrom returns an image, built or from the cache under a name, that is
+// another with what change did to its root, and with the lab's key in it.
+// Inputs are all that change depends on.
+func (l *Lab) ImageFrom(ctx context.Context, from golden.Image, name string, inputs []string, change func(ctx context.Context, root string) error) (golden.Image, error) {
+	inputs = append([]string{string(l.key)}, inputs...)
+	return golden.Derive(ctx, l.store, from, name, inputs, func(ctx context.Context, root string) error {
+		if err := golden.PutKey(root, l.key); err != nil {
+			return err
+		}
+		return change(ctx, root)
+	})
 }
 
 // accel probes once how machines run.

@@ -39,35 +39,49 @@ type Host struct {
 	known  ssh.PublicKey // the host key seen first
 }
 
-// newHost makes the n-th host, counted from zero, powered off.
-func (l *Lab) newHost(ctx context.Context, n int, arguments string) (*Host, error) {
-	name := fmt.Sprintf("host%d", n+1)
+// newHost makes the n-th of the hosts that are alike, counted from zero.
+func (l *Lab) newHost(ctx context.Context, n int, arguments string) error {
+	h, err := l.AddHost(ctx, fmt.Sprintf("host%d", n+1), machine.Spec{
+		Kernel: l.Image.Kernel, Initrd: l.Image.Initrd, Image: l.Image.Disk,
+	})
+	if err == nil {
+		h.machine.Append = h.KernelArguments() + " " + arguments
+	}
+	return err
+}
+
+// AddHost makes one more host, powered off. The spec says what it boots, and
+// from which disks; the rest of its hardware, its name and its address are
+// given here. What the spec says can be changed until the host is powered on.
+func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Host, error) {
+	n := len(l.Hosts)
+	if n >= maxHosts {
+		return nil, fmt.Errorf("cannot add %s: the lab has %d hosts, at most %d are possible", name, n, maxHosts)
+	}
 	h := &Host{Name: name, Address: l.Wire.Address(firstHost + n), lab: l}
-	tap := fmt.Sprintf("tap%d", n+1)
-	if err := l.Wire.Tap(tap); err != nil {
+	spec.Name, spec.Dir, spec.Accel = name, filepath.Join(l.Dir, name), l.Accel
+	spec.Tap = fmt.Sprintf("tap%d", n+1)
+	spec.MAC = fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n)
+	// The same machine has the same UUID at every boot, and no other has.
+	spec.UUID = productUUID(name)
+	if err := l.Wire.Tap(spec.Tap); err != nil {
 		return nil, err
 	}
 	var err error
-	h.machine, err = machine.New(ctx, l.group, machine.Spec{
-		Name: name, Dir: filepath.Join(l.Dir, name), Accel: l.Accel,
-		Kernel: l.Image.Kernel, Initrd: l.Image.Initrd, Image: l.Image.Disk,
-		Append: l.kernelArguments(h) + " " + arguments,
-		Tap:    tap,
-		MAC:    fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n),
-		// The same machine has the same UUID at every boot, and no other has.
-		UUID: productUUID(name),
-	})
-	if err != nil {
+	if h.machine, err = machine.New(ctx, l.group, spec); err != nil {
 		return nil, err
 	}
 	h.Console = h.machine.Console
-	return h, nil
+	l.Hosts = append(l.Hosts, h)
+	return h, l.writeDoors()
 }
 
-// kernelArguments are who the machine is: nothing of that is in the image.
-func (l *Lab) kernelArguments(h *Host) string {
-	mask := net.IP(net.CIDRMask(l.Wire.Prefix.Bits(), 32))
-	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, l.Wire.Gateway(), mask)
+// KernelArguments are the lab's own and who the machine is, for one that is
+// told nowhere else: nothing of that is in an image.
+func (h *Host) KernelArguments() string {
+	w := h.lab.Wire
+	mask := net.IP(net.CIDRMask(w.Prefix.Bits(), 32))
+	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, w.Gateway(), mask)
 }
 
 // productUUID is a UUID made of the name.
@@ -88,11 +102,17 @@ func (h *Host) Kill() error {
 // Reinstall cuts the host's power and makes its disk that of the image again:
 // the same machine, with nothing left of what it was.
 func (h *Host) Reinstall(ctx context.Context) error {
+	h.ForgetKey()
+	return h.machine.Reinstall(ctx)
+}
+
+// ForgetKey takes the key for SSH that the host has next for its own: it makes
+// it anew.
+func (h *Host) ForgetKey() {
 	h.hangUp()
 	h.mu.Lock()
-	h.known = nil // its key for SSH is made anew
+	h.known = nil
 	h.mu.Unlock()
-	return h.machine.Reinstall(ctx)
 }
 
 // PowerOff shuts the host down in good order.

@@ -32,6 +32,7 @@ const (
 type Options struct {
 	Name   string       // lower case; empty: made of the process's number
 	Hosts  int          // 0: two
+	Bare   bool         // no hosts; AddHost makes each, from an image of its own
 	Prefix netip.Prefix // of the wire; zero: 10.123.0.0/24
 	Parts  parts.Options
 	// Firstboot is the binary that goes into the image; empty: built from
@@ -51,17 +52,20 @@ type Options struct {
 
 // Lab is a running lab. Its hosts are powered off at first; its etcd runs.
 type Lab struct {
-	Name  string
-	Dir   string // disks, consoles, etcd's data: gone with the lab
-	Hosts []*Host
-	Wire  *wire.Wire
-	Etcd  *wire.Etcd
-	Parts parts.Parts
-	Image golden.Image
-	Accel machine.Accel
+	Name      string
+	Dir       string // disks, consoles, etcd's data: gone with the lab
+	Hosts     []*Host
+	Wire      *wire.Wire
+	Etcd      *wire.Etcd
+	Parts     parts.Parts
+	Firstboot string       // the binary
+	Image     golden.Image // of the hosts that are alike; of a bare lab, without firstboot
+	Accel     machine.Accel
 
 	log     cache.Logf
+	store   cache.Store
 	keyPath string
+	key     []byte // its public half, as a line of authorized_keys
 	lease   *lease
 	group   *procs.Group
 	closing sync.Once
@@ -85,7 +89,7 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Name: o.Name, Dir: lease.dir, log: o.Log, lease: lease}
+	l := &Lab{Name: o.Name, Dir: lease.dir, log: o.Log, store: store, lease: lease}
 	if err := l.make(ctx, store, o); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -96,7 +100,10 @@ func (o Options) withDefaults() Options {
 	if o.Name == "" {
 		o.Name = fmt.Sprintf("lab-%d", os.Getpid())
 	}
-	if o.Hosts == 0 {
+	switch {
+	case o.Bare:
+		o.Hosts = 0
+	case o.Hosts == 0:
 		o.Hosts = 2
 	}
 	if !o.Prefix.IsValid() {
@@ -122,11 +129,9 @@ func (l *Lab) make(ctx context.Context, store cache.Store, o Options) error {
 		return err
 	}
 	for n := range o.Hosts {
-		h, err := l.newHost(ctx, n, o.Append)
-		if err != nil {
+		if err := l.newHost(ctx, n, o.Append); err != nil {
 			return err
 		}
-		l.Hosts = append(l.Hosts, h)
 	}
 	if err := l.writeDoors(); err != nil {
 		return err

@@ -25,23 +25,16 @@ const (
 )
 
 // finished puts firstboot and what it needs on top.
-func (o Options) finished(ctx context.Context, base Image, baseKey string) (Image, error) {
+func (o Options) finished(ctx context.Context, base Image) (Image, error) {
 	inputs, err := o.finishedInputs()
 	if err != nil {
 		return Image{}, err
 	}
-	key, err := sourceKey(finishedSources, append(inputs, baseKey)...)
+	key, err := sourceKey(finishedSources, inputs...)
 	if err != nil {
 		return Image{}, err
 	}
-	dir, err := o.Store.Get(ctx, "golden", key, func(ctx context.Context, dir string) error {
-		i, err := base.copyTo(ctx, dir)
-		if err != nil {
-			return err
-		}
-		return mounted(ctx, i.Disk, func(root string) error { return o.fill(ctx, root) })
-	})
-	return imageIn(dir), err
+	return Derive(ctx, o.Store, base, "golden", []string{key}, o.fill)
 }
 
 func (o Options) finishedInputs() ([]string, error) {
@@ -72,14 +65,13 @@ func (o Options) fill(ctx context.Context, root string) error {
 	files := []File{
 		{Path: binaryPath, Data: binary, Mode: 0o755},
 		{Path: configPath, Data: o.Config, Mode: 0o600},
-		{Path: keysPath, Data: o.AuthorizedKey, Mode: 0o600},
 	}
 	for _, f := range slices.Concat(files, unitFiles(), o.Files) {
 		if err := put(root, f); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(filepath.Dir(filepath.Join(root, keysPath)), 0o700); err != nil {
+	if err := PutKey(root, o.AuthorizedKey); err != nil {
 		return err
 	}
 	if len(o.Bundle) > 0 {
@@ -88,6 +80,14 @@ func (o Options) fill(ctx context.Context, root string) error {
 		}
 	}
 	return enableUnits(root)
+}
+
+// PutKey lets the owner of a key log in as root by SSH.
+func PutKey(root string, line []byte) error {
+	if err := put(root, File{Path: keysPath, Data: line, Mode: 0o600}); err != nil {
+		return err
+	}
+	return os.Chmod(filepath.Dir(filepath.Join(root, keysPath)), 0o700)
 }
 
 func unitFiles() []File {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/test/lab/cache"
@@ -46,6 +47,8 @@ type File struct {
 // Image boots directly: kernel, initrd, and a raw disk without partitions.
 type Image struct {
 	Disk, Kernel, Initrd string
+	// Key is made of all that the image was built from.
+	Key string
 }
 
 // The files of a cache entry.
@@ -67,15 +70,40 @@ const KernelArguments = "quiet apparmor=0 net.ifnames=0 rootflags=noinit_itable 
 
 // Build returns the image, built or from the cache.
 func Build(ctx context.Context, o Options) (Image, error) {
+	base, err := Base(ctx, o)
+	if err != nil {
+		return Image{}, err
+	}
+	return o.finished(ctx, base)
+}
+
+// Base returns the image without firstboot: a bare host of the operators, with
+// the container images in its Docker.
+func Base(ctx context.Context, o Options) (Image, error) {
 	system, systemKey, err := o.system(ctx)
 	if err != nil {
 		return Image{}, err
 	}
-	base, baseKey, err := o.loaded(ctx, system, systemKey)
-	if err != nil {
-		return Image{}, err
-	}
-	return o.finished(ctx, base, baseKey)
+	i, key, err := o.loaded(ctx, system, systemKey)
+	i.Key = key
+	return i, err
+}
+
+// Derive returns an image, built or from the cache under a name, that is
+// another with what change did to its mounted root. Inputs are all that change
+// depends on; change works in its own goroutine.
+func Derive(ctx context.Context, store cache.Store, from Image, name string, inputs []string, change func(ctx context.Context, root string) error) (Image, error) {
+	key := cache.Key(slices.Concat(inputs, []string{from.Key})...)
+	dir, err := store.Get(ctx, name, key, func(ctx context.Context, dir string) error {
+		i, err := from.copyTo(ctx, dir)
+		if err != nil {
+			return err
+		}
+		return Mounted(ctx, i.Disk, func(root string) error { return change(ctx, root) })
+	})
+	i := imageIn(dir)
+	i.Key = key
+	return i, err
 }
 
 func imageIn(dir string) Image {

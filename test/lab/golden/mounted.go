@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mounted runs fn with the disk mounted at root. The mount is seen only by the
+// Mounted runs fn with the disk mounted at root. The mount is seen only by the
 // thread that fn runs on, and by the commands it starts: if this process is
 // killed, nothing stays mounted, and no loop device is left. fn must do its
 // work in its own goroutine.
-func mounted(ctx context.Context, disk string, fn func(root string) error) error {
+func Mounted(ctx context.Context, disk string, fn func(root string) error) error {
 	root, err := os.MkdirTemp("", "firstboot-image-")
 	if err != nil {
 		return err
@@ -40,5 +40,6 @@ func mountAnd(ctx context.Context, disk, root string, fn func(string) error) err
 		return err
 	}
 	err := fn(root)
-	return errors.Join(err, run(ctx, "umount", root))
+	// With all that fn mounted below.
+	return errors.Join(err, run(ctx, "umount", "--recursive", root))
 }

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -18,6 +19,18 @@ func overlay(ctx context.Context, backing, format, path string) error {
 	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backing, path).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("cannot make the disk %s over %s: %w: %s", path, backing, err, out)
+	}
+	return nil
+}
+
+// newDisk gives the machine its disk as it is at first.
+func (m *Machine) newDisk(ctx context.Context) error {
+	if m.Image != "" {
+		return overlay(ctx, m.Image, cmp.Or(m.Format, "raw"), m.Disk())
+	}
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", m.Disk(), fmt.Sprintf("%dM", m.DiskMB)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cannot make the empty disk %s: %w: %s", m.Disk(), err, out)
 	}
 	return nil
 }
@@ -60,5 +73,5 @@ func (m *Machine) Reinstall(ctx context.Context) error {
 	if err := m.Kill(); err != nil {
 		return err
 	}
-	return overlay(ctx, m.Image, "raw", m.Disk())
+	return m.newDisk(ctx)
 }

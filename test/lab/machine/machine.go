@@ -1,6 +1,6 @@
 // Package machine runs virtual machines: QEMU with KVM where it works and TCG
-// elsewhere, a kernel booted directly, a disk that is an overlay of an image,
-// and the serial console kept in a file.
+// elsewhere, a kernel booted directly or what the firmware finds, a disk that is
+// an overlay of an image, and the serial console kept in a file.
 //
 // It knows nothing of what is in the image.
 package machine
@@ -36,9 +36,11 @@ const (
 type Spec struct {
 	Name     string
 	Dir      string // holds the machine's disk, console and control socket
-	Kernel   string
+	Kernel   string // empty: the firmware boots the disk, or the network where it cannot
 	Initrd   string
-	Image    string // the raw disk image that the machine's own disk is laid over
+	Image    string // the disk image that the machine's own disk is laid over; empty: an empty disk
+	Format   string // of Image: raw (also empty) or qcow2
+	DiskMB   int    // of an empty disk
 	Direct   bool   // write to Image itself: for building images
 	Append   string // kernel arguments besides root= and console=
 	Tap      string // the tap of its network card; empty: no card
@@ -81,7 +83,7 @@ func New(ctx context.Context, group *procs.Group, spec Spec) (*Machine, error) {
 	if spec.Direct {
 		return m, nil
 	}
-	return m, overlay(ctx, spec.Image, "raw", m.Disk())
+	return m, m.newDisk(ctx)
 }
 
 // Disk is the machine's own disk, a qcow2 file.
@@ -129,19 +131,24 @@ func (m *Machine) arguments() []string {
 	}
 	args := []string{"-name", m.Name, "-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none",
 		"-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
-		"-kernel", m.Kernel, "-initrd", m.Initrd,
-		"-append", "root=/dev/vda rw console=ttyS0 " + m.Append,
 		"-drive", m.diskOptions(),
-		"-device", "virtio-blk-pci,drive=disk0",
+		"-device", "virtio-blk-pci,drive=disk0,bootindex=1",
 		"-chardev", "socket,id=console,path=" + m.ConsoleSocket() + ",server=on,wait=off,logappend=on,logfile=" + m.Console.Path,
 		"-serial", "chardev:console",
 		"-qmp", "unix:" + m.socket() + ",server=on,wait=off"}
 	args = append(args, m.Accel.arguments()...)
+	// A given kernel comes first (QEMU gives it the boot index 0), then the disk,
+	// then the network: the card's ROM is iPXE, for which such a kernel has no use.
+	rom := ""
+	if m.Kernel != "" {
+		rom = ",romfile="
+		args = append(args, "-kernel", m.Kernel, "-initrd", m.Initrd, "-append", "root=/dev/vda rw console=ttyS0 "+m.Append)
+	}
 	if m.UUID != "" {
 		args = append(args, "-uuid", m.UUID)
 	}
 	if m.Tap != "" {
-		args = append(args, "-netdev", "tap,id=net0,ifname="+m.Tap+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net0,romfile=,mac="+m.MAC)
+		args = append(args, "-netdev", "tap,id=net0,ifname="+m.Tap+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net0,bootindex=2,mac="+m.MAC+rom)
 	}
 	for i, d := range m.Drives {
 		id, readOnly := fmt.Sprintf("disk%d", i+1), "off"
