@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,10 @@ func (a *app) renderPXE() *cobra.Command {
 Ignition configs for matchbox. Any HTTP server can serve the folder; DHCP names
 URL/boot.ipxe to iPXE. Put kernel and initrd into the folder yourself.
 
+With --signed-by the configuration is verified by a signature instead, by that
+key in the host's image; sign it with gpg whenever it changed:
+  gpg --armor --detach-sign DIR/config/signed.yaml
+
 A host runs from memory; with --image its live root writes that image to the
 disk first (firstboot install) and reboots.
 
@@ -59,6 +64,7 @@ FILE has hosts with values of their own:
 	flags.StringArrayVar(&r.Initrd, "initrd", []string{"initrd.img"}, "an initrd's `NAME` in DIR, or its URL (repeatable)")
 	flags.StringArrayVar(&r.Args, "arg", nil, "a kernel `ARGUMENT` for every host (repeatable)")
 	flags.StringVar((*string)(&r.Ignition), "matchbox", "", "the `URL` of a matchbox from which hosts get their Ignition config")
+	flags.StringVar(&r.SignedBy, "signed-by", "", "hosts verify the configuration by its signature, with the public key at `PATH` in their image")
 	flags.StringVar((*string)(&f.image.URL), "image", "", "write the disk image at `URL` to the host's disk")
 	flags.StringVar(&f.image.SHA256, "sha256", "", "what that image's sha256 must be, as 64 hexadecimal `DIGITS`")
 	flags.StringVar(&f.disk, "disk", "", "write it to this `DEVICE` of the host")
@@ -121,6 +127,10 @@ func (a *app) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil && pxe.Local(name) {
 			fmt.Fprintf(a.errs, "firstboot: warning: %s is not in %s yet: put it there\n", name, f.dir)
 		}
+	}
+	if slices.Contains(done.Written, pxe.Signed) {
+		fmt.Fprintf(a.errs, "firstboot: warning: hosts refuse the configuration until it is signed: gpg --armor --detach-sign --yes %s\n",
+			filepath.Join(f.dir, pxe.Signed))
 	}
 	if a.json() {
 		return a.print(done)

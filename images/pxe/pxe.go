@@ -28,6 +28,10 @@ type Options struct {
 	// Ignition adds the arguments by which a host's Ignition finds its config
 	// at this matchbox; empty: none.
 	Ignition config.URL
+	// SignedBy is the path of a public key on the host: the configuration has
+	// one name for good and is verified by the signature beside it, in the
+	// place of its sum. Who renders has to sign it. Empty: by its sum.
+	SignedBy string
 	// Install has the host's disk written, instead of the host run from
 	// memory; nil: no.
 	Install *Install
@@ -51,19 +55,14 @@ type File struct {
 // (COMMAND_LINE_SIZE), less one for its end.
 const maxCmdline = 2047
 
-// Render makes the folder's files. The configuration is served by its digest,
-// so that a host in the middle of its boot still finds the one it was told of.
+// Render makes the folder's files. A configuration that its sum verifies is
+// served by its digest, so that a host in the middle of its boot still finds
+// the one it was told of.
 func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	given := loaded.Given()
-	sum := sha256.Sum256(given)
-	served := File{Path: fmt.Sprintf("config/%x.yaml", sum[:8]), Data: given, Secret: loaded.HoldsSecrets()}
-	common := []string{
-		"firstboot.config=" + o.at(served.Path),
-		fmt.Sprintf("firstboot.config.sha256=%x", sum),
-	}
+	served, common := o.served(loaded)
 	common = append(common, o.installArgs()...)
 	files := []File{served, {Path: "boot.ipxe", Data: entryScript(o.URL.Reveal())}}
 	for _, h := range append([]Host{{}}, o.Hosts...) {
@@ -78,6 +77,22 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 		files = append(files, made...)
 	}
 	return files, nil
+}
+
+// Signed is the name below the folder of a configuration that a signature
+// verifies.
+const Signed = "config/signed.yaml"
+
+// served is the configuration as hosts fetch it, and the kernel arguments that
+// say where it is and what must hold of it.
+func (o Options) served(loaded *config.Loaded) (f File, args []string) {
+	f = File{Path: Signed, Data: loaded.Given(), Secret: loaded.HoldsSecrets()}
+	pin := "firstboot.config.signedBy=" + o.SignedBy
+	if o.SignedBy == "" {
+		sum := sha256.Sum256(f.Data)
+		f.Path, pin = fmt.Sprintf("config/%x.yaml", sum[:8]), fmt.Sprintf("firstboot.config.sha256=%x", sum)
+	}
+	return f, []string{"firstboot.config=" + o.at(f.Path), pin}
 }
 
 // host makes the files of one host, or of all others.
@@ -171,6 +186,10 @@ func (o Options) Check() error {
 		if err := images.CheckURL(o.Ignition); err != nil {
 			return fmt.Errorf("cannot use --matchbox: %w", err)
 		}
+	}
+	if o.SignedBy != "" && (badWord(o.SignedBy) || !path.IsAbs(o.SignedBy) || path.Clean(o.SignedBy) != o.SignedBy || o.SignedBy == "/") {
+		return engine.WithHint(fmt.Errorf("cannot use --signed-by %q: not the absolute path of a public key in the host's image", images.Clip(o.SignedBy)),
+			"--signed-by /etc/firstboot/site.asc")
 	}
 	return o.Install.check()
 }

@@ -90,7 +90,7 @@ func TestHostSeesItsConfiguration(t *testing.T) {
 	for id, want := range map[string]string{macID: "web-1 10.0.0.11 1024", "firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab": "web-2  ", "firstboot-default": "  "} {
 		args := kernelArgs(t, files["hosts/"+id+".ipxe"])
 		seen, err := config.Load(t.Context(), config.Options{Root: t.TempDir(), Cmdline: strings.Join(args, " "),
-			Fetch: func(_ context.Context, url config.URL, _ string) ([]byte, error) {
+			Fetch: func(_ context.Context, url config.URL) ([]byte, error) {
 				name, ok := strings.CutPrefix(url.Reveal(), "http://10.0.0.5:8080/")
 				if !ok {
 					return nil, fmt.Errorf("%s is not in the folder", url)
@@ -142,6 +142,27 @@ func TestMatchboxHasTheSame(t *testing.T) {
 	}
 }
 
+// TestSignedHasOneName: the arguments of a signed configuration stay the same
+// when it changes, and read back as one that a key verifies.
+func TestSignedHasOneName(t *testing.T) {
+	o := options(t)
+	o.SignedBy = "/etc/firstboot/site.asc"
+	before := folder(t, load(t, text), o)
+	after := folder(t, load(t, text+"sysctl: {net.core.somaxconn: 2048}\n"), o)
+	for _, name := range []string{"hosts/firstboot-default.ipxe", "hosts/" + macID + ".ipxe", "matchbox/profiles/" + macID + ".json"} {
+		if d := cmp.Diff(string(before[name].Data), string(after[name].Data)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	args := strings.Join(kernelArgs(t, after["hosts/firstboot-default.ipxe"]), " ")
+	if !strings.Contains(args, "firstboot.config=http://10.0.0.5:8080/config/signed.yaml firstboot.config.signedBy=/etc/firstboot/site.asc") || strings.Contains(args, "sha256") {
+		t.Error(args)
+	}
+	if !strings.Contains(string(after[Signed].Data), "2048") || string(before[Signed].Data) == string(after[Signed].Data) {
+		t.Errorf("%s", after[Signed].Data)
+	}
+}
+
 func TestInstallTakesThePlaceOfTheRun(t *testing.T) {
 	o := options(t)
 	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: sum}, Disk: "/dev/vda", Wipe: true}
@@ -163,9 +184,11 @@ func TestOptionsAreRefused(t *testing.T) {
 		"cannot install on \"vda\"": func(o *Options) {
 			o.Install = &Install{Image: images.Remote{URL: "http://a/b", SHA256: sum}, Disk: "vda"}
 		},
-		"kernels keep 2047":                func(o *Options) { o.Args = []string{"a=" + strings.Repeat("x", 2000)} },
-		"cannot use the values of web-1: ": func(o *Options) { o.Hosts[0].Values = map[string]string{"host.adress": "10.0.0.1"} },
-		"host.name: must be in lower case": func(o *Options) { o.Hosts[0].Name = "Web" },
+		"cannot use --signed-by \"site.asc\"": func(o *Options) { o.SignedBy = "site.asc" },
+		"cannot use --signed-by \"/a b\"":     func(o *Options) { o.SignedBy = "/a b" },
+		"kernels keep 2047":                   func(o *Options) { o.Args = []string{"a=" + strings.Repeat("x", 2000)} },
+		"cannot use the values of web-1: ":    func(o *Options) { o.Hosts[0].Values = map[string]string{"host.adress": "10.0.0.1"} },
+		"host.name: must be in lower case":    func(o *Options) { o.Hosts[0].Name = "Web" },
 	} {
 		o := options(t)
 		change(&o)

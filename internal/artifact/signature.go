@@ -3,7 +3,6 @@ package artifact
 import (
 	"bufio"
 	"bytes"
-	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -107,9 +106,7 @@ func verifyPackage(whole io.Reader, headers []byte, keys openpgp.EntityList) (er
 // checkSigner accepts no digest that collisions are known of, and no key that
 // could not sign then.
 func checkSigner(s *rpmutils.Signature) error {
-	switch s.Hash {
-	case crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA224, crypto.SHA3_256, crypto.SHA3_512:
-	default:
+	if !soundHash(s.Hash) {
 		return fmt.Errorf("it is signed over a %s digest, which can be forged", s.Hash)
 	}
 	if s.Signer == nil {

@@ -59,12 +59,14 @@ func cutArgument(word string) argument {
 
 func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
-// remote is a configuration to fetch: firstboot.config and its sum.
+// remote is a configuration to fetch: firstboot.config, and what must hold of
+// it: its sum, or a signature by a key in a file of the machine, or both.
 type remote struct {
-	url    URL
-	sha256 string
-	at     place
-	given  bool
+	url      URL
+	sha256   string
+	signedBy string
+	at       place
+	given    bool
 }
 
 // decodeCmdline reads the arguments firstboot.KEY=VALUE; the last of a name
@@ -92,6 +94,8 @@ func decodeCmdline(line string) (*decoder, remote) {
 			from.url, from.at, from.given = URL(arg.value), at, true
 		case name == "config.sha256":
 			from.sha256 = arg.value
+		case name == "config.signedBy":
+			from.signedBy = arg.value
 		default:
 			d.argument(name, arg.value, at)
 		}

@@ -2,8 +2,6 @@ package config
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -20,8 +18,11 @@ type Options struct {
 	Unpinned       bool     // accept a url without a sha256, for who is about to find it out (Pin)
 
 	// Fetch gets what firstboot.config=URL on the kernel's command line names.
-	// Its answer is checked against the sum again. nil: such a URL is refused.
-	Fetch func(ctx context.Context, url URL, sha256 string) ([]byte, error)
+	// and its signature. Its answer is checked here. nil: such a URL is refused.
+	Fetch func(ctx context.Context, url URL) ([]byte, error)
+	// Verify checks the armored detached OpenPGP signature over data by one of
+	// the armored public keys. nil: firstboot.config.signedBy is refused.
+	Verify func(data, signature, keys []byte) error
 }
 
 // Loaded is a valid configuration and where each of its values came from.
@@ -118,44 +119,12 @@ func (g *gathering) kernel() error {
 		line = string(data)
 	}
 	d, from := decodeCmdline(line)
-	if from.given || from.sha256 != "" {
+	if from.given || from.sha256 != "" || from.signedBy != "" {
 		if err := g.fetch(d, from); err != nil {
 			return err
 		}
 	}
 	g.decoded = append(g.decoded, d)
-	return nil
-}
-
-// fetch reads the configuration that the kernel's command line names. It is
-// root's code, so its sum is required.
-func (g *gathering) fetch(d *decoder, from remote) error {
-	if from.url == "" {
-		d.fail(from.at, "", "firstboot.config names nothing to fetch", "write firstboot.config=URL")
-		return nil
-	}
-	v := &validator{layer: layer{"firstboot.config": {at: from.at}, "firstboot.config.sha256": {at: from.at}}}
-	v.location("firstboot.config", from.url, "http", "https", "file")
-	if from.sha256 == "" {
-		v.fail("firstboot.config", "nothing says what it must contain", "add firstboot.config.sha256=SUM")
-	} else if message, hint := checkSum(from.sha256); message != "" {
-		v.fail("firstboot.config.sha256", message, hint)
-	}
-	if len(v.problems) > 0 {
-		d.problems, d.broken = append(d.problems, v.problems...), true
-		return nil
-	}
-	if g.options.Fetch == nil {
-		return fmt.Errorf("cannot fetch the configuration %s: this command does not use the network", from.url)
-	}
-	data, err := g.options.Fetch(g.ctx, from.url, from.sha256)
-	if err != nil {
-		return fmt.Errorf("cannot fetch the configuration %s: %w", from.url, err)
-	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != from.sha256 {
-		return fmt.Errorf("cannot use the configuration %s: its sha256 is %x, wanted %s", from.url, sum, from.sha256)
-	}
-	g.add(Source{Name: from.url.String(), Data: data})
 	return nil
 }
 

@@ -166,7 +166,7 @@ func TestFetchedConfiguration(t *testing.T) {
 		name, line, serves, err string
 	}{
 		{"verified", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + right + " firstboot.pool.name=mine", text, ""},
-		{"no sum", "firstboot.config=http://boot/host.yaml", text, `kernel command line:1:1: firstboot.config: nothing says what it must contain (add firstboot.config.sha256=SUM)`},
+		{"no sum", "firstboot.config=http://boot/host.yaml", text, `kernel command line:1:1: firstboot.config: nothing says what it must contain (add firstboot.config.sha256=SUM, or firstboot.config.signedBy=/PATH/OF/KEY)`},
 		{"short sum", "a firstboot.config=http://boot/host.yaml firstboot.config.sha256=abc", text, `kernel command line:1:3: firstboot.config.sha256: must be 64 hexadecimal digits, not 3`},
 		{"sum alone", "firstboot.config.sha256=" + right, text, `firstboot.config names nothing to fetch`},
 		{"scheme", "firstboot.config=tftp://boot/host.yaml firstboot.config.sha256=" + right, text, `firstboot.config: must begin with http, https, file or an absolute path`},
@@ -175,7 +175,7 @@ func TestFetchedConfiguration(t *testing.T) {
 		{"wrong inside", "firstboot.config=http://boot/host.yaml firstboot.config.sha256=" + sha("pool: 1\n"), "pool: 1\n", `http://boot/host.yaml:1:7: pool: must be a mapping of keys`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l, err := Load(t.Context(), Options{Root: t.TempDir(), Cmdline: c.line, Fetch: func(_ context.Context, u URL, _ string) ([]byte, error) {
+			l, err := Load(t.Context(), Options{Root: t.TempDir(), Cmdline: c.line, Fetch: func(_ context.Context, u URL) ([]byte, error) {
 				if c.serves == "" {
 					return nil, errors.New("no answer")
 				}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -23,7 +24,9 @@ func (s *site) sources() config.Options {
 // by URL is an error.
 func (s *site) load(ctx context.Context, fetch fetcher) (*config.Loaded, error) {
 	o := s.sources()
-	o.Fetch = fetch
+	if fetch != nil {
+		o.Fetch, o.Verify = fetch, artifact.VerifyDetached
+	}
 	loaded, err := config.Load(ctx, o)
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -16,9 +16,9 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// fetcher gets a configuration by URL (config.Options.Fetch), which checks it
-// against the sum.
-type fetcher func(ctx context.Context, location config.URL, sha256 string) ([]byte, error)
+// fetcher gets a configuration, or its signature, by URL
+// (config.Options.Fetch); what it must be is checked there.
+type fetcher func(ctx context.Context, location config.URL) ([]byte, error)
 
 // fetchTry bounds one try, fetchPause the mean pause between two.
 const (
@@ -29,8 +29,8 @@ const (
 // newFetcher gets a configuration as soon as the network and the server are
 // there, however long that takes. say is told what it waits for.
 func newFetcher(say func(string, ...any)) fetcher {
-	return func(ctx context.Context, location config.URL, _ string) ([]byte, error) {
-		if path, ok := strings.CutPrefix(location.Reveal(), "file://"); ok {
+	return func(ctx context.Context, location config.URL) ([]byte, error) {
+		if path := strings.TrimPrefix(location.Reveal(), "file://"); strings.HasPrefix(path, "/") {
 			return readCapped(func() (io.ReadCloser, error) { return os.Open(path) })
 		}
 		pause := backoff.NewExponentialBackOff()
