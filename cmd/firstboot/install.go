@@ -34,7 +34,8 @@ boot, and the same command starts anew. A disk that holds data is refused
 without --wipe, one that is in use always.
 
 With --configure the system on the disk gets this machine's configuration, the
-kernel command line's included, and its host.name.`,
+kernel command line's included, and its host.name; report.url is told if the
+disk cannot be written.`,
 		Example: "  firstboot install --image http://10.0.0.5/golden.raw.zst --sha256 DIGITS --disk /dev/vda --reboot",
 		Annotations: codes("0    the image is on the disk", "1    it is not", "2    usage, or not root", "3    the configuration is invalid",
 			"4    refused: the disk holds data, or is in use", "130  interrupted"),
@@ -94,21 +95,21 @@ func (a *app) doInstall(cmd *cobra.Command, f installFlags) error {
 
 // putOnDisk is the installation: the configuration first, since a mistake in
 // it must be known before anything is written.
-func (a *app) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (disk.Written, error) {
-	ctx, h := cmd.Context(), host.New("/")
+func (a *app) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Written, err error) {
+	ctx, h, began := cmd.Context(), host.New("/"), time.Now()
 	var loaded *config.Loaded
 	if f.configure {
-		var err error
 		if loaded, err = provision.Fresh(ctx, a.options(), meter.Say); err != nil {
 			return disk.Written{}, err
 		}
+		defer func() { provision.ReportInstall(ctx, a.options(), loaded, began, err, meter.Say) }()
 		// A machine that boots from the network again must not lose its disk.
 		if disk.Installed(ctx, h, f.Disk) == f.Image.SHA256 {
 			return disk.Written{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),
 				"let the machine boot from its disk; to start anew: wipefs --all %s", f.Disk)
 		}
 	}
-	written, err := disk.Write(ctx, h, f.Options)
+	written, err = disk.Write(ctx, h, f.Options)
 	meter.Close()
 	if err != nil {
 		if ctx.Err() != nil {
