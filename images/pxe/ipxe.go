@@ -5,21 +5,41 @@ import (
 	"strings"
 )
 
-// entryScript is what DHCP names: it finds the host's own script. Its last
-// line is reached only where the server has neither.
-func entryScript(url string) []byte {
-	return fmt.Appendf(nil, `#!ipxe
-# Made by firstboot render pxe. The first script that there is boots the host.
-set base %s
-isset ${ip} || dhcp ||
-chain --replace ${base}/hosts/%smac-${mac:hexhyp}.ipxe ||
-chain --replace ${base}/hosts/%suuid-${uuid}.ipxe ||
-chain --replace ${base}/hosts/%sdefault.ipxe ||
-echo cannot boot: ${base}/hosts has no script for this host
+// entryScript is what DHCP names. It knows which hosts have a script of their
+// own: iPXE does not tell a script that is not there from a server that fails
+// at the moment, and a host that fell through to the default would become
+// something else than it should, its disk written perhaps. So each host asks
+// for the one script that is its own until it gets it, and for this one anew
+// meanwhile, since the list may have changed.
+func entryScript(url string, hosts []Host) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "#!ipxe\n# Made by firstboot render pxe: every host has one script, and waits for that.\nset base %s\n", strings.TrimSuffix(url, "/"))
+	b.WriteString("isset ${ip} || dhcp ||\n")
+	for _, h := range hosts {
+		switch {
+		case h.MAC != "":
+			fmt.Fprintf(&b, "iseq ${mac} %s && goto mac ||\n", h.MAC)
+		case h.UUID != "":
+			fmt.Fprintf(&b, "iseq ${uuid} %s && goto uuid ||\n", h.UUID)
+		}
+	}
+	fmt.Fprintf(&b, `set script hosts/%[1]sdefault.ipxe
+goto boot
+:mac
+set script hosts/%[1]smac-${mac:hexhyp}.ipxe
+goto boot
+:uuid
+set script hosts/%[1]suuid-${uuid}.ipxe
+:boot
+chain --replace ${base}/${script} ||
+echo cannot boot: ${base}/${script} cannot be had, and this host boots nothing else
 echo trying again in 30 s; press a key for a shell
 prompt --timeout 30000 && shell ||
-reboot
-`, strings.TrimSuffix(url, "/"), prefix, prefix, prefix)
+isset ${ip} || dhcp ||
+chain --replace ${base}/boot.ipxe ||
+goto boot
+`, prefix)
+	return []byte(b.String())
 }
 
 // hostScript boots one host. It never returns: whatever it cannot load must

@@ -64,7 +64,7 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 	}
 	served, common := o.served(loaded)
 	common = append(common, o.installArgs()...)
-	files := []File{served, {Path: "boot.ipxe", Data: entryScript(o.URL.Reveal())}}
+	files := []File{served, {Path: "boot.ipxe", Data: entryScript(o.URL.Reveal(), o.Hosts)}}
 	for _, h := range append([]Host{{}}, o.Hosts...) {
 		effective, err := h.effective(ctx, loaded)
 		if err != nil {
