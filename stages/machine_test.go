@@ -77,6 +77,7 @@ func bareFiles(name string) map[string]string {
 	return map[string]string{
 		"/etc/machine-id":                              "aaaa\n",
 		"/proc/sys/kernel/hostname":                    name + "\n",
+		"/etc/hosts":                                   "127.0.0.1 localhost\n",
 		"/proc/sys/kernel/random/boot_id":              "boot1\n",
 		"/proc/sys/net/ipv4/ip_forward":                "0\n",
 		"/proc/sys/net/ipv6/conf/all/disable_ipv6":     "0\n",

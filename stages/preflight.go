@@ -28,6 +28,7 @@ func (s preflight) probes() []func(context.Context, dockerView) ([]concern, erro
 	return []func(context.Context, dockerView) ([]concern, error){
 		s.architecture,
 		s.hostName,
+		s.localhost,
 		s.bgpAddress,
 		s.clock,
 		s.diskSpace,

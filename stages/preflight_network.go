@@ -36,6 +36,36 @@ func (s preflight) defaultRoute(context.Context, dockerView) ([]concern, error) 
 	return concernOf("default-route", "routes", "no default route", "one: containers reach nothing without it", "ip route add default via GATEWAY, for good"), nil
 }
 
+const hostsPath = "/etc/hosts"
+
+// localhost: Felix listens for its health check on this name, inside a
+// container that has the host's file; without it calico-node is never ready.
+// Its IPv6 address does not do: the sysctl stage switches IPv6 off.
+func (s preflight) localhost(context.Context, dockerView) ([]concern, error) {
+	data, err := s.Host.ReadFile(hostsPath)
+	if err != nil && !host.NotThere(err) {
+		return nil, err
+	}
+	for line := range strings.Lines(string(data)) {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		address, err := netip.ParseAddr(fields[0])
+		isName := func(name string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") }
+		if err == nil && address.Is4() && address.IsLoopback() && slices.ContainsFunc(fields[1:], isName) {
+			return nil, nil
+		}
+	}
+	seen := "no IPv4 address for localhost"
+	if err != nil {
+		seen = "no such file"
+	}
+	return concernOf("localhost", hostsPath, seen, "127.0.0.1 localhost: calico-node's health check listens on that name",
+		"echo '127.0.0.1 localhost' >> "+hostsPath), nil
+}
+
 // ipv6InUse: the sysctl stage switches IPv6 off, because Docker cannot start
 // a container on the plugin's network with it.
 func (s preflight) ipv6InUse(context.Context, dockerView) ([]concern, error) {

@@ -27,6 +27,10 @@ func wrongHosts() []wrong {
 		{name: "host-name", when: "upper case", arrange: named("Host1"), words: []string{"Host1", "hostnamectl set-hostname host1"}},
 		{name: "host-name", when: "an underscore", arrange: named("host_1")},
 		{name: "host-name", when: "a hyphen at the end", arrange: named("host1-.example")},
+		{name: "localhost", when: "no file", arrange: func(m *machine) { m.remove("/etc/hosts") }, words: []string{"no such file", "echo '127.0.0.1 localhost' >> /etc/hosts"}},
+		{name: "localhost", when: "in a comment", arrange: func(m *machine) { m.put("/etc/hosts", "# 127.0.0.1 localhost\n10.0.0.2 host1 # localhost\n") }, words: []string{"no IPv4 address for localhost"}},
+		{name: "localhost", when: "by IPv6 only", arrange: func(m *machine) { m.put("/etc/hosts", "::1 localhost\n127.0.1.1 host1\n") }},
+		{name: "localhost", when: "of the network", arrange: func(m *machine) { m.put("/etc/hosts", "10.0.0.2 localhost\n") }},
 		{name: "disk-space", when: "for calicoctl", arrange: func(m *machine) { m.net.free["/usr/bin"] = 100 << 20 }, words: []string{"/usr/bin", "100 MiB", "128 MiB"}},
 		{name: "disk-space", when: "for the cache", arrange: func(m *machine) { m.net.free["/var/lib/firstboot"] = 1 << 20 }},
 		{name: "disk-space", when: "for the image", words: []string{"/data/docker", "700 MiB"}, arrange: func(m *machine) {
@@ -182,9 +186,12 @@ func rightHosts() map[string]func(*machine) {
 		"a Node without an address":      func(m *machine) { ours(m, "") },
 		"its name in upper case in etcd": func(m *machine) { m.fabric.store("nodes", "HOST1", resource("Node", "HOST1", map[string]any{})) },
 		"a name with a domain":           func(m *machine) { m.put("/proc/sys/kernel/hostname", "host1.example.org\n") },
-		"the configured name":            func(m *machine) { m.override("host: {name: host1}") },
-		"an address by interface":        func(m *machine) { m.override("host: {address: interface=eth0}") },
-		"an address by network":          func(m *machine) { m.override("host: {address: 10.0.0.0/24}") },
+		"localhost among others": func(m *machine) {
+			m.put("/etc/hosts", "127.0.1.1 host1\n\t127.0.0.1\thost1.example.org LocalHost. loghost # own\n::1 localhost\n")
+		},
+		"the configured name":     func(m *machine) { m.override("host: {name: host1}") },
+		"an address by interface": func(m *machine) { m.override("host: {address: interface=eth0}") },
+		"an address by network":   func(m *machine) { m.override("host: {address: 10.0.0.0/24}") },
 		"etcd here, and one address": func(m *machine) {
 			m.net.source = netip.MustParseAddr("127.0.0.1")
 		},

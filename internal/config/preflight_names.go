@@ -6,6 +6,7 @@ func PreflightNames() []string {
 	return []string{
 		"architecture",
 		"host-name",
+		"localhost",
 		"address",
 		"clock",
 		"disk-space",
