@@ -30,7 +30,8 @@ func newNetwork(t testing.TB) *Network {
 
 func (n *Network) path() string { return "/run/netns/" + n.name }
 
-// Serve answers http in the network, at 127.0.0.1:port.
+// Serve answers http in the network, at the port of each of its addresses:
+// 127.0.0.1 and those that the test has given its loopback.
 func (n *Network) Serve(port int, h http.Handler) {
 	n.t.Helper()
 	listener, err := n.listen(port)
@@ -59,7 +60,7 @@ func (n *Network) listen(port int) (net.Listener, error) {
 	if err := netns.Set(there); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	listener, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
 	if back := netns.Set(home); back != nil {
 		return nil, back // the thread stays locked, and ends with its goroutine
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/projecteru2/firstboot/images/boottest"
@@ -63,27 +62,6 @@ func TestTheVirtCustomizeRecipe(t *testing.T) {
 	root := t.TempDir()
 	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/etc", "/usr", "/var", root)
 	sealedImage(t, root, root+"/usr/bin/firstboot")
-}
-
-// What docs/golden-image.md says first, pasted as it stands.
-func TestTheDocumentedWay(t *testing.T) {
-	text, err := os.ReadFile("../../docs/golden-image.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(text), "```sh\n")
-	block, _, found := strings.Cut(after, "```")
-	if !found {
-		t.Fatal("the document has no commands")
-	}
-	dir, binary := t.TempDir(), program(t)
-	c := exec.CommandContext(t.Context(), "bash", "-euc", block)
-	c.Dir, c.Env = dir, append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	sealedImage(t, dir+"/image", binary)
 }
 
 // sealedImage is what each builder's image must be.
