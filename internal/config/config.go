@@ -123,7 +123,7 @@ const (
 	TopologyAuto       = "auto"
 )
 
-// Fleet is what hosts tell each other through etcd.
+// Fleet is what hosts tell each other through etcd. Nothing uses it yet.
 type Fleet struct {
 	Report     bool // keep a record of this host in etcd
 	MaxJoining int  // hosts that may do cluster-wide work at the same time

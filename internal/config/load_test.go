@@ -151,6 +151,7 @@ func TestWarnings(t *testing.T) {
 		`/etc/firstboot/config.yaml:2:37: pool.blockSize: 24 may not last: eru-minions strips fields of the pool that it does not know (where it strips this one, Calico goes back to 26 and cannot be told otherwise; 26 is safe)`,
 		`/etc/firstboot/config.d/s.yaml: holds secrets that every user can read (chmod 600)`,
 		`/etc/firstboot/config.d/w.yaml: can be changed by every user (chmod 600)`,
+		`/etc/firstboot/config.d/w.yaml:1:17: fleet.report: is accepted and has no effect yet (it is meant for firstboot fleet, which this version does not have)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

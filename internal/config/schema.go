@@ -79,8 +79,8 @@ func poolKeys() []key {
 
 func runKeys() []key {
 	return []key{
-		{path: "fleet.report", at: func(c *Config) any { return &c.Fleet.Report }, help: "whether to keep a record of this host in etcd"},
-		{path: "fleet.maxJoining", at: func(c *Config) any { return &c.Fleet.MaxJoining }, help: "hosts that may do cluster-wide work at the same time"},
+		{path: "fleet.report", at: func(c *Config) any { return &c.Fleet.Report }, help: "no effect yet: whether to keep a record of this host in etcd"},
+		{path: "fleet.maxJoining", at: func(c *Config) any { return &c.Fleet.MaxJoining }, help: "no effect yet: hosts that may do cluster-wide work at the same time"},
 		{path: "preflight.ignore", at: func(c *Config) any { return &c.Preflight.Ignore }, help: "preflight findings that only warn", values: PreflightNames()},
 		{path: "report.url", at: func(c *Config) any { return &c.Report.URL }, help: "http or https address that is told by POST how the run ended"},
 		{path: "proxy.http", at: func(c *Config) any { return &c.Proxy.HTTP }, help: "proxy for http downloads; empty: the environment's"},

@@ -117,6 +117,11 @@ func (v *validator) run() {
 	if c.Fleet.MaxJoining < 1 {
 		v.fail("fleet.maxJoining", "must be at least 1", "")
 	}
+	for _, path := range []string{"fleet.report", "fleet.maxJoining"} {
+		if from := v.layer[path].at.source; from != "default" && from != effectiveSource {
+			v.warn(path, "is accepted and has no effect yet", "it is meant for firstboot fleet, which this version does not have")
+		}
+	}
 	v.location("report.url", c.Report.URL, "http", "https")
 	v.location("proxy.http", c.Proxy.HTTP, "http", "https", "socks5")
 	v.location("proxy.https", c.Proxy.HTTPS, "http", "https", "socks5")
