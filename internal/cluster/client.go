@@ -20,6 +20,7 @@ import (
 
 	"go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/connectivity"
 )
 
 const (
@@ -89,15 +90,41 @@ func (c *Client) Close() error {
 }
 
 // Ping asks whether etcd serves its v3 API, by a read that a majority of its
-// members must agree to.
+// members must agree to. Where no endpoint takes a connection it says so at
+// once: the etcd client itself would try again until the time is up.
 func (c *Client) Ping(ctx context.Context) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	go c.watch(ctx, giveUp)
 	_, err := c.etcd.Get(ctx, prefix+"ping", clientv3.WithCountOnly())
 	if err == nil || mayNotRead(err) {
 		return nil // it answers: what this user may read is another question
 	}
+	var refused *Error
+	if errors.As(context.Cause(ctx), &refused) {
+		return refused
+	}
 	return c.fail("reach", err)
+}
+
+// watch gives up as soon as every endpoint has failed, and says how; gRPC
+// calls the connection so only then, not while one is still tried.
+func (c *Client) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
+	conn := c.etcd.ActiveConnection()
+	for {
+		state := conn.GetState()
+		if state == connectivity.TransientFailure {
+			if why := c.unreachable(); why != "" {
+				giveUp(&Error{Doing: "reach", Endpoints: c.endpoints, Err: errors.New(why)})
+				return
+			}
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
 }
 
 // bounded gives one call its deadline.

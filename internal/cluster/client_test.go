@@ -85,6 +85,43 @@ func TestUnreachableEtcdIsSaidInTime(t *testing.T) {
 	}
 }
 
+// TestRefusedConnectionIsSaidAtOnce: whoever is at the console is not left
+// without a word for as long as a call may take. One endpoint that still may
+// answer is waited for.
+func TestRefusedConnectionIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	closed, other, silent := "http://"+closedAddress(t), "http://"+closedAddress(t), "http://"+silentAddress(t)
+	for _, c := range []struct {
+		what      string
+		endpoints []string
+		atOnce    bool
+		want      string
+	}{
+		{"one etcd", []string{closed}, true, "connection refused"},
+		{"two, both down", []string{closed, other}, true, "connection refused; "},
+		{"a name that nobody has", []string{"http://etcd.invalid:2379"}, true, "etcd.invalid"},
+		{"one silent", []string{closed, silent}, false, ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			limit := time.Minute
+			if !c.atOnce {
+				limit = 2 * time.Second
+			}
+			client, err := Dial(Options{Endpoints: c.endpoints, Timeout: limit})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			start := time.Now()
+			err = client.Ping(t.Context())
+			if took := time.Since(start); err == nil || (took < limit) != c.atOnce || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Ping = %v after %v", err, took)
+			}
+		})
+	}
+}
+
 func TestServesV2(t *testing.T) {
 	for what, test := range map[string]struct {
 		status int
