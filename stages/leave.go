@@ -76,7 +76,8 @@ func (s containersGone) Check(ctx context.Context) (engine.Finding, error) {
 		}
 		f.Differ(engine.Difference{
 			Name: "container-on-network", What: "container " + name, Seen: "on the network " + s.Config.Pool.NetworkName(), Want: "none there",
-			Fix: "docker rm -f it, or move its work to another host; firstboot leave --force takes its network away",
+			Fix:   "docker rm -f it, or move its work to another host; firstboot leave --force takes its network away",
+			Stops: true,
 		})
 	}
 	return f, nil

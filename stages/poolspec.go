@@ -47,7 +47,7 @@ func (s pool) poolResource() resource {
 func (s pool) drift(seen sight) []engine.Difference {
 	var list []engine.Difference
 	differ := func(what, seen, want, fix string) {
-		list = append(list, engine.Difference{Name: "pool-drift", What: what, Seen: seen, Want: want, Fix: fix})
+		list = append(list, engine.Difference{Name: "pool-drift", What: what, Seen: seen, Want: want, Fix: fix, Stops: true})
 	}
 	if p := seen.profile; p != nil && !p.AllowsAll {
 		differ("Profile "+p.Name, "drops traffic between containers", "allow all",

@@ -98,7 +98,7 @@ func (s preflight) Apply(ctx context.Context, _ engine.Progress) error {
 
 // concernOf is one error of preflight.
 func concernOf(name, what, seen, want, fix string) []concern {
-	return []concern{{Difference: engine.Difference{Name: name, What: what, Seen: seen, Want: want, Fix: fix}}}
+	return []concern{{Difference: engine.Difference{Name: name, What: what, Seen: seen, Want: want, Fix: fix, Stops: true}}}
 }
 
 // warningOf is one warning of preflight.

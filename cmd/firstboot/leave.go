@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ func (a *app) doLeave(cmd *cobra.Command, plan, force bool) error {
 		if err != nil {
 			return err
 		}
-		return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Summary: leaveSummary})
+		return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: leaveSummary})
 	}
 	if os.Geteuid() != 0 {
 		return &provision.UsageError{Err: hint(errors.New("leave changes this machine and must be started by root"), "sudo firstboot leave")}
@@ -57,6 +58,9 @@ func (a *app) doLeave(cmd *cobra.Command, plan, force bool) error {
 }
 
 func leaveSummary(c report.Checks) string {
+	if stopping := c.Stopping(); len(stopping) > 0 {
+		return fmt.Sprintf("leave would stop at %s; nothing was changed", strings.Join(stopping, ", "))
+	}
 	if c.Differing > 0 {
 		return fmt.Sprintf("%d of %d steps would change something; nothing was changed", c.Differing, len(c.Stages))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ Without root some checks cannot be made; each that could not says so.`,
 			if err != nil {
 				return err
 			}
-			return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Summary: planSummary})
+			return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: planSummary})
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "with the configuration as its files are now, as run --force would")
@@ -32,7 +33,12 @@ Without root some checks cannot be made; each that could not says so.`,
 }
 
 func planSummary(c report.Checks) string {
+	stopping := c.Stopping()
 	switch {
+	case len(stopping) > 0 && len(stopping) < c.Differing:
+		return fmt.Sprintf("a run would stop at %s; not as wanted besides: %d of %d stages", strings.Join(stopping, ", "), c.Differing-len(stopping), len(c.Stages))
+	case len(stopping) > 0:
+		return "a run would stop at " + strings.Join(stopping, ", ")
 	case c.Differing > 0:
 		return fmt.Sprintf("%d of %d stages would change something", c.Differing, len(c.Stages))
 	case c.Unknown > 0:

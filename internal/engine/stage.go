@@ -53,6 +53,9 @@ type Difference struct {
 	Want string // what it should have
 	Fix  string // what a person can do about it; empty when firstboot does it
 	Diff string // a unified diff, where the object is a file
+	// Stops says that it is not firstboot's to change: Apply refuses it, and a
+	// run ends there.
+	Stops bool
 }
 
 // String is the difference in one line.

@@ -125,6 +125,7 @@ func (m mask) differences(all []engine.Difference) []engine.Difference {
 		safe[i] = engine.Difference{
 			Name: d.Name, What: m.replacer.Replace(d.What), Seen: m.replacer.Replace(d.Seen),
 			Want: m.replacer.Replace(d.Want), Fix: m.replacer.Replace(d.Fix), Diff: m.replacer.Replace(d.Diff),
+			Stops: d.Stops,
 		}
 	}
 	return safe

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -33,6 +34,8 @@ type Checked struct {
 	Warnings    []string      `json:"warnings,omitempty"`
 	Error       string        `json:"error,omitempty"`
 	Hint        string        `json:"hint,omitempty"`
+
+	stops bool // a run would end here and change nothing
 }
 
 // Discrepancy is one way in which the machine is not as wanted.
@@ -58,7 +61,7 @@ func (c *Checks) Add(r engine.Result) {
 	}
 	switch {
 	case len(checked.Differences) > 0:
-		checked.State = checkedDiffers
+		checked.State, checked.stops = checkedDiffers, !slices.ContainsFunc(r.Finding.Differences, func(d engine.Difference) bool { return !d.Stops })
 		c.Differing++
 	case errors.Is(r.Err, host.ErrOffline):
 		checked.State, checked.Error = checkedOffline, ""
@@ -89,7 +92,19 @@ func (c Checks) WriteText(w io.Writer, term Terminal, words Words) error {
 // Words are how a plan, or a verification, names what the checks saw.
 type Words struct {
 	Differs string
+	Stops   string // where nothing that differs is firstboot's to change; "": as Differs
 	Summary func(Checks) string
+}
+
+// Stopping names the stages at which a run would end, changing nothing.
+func (c Checks) Stopping() []string {
+	var names []string
+	for _, s := range c.Stages {
+		if s.stops {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 func (s Checked) title(term Terminal, words Words) string {
@@ -97,6 +112,9 @@ func (s Checked) title(term Terminal, words Words) string {
 	case checkedOK:
 		return term.paint(green, "ok")
 	case checkedDiffers:
+		if s.stops && words.Stops != "" {
+			return term.paint(red, words.Stops)
+		}
 		return term.paint(yellow, words.Differs)
 	case checkedOffline:
 		return term.paint(dim, "not looked at: "+host.ErrOffline.Error())

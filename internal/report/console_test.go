@@ -140,6 +140,26 @@ func TestLongWorkIsNotSilent(t *testing.T) {
 	}
 }
 
+// TestWhatIsLeftAsItIsDoesNotReadAsChanged: what only a person can set right
+// is looked at once more, not changed.
+func TestWhatIsLeftAsItIsDoesNotReadAsChanged(t *testing.T) {
+	cidr, mine := engine.Difference{What: "pool.cidr", Fix: "choose another", Stops: true}, engine.Difference{What: "sysctl x"}
+	for want, all := range map[string][]engine.Difference{
+		"working for 10s: not as wanted, and left as it is: pool.cidr": {cidr},
+		"working for 10s: changing sysctl x; left as it is: pool.cidr": {cidr, mine},
+	} {
+		s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
+			c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
+			c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start, Finding: engine.Finding{Differences: all}})
+			time.Sleep(10*time.Second + time.Second/2)
+			synctest.Wait()
+		})
+		if s.count(want) != 1 {
+			t.Errorf("nothing says %q:\n%s", want, s)
+		}
+	}
+}
+
 func TestQuickStagesSayNothingInBetween(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})

@@ -65,14 +65,21 @@ func statusText(e engine.Event) string {
 	case engine.Started:
 		return "checking"
 	case engine.Applying:
-		return "changing " + objects(e.Finding)
+		return applying(e.Finding)
 	case engine.Moved:
 		if e.Total > 0 {
 			return fmt.Sprintf("%s (%d %%)", clean(e.Message), min(100, max(0, e.Done)*100/e.Total))
 		}
 		return clean(e.Message)
 	case engine.Waiting:
-		return fmt.Sprintf("waiting for %s since %s", clean(e.Message), whole(e.Elapsed()))
+		text := fmt.Sprintf("waiting for %s since %s", clean(e.Message), whole(e.Elapsed()))
+		if e.Err != nil {
+			text += ": " + clean(e.Err.Error())
+		}
+		if next := e.Next.Sub(e.Time); next > 0 {
+			text += "; next try in " + whole(next)
+		}
+		return text
 	case engine.Retrying:
 		return "trying again: " + clean(errorText(e.Err))
 	case engine.Done:

@@ -37,7 +37,7 @@ func (r *row) apply(e engine.Event) {
 	r.wait = engine.Event{}
 	switch e.Kind {
 	case engine.Applying:
-		r.note, r.done, r.total = "changing "+objects(e.Finding), 0, 0
+		r.note, r.done, r.total = applying(e.Finding), 0, 0
 	case engine.Moved:
 		if e.Message != r.note {
 			r.percent = 0
@@ -46,12 +46,32 @@ func (r *row) apply(e engine.Event) {
 	}
 }
 
-// objects names what a finding is about, in few words.
-func objects(f engine.Finding) string {
+// applying says what a stage does about a finding: what is not firstboot's to
+// change is only looked at once more, and must not read as if it were changed.
+func applying(f engine.Finding) string {
+	var changed, left []engine.Difference
+	for _, d := range f.Differences {
+		if d.Stops {
+			left = append(left, d)
+		} else {
+			changed = append(changed, d)
+		}
+	}
+	switch {
+	case len(left) == 0:
+		return "changing " + objects(changed)
+	case len(changed) == 0:
+		return "not as wanted, and left as it is: " + objects(left)
+	}
+	return "changing " + objects(changed) + "; left as it is: " + objects(left)
+}
+
+// objects names what differs, in few words.
+func objects(all []engine.Difference) string {
 	var names []string
-	for i, d := range f.Differences {
+	for i, d := range all {
 		if i == 3 {
-			names = append(names, fmt.Sprintf("and %d more", len(f.Differences)-i))
+			names = append(names, fmt.Sprintf("and %d more", len(all)-i))
 			break
 		}
 		names = append(names, clean(d.What))
