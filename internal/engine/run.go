@@ -74,7 +74,7 @@ func Run(ctx context.Context, stages []Stage, opts Options) error {
 	if err := validate(stages); err != nil {
 		return err
 	}
-	r := &run{opts: opts.withDefaults(), ends: map[string]*end{}}
+	r := &run{opts: opts.withDefaults(), stages: stages, ends: map[string]*end{}, told: map[string]bool{}}
 	for _, s := range stages {
 		r.ends[s.Name()] = &end{done: make(chan struct{})}
 	}
@@ -94,9 +94,12 @@ type end struct {
 }
 
 type run struct {
-	opts Options
-	ends map[string]*end
-	mu   sync.Mutex // orders events
+	opts    Options
+	stages  []Stage
+	ends    map[string]*end
+	mu      sync.Mutex // orders events
+	skipped sync.Mutex // orders what is skipped, guards told
+	told    map[string]bool
 }
 
 func (r *run) emit(e Event) {
@@ -135,7 +138,6 @@ func (r *run) stage(ctx context.Context, s Stage) {
 		<-before.done
 		if before.err != nil {
 			e.err, e.skipped = before.err, true
-			r.emit(Event{Stage: s.Name(), Kind: Skipped, Message: need})
 			return
 		}
 	}
@@ -143,6 +145,29 @@ func (r *run) stage(ctx context.Context, s Stage) {
 	e.err = t.work(ctx)
 	if e.err != nil {
 		r.emit(Event{Stage: s.Name(), Kind: Failed, Attempt: t.attempt, Err: e.err, Since: t.since})
+		if ctx.Err() == nil { // else the run was told to end, and the rest is pending
+			r.skipAfter(s.Name())
+		}
+	}
+}
+
+// skipAfter tells which stages need the failed one, in the list's order.
+func (r *run) skipAfter(failed string) {
+	r.skipped.Lock()
+	defer r.skipped.Unlock()
+	gone := map[string]bool{failed: true}
+	for _, s := range r.stages {
+		for _, need := range s.After() {
+			if !gone[need] {
+				continue
+			}
+			gone[s.Name()] = true
+			if !r.told[s.Name()] {
+				r.told[s.Name()] = true
+				r.emit(Event{Stage: s.Name(), Kind: Skipped, Message: need})
+			}
+			break
+		}
 	}
 }
 

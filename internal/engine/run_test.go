@@ -238,3 +238,44 @@ func TestListsThatCannotEndAreRefused(t *testing.T) {
 		t.Error("a name used twice was accepted")
 	}
 }
+
+// skips are the stages that were said to be skipped, in the order of the events.
+func (l *log) skips() string {
+	var names []string
+	for _, e := range l.events {
+		if e.Kind == engine.Skipped {
+			names = append(names, e.Stage+" "+e.Message)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// TestSkippedStagesAreToldInTheirOrder: whoever reads the console sees the
+// list's order, each stage once, whatever goroutine was first.
+func TestSkippedStagesAreToldInTheirOrder(t *testing.T) {
+	bad := func(*thing, context.Context) error { return errors.New("no") }
+	for range 50 {
+		var l log
+		err := engine.Run(t.Context(), []engine.Stage{
+			&thing{name: "a", apply: bad}, &thing{name: "b", after: []string{"a"}}, &thing{name: "c", apply: bad},
+			&thing{name: "d", after: []string{"c", "a"}}, &thing{name: "e", after: []string{"b"}}, &thing{name: "f", after: []string{"a", "e"}},
+			&thing{name: "g"},
+		}, engine.Options{Events: l.add})
+		// Which of the two failed first is left open.
+		if got := l.skips(); err == nil || got != "b a, d a, e b, f a" && got != "d c, b a, e b, f a" {
+			t.Fatalf("%v: skipped %s", err, got)
+		}
+	}
+}
+
+// TestInterruptionSkipsNothing: what was not begun when a run was told to end
+// is pending, and worth no line.
+func TestInterruptionSkipsNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	first := &thing{name: "a", apply: func(_ *thing, ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }}
+	var l log
+	err := engine.Run(ctx, []engine.Stage{first, &thing{name: "b", after: []string{"a"}}, &thing{name: "c", after: []string{"b"}}}, engine.Options{Events: l.add})
+	if !engine.Interrupted(err) || l.skips() != "" || l.count(engine.Failed) != 1 {
+		t.Errorf("%v: %s", err, &l)
+	}
+}
