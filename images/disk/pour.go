@@ -2,7 +2,6 @@ package disk
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,7 @@ const chunk = 1 << 20
 
 // pour writes what follows the head, and keeps its sum.
 func (w *writing) pour(ctx context.Context, image io.Reader) error {
-	digest := sha256.New()
+	quick := w.t.quickSum()
 	buf, at := make([]byte, chunk), int64(len(w.head))
 	for {
 		if ctx.Err() != nil {
@@ -29,7 +28,7 @@ func (w *writing) pour(ctx context.Context, image io.Reader) error {
 			if _, err := w.t.file.WriteAt(buf[:n], at); err != nil {
 				return fmt.Errorf("cannot write to %s: %w", w.o.Disk, plain(err))
 			}
-			digest.Write(buf[:n])
+			quick.Write(buf[:n])
 			at += int64(n)
 			w.o.Progress("writing", w.source.done, w.source.total)
 		}
@@ -40,7 +39,7 @@ func (w *writing) pour(ctx context.Context, image io.Reader) error {
 			return w.failed(err)
 		}
 	}
-	w.size, w.tail = at, digest.Sum(nil)
+	w.size, w.tail = at, quick.Sum64()
 	if err := w.t.file.Sync(); err != nil {
 		return fmt.Errorf("cannot write to %s: %w", w.o.Disk, plain(err))
 	}
