@@ -13,9 +13,13 @@ set -eu
 packages() {
 	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' <<'LIST' | awk '{print $1}'
 ca-certificates     # fetching over https
+cpio                # the live root of a netboot, as an initrd
+dnsmasq-base        # DHCP for a netboot
 e2fsprogs           # the disks' file system: mkfs.ext4, debugfs
 etcd-server         # the etcd of the lab and of integration tests
+extlinux            # the boot loader of the golden image that a netboot installs
 ignition            # the real one, applied to a root folder
+ipxe-qemu           # iPXE, in the ROM of the machines' network cards
 iproute2            # network namespace, bridge, taps
 kmod                # the tap and bridge modules of this machine's kernel
 mmdebstrap          # the root file system of the golden image
@@ -28,6 +32,7 @@ rpm                 # RPM packages: made, and installed in tests
 shellcheck          # make lint
 systemd-container   # systemd as PID 1 in tests of the units
 xorriso             # reads the seed disks that firstboot makes
+zstd                # packs disk images and initrds
 LIST
 }
 
