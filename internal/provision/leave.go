@@ -10,6 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // PlanLeave is what leaving would change, by the checks alone.
@@ -58,7 +59,7 @@ func Leave(ctx context.Context, o RunOptions) error {
 	options.Events = m.events(console.Event)
 	err = m.run(s.leave(ctx, steps, options))
 	if err == nil {
-		console.Say("this host has left the network, %s; systemctl enable --now firstboot joins it again", report.Elapsed(time.Since(began)))
+		console.Say("this host has left the network, %s; systemctl enable --now %s %s joins it again", report.Elapsed(time.Since(began)), units.Service, units.Target)
 	}
 	console.Close()
 	return s.tellLeave(o, err)

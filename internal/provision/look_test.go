@@ -207,3 +207,18 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// Nothing is promised of the next boot on a host that has left.
+func TestStatusTellsWhetherABootStartsTheRun(t *testing.T) {
+	m := newMachine(t)
+	advised := func(next string) {
+		t.Helper()
+		s, err := provision.Status(t.Context(), m.options())
+		if err != nil || s.State != journal.NotStarted || s.Advice.Next != next {
+			t.Errorf("%+v, %v; want %q next", s, err, next)
+		}
+	}
+	advised("nothing: firstboot.service is not enabled")
+	m.put("/etc/systemd/system/multi-user.target.wants/firstboot.service", "")
+	advised("firstboot.service starts the run at boot")
+}

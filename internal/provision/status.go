@@ -9,8 +9,10 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // statusCheck bounds one stage's check in status: etcd in a black hole must
@@ -63,6 +65,7 @@ func (s *site) advise(status *report.Status) {
 	}
 	status.Advice = report.Advise(status.State, report.Facts{
 		Invalid: invalid && status.State == journal.Failed && status.ConfigDigest == "", Untouched: untouched,
+		Disabled: s.looksAlive() && !enabled(s.state),
 	})
 	if dir := setAsideBefore(s.state); dir != "" {
 		status.Notes = append(status.Notes, "another machine's state was found here and set aside in "+dir)
@@ -71,6 +74,13 @@ func (s *site) advise(status *report.Status) {
 		status.Notes = append(status.Notes, fmt.Sprintf(
 			"this is firstboot %s, the host was made complete by %s: nothing is done about that until firstboot run --force", s.Version, made))
 	}
+}
+
+// enabled tells whether a boot starts the run: systemctl's links are in AdminDir,
+// those of an image's maker may be in Dir.
+func enabled(h *host.Host) bool {
+	link := "/" + units.Enabled()[units.Service] + ".wants/" + units.Service
+	return h.Exists(units.AdminDir+link) || h.Exists(units.Dir+link)
 }
 
 // recorded is what lock, marker and journal tell.

@@ -22,6 +22,7 @@ const forced = "firstboot run --force && " + again
 type Facts struct {
 	Invalid   bool // the configuration stopped the run: nothing was saved of it, so an edit is read at once
 	Untouched bool // no stage has changed anything
+	Disabled  bool // no boot starts the run: the host has left, or was never told to join
 }
 
 // Advise says what follows from a state.
@@ -43,6 +44,9 @@ func Advise(state journal.State, facts Facts) Advice {
 		return Advice{"the next boot goes on from here",
 			[]string{again + "   (to go on now)", forced + "   (after an edit of /etc/firstboot)"}}
 	case journal.NotStarted:
+		if facts.Disabled {
+			return Advice{"nothing: " + units.Service + " is not enabled", []string{"systemctl enable --now " + units.Service + " " + units.Target + "   (to join)"}}
+		}
 		return Advice{units.Service + " starts the run at boot", []string{again + "   (to start it now)"}}
 	case journal.Drifted:
 		return Advice{"nothing is changed by itself", []string{"firstboot plan --force", "firstboot run --force"}}

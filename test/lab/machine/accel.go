@@ -64,5 +64,5 @@ func (a Accel) arguments() []string {
 	// One thread a processor, and a smaller buffer for translated code than
 	// the default of 1 GB: machines share one host's memory. Without svm the
 	// guest does not load KVM's own modules.
-	return []string{"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "qemu64,-svm"}
+	return []string{"-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,-svm"}
 }

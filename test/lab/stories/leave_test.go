@@ -58,7 +58,7 @@ func outside(t *testing.T, h *lab.Host) {
 	t.Helper()
 	said := do(t, h, 8, "firstboot status")
 	t.Logf("%s", said)
-	says(t, said, "not-started", "this host has left the network", "systemctl enable --now firstboot")
+	says(t, said, "not-started", "this host has left the network", "firstboot.service is not enabled", "systemctl enable --now firstboot.service firstboot-complete.target")
 	units := do(t, h, 1, "systemctl is-enabled firstboot calico-node eru-minions 2>&1")
 	silent(t, units, "enabled")
 	do(t, h, 3, "systemctl is-active calico-node eru-minions")
