@@ -55,6 +55,20 @@ func do(t *testing.T, h *lab.Host, code int, command string) string {
 	return said
 }
 
+// everywhere runs a command on all hosts side by side, and wants the same of
+// each.
+func everywhere(t *testing.T, l *lab.Lab, code int, command string, parts ...string) {
+	t.Helper()
+	ctx := labtest.Within(t, askTime)
+	must(t, l.Each(func(h *lab.Host) error {
+		r, err := h.Run(ctx, command)
+		if err == nil && (r.Code != code || !containsAll(r.Stdout+r.Stderr, parts)) {
+			err = fmt.Errorf("%q ended with %d, want %d and %q:\n%s%s", command, r.Code, code, parts, r.Stdout, r.Stderr)
+		}
+		return err
+	}))
+}
+
 // says wants every part in what was said.
 func says(t *testing.T, said string, parts ...string) {
 	t.Helper()
