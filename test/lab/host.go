@@ -59,7 +59,7 @@ func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Hos
 		return nil, fmt.Errorf("cannot add %s: the lab has %d hosts, at most %d are possible", name, n, maxHosts)
 	}
 	h := &Host{Name: name, Address: l.Wire.Address(firstHost + n), lab: l}
-	spec.Name, spec.Dir, spec.Accel = name, filepath.Join(l.Dir, name), l.Accel
+	spec.Name, spec.Dir, spec.Accel, spec.CodeMB = name, filepath.Join(l.Dir, name), l.Accel, l.codeMB
 	spec.Tap = fmt.Sprintf("tap%d", n+1)
 	spec.MAC = fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n)
 	// The same machine has the same UUID at every boot, and no other has.

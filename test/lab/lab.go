@@ -69,6 +69,7 @@ type Lab struct {
 	lease   *lease
 	group   *procs.Group
 	closing sync.Once
+	codeMB  int
 }
 
 // New builds or takes from the cache what a lab is made of, removes labs that
@@ -89,7 +90,7 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Name: o.Name, Dir: lease.dir, log: o.Log, store: store, lease: lease}
+	l := &Lab{Name: o.Name, Dir: lease.dir, log: o.Log, store: store, lease: lease, codeMB: codeMB(max(o.Hosts, 2))}
 	if err := l.make(ctx, store, o); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// overheadMB is what QEMU takes besides a machine's memory, most of it for
-	// translated code under TCG: 1.25 GB in all were measured with 1 GB.
-	overheadMB = 256
+	// overheadMB is what QEMU takes at least besides a machine's memory, most of
+	// it for translated code under TCG.
+	overheadMB = machine.CodeMB
+	// enoughCodeMB holds all the code that a machine runs in its life.
+	enoughCodeMB = 1024
 	// diskMB is what the cache and the disks of two hosts take in all, and
 	// hostDiskMB what each further host may take.
 	diskMB, hostDiskMB = 6000, 500
@@ -40,6 +42,16 @@ func checkRoom(dir string, hosts int) error {
 		return fmt.Errorf("cannot build the lab in %s: it takes %d MB, %d MB are free (set FIRSTBOOT_CACHE to a roomier folder)", dir, want, room)
 	}
 	return nil
+}
+
+// codeMB is the memory for translated code that each machine can have: half of
+// what is left when all have their own memory.
+func codeMB(hosts int) int {
+	free, err := availableMB("/proc/meminfo")
+	if err != nil {
+		return 0 // the least
+	}
+	return min(enoughCodeMB, (free/hosts-machine.MemoryMB)/2)
 }
 
 // existing is the nearest folder above path that is there.

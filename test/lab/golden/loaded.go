@@ -123,7 +123,7 @@ func (o Options) load(ctx context.Context, i Image, drive, dir string) error {
 	m, err := machine.New(ctx, group, machine.Spec{
 		Name: "load-images", Dir: dir, Kernel: i.Kernel, Initrd: i.Initrd, Image: i.Disk, Direct: true,
 		Append: KernelArguments + " init=" + loadScript,
-		CPUs:   2, MemoryMB: 2048, Accel: o.Accel(i.Kernel),
+		CPUs:   2, MemoryMB: 2048, CodeMB: 1024, Accel: o.Accel(i.Kernel),
 		Drives: []machine.Drive{{Path: drive, ReadOnly: true}},
 	})
 	if err != nil {

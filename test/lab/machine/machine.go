@@ -47,6 +47,7 @@ type Spec struct {
 	MAC      string
 	UUID     string // DMI product UUID; empty: QEMU's, all zero
 	MemoryMB int    // 0: MemoryMB
+	CodeMB   int    // for the emulated processor's translated code; 0: CodeMB
 	CPUs     int    // 0: one
 	Drives   []Drive
 	Accel    Accel
@@ -136,7 +137,7 @@ func (m *Machine) arguments() []string {
 		"-chardev", "socket,id=console,path=" + m.ConsoleSocket() + ",server=on,wait=off,logappend=on,logfile=" + m.Console.Path,
 		"-serial", "chardev:console",
 		"-qmp", "unix:" + m.socket() + ",server=on,wait=off"}
-	args = append(args, m.Accel.arguments()...)
+	args = append(args, m.Accel.arguments(m.CodeMB)...)
 	// A given kernel comes first (QEMU gives it the boot index 0), then the disk,
 	// then the network: the card's ROM is iPXE, for which such a kernel has no use.
 	rom := ""
