@@ -58,6 +58,18 @@ func boots(ctx context.Context, a Accel, kernel, console string) bool {
 	return err == nil && strings.Contains(string(said), "Linux version") && strings.Contains(string(said), "Kernel panic")
 }
 
+// KernelArguments make a guest's kernel fit for how its processor is run. An
+// emulated one keeps translated code by its virtual address, and loses its TLB
+// with each switch of page tables: programs that are loaded elsewhere each time
+// are translated each time, and the isolation of the kernel's page tables costs
+// two switches a system call. Neither protects a guest of a test.
+func (a Accel) KernelArguments() string {
+	if a == KVM {
+		return ""
+	}
+	return "norandmaps mitigations=off"
+}
+
 // CodeMB is what an emulated machine has for translated code at least.
 const CodeMB = 256
 

@@ -143,7 +143,7 @@ func (m *Machine) arguments() []string {
 	rom := ""
 	if m.Kernel != "" {
 		rom = ",romfile="
-		args = append(args, "-kernel", m.Kernel, "-initrd", m.Initrd, "-append", "root=/dev/vda rw console=ttyS0 "+m.Append)
+		args = append(args, "-kernel", m.Kernel, "-initrd", m.Initrd, "-append", "root=/dev/vda rw console=ttyS0 "+m.Accel.KernelArguments()+" "+m.Append)
 	}
 	if m.UUID != "" {
 		args = append(args, "-uuid", m.UUID)
