@@ -38,12 +38,20 @@ step_nspawn() {
 }
 
 step_lab() {
-	local packages
-	# The stories take longer than all the rest together: test/soak.sh tells them.
-	packages=$(tagged lab | grep -vE '^./test/(nspawn|lab/stories)')
+	local packages at_once=1
+	# Two labs side by side use what one alone leaves of two processors; their
+	# four machines take 9 GB.
+	[ "$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)" -lt 12000 ] || at_once=2
+	packages=$(tagged lab | grep -v '^./test/nspawn')
 	(cd "$calico" && go test -count=1 ./minions/...) || return 1
 	# shellcheck disable=SC2086 # package names are words
-	go test -count=1 -tags lab -p 1 -v -timeout 60m $packages
+	go test -count=1 -tags lab -p 1 -parallel "$at_once" -v -timeout 60m $packages | tee "$told"
+}
+
+# The stories' names and times, as they told them themselves.
+stories() {
+	sed -nE 's/^ +[a-z_]+_test\.go:[0-9]+: +([0-9hms.]+)  ([a-zA-Z].*)/\1\t\2/p' "$told" |
+		while IFS=$'\t' read -r time story; do printf '  %10s  %s\n' "$time" "$story"; done
 }
 
 step_build() { make --no-print-directory build; }
@@ -57,6 +65,7 @@ steps=(format vet unit build integration)
 steps+=(lab)
 [ $# -eq 0 ] || steps=("$@")
 failed=()
+told=$(mktemp) && trap 'rm -f "$told"' EXIT
 summary=
 for step in "${steps[@]}"; do
 	if ! declare -F "step_$step" >/dev/null; then
@@ -68,6 +77,7 @@ for step in "${steps[@]}"; do
 	if "step_$step"; then word=ok; else word=FAILED && failed+=("$step"); fi
 	summary+=$(printf '\n  %-12s %-7s %4d s' "$step" "$word" $((SECONDS - start)))
 done
+[ ! -s "$told" ] || printf '\n== stories of the lab\n%s\n' "$(stories)"
 printf '\n== summary%s\n  %-12s %12d s\n' "$summary" all "$SECONDS"
 if [ ${#failed[@]} -gt 0 ]; then
 	printf 'failed: %s\n' "${failed[*]}"

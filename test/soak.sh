@@ -22,9 +22,6 @@ done | sort -u | while read -r package fuzzer; do
 	go test -run '^$' -fuzz "^$fuzzer\$" -fuzztime "$FUZZTIME" "./$package" </dev/null
 done
 
-printf '\n== stories of the lab\n'
-go test -count=1 -tags lab -p 1 -v -timeout 120m ./test/lab/stories
-
 for round in $(seq "$ROUNDS"); do
 	printf '\n== lab, round %d of %d\n' "$round" "$ROUNDS"
 	test/all.sh lab
