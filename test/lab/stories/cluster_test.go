@@ -55,7 +55,7 @@ func trivial(command string) []byte {
 func TestTheDaysOfACluster(t *testing.T) {
 	t.Parallel()
 	l := labtest.New(t, lab.Options{
-		Name: fmt.Sprintf("cluster-%d", os.Getpid()),
+		Name:  fmt.Sprintf("cluster-%d", os.Getpid()),
 		Files: append(accounting, golden.File{Path: nextBinary, Data: buildFirstboot(t, nextVersion), Mode: 0o755}),
 		Config: func(c *lab.Config) {
 			c.Set("node", "environment", map[string]string{"LAB_PASSWORD": secret})
