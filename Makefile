@@ -10,7 +10,8 @@ BINARY  := bin/firstboot
 MAX_MB  := 20
 # Without grpc's traces and without inlining the binary is 2.5 MB smaller; it
 # has no inner loop that would miss it (hashing is assembly).
-GOFLAGS_BUILD := -trimpath -tags grpcnotrace -gcflags=all=-l -ldflags "-s -w"
+LDFLAGS := -s -w
+GOFLAGS_BUILD := -trimpath -tags grpcnotrace -gcflags=all=-l -ldflags "$(LDFLAGS)"
 
 # The linter's version, and where it is built once.
 LINT_VERSION := v2.15.0

@@ -88,24 +88,30 @@ func (l *Lab) accel(ctx context.Context) func(kernel string) machine.Accel {
 	}
 }
 
-// firstboot is the operator's binary, or one built from this checkout as `make
-// build` does.
+// firstboot is the operator's binary, or one that `make build` builds from this
+// checkout.
 func (l *Lab) firstboot(ctx context.Context, o Options) (string, error) {
 	if o.Firstboot != "" {
 		return o.Firstboot, nil
 	}
+	path := filepath.Join(l.Dir, "firstboot")
+	return path, BuildFirstboot(ctx, path)
+}
+
+// BuildFirstboot has `make build` build firstboot from this checkout, with
+// variables of the Makefile.
+func BuildFirstboot(ctx context.Context, path string, variables ...string) error {
 	root, err := ModuleDir(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
-	path := filepath.Join(l.Dir, "firstboot")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/firstboot")
+	args := append([]string{"--no-print-directory", "build", "BINARY=" + path}, variables...)
+	cmd := exec.CommandContext(ctx, "make", args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build firstboot: %w\n%s", err, out)
+		return fmt.Errorf("cannot build firstboot: %w\n%s", err, out)
 	}
-	return path, nil
+	return nil
 }
 
 // ModuleDir is the checkout.

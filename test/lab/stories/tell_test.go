@@ -209,15 +209,8 @@ func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 // buildFirstboot builds a firstboot of another version.
 func buildFirstboot(t *testing.T, version string) []byte {
 	t.Helper()
-	ctx := labtest.Within(t, 5*time.Minute)
-	root, err := lab.ModuleDir(ctx)
-	must(t, err)
 	path := filepath.Join(t.TempDir(), "firstboot")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.linked="+version, "-o", path, "./cmd/firstboot")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build firstboot %s: %v\n%s", version, err, out)
-	}
+	must(t, lab.BuildFirstboot(labtest.Within(t, 5*time.Minute), path, "LDFLAGS=-s -w -X main.linked="+version))
 	data, err := os.ReadFile(path)
 	must(t, err)
 	return data
