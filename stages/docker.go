@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,9 +27,12 @@ func (s docker) Check(ctx context.Context) (engine.Finding, error) {
 		return f, err
 	}
 	info, err := s.Host.Docker().Info(ctx)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return f, ctx.Err()
+	}
 	if err != nil {
 		f.Differ(engine.Difference{What: "Docker", Seen: err.Error(), Want: "an answer"})
-		return f, nil
+		return f, nil //nolint:nilerr // that is what was seen
 	}
 	if err := s.checkStore(ctx, info, &f); err != nil {
 		return f, err
@@ -172,7 +176,7 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	err = poll(ctx, reloadTime, func() error {
 		info, err := s.Host.Docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
-			err = fmt.Errorf("Docker shows the cluster store %s", orNone(info.ClusterStore))
+			err = fmt.Errorf("the cluster store in force is %s", orNone(info.ClusterStore))
 		}
 		return err
 	})
@@ -208,7 +212,7 @@ func (s docker) mayRestart(ctx context.Context) error {
 		return nil
 	}
 	return engine.WithHint(
-		fmt.Errorf("Docker must restart for its cluster store, and would stop %s", strings.Join(foreign, ", ")),
+		fmt.Errorf("cannot restart Docker for its cluster store: that would stop %s", strings.Join(foreign, ", ")),
 		"stop these containers, or set docker.restart: allow")
 }
 

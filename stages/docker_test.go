@@ -1,6 +1,8 @@
 package stages_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -39,6 +41,19 @@ func TestFirstStoreNeedsNoRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.isRight("docker") // started after the file was written
+}
+
+// TestAnInterruptedLookIsNoDifference: else a run that is interrupted would
+// begin to mend a Docker that nothing is wrong with.
+func TestAnInterruptedLookIsNoDifference(t *testing.T) {
+	m := newMachine(t)
+	m.applies("config", "docker")
+	ctx, cancel := context.WithCancel(t.Context())
+	m.docker.onInfo = cancel
+	f, err := m.stage("docker").Check(ctx)
+	if !errors.Is(err, context.Canceled) || !f.OK() {
+		t.Errorf("%v, %v", f.Differences, err)
+	}
 }
 
 // withOtherStore is a machine whose Docker has another store in force, and

@@ -283,18 +283,19 @@ func (f *fabric) enableAuth() {
 	}
 }
 
-func (f *fabric) delete(folder, name string) {
+// delete takes the pool or its Profile out of etcd.
+func (f *fabric) delete(folder string) {
 	ctx, cancel := bounded()
 	defer cancel()
-	if _, err := f.etcd.Delete(ctx, calicoKeys+folder+"/"+name); err != nil {
+	if _, err := f.etcd.Delete(ctx, calicoKeys+folder+"/firstboot"); err != nil {
 		f.t.Error(err)
 	}
 }
 
 // reset takes the pool, its Profile and its network away.
 func (f *fabric) reset() {
-	f.delete("ippools", "firstboot")
-	f.delete("profiles", "firstboot")
+	f.delete("ippools")
+	f.delete("profiles")
 	f.networks = nil
 }
 

@@ -45,6 +45,8 @@ type dockerd struct {
 	forgets    int             // lists of networks in which the cluster's are left out
 	// odd makes a started container wrong, or what its /proc/PID/net holds.
 	odd func(c *container, proc map[string]string)
+	// onInfo comes between the question for /info and its answer.
+	onInfo func()
 }
 
 type image struct{ ID, program string }
@@ -192,6 +194,9 @@ func (d *dockerd) configured() (string, error) {
 }
 
 func (d *dockerd) info(*http.Request) (int, any) {
+	if d.onInfo != nil {
+		d.onInfo()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return http.StatusOK, map[string]any{

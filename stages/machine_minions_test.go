@@ -171,12 +171,12 @@ func (w *world) pluginRuns() bool {
 }
 
 // minionsRPM is a package of the plugin, as bytes; arch "" is this machine's.
-func minionsRPM(t testing.TB, version, arch string) string {
+func minionsRPM(t testing.TB, arch string) string {
 	t.Helper()
 	if arch == "" {
 		arch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	}
-	return packageFile(t, "eru-minions", version, arch)
+	return packageFile(t, "eru-minions", "1.2.3", arch)
 }
 
 func packageFile(t testing.TB, name, version, arch string) string {

@@ -105,7 +105,7 @@ func makeParts(t testing.TB) parts {
 	return parts{
 		calicoctl: write("calicoctl", calicoctlScript("v3.23.0")),
 		image:     write("node.tar", imageArchive(t, "calico/node:v3.23.0")),
-		rpm:       write("eru-minions.rpm", minionsRPM(t, "1.2.3", "")),
+		rpm:       write("eru-minions.rpm", minionsRPM(t, "")),
 	}
 }
 

@@ -255,7 +255,7 @@ func TestUnsignedPackageIsNotKept(t *testing.T) {
 	}
 	const path = "/etc/firstboot/packager.asc"
 	m.put(path, armored(t, key))
-	m.usePackage(minionsRPM(t, "1.2.3", ""), path)
+	m.usePackage(minionsRPM(t, ""), path)
 	m.refuses("minions", "not signed", "minions.signedBy")
 	if m.installed != "" {
 		t.Fatalf("installed %s", m.installed)

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -128,9 +129,13 @@ func (s node) checkContainer(ctx context.Context, f *engine.Finding) error {
 	if err := s.checkOrigin(ctx, container, f); err != nil || !f.OK() {
 		return err
 	}
-	if err := s.ready(ctx); err != nil {
+	err = s.ready(ctx)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	if err != nil {
 		f.Differ(engine.Difference{What: "calico-node", Seen: err.Error(), Want: "ready", Fix: "journalctl -u calico-node"})
-		return nil
+		return nil //nolint:nilerr // that is what was seen
 	}
 	s.warnOfPeers(ctx, f)
 	return nil

@@ -133,7 +133,7 @@ func missingObjects(t *testing.T, m *machine) {
 		take  func()
 		words []string
 	}{
-		"the Profile": {func() { m.fabric.delete("profiles", "firstboot") }, []string{"Profile firstboot", "not there"}},
+		"the Profile": {func() { m.fabric.delete("profiles") }, []string{"Profile firstboot", "not there"}},
 		"the network": {func() { m.fabric.networks = nil }, []string{"Docker network firstboot", "not there"}},
 	} {
 		c.take()
@@ -141,7 +141,7 @@ func missingObjects(t *testing.T, m *machine) {
 		t.Log(what)
 		m.applies("pool")
 	}
-	m.fabric.delete("ippools", "firstboot")
+	m.fabric.delete("ippools")
 	m.differs("pool", "IPPool firstboot", "not there")
 	m.applies("pool")
 	if made := m.fabric.made; made["profiles"] != 2 || made["ippools"] != 2 || made["network"] != 2 {

@@ -30,7 +30,7 @@ func (s preflight) architecture(context.Context, dockerView) ([]concern, error) 
 	if want == "" {
 		return concernOf("architecture", "machine", runtime.GOARCH, "one that Calico is built for", "use an amd64 or arm64 machine"), nil
 	}
-	path, ok := minions{s.Env}.packageAtHand()
+	path, ok := minions(s).packageAtHand()
 	if !ok {
 		return nil, nil
 	}
@@ -48,21 +48,19 @@ var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // plugin uses it as it is, calicoctl makes it lower case.
 func (s preflight) hostName(context.Context, dockerView) ([]concern, error) {
 	name := s.Host.Hostname()
-	refuse := func(want, fix string) ([]concern, error) {
-		return concernOf("host-name", "host name", orNone(name), want, fix), nil
-	}
+	refuse := func(want, fix string) []concern { return concernOf("host-name", "host name", orNone(name), want, fix) }
 	if want := s.Config.Host.Name; want != "" && want != name {
-		return refuse("host.name "+want, "hostnamectl set-hostname "+want+", or take host.name out of the configuration")
+		return refuse("host.name "+want, "hostnamectl set-hostname "+want+", or take host.name out of the configuration"), nil
 	}
 	if name == "" || name == "localhost" || strings.HasPrefix(name, "localhost.") || name == "(none)" {
-		return refuse("a name of its own", "hostnamectl set-hostname NAME")
+		return refuse("a name of its own", "hostnamectl set-hostname NAME"), nil
 	}
 	if name != strings.ToLower(name) {
-		return refuse("lower case: Docker's plugin uses it as it is, calicoctl makes it lower case", "hostnamectl set-hostname "+strings.ToLower(name))
+		return refuse("lower case: Docker's plugin uses it as it is, calicoctl makes it lower case", "hostnamectl set-hostname "+strings.ToLower(name)), nil
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		if !hostLabel.MatchString(part) {
-			return refuse("letters, digits and hyphens (RFC 1123)", "hostnamectl set-hostname NAME")
+			return refuse("letters, digits and hyphens (RFC 1123)", "hostnamectl set-hostname NAME"), nil
 		}
 	}
 	return nil, nil
@@ -129,7 +127,7 @@ func (s preflight) hasImage(ctx context.Context, view dockerView) bool {
 	}
 	if view.active {
 		var f engine.Finding
-		return docker{s.Env}.checkImage(ctx, &f) == nil && f.OK()
+		return docker(s).checkImage(ctx, &f) == nil && f.OK()
 	}
 	store := dockerRoot(view) + "/image"
 	drivers, _ := s.Host.ReadDir(store) // none: Docker never ran

@@ -94,7 +94,7 @@ func (s preflight) ipv6InUse(context.Context, dockerView) ([]concern, error) {
 func (s preflight) bgpPort(ctx context.Context, view dockerView) ([]concern, error) {
 	address, err := s.address(ctx)
 	if err != nil {
-		return nil, nil //nolint:nilerr // the probe of the address told it
+		return nil, nil // the probe of the address told it
 	}
 	ctx, cancel := context.WithTimeout(ctx, short)
 	defer cancel()

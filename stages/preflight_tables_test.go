@@ -15,8 +15,8 @@ func wrongHosts() []wrong {
 	}
 	return []wrong{
 		{name: "architecture", when: "of a package at hand", words: []string{"s390x"}, arrange: func(m *machine) {
-			putFile(m.t, "/", m.parts.rpm, minionsRPM(m.t, "1.2.3", "s390x"), 0o600)
-			m.put("/var/lib/firstboot/cache/"+sumOf(m.parts.rpm), minionsRPM(m.t, "1.2.3", "s390x"))
+			putFile(m.t, "/", m.parts.rpm, minionsRPM(m.t, "s390x"), 0o600)
+			m.put("/var/lib/firstboot/cache/"+sumOf(m.parts.rpm), minionsRPM(m.t, "s390x"))
 			m.override(fmt.Sprintf("minions: {sha256: %q}", sumOf(m.parts.rpm)))
 		}},
 		{name: "host-name", when: "not the configured one", arrange: func(m *machine) { m.override("host: {name: other}") }, words: []string{"host1", "other", "set-hostname other"}},

@@ -103,11 +103,12 @@ func environmentFile(text string) map[string]string {
 				value.WriteRune(c)
 			}
 		case "double":
-			if c == '"' {
+			switch c {
+			case '"':
 				state = "pre-value"
-			} else if c == '\\' {
+			case '\\':
 				state = "double-escape"
-			} else {
+			default:
 				value.WriteRune(c)
 			}
 		case "double-escape":

@@ -17,7 +17,7 @@ step_format() {
 }
 
 step_vet() {
-	go vet ./... && go vet -tags integration,lab ./...
+	go vet ./... && go vet -tags integration,lab,soak ./...
 }
 
 step_unit() { go test ./...; }

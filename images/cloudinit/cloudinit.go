@@ -55,7 +55,7 @@ func UserData(loaded *config.Loaded, o Options) ([]byte, error) {
 			return nil, err
 		}
 		view.Install = in
-		if view.Script, err = render("install.sh", in); err != nil {
+		if view.Script, err = render("install.sh.tmpl", in); err != nil {
 			return nil, err
 		}
 		if view.Unit, err = render("firstboot-install.service", nil); err != nil {

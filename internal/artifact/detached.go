@@ -83,7 +83,7 @@ func madeBy(body []byte, keys openpgp.EntityList) (time.Time, error) {
 	unknown := ""
 	for packets := packet.NewReader(bytes.NewReader(body)); ; {
 		p, err := packets.Next()
-		if err == io.EOF && unknown != "" {
+		if errors.Is(err, io.EOF) && unknown != "" {
 			return time.Time{}, fmt.Errorf("it is by %s, which is not among the public keys", unknown)
 		}
 		if err != nil {

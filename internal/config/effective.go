@@ -192,7 +192,7 @@ func yamlPlace(path string) (section, name string) {
 	if k, entry, ok := find(path); ok && entry != "" {
 		return k.path, jsonText(entry)
 	}
-	section, name, _ = cutLast(path)
+	section, name = cutLast(path)
 	return section, name
 }
 
@@ -205,10 +205,10 @@ func commonSections(a, b string) int {
 }
 
 // cutLast cuts at the last dot.
-func cutLast(path string) (before, after string, found bool) {
+func cutLast(path string) (before, after string) {
 	i := strings.LastIndexByte(path, '.')
 	if i < 0 {
-		return "", path, false
+		return "", path
 	}
-	return path[:i], path[i+1:], true
+	return path[:i], path[i+1:]
 }

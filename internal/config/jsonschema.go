@@ -15,7 +15,7 @@ import (
 func Schema() ([]byte, error) {
 	sections := map[string]any{}
 	for _, k := range schema() {
-		section, name, _ := cutLast(k.path)
+		section, name := cutLast(k.path)
 		if section == "" {
 			sections[name] = k.jsonSchema()
 			continue
@@ -27,7 +27,7 @@ func Schema() ([]byte, error) {
 		properties[name] = k.jsonSchema()
 	}
 	for _, path := range required() {
-		section, name, _ := cutLast(path)
+		section, name := cutLast(path)
 		s := sections[section].(map[string]any)
 		s["required"] = []string{name}
 		s["type"] = "object"

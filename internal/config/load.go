@@ -172,7 +172,7 @@ func (g *gathering) missing(cfg *Config) Problems {
 // else at the beginning of the last file.
 func (g *gathering) absent(path string) Problem {
 	at := place{source: MainFile, line: 1, col: 1}
-	section, _, _ := cutLast(path)
+	section, _ := cutLast(path)
 	if files := g.files(); len(files) > 0 {
 		at.source = files[len(files)-1]
 	}

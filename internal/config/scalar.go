@@ -46,7 +46,7 @@ func convert(field any, s scalar) (any, *fault) {
 		v, f := asText(s)
 		return URL(v), f
 	case *map[string]string:
-		return asSysctl(s)
+		return asSysctl(s), nil
 	case *map[string]Secret:
 		return Secret(s.text), nil
 	case *bool:
@@ -85,14 +85,14 @@ func asText(s scalar) (string, *fault) {
 }
 
 // asSysctl writes true and false as the kernel does.
-func asSysctl(s scalar) (string, *fault) {
+func asSysctl(s scalar) string {
 	switch {
 	case s.kind == boolScalar && strings.EqualFold(s.text, "true"):
-		return "1", nil
+		return "1"
 	case s.kind == boolScalar:
-		return "0", nil
+		return "0"
 	}
-	return s.text, nil
+	return s.text
 }
 
 func asBool(s scalar) (bool, *fault) {

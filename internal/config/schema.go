@@ -142,7 +142,7 @@ func children(section string) []string {
 	for _, k := range schema() {
 		rest := k.path
 		if section != "" {
-			cut := false
+			var cut bool
 			if rest, cut = strings.CutPrefix(k.path, section+"."); !cut {
 				continue
 			}

@@ -60,7 +60,7 @@ func (v *validator) allowed() {
 		}
 		switch p := k.at(v.cfg).(type) {
 		case *string:
-			if !slices.Contains(k.values, *p) && !(k.path == "pool.ipip" && isVXLAN(*p)) {
+			if !slices.Contains(k.values, *p) && (k.path != "pool.ipip" || !isVXLAN(*p)) {
 				v.fail(k.path, "must be "+either(k.values)+", not "+quote(*p), suggest(*p, k.values))
 			}
 		case *[]string:

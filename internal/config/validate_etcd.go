@@ -15,7 +15,7 @@ import (
 func (v *validator) etcd() {
 	c := v.cfg.Etcd
 	for i, endpoint := range c.Endpoints {
-		if err, hint := checkEndpoint(endpoint); err != nil {
+		if hint, err := checkEndpoint(endpoint); err != nil {
 			v.failItem("etcd.endpoints", i, err.Error(), hint)
 		} else if slices.Contains(c.Endpoints[:i], endpoint) {
 			v.failItem("etcd.endpoints", i, quote(endpoint)+" is there twice", "")
@@ -48,27 +48,27 @@ func (v *validator) unsupported(path, value, message string) {
 
 // checkEndpoint says why an etcd endpoint cannot be used. It does not repeat
 // one that may hold a password.
-func checkEndpoint(endpoint string) (error, string) {
+func checkEndpoint(endpoint string) (hint string, err error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case endpoint == "":
-		return errors.New("holds an empty endpoint"), "write http://HOST:2379"
+		return "write http://HOST:2379", errors.New("holds an empty endpoint")
 	case !strings.Contains(endpoint, "://"):
-		return errors.New("an endpoint has no scheme"), meantEndpoint(endpoint)
+		return meantEndpoint(endpoint), errors.New("an endpoint has no scheme")
 	case err != nil:
-		return errors.New("an endpoint is not a URL"), "write http://HOST:2379"
+		return "write http://HOST:2379", errors.New("an endpoint is not a URL")
 	case u.User != nil:
-		return errors.New("an endpoint holds a user or password"), etcdHint
+		return etcdHint, errors.New("an endpoint holds a user or password")
 	case u.Scheme == "https":
-		return errors.New(tlsMessage), etcdHint
+		return etcdHint, errors.New(tlsMessage)
 	case u.Scheme != "http":
-		return errors.New("an endpoint has the scheme " + quote(u.Scheme)), "write http://HOST:2379"
+		return "write http://HOST:2379", errors.New("an endpoint has the scheme " + quote(u.Scheme))
 	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#"):
-		return errors.New(quote("http://"+u.Host) + " is followed by a path or query"), didYouMean("http://" + u.Host)
+		return didYouMean("http://" + u.Host), errors.New(quote("http://"+u.Host) + " is followed by a path or query")
 	case u.Port() == "":
-		return errors.New(quote(endpoint) + " has no port"), didYouMean("http://" + strings.TrimSuffix(u.Host, ":") + ":2379")
+		return didYouMean("http://" + strings.TrimSuffix(u.Host, ":") + ":2379"), errors.New(quote(endpoint) + " has no port")
 	}
-	return checkHostPort(u.Host), ""
+	return "", checkHostPort(u.Host)
 }
 
 // meantEndpoint completes HOST:PORT.

@@ -118,7 +118,7 @@ func (r *run) whole(ctx context.Context) error {
 	if err := r.clear(at, r.o.Force, r.say); err != nil {
 		return err
 	}
-	if err := r.openJournal(at); err != nil {
+	if err := r.openJournal(); err != nil {
 		return err
 	}
 	if r.state.InMemory() {
@@ -134,7 +134,7 @@ func (r *run) whole(ctx context.Context) error {
 }
 
 // openJournal begins this run's journal, counting the attempt.
-func (r *run) openJournal(at standing) error {
+func (r *run) openJournal() error {
 	before, err := r.story(r.say)
 	if err != nil {
 		return err

@@ -158,10 +158,10 @@ func fromMarker(status *report.Status, m journal.Completion) {
 // cutOff finds the runs that had no time to say how they ended: no lock is
 // held, and what the journal says last cannot be so any more.
 func cutOff(status *report.Status, j journal.Journal) {
-	switch {
-	case j.State == journal.Running:
+	switch j.State {
+	case journal.Running:
 		status.State, status.Error = journal.Failed, "the run was cut off (killed, or the power went): no run is under way"
-	case j.State == journal.Complete:
+	case journal.Complete:
 		status.State, status.Error = journal.Failed, "the run was cut off before it wrote the completion marker"
 	default:
 		return

@@ -125,7 +125,7 @@ func (r *row) share() int64 {
 // decreasing rate, counted for each thing that is waited for; progress every
 // ten seconds or ten percent, but never twice in two seconds.
 func (r *row) worth(e engine.Event) bool {
-	ok := false
+	var ok bool
 	if e.Kind == engine.Waiting {
 		p := r.waits[e.Message]
 		if p == nil {

@@ -72,7 +72,7 @@ func aRun(t *testing.T, labs, name string, env ...string) (kill func()) {
 	return kill
 }
 
-func testName(t *testing.T) string { return fmt.Sprintf("test-%d", os.Getpid()) }
+func testName() string { return fmt.Sprintf("test-%d", os.Getpid()) }
 
 // there tells what is left of a lab.
 func there(t *testing.T, labs, name string) string {
@@ -95,7 +95,7 @@ func there(t *testing.T, labs, name string) string {
 }
 
 func TestAnotherRunsLabIsLeftAlone(t *testing.T) {
-	labs, name := t.TempDir(), testName(t)
+	labs, name := t.TempDir(), testName()
 	kill := aRun(t, labs, name)
 	_, err := take(labs, name, t.Logf)
 	var used *inUseError
@@ -123,7 +123,7 @@ func TestAnotherRunsLabIsLeftAlone(t *testing.T) {
 }
 
 func TestWhatAKilledRunLeftIsRemoved(t *testing.T) {
-	labs, name := t.TempDir(), testName(t)
+	labs, name := t.TempDir(), testName()
 	aRun(t, labs, name)()
 	if seen := there(t, labs, name); !strings.HasPrefix(seen, "folder namespace") {
 		t.Fatalf("a killed run left: %s", seen)
@@ -144,7 +144,7 @@ func TestWhatAKilledRunLeftIsRemoved(t *testing.T) {
 }
 
 func TestAKeptLabOutlivesItsRunUntilItIsStopped(t *testing.T) {
-	labs, name := t.TempDir(), testName(t)
+	labs, name := t.TempDir(), testName()
 	aRun(t, labs, name, "KEEP=1")()
 	if _, err := take(labs, name, t.Logf); err == nil || !strings.Contains(err.Error(), "told to keep it: sleeper (") {
 		t.Errorf("its name can be taken: %v", err)

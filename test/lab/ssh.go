@@ -36,10 +36,10 @@ func (h *Host) Run(ctx context.Context, command string) (Result, error) {
 	defer session.Close()
 	stdout, stderr := &capped{}, &capped{}
 	session.Stdout, session.Stderr = stdout, stderr
-	ended := make(chan error, 1)
-	go func() { ended <- session.Run(command) }()
+	ended := make(chan struct{})
+	go func() { err = session.Run(command); close(ended) }()
 	select {
-	case err = <-ended:
+	case <-ended:
 	case <-ctx.Done():
 		h.hangUp() // else the command's end would be waited for
 		<-ended

@@ -183,7 +183,7 @@ func (m *Machine) control(ctx context.Context) (*qmp, error) {
 }
 
 // command runs one command of QEMU's machine protocol.
-func (m *Machine) command(ctx context.Context, name string, arguments any) error {
+func (m *Machine) command(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.process == nil {
@@ -194,7 +194,7 @@ func (m *Machine) command(ctx context.Context, name string, arguments any) error
 		return fmt.Errorf("cannot %s %s: %w", name, m.Name, err)
 	}
 	defer q.Close()
-	if err := q.run(ctx, name, arguments); err != nil {
+	if err := q.run(ctx, name); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", name, m.Name, err)
 	}
 	return nil
@@ -215,7 +215,7 @@ func (m *Machine) Kill() error {
 
 // PowerOff presses the power button, and waits until the machine is off.
 func (m *Machine) PowerOff(ctx context.Context) error {
-	if err := m.command(ctx, "system_powerdown", nil); err != nil {
+	if err := m.command(ctx, "system_powerdown"); err != nil {
 		return err
 	}
 	return m.WaitOff(ctx)
@@ -243,13 +243,13 @@ func (m *Machine) WaitOff(ctx context.Context) error {
 }
 
 // Reset presses the reset button: a power cut with the power back at once.
-func (m *Machine) Reset(ctx context.Context) error { return m.command(ctx, "system_reset", nil) }
+func (m *Machine) Reset(ctx context.Context) error { return m.command(ctx, "system_reset") }
 
 // Pause stops the machine's processors; Resume lets them go on.
-func (m *Machine) Pause(ctx context.Context) error { return m.command(ctx, "stop", nil) }
+func (m *Machine) Pause(ctx context.Context) error { return m.command(ctx, "stop") }
 
 // Resume lets a paused machine go on.
-func (m *Machine) Resume(ctx context.Context) error { return m.command(ctx, "cont", nil) }
+func (m *Machine) Resume(ctx context.Context) error { return m.command(ctx, "cont") }
 
 // Running tells whether the machine is powered on.
 func (m *Machine) Running() bool {

@@ -23,7 +23,7 @@ type qmp struct {
 // which QEMU takes no command.
 func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 	q := &qmp{conn: conn, lines: bufio.NewScanner(conn)}
-	if err := q.run(ctx, "qmp_capabilities", nil); err != nil {
+	if err := q.run(ctx, "qmp_capabilities"); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 }
 
 // run runs one command, and passes over greeting and events.
-func (q *qmp) run(ctx context.Context, command string, arguments any) error {
+func (q *qmp) run(ctx context.Context, command string) error {
 	end := time.Now().Add(commandTime)
 	if given, ok := ctx.Deadline(); ok && given.Before(end) {
 		end = given
@@ -39,11 +39,7 @@ func (q *qmp) run(ctx context.Context, command string, arguments any) error {
 	if err := q.conn.SetDeadline(end); err != nil {
 		return err
 	}
-	request := map[string]any{"execute": command}
-	if arguments != nil {
-		request["arguments"] = arguments
-	}
-	if err := json.NewEncoder(q.conn).Encode(request); err != nil {
+	if err := json.NewEncoder(q.conn).Encode(map[string]string{"execute": command}); err != nil {
 		return err
 	}
 	for q.lines.Scan() {

@@ -108,7 +108,7 @@ func TestTwoNodesAndThePlugin(t *testing.T) {
 	runCalicoctl(t, `{apiVersion: projectcalico.org/v3, kind: Profile, metadata: {name: firstboot},
 spec: {ingress: [{action: Allow}], egress: [{action: Allow}]}}`, "create", "-f", "-")
 	one, two := startPlugin(t, "h1"), startPlugin(t, "h2")
-	one.createNetwork("net1", "10.213.0.0/16")
+	one.createNetwork("net1")
 	c1 := one.runContainer("c1", "net1", "firstboot", "1111111111111111")
 	c2 := two.runContainer("c2", "net1", "firstboot", "2222222222222222")
 	pings(t, nodes, "c1", c2)

@@ -94,7 +94,7 @@ func (p plugin) refused(which, method string, request object) string {
 	return said
 }
 
-func (p plugin) createNetwork(id, cidr string) {
+func (p plugin) createNetwork(id string) {
 	p.t.Helper()
 	pool := p.call("ipam", "IpamDriver.RequestPool", object{"Pool": cidr})
 	p.call("net", "NetworkDriver.CreateNetwork", object{

@@ -83,7 +83,7 @@ func TestTheAnswersOfThePlugin(t *testing.T) {
 
 func TestThePluginBindsAndStripsThePool(t *testing.T) {
 	p := onOneHost(t)
-	p.createNetwork("net1", cidr)
+	p.createNetwork("net1")
 	annotations, spec := poolInEtcd(t)
 	if annotations[annotation] != "net1" {
 		t.Errorf("annotations are %v, want net1 bound", annotations)
@@ -101,7 +101,7 @@ func TestThePluginBindsAndStripsThePool(t *testing.T) {
 	}
 	p.createEndpoint("net1", "firstboot", "2222222222222222")
 
-	p.createNetwork("net2", cidr)
+	p.createNetwork("net2")
 	said := p.refused("net", "NetworkDriver.CreateEndpoint", object{
 		"NetworkID": "net1", "EndpointID": "3333333333333333", "Interface": object{"Address": "10.213.0.9/32"},
 	})
@@ -112,7 +112,7 @@ func TestThePluginBindsAndStripsThePool(t *testing.T) {
 
 func TestThePluginMakesARestrictiveProfileOnlyWhereThereIsNone(t *testing.T) {
 	p := onOneHost(t)
-	p.createNetwork("net1", cidr)
+	p.createNetwork("net1")
 	p.createEndpoint("net1", "firstboot", "1111111111111111")
 	if made := runCalicoctl(t, "", "get", "profile", "firstboot", "-o", "yaml"); !strings.Contains(made, "selector: has(firstboot)") {
 		t.Errorf("the profile that the plugin made:\n%s", made)
@@ -126,7 +126,7 @@ func TestThePluginMakesARestrictiveProfileOnlyWhereThereIsNone(t *testing.T) {
 
 func TestThePluginTakesTheHostNameAsItIs(t *testing.T) {
 	p := onOneHost(t, "HOSTNAME=H1")
-	p.createNetwork("net1", cidr)
+	p.createNetwork("net1")
 	if said := p.refused("ipam", "IpamDriver.RequestAddress", object{"PoolID": "firstboot"}); !strings.Contains(said, "H1") {
 		t.Errorf("a name that is no node's: %s", said)
 	}
@@ -134,7 +134,7 @@ func TestThePluginTakesTheHostNameAsItIs(t *testing.T) {
 
 func TestThePluginRecordsTheMACThatItMade(t *testing.T) {
 	p := onOneHost(t)
-	p.createNetwork("net1", cidr)
+	p.createNetwork("net1")
 	p.runContainer("c1", "net1", "firstboot", "1111111111111111")
 	made := sh(t, "ip netns exec c1 cat /sys/class/net/cali0/address")
 	recorded := func() string { return runCalicoctl(t, "", "get", "wep", "-A", "-o", "yaml") }
@@ -149,7 +149,7 @@ func TestThePluginRecordsTheMACThatItMade(t *testing.T) {
 
 func TestThePluginRoutesIPv6WhereTheHostHasIt(t *testing.T) {
 	p := onOneHost(t)
-	p.createNetwork("net1", cidr)
+	p.createNetwork("net1")
 	join := func(id string) string {
 		p.createEndpoint("net1", "firstboot", id)
 		return p.call("net", "NetworkDriver.Join", object{"NetworkID": "net1", "EndpointID": id})["GatewayIPv6"].(string)

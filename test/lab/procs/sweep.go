@@ -20,7 +20,7 @@ const sweepTime = 10 * time.Second
 func record(path string, p *Process) error {
 	started, err := startOf(p.PID)
 	if err != nil {
-		return nil // it has ended already
+		return nil //nolint:nilerr // it has ended already
 	}
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
