@@ -77,13 +77,15 @@ func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Host.InstallFile(source, CalicoctlPath, 0o755); err != nil {
-		return err
-	}
-	seen, err := s.version(ctx, CalicoctlPath)
+	return s.Host.InstallProgram(source, CalicoctlPath, func(trial string) error { return s.try(ctx, trial) })
+}
+
+// try runs a calicoctl that is not in its place yet.
+func (s calicoctl) try(ctx context.Context, path string) error {
+	seen, err := s.version(ctx, path)
 	if err != nil {
-		return engine.WithHint(fmt.Errorf("the installed calicoctl does not run: %w", err),
-			"is the artifact built for this machine's architecture?")
+		return engine.WithHint(fmt.Errorf("the artifact is no calicoctl that runs here: %w", err),
+			"is it built for this machine's architecture?")
 	}
 	if want := s.Config.Calicoctl.Version; seen != want {
 		return engine.WithHint(fmt.Errorf("the artifact is calicoctl %s, the configuration says %s", seen, want),

@@ -106,7 +106,7 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 		words []string
 	}{
 		"another release":      {calicoctlScript("v3.22.0"), []string{"v3.22.0", "v3.23.0", "calicoctl.version"}},
-		"another architecture": {"\x7fELF not for here", []string{"does not run", "architecture"}},
+		"another architecture": {"\x7fELF not for here", []string{"no calicoctl that runs here", "architecture"}},
 	} {
 		m := newMachine(t)
 		if err := os.WriteFile(m.parts.calicoctl, []byte(c.text), 0o600); err != nil {
@@ -115,6 +115,15 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 		m.override(fmt.Sprintf("calicoctl: {sha256: %q}", sumOf(m.parts.calicoctl)))
 		t.Log(what)
 		m.refuses("calicoctl", c.words...)
+		if fileThere(m.file(stages.CalicoctlPath)) || fileThere(m.file("/usr/bin/"+trial)) {
+			t.Errorf("%s: it lies there", what)
+		}
+		// Nor does it take the place of one that works.
+		putFile(t, m.root, stages.CalicoctlPath, calicoctlScript("v3.21.0"), 0o755)
+		m.refuses("calicoctl", c.words...)
+		if m.get(stages.CalicoctlPath) != calicoctlScript("v3.21.0") || fileThere(m.file("/usr/bin/"+trial)) {
+			t.Errorf("%s: it took the place of one that works", what)
+		}
 	}
 }
 

@@ -188,7 +188,7 @@ func (w *world) run(c host.Command) Ran {
 		return Ran{Stdout: w.forward}
 	case "dockerd":
 		return Ran{Stdout: "Docker version " + w.docker.version + ", build 297e128\n"}
-	case "calicoctl":
+	case "calicoctl", trial:
 		if slices.Contains(c.Args, "version") {
 			return execute(w.file(c.Name), c.Args)
 		}
@@ -196,6 +196,9 @@ func (w *world) run(c host.Command) Ran {
 	}
 	return Ran{Exit: -1, Stderr: c.Name + ": no such program"}
 }
+
+// trial is what a calicoctl is called before it has run once.
+const trial = ".calicoctl.firstboot"
 
 // execute runs a real file.
 func execute(path string, args []string) Ran {

@@ -104,6 +104,27 @@ func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {
 	return h.write(path, f, mode)
 }
 
+// InstallProgram is InstallFile of a program (0755) that must pass a trial
+// first: until try has run it under another name, in the same folder, and
+// returns nil, what lies at path stays as it is.
+func (h *Host) InstallProgram(source, path string, try func(path string) error) error {
+	trial := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".firstboot")
+	if err := h.InstallFile(source, trial, 0o755); err != nil {
+		return err
+	}
+	if err := try(trial); err != nil {
+		return errors.Join(err, h.Remove(trial))
+	}
+	digest, err := h.SHA256(trial)
+	if err != nil {
+		return err
+	}
+	// As in write: listed before it is there.
+	h.wrote(path, digest)
+	h.wrote(trial, "")
+	return h.Rename(trial, path)
+}
+
 func (h *Host) write(path string, from io.Reader, mode fs.FileMode) error {
 	target := h.path(path)
 	if err := h.mkdirs(filepath.Dir(target)); err != nil {
