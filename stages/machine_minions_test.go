@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -53,6 +54,11 @@ func (w *world) rpm(args []string) Ran {
 		return Ran{Stdout: w.installed + "\n"}
 	case "-V":
 		return w.rpmVerify()
+	case "-ql":
+		if w.installed == "" {
+			return Ran{Exit: 1, Stdout: "package eru-minions is not installed\n"}
+		}
+		return Ran{Stdout: strings.Join(slices.Sorted(maps.Keys(packaged(w.installed))), "\n") + "\n"}
 	case "-U":
 		return w.rpmInstall(args[1:])
 	}
@@ -105,9 +111,14 @@ func (w *world) rpmInstall(args []string) Ran {
 	if name == w.installed && !slices.Contains(args, "--replacepkgs") {
 		return Ran{Exit: 2, Stderr: "package " + name + " is already installed"}
 	}
-	putFile(w.t, w.root, minionsProgram, "#!/b", 0o644)
+	w.rpms++
+	half := fmt.Sprintf("%s;%08x", minionsProgram, w.rpms) // the real one's number is the second
+	putFile(w.t, w.root, half, "#!/b", 0o644)
 	if w.fabric.at("rpm has unpacked a half") {
 		return Ran{Exit: -1}
+	}
+	if err := os.Remove(w.file(half)); err != nil {
+		return Ran{Exit: 1, Stderr: err.Error()}
 	}
 	for path, text := range packaged(name) {
 		putFile(w.t, w.root, path, text, 0o644)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +39,7 @@ type world struct {
 	modules   map[string]bool // that modprobe finds
 	installed string          // eru-minions in rpm's database, NAME-VERSION-RELEASE
 	rpmFails  string          // what rpm -U says instead of installing
+	rpms      int             // how many transactions there were
 	forward   string          // iptables -S FORWARD
 	plugin    bool            // eru-minions runs
 	conf      string          // the configuration that it has read
@@ -204,10 +207,14 @@ const trial = ".calicoctl.firstboot"
 func execute(path string, args []string) Ran {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	var cmd *exec.Cmd
+	err := error(syscall.ETXTBSY)
+	for errors.Is(err, syscall.ETXTBSY) && ctx.Err() == nil { // as the real executor does
+		cmd = exec.CommandContext(ctx, path, args...)
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		err = cmd.Run()
+	}
 	ran := Ran{Stdout: out.String(), Stderr: errs.String(), Exit: cmd.ProcessState.ExitCode()}
 	if err != nil && ran.Exit == -1 {
 		ran.Stderr = err.Error()

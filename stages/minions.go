@@ -133,6 +133,7 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 			return err
 		}
 	}
+	s.removeHalfFiles(ctx)
 	if err := s.writeFiles(); err != nil {
 		return err
 	}

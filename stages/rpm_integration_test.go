@@ -167,7 +167,10 @@ func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
 			return real(args)
 		}
 		m.realRPM = real
-		return killWhenUnpacking(t, m.file("/usr/bin"), append([]string{"--root", m.root}, args...))
+		ran := killWhenUnpacking(t, m.file("/usr/bin"), append([]string{"--root", m.root}, args...))
+		// The next one must not have the same second, which names half a file.
+		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+		return ran
 	}
 	// Through the engine: rpm's names for half a file tell only the second, and
 	// two tries in the same one are in each other's way.
@@ -182,6 +185,10 @@ func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
 	}
 	if info, err := os.Stat(m.file(minionsProgram)); err != nil || info.Size() != 100_000_000 {
 		t.Errorf("%v, %v", info, err)
+	}
+	left, err := filepath.Glob(m.file(minionsProgram + ";*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("half a program is left: %v, %v", left, err)
 	}
 	m.isRight("minions")
 }

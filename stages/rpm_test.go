@@ -4,7 +4,42 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/units"
 )
+
+// TestWhatAKilledRPMLeftIsRemoved, beside the package's files and nowhere else,
+// whether or not the package must be installed once more.
+func TestWhatAKilledRPMLeftIsRemoved(t *testing.T) {
+	half := []string{minionsProgram + ";0000abcd", minionsConf + ";655f1c2a", units.Dir + "/" + units.Minions + ";ffffffff"}
+	kept := []string{
+		minionsProgram + ";0000abc", minionsProgram + ";0000abcde", minionsProgram + ";0000ABCD", minionsProgram + ".0000abcd",
+		"/usr/bin/other;0000abcd", "/usr/bin/my-eru-minions;0000abcd", "/usr/local/bin/eru-minions;0000abcd",
+	}
+	for what, spoil := range map[string]func(*machine){
+		"not installed": func(*machine) {},
+		"installed":     func(m *machine) { m.applies("minions"); m.put(minionsConf, "other\n") },
+	} {
+		m := newMachine(t)
+		spoil(m)
+		for _, path := range kept {
+			m.put(path, "half")
+		}
+		for _, path := range half {
+			m.put(path, "half")
+		}
+		m.applies("minions")
+		for _, path := range half {
+			if fileThere(m.file(path)) {
+				t.Errorf("%s: %s is still there", what, path)
+			}
+		}
+		for _, path := range kept {
+			if !fileThere(m.file(path)) {
+				t.Errorf("%s: %s is gone", what, path)
+			}
+		}
+	}
+}
 
 func TestHalfMadeRPMDatabaseIsRepaired(t *testing.T) {
 	m := newMachine(t)
