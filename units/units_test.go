@@ -1,6 +1,7 @@
 package units_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,16 @@ func TestEveryFileIsEmbedded(t *testing.T) {
 	for _, f := range append(units.Image(), units.DropIns()...) {
 		if len(f.Data) == 0 {
 			t.Errorf("%s is empty", f.Path)
+		}
+	}
+}
+
+// TestTheNodeUnitIsPartOfABakedIdentity: what a clone sets aside, and a seal
+// removes, has the places where the node's unit is put and enabled.
+func TestTheNodeUnitIsPartOfABakedIdentity(t *testing.T) {
+	for _, path := range []string{units.CalicoNodePath, units.AdminDir + "/" + units.Docker + ".wants/" + units.CalicoNode} {
+		if !slices.Contains(journal.BakedIdentity(), path) {
+			t.Errorf("%s is not among %q", path, journal.BakedIdentity())
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/report"
-	"github.com/projecteru2/firstboot/units"
 )
 
 // kind is a sort of trace that one machine leaves in an image: where, and why
@@ -31,11 +30,7 @@ func kinds(live bool) []kind {
 			{journal.Dir, []string{"*"}}, // less what isKept names
 			{path.Dir(report.IssueLink), []string{path.Base(report.IssueLink)}},
 		}},
-		{"calico-identity", "clones would join under this node's name and address, and take its place", []place{
-			exactly(journal.BakedIdentity()[0]),
-			exactly(units.CalicoNodePath),
-			{units.AdminDir + "/" + units.Docker + ".wants", []string{units.CalicoNode}},
-		}},
+		{"calico-identity", "clones would join under this node's name and address, and take its place", exactlyAll(journal.BakedIdentity())},
 		{"ssh-host-keys", "clones could pass for each other", []place{
 			{"/etc/ssh", []string{"ssh_host_*_key", "ssh_host_*_key.pub", "ssh_host_*_key-cert.pub"}},
 			{"/etc/dropbear", []string{"dropbear_*_host_key"}},
@@ -72,6 +67,14 @@ func kinds(live bool) []kind {
 }
 
 func exactly(p string) place { return place{path.Dir(p), []string{path.Base(p)}} }
+
+func exactlyAll(paths []string) []place {
+	places := make([]place, len(paths))
+	for i, p := range paths {
+		places[i] = exactly(p)
+	}
+	return places
+}
 
 // isKept tells what may stay although a pattern fits.
 func isKept(h *host.Host, p string, o SealOptions) bool {

@@ -39,8 +39,16 @@ func (m Machine) String() string {
 }
 
 // BakedIdentity lists what of Calico's identity an image of a joined host
-// carries into its clones.
-func BakedIdentity() []string { return []string{"/var/lib/calico/nodename"} }
+// carries into its clones: what a seal removes, and a clone sets aside. The
+// unit has the node's name and address in it; its link comes first, so that it
+// never leads nowhere.
+func BakedIdentity() []string {
+	return []string{
+		"/etc/systemd/system/docker.service.wants/calico-node.service",
+		"/etc/systemd/system/calico-node.service",
+		"/var/lib/calico/nodename",
+	}
+}
 
 // SetAside moves another machine's state out of the way: its files go to a
 // folder of their own under Foreign, so that nothing is lost, and the next run
@@ -65,6 +73,9 @@ func SetAside(h *host.Host, foreign Machine, now time.Time) (string, error) {
 }
 
 func setAsideFile(h *host.Host, path, dir string) error {
+	if h.Readlink(path) != "" {
+		return h.Remove(path) // where it leads is set aside itself
+	}
 	data, err := h.ReadFile(path)
 	if err != nil {
 		return err

@@ -117,14 +117,23 @@ func TestWhichMachine(t *testing.T) {
 
 func TestSetAsideLosesNothing(t *testing.T) {
 	h := host.New(t.TempDir())
+	const unit = "/etc/systemd/system/calico-node.service"
+	const link = "/etc/systemd/system/docker.service.wants/calico-node.service"
 	put(t, h, "/var/lib/calico/nodename", "host1")
+	put(t, h, unit, "[Service]")
+	if err := h.Symlink(unit, link); err != nil {
+		t.Fatal(err)
+	}
 	put(t, h, journal.Path, "journal")
 	put(t, h, journal.Marker, "marker")
 	dir, err := journal.SetAside(h, journal.Machine{MachineID: "aaaa"}, time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/var/lib/calico/nodename", journal.Path, journal.Marker} {
+	if h.Exists(link) {
+		t.Error("the clone's node is still enabled")
+	}
+	for _, path := range []string{"/var/lib/calico/nodename", unit, journal.Path, journal.Marker} {
 		if h.Exists(path) {
 			t.Errorf("%s is still there", path)
 		}
