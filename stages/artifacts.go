@@ -92,7 +92,12 @@ func (e *Env) get(ctx context.Context, name string, report engine.Progress) (str
 	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("no end after %v", e.Config.Timeouts.Download)
 	}
-	return "", &engine.Wait{For: "the download of " + name + " from " + e.sourceOf(name), Err: err}
+	wait := &engine.Wait{For: "the download of " + name + " from " + e.sourceOf(name), Err: err}
+	var failed *artifact.Error
+	if errors.As(err, &failed) {
+		wait.After = failed.RetryAfter
+	}
+	return "", wait
 }
 
 // sourceOf is where an artifact comes from, without credentials.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/stages"
@@ -97,6 +98,23 @@ func TestCalicoctlIsWholeOrNotThere(t *testing.T) {
 			m.serve(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, m.parts.calicoctl) })
 			m.applies("calicoctl")
 		})
+	}
+}
+
+// TestAServersWishIsHonoured, as far as it is a sensible one.
+func TestAServersWishIsHonoured(t *testing.T) {
+	for wish, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "99999999999": 5 * time.Minute} {
+		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+			m := newMachine(t)
+			m.serve(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", wish)
+				w.WriteHeader(status)
+			})
+			wait, waits := isAs[*engine.Wait](m.apply(t.Context(), "calicoctl"))
+			if !waits || wait.After != want {
+				t.Errorf("%d, %q: %+v, want %v", status, wish, wait, want)
+			}
+		}
 	}
 }
 

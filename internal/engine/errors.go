@@ -11,8 +11,9 @@ import (
 // that broke. The engine tries again, without limit but for the run's own
 // deadline, and shows what is being waited for.
 type Wait struct {
-	For string // what is being waited for: "etcd at http://10.0.0.1:2379"
-	Err error  // what was seen last
+	For   string        // what is being waited for: "etcd at http://10.0.0.1:2379"
+	Err   error         // what was seen last
+	After time.Duration // not before, as a server asked; the back-off comes on top, so that hosts do not all come back together
 }
 
 func (w *Wait) Error() string {

@@ -166,6 +166,32 @@ func TestWaitGoesOnWithoutLimitAndSaysSinceWhen(t *testing.T) {
 	})
 }
 
+// TestWaitIsNoShorterThanAServerAsked, and longer by the back-off.
+func TestWaitIsNoShorterThanAServerAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		s := &thing{name: "s", check: func() error {
+			if asked++; asked > 5 {
+				return nil
+			}
+			return &engine.Wait{For: "server", After: time.Minute}
+		}}
+		var l log
+		if err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{Events: l.add}); err != nil {
+			t.Fatal(err)
+		}
+		var pauses []time.Duration
+		for _, e := range l.events {
+			if e.Kind == engine.Waiting {
+				pauses = append(pauses, e.Next.Sub(e.Time))
+			}
+		}
+		if len(pauses) != 5 || slices.Min(pauses) < time.Minute || slices.Max(pauses) > time.Minute+20*time.Second || slices.Min(pauses) == slices.Max(pauses) {
+			t.Errorf("waited %v", pauses)
+		}
+	})
+}
+
 func TestRetryIsAReturnedValueAndLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0

@@ -92,6 +92,7 @@ func (t *task) pause(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &wait):
 		t.waitFor(wait.For)
+		delay += wait.After
 		event.Kind, event.Message, event.Since, event.Err = Waiting, wait.For, t.waiting.since, wait.Err
 	case errors.As(err, &retry):
 		if t.attempt >= t.run.opts.Attempts {
