@@ -8,10 +8,11 @@ import (
 )
 
 // networkAsks is how often Docker is asked for a network before it counts as
-// not there. Docker leaves the networks of its cluster store out of its list,
-// without a word, when etcd does not answer it in time (3 s, seen on a busy
-// machine with 20.10.24); each such answer takes that time, so there is no pause
-// between two.
+// not there. On a busy machine Docker 20.10.24 was seen to answer, without a word,
+// with a list that lacked the networks of its cluster store; that it had waited
+// in vain for etcd is a guess, from etcd being slow at the time and from the 3 s
+// that such an answer took; so there is no pause between two. That three are
+// enough was not measured.
 const networkAsks = 3
 
 // network finds the Docker network over the pool; nil: it is not there. While
