@@ -46,8 +46,18 @@ func TestOtherVersionIsANote(t *testing.T) {
 	o := m.options()
 	o.Version = "v2.0.0"
 	s, err := provision.Status(t.Context(), o)
-	if err != nil || s.State != journal.Complete || s.Version != "v1.0.0" || !strings.Contains(fmt.Sprint(s.Notes), "firstboot run --force") {
+	if err != nil || s.State != journal.Complete || s.Version != "v1.0.0" || !strings.Contains(fmt.Sprint(s.Notes), "this is firstboot v2.0.0, the host was made complete by v1.0.0: nothing is done about that until firstboot run --force") {
 		t.Errorf("%+v, %v", s, err)
+	}
+	// Another version may want the host otherwise: then it is the reason.
+	m.put("/etc/first", "as another version wants it")
+	s, err = provision.Status(t.Context(), o)
+	if err != nil || s.State != journal.Drifted || !strings.Contains(fmt.Sprint(s.Notes), "made complete by v1.0.0") {
+		t.Errorf("%+v, %v", s, err)
+	}
+	m.put("/etc/first", "10.213.0.0/16")
+	if err := provision.Run(t.Context(), provision.RunOptions{Options: o, Out: &m.out, Err: &m.errs}); err != nil || !strings.Contains(m.out.String(), "by firstboot v1.0.0") {
+		t.Errorf("%v: %s", err, &m.out)
 	}
 }
 

@@ -70,7 +70,8 @@ func (s *site) advise(status *report.Status) {
 	if dir := setAsideBefore(s.state); dir != "" {
 		status.Notes = append(status.Notes, "another machine's state was found here and set aside in "+dir)
 	}
-	if made := status.Version; status.State == journal.Complete && made != s.Version {
+	// On a drifted host this may be why: another version can want something else.
+	if made := status.Version; (status.State == journal.Complete || status.State == journal.Drifted) && made != s.Version {
 		status.Notes = append(status.Notes, fmt.Sprintf(
 			"this is firstboot %s, the host was made complete by %s: nothing is done about that until firstboot run --force", s.Version, made))
 	}
