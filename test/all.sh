@@ -38,14 +38,11 @@ step_nspawn() {
 }
 
 step_lab() {
-	local packages at_once=1
-	# Two labs side by side use what one alone leaves of two processors; their
-	# four machines take 9 GB.
-	[ "$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)" -lt 12000 ] || at_once=2
+	local packages
 	packages=$(tagged lab | grep -v '^./test/nspawn')
 	(cd "$calico" && go test -count=1 ./minions/...) || return 1
 	# shellcheck disable=SC2086 # package names are words
-	go test -count=1 -tags lab -p 1 -parallel "$at_once" -v -timeout 60m $packages | tee "$told"
+	go test -count=1 -tags lab -p 1 -v -timeout 60m $packages | tee "$told"
 }
 
 # The stories' names and times, as they told them themselves.

@@ -5,7 +5,6 @@ package stories
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,9 +52,7 @@ func trivial(command string) []byte {
 // beside a Node of a machine that is gone, see their pool changed, reboot with
 // etcd late, and one leaves.
 func TestTheDaysOfACluster(t *testing.T) {
-	t.Parallel()
 	l := labtest.New(t, lab.Options{
-		Name:  fmt.Sprintf("cluster-%d", os.Getpid()),
 		Files: append(accounting, golden.File{Path: nextBinary, Data: buildFirstboot(t, nextVersion), Mode: 0o755}),
 		Config: func(c *lab.Config) {
 			c.Set("node", "environment", map[string]string{"LAB_PASSWORD": secret})

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,13 +39,12 @@ type trouble struct {
 // TestTheDaysOfTrouble tells of files that are wrong, networks and names that
 // are taken, and power that goes again and again.
 func TestTheDaysOfTrouble(t *testing.T) {
-	t.Parallel()
 	p, err := parts.Build(labtest.Context(t), parts.Options{Log: t.Logf})
 	must(t, err)
 	x := &trouble{mirror: mirrorOf(p)}
 	x.right, x.wrong = sums(t, p.Calicoctl)
 	x.rpmRight, x.rpmWrong = sums(t, p.MinionsRPM)
-	x.l = labtest.New(t, lab.Options{Name: fmt.Sprintf("trouble-%d", os.Getpid()), Config: func(c *lab.Config) {
+	x.l = labtest.New(t, lab.Options{Config: func(c *lab.Config) {
 		c.NoBundle()
 		c.Set("calicoctl", "url", mirrorURL("/calicoctl"))
 		c.Set("calicoctl", "sha256", x.right)
