@@ -263,7 +263,8 @@ func (h *host) notReached() {
 
 // written is everything that differs from the image, but for firstboot's own
 // folder and the journal: a line a file, with its mode, time and contents.
-// The overlay's upper folder has exactly these, removed files included.
+// The overlay's upper folder has exactly these, removed files included. Logins
+// are left out: systemd records the runlevel there whenever it comes to it.
 func (h *host) written() map[string]string {
 	h.t.Helper()
 	files := map[string]string{}
@@ -274,6 +275,9 @@ func (h *host) written() map[string]string {
 		name := strings.TrimPrefix(path, h.Disk())
 		if name == "/var/lib/firstboot" || name == "/var/log/journal" {
 			return fs.SkipDir
+		}
+		if name == "/var/log/wtmp" {
+			return nil
 		}
 		info, err := d.Info()
 		if err != nil {
