@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
 )
 
 const (
@@ -158,7 +160,7 @@ func (s *source) accept(resp *http.Response) error {
 	}
 	err := fmt.Errorf("the server answered %d %s", code, http.StatusText(code))
 	if code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests {
-		return err
+		return artifact.Asked(err, resp)
 	}
 	return backoff.Permanent(err)
 }

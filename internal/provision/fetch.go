@@ -13,6 +13,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
@@ -67,7 +68,7 @@ func get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
 	if resp.StatusCode < 500 && !late {
 		return nil, backoff.Permanent(err)
 	}
-	return nil, err
+	return nil, artifact.Asked(err, resp)
 }
 
 // readCapped reads what opens, up to the size that a configuration may have.

@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/provision"
@@ -44,6 +46,27 @@ func TestConfigurationByURLIsWaitedForCheckedAndKept(t *testing.T) {
 	}
 	m.cmdline = "quiet"
 	m.is(journal.Complete)
+}
+
+// TestABusyServerIsLeftAloneForAsLongAsItAsks: a rack that boots at once must
+// not keep down the server that it waits for.
+func TestABusyServerIsLeftAloneForAsLongAsItAsks(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Retry-After", "120")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		time.AfterFunc(time.Second, cancel) // long after it was told when the next try is
+	}))
+	t.Cleanup(s.Close)
+	m := newMachine(t)
+	m.ctx = ctx
+	m.bootsWith(s.URL, sumOfValid)
+	m.runs(provision.ExitInterrupted, "503 Service Unavailable; next try in 2m")
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
 }
 
 func TestWrongConfigurationByURLIsRefused(t *testing.T) {
