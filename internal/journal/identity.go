@@ -38,6 +38,15 @@ func (m Machine) String() string {
 	return "unknown"
 }
 
+// Unlike names two machines by what they differ in. A clone has the machine-id
+// of its image until it gets one of its own.
+func (m Machine) Unlike(other Machine) (this, that string) {
+	if m.MachineID == other.MachineID && !agree(m.ProductUUID, other.ProductUUID) {
+		return "product UUID " + m.ProductUUID, "product UUID " + other.ProductUUID
+	}
+	return m.String(), other.String()
+}
+
 // BakedIdentity lists what of Calico's identity an image of a joined host
 // carries into its clones: what a seal removes, and a clone sets aside. The
 // unit has the node's name and address in it; its link comes first, so that it

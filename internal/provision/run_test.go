@@ -136,6 +136,17 @@ func TestForeignMarkerIsSetAsideAndSaid(t *testing.T) {
 	}
 }
 
+// A clone starts with the machine-id of its image.
+func TestAForeignMarkerIsToldByWhatDiffers(t *testing.T) {
+	const uuid = "/sys/class/dmi/id/product_uuid"
+	m := newMachine(t)
+	m.put(uuid, "11111111-0000-0000-0000-000000000000\n")
+	m.runs(provision.ExitDone)
+	m.put(uuid, "22222222-0000-0000-0000-000000000000\n")
+	m.is(journal.IsForeign, "product UUID 11111111", "this is product UUID 22222222")
+	m.runs(provision.ExitDone, "another machine's (product UUID 11111111", "this is product UUID 22222222")
+}
+
 func TestForeignJournalOfAnIncompleteImage(t *testing.T) {
 	m := newMachine(t)
 	m.stages[1].apply = func(context.Context) error { return errors.New("no") }

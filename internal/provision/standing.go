@@ -68,7 +68,8 @@ func (s *site) setAside(what string, whose journal.Machine, say func(string, ...
 	if err != nil {
 		return fmt.Errorf("cannot set another machine's state aside: %w", err)
 	}
-	say("%s is another machine's (%s, this is %s): it was set aside in %s, and the run starts from nothing", what, whose, s.this, dir)
+	theirs, ours := whose.Unlike(s.this)
+	say("%s is another machine's (%s, this is %s): it was set aside in %s, and the run starts from nothing", what, theirs, ours, dir)
 	return nil
 }
 

@@ -100,14 +100,16 @@ func (s *site) recorded() report.Status {
 		fault(&status, markerErr)
 	case at.foreign:
 		status = s.unmade(journal.IsForeign)
-		status.Error = fmt.Sprintf("the marker is of machine %s, this is %s", at.marker.Machine, s.this)
+		theirs, ours := at.marker.Machine.Unlike(s.this)
+		status.Error = fmt.Sprintf("the marker is of machine %s, this is %s", theirs, ours)
 	case at.found:
 		fromMarker(&status, at.marker)
 	case journalErr != nil:
 		s.unreadable(&status, journalErr)
 	case !j.Machine.Same(s.this):
 		status = s.unmade(journal.NotStarted)
-		status.Notes = append(status.Notes, fmt.Sprintf("the journal is of machine %s: the next run sets it aside", j.Machine))
+		theirs, _ := j.Machine.Unlike(s.this)
+		status.Notes = append(status.Notes, fmt.Sprintf("the journal is of machine %s: the next run sets it aside", theirs))
 	default:
 		cutOff(&status, j)
 	}
