@@ -16,6 +16,7 @@ import (
 	"github.com/vincent-petithory/dataurl"
 
 	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/images/waytest"
 )
 
 // reader is somebody who pastes the README's commands, section by section, into
@@ -47,13 +48,7 @@ func newReader(t *testing.T, net *boottest.Network) *reader {
 			r.sections[string(text[at[2]:at[3]])] += string(found[1])
 		}
 	}
-	bin := t.TempDir()
-	r.path = bin + ":" + os.Getenv("PATH")
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/firstboot", "../cmd/firstboot")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	r.path = filepath.Dir(waytest.Program(t)) + ":" + os.Getenv("PATH")
 	return r
 }
 

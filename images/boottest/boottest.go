@@ -20,7 +20,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/projecteru2/firstboot/test/cgroup"
 	"github.com/projecteru2/firstboot/test/lab/cache"
+	"github.com/projecteru2/firstboot/test/rootfs"
 )
 
 // bootTime bounds a boot until the machine answers, stopTime its end: a boot
@@ -38,6 +40,7 @@ type Machine struct {
 	t       testing.TB
 	args    []string
 	console *locked
+	group   cgroup.Group
 	process *exec.Cmd
 	ended   chan struct{}
 	leader  int // its PID 1, seen from here
@@ -52,7 +55,11 @@ func New(t testing.TB, packages []string, args ...string) *Machine {
 		t.Skip("systemd-nspawn needs root")
 	}
 	m := &Machine{t: t, args: args, Net: newNetwork(t), console: &locked{}}
-	m.Root = overlay(t, base(t, packages))
+	base, err := rootfs.Debian(t.Context(), cache.Open(t.Logf), packages...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Root = overlay(t, base)
 	t.Cleanup(func() {
 		m.Stop()
 		if t.Failed() {
@@ -60,26 +67,6 @@ func New(t testing.TB, packages []string, args ...string) *Machine {
 		}
 	})
 	return m
-}
-
-// base builds the root folder.
-func base(t testing.TB, packages []string) string {
-	t.Helper()
-	list := append([]string{"dbus", "iproute2", "systemd-sysv", "udev"}, packages...)
-	store := cache.Open(t.Logf)
-	dir, err := store.Get(t.Context(), "boottest-root", cache.Key("bookworm 1", strings.Join(list, ",")), func(ctx context.Context, dir string) error {
-		c := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--include="+strings.Join(list, ","),
-			"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*", "--format=directory",
-			"bookworm", filepath.Join(dir, "root"))
-		if out, err := c.CombinedOutput(); err != nil {
-			return fmt.Errorf("mmdebstrap: %w\n%s", err, out)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "root")
 }
 
 // overlay lays a folder of the test's own over a root folder.
@@ -123,13 +110,18 @@ func (m *Machine) Put(path, text string, mode os.FileMode) {
 // Boot starts the machine and waits until commands can be run on it.
 func (m *Machine) Boot() {
 	m.t.Helper()
+	var err error
+	if m.group, err = cgroup.New(m.Net.name); err != nil {
+		m.t.Fatal(err)
+	}
 	args := append([]string{"-b", "--quiet", "--register=no", "--keep-unit", "--machine=" + m.Net.name, "--directory=" + m.Root,
 		"--network-namespace-path=" + m.Net.path(), "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off"}, m.args...)
-	m.process = exec.Command("systemd-nspawn", args...)
+	m.process = m.group.Command("systemd-nspawn", args...)
 	m.console.reset()
 	m.process.Stdout, m.process.Stderr = m.console, m.console
 	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // also when the test is killed
 	if err := m.process.Start(); err != nil {
+		m.removeGroup()
 		m.t.Fatalf("cannot boot: %v", err)
 	}
 	m.ended = make(chan struct{})
@@ -217,13 +209,21 @@ func (m *Machine) Stop() {
 	case <-time.After(stopTime):
 		m.kill()
 	}
-	m.process = nil
+	m.removeGroup()
 }
 
 // Cut ends the machine as a power cut does.
 func (m *Machine) Cut() {
 	m.kill()
-	m.process = nil
+	m.removeGroup()
+}
+
+func (m *Machine) removeGroup() {
+	m.t.Helper()
+	if err := m.group.Remove(); err != nil {
+		m.t.Errorf("cannot remove the machine's control group: %v", err)
+	}
+	m.process, m.group = nil, nil
 }
 
 func (m *Machine) kill() {

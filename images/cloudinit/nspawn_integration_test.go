@@ -4,7 +4,6 @@ package cloudinit
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,24 +15,13 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/units"
 )
 
 // inTime ends the run by itself: there is no etcd in these machines.
-const inTime = text + "timeouts: {total: 15s}\n"
-
-// binary builds firstboot.
-func binary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "firstboot")
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/projecteru2/firstboot/cmd/firstboot")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
+const inTime = waytest.Waiting + "timeouts: {total: 15s}\n"
 
 func machine(t *testing.T) *boottest.Machine {
 	m := boottest.New(t, []string{"cloud-init"})
@@ -45,19 +33,6 @@ cloud_config_modules: [snap, ssh-import-id, grub-dpkg, apt-configure, ntp, timez
 `, 0o644)
 	m.Put("/etc/machine-id", "uninitialized\n", 0o444)
 	return m
-}
-
-// bake puts firstboot into an image, as firstboot bake does.
-func bake(t *testing.T, m *boottest.Machine, binary string) {
-	t.Helper()
-	data, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Put("/usr/bin/firstboot", string(data), 0o755)
-	for _, f := range units.Image() {
-		m.Put(f.Path, string(f.Data), 0o644)
-	}
 }
 
 // seed writes the seed's folder, as an image on a disk has it.
@@ -91,26 +66,6 @@ func clean(t *testing.T, m *boottest.Machine) {
 	}
 }
 
-// hasConfiguration wants the run to have ended with the configuration that was
-// handed over, from this source.
-func hasConfiguration(t *testing.T, m *boottest.Machine, source string) {
-	t.Helper()
-	if code, out := m.Exit("firstboot", "status", "--wait=60s"); code != 1 {
-		t.Errorf("firstboot status --wait: %d\n%s", code, out)
-	}
-	var shown struct {
-		Values []struct{ Key, Origin string }
-	}
-	if err := json.Unmarshal([]byte(m.Run("firstboot", "config", "-o", "json")), &shown); err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range shown.Values {
-		if v.Key == "pool.cidr" && !strings.HasPrefix(v.Origin, source+":") {
-			t.Errorf("pool.cidr comes from %s, want %s", v.Origin, source)
-		}
-	}
-}
-
 // secretIsKept wants no file that others can read to hold the secret.
 func secretIsKept(t *testing.T, m *boottest.Machine) {
 	t.Helper()
@@ -126,7 +81,7 @@ func secretIsKept(t *testing.T, m *boottest.Machine) {
 
 // TestRealCloudInit in real boots.
 func TestRealCloudInit(t *testing.T) {
-	binary := binary(t)
+	binary := waytest.Program(t)
 	story := func(name string, tell func(t *testing.T)) {
 		t.Run(name, func(t *testing.T) { t.Parallel(); tell(t) })
 	}
@@ -139,12 +94,12 @@ func TestRealCloudInit(t *testing.T) {
 // nobody waits for anybody, both waits end.
 func reaches(t *testing.T, binary string, o Options, source string) {
 	m := machine(t)
-	bake(t, m, binary)
-	data, _ := userData(t, load(t, inTime), o)
+	waytest.Install(t, m, binary)
+	data, _ := userData(t, waytest.Load(t, inTime), o)
 	seed(t, m, Seed{UserData: []byte(data), Hostname: "web-1"})
 	m.Boot()
 	clean(t, m)
-	hasConfiguration(t, m, source)
+	waytest.HandedOver(t, m, source)
 	secretIsKept(t, m)
 	if got := strings.TrimSpace(m.Run("cat", "/proc/sys/kernel/hostname")); got != "web-1" {
 		t.Errorf("host name %s", got)
@@ -178,7 +133,7 @@ func installs(t *testing.T, path string) {
 		}
 	}))
 	from := &images.Remote{URL: "http://127.0.0.1:8080/firstboot?token=very-secret", SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
-	text, _ := userData(t, load(t, inTime), Options{Install: from})
+	text, _ := userData(t, waytest.Load(t, inTime), Options{Install: from})
 	seed(t, m, Seed{UserData: []byte(text)})
 
 	m.Boot()
@@ -194,7 +149,7 @@ func installs(t *testing.T, path string) {
 	m.Boot()
 	waitFor(t, m, "/usr/local/lib/firstboot/installed")
 	clean(t, m)
-	hasConfiguration(t, m, config.CloudConfigFile)
+	waytest.HandedOver(t, m, config.CloudConfigFile)
 	secretIsKept(t, m)
 	if log := m.Run("journalctl", "--no-pager"); !strings.Contains(log, "wanted "+from.SHA256) || strings.Contains(log, "very-secret") {
 		t.Errorf("the journal does not tell of the half file, or tells the token:\n%s", log)
@@ -205,7 +160,7 @@ func installs(t *testing.T, path string) {
 	m.Stop()
 	m.Boot()
 	m.Run("cloud-init", "status", "--wait")
-	hasConfiguration(t, m, config.CloudConfigFile)
+	waytest.HandedOver(t, m, config.CloudConfigFile)
 	if got, _ := m.Exit("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || asked.Load() != before {
 		t.Errorf("the installer ran again: asked %d times, then %d", before, asked.Load())
 	}
@@ -221,7 +176,7 @@ func waitFor(t *testing.T, m *boottest.Machine, path string) {
 // TestSeedDiskIsReadByOthers: blkid finds its name, by which cloud-init looks
 // for it, and xorriso its files. That a kernel mounts it is seen in the lab.
 func TestSeedDiskIsReadByOthers(t *testing.T) {
-	data, _ := userData(t, load(t, inTime), Options{})
+	data, _ := userData(t, waytest.Load(t, inTime), Options{})
 	image, err := Seed{UserData: []byte(data), Hostname: "web-2"}.ISO()
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -17,7 +18,7 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-const least = "etcd: {endpoints: [\"http://10.0.0.1:2379\"]}\npool: {cidr: 10.213.0.0/16}\n"
+const least = waytest.Least
 
 // write makes a file of this machine, with its folders.
 func write(t *testing.T, path, text string, mode fs.FileMode) string {

@@ -10,20 +10,12 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/journal"
 )
 
 func imageHost(root string) *host.Host { return host.New(root, host.Offline()) }
-
-// program builds firstboot as the packages do.
-func program(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "firstboot")
-	t.Setenv("CGO_ENABLED", "0")
-	command(t, "go", "build", "-o", path, "../../cmd/firstboot")
-	return path
-}
 
 // keys are the fingerprints of a machine's SSH host keys.
 func keys(t *testing.T, root string) string {
@@ -57,7 +49,7 @@ func boot(t *testing.T, m *boottest.Machine) {
 // machine that can be reached.
 func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
 	m := boottest.New(t, []string{"openssh-server"})
-	binary := program(t)
+	binary := waytest.Program(t)
 	cfg := write(t, t.TempDir()+"/my.yaml", least, 0o600)
 	command(t, binary, "bake", "--root", m.Root, "--config", cfg)
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/images/waytest"
 )
 
 // tool skips where a builder's tool is not installed: these take minutes, and
@@ -24,7 +25,7 @@ func tool(t *testing.T, name, pkg string) {
 func TestTheMkosiRecipe(t *testing.T) {
 	tool(t, "mkosi", "mkosi")
 	dir := recipe(t, "mkosi")
-	binary := program(t)
+	binary := waytest.Program(t)
 	if err := os.Rename(binary, dir+"/firstboot"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
 package ignition
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,35 +13,15 @@ import (
 	"github.com/vincent-petithory/dataurl"
 
 	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-const text = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
-pool: {cidr: 10.213.0.0/16}
-node: {environment: {FELIX_SECRET: "cor'rect: \"horse\" %41 $(x)"}}
-`
-
-var (
-	sum     = strings.Repeat("ab", 32)
-	install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: sum}
-)
-
-func load(t *testing.T) *config.Loaded {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "c.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := config.Load(t.Context(), config.Options{Files: []string{path}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
+var install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: waytest.Sum()}
 
 func render(t *testing.T, o Options) Rendered {
 	t.Helper()
-	r, err := Render(load(t), o)
+	r, err := Render(waytest.Load(t, waytest.WithSecret), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +47,7 @@ func TestConfigurationIsForRootAlone(t *testing.T) {
 		t.Errorf("mode %v", f.Mode)
 	}
 	data, err := dataurl.DecodeString(*f.Contents.Source)
-	if err != nil || string(data.Data) != string(load(t).Given()) {
+	if err != nil || string(data.Data) != string(waytest.Load(t, waytest.WithSecret).Given()) {
 		t.Errorf("%q, %v", data, err)
 	}
 	if got := *find(t, r.Config, "/etc/hostname").Contents.Source; got != "data:,web-1%0A" {
@@ -83,7 +61,7 @@ func TestConfigurationIsForRootAlone(t *testing.T) {
 func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	r := render(t, Options{Install: install})
 	f := find(t, r.Config, "/usr/bin/firstboot")
-	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+sum {
+	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+waytest.Sum() {
 		t.Errorf("%+v", f)
 	}
 	if list := unverified(r.Config); list != nil {
@@ -147,7 +125,7 @@ func TestMergeIsRefused(t *testing.T) {
 		``:                                   "cannot merge the Ignition config",
 		`{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "x"}]}}`: "error at $.storage.files.0.path, line 1 col 67: path not absolute",
 	} {
-		_, err := Render(load(t), Options{Merge: []byte(data)})
+		_, err := Render(waytest.Load(t, waytest.WithSecret), Options{Merge: []byte(data)})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", data, err, want)
 		}
@@ -157,10 +135,10 @@ func TestMergeIsRefused(t *testing.T) {
 func TestInstallIsRefused(t *testing.T) {
 	for want, from := range map[string]images.Remote{
 		"without --sha256":            {URL: "http://h/f"},
-		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: sum},
-		"not reached by http or http": {URL: "s3://h/f", SHA256: sum},
+		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: waytest.Sum()},
+		"not reached by http or http": {URL: "s3://h/f", SHA256: waytest.Sum()},
 	} {
-		if _, err := Render(load(t), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Render(waytest.Load(t, waytest.WithSecret), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

@@ -4,7 +4,6 @@ package ignition
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -23,30 +23,8 @@ import (
 // initramfs.
 const program = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
-func binary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "firstboot")
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/projecteru2/firstboot/cmd/firstboot")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
 // timed ends the run by itself: there is no etcd in these machines.
-func timed(t *testing.T) *config.Loaded {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "c.yaml")
-	if err := os.WriteFile(path, []byte(text+"timeouts: {total: 5s}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := config.Load(t.Context(), config.Options{Files: []string{path}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
+const timed = waytest.Waiting + "timeouts: {total: 5s}\n"
 
 // apply lets the real Ignition write the machine's files, as it does in an
 // initramfs.
@@ -79,20 +57,7 @@ func apply(t *testing.T, m *boottest.Machine, data []byte) (string, error) {
 func runs(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	m.Boot()
-	if code, out := m.Exit("firstboot", "status", "--wait=60s"); code != 1 {
-		t.Errorf("firstboot status --wait: %d\n%s", code, out)
-	}
-	var shown struct {
-		Values []struct{ Key, Origin string }
-	}
-	if err := json.Unmarshal([]byte(m.Run("firstboot", "config", "-o", "json")), &shown); err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range shown.Values {
-		if v.Key == "pool.cidr" && !strings.HasPrefix(v.Origin, config.MainFile+":") {
-			t.Errorf("pool.cidr comes from %s", v.Origin)
-		}
-	}
+	waytest.HandedOver(t, m, config.MainFile)
 	if got := m.Run("stat", "--format=%a %U:%G", config.MainFile); got != "600 root:root\n" {
 		t.Errorf("%s is %s", config.MainFile, got)
 	}
@@ -107,7 +72,7 @@ func runs(t *testing.T, m *boottest.Machine) {
 // TestRealIgnitionInstallsFirstboot on an image without it, whatever its
 // machine-id is: an empty one gets no presets.
 func TestRealIgnitionInstallsFirstboot(t *testing.T) {
-	path := binary(t)
+	path := waytest.Program(t)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +82,7 @@ func TestRealIgnitionInstallsFirstboot(t *testing.T) {
 		m := boottest.New(t, nil)
 		m.Put("/etc/machine-id", id, 0o444)
 		m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, path) }))
-		r, err := Render(timed(t), o)
+		r, err := Render(waytest.Load(t, timed), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,22 +100,13 @@ func TestRealIgnitionInstallsFirstboot(t *testing.T) {
 // TestRealIgnitionConfiguresAnImage that has firstboot, its units not enabled:
 // presets do that, where systemd applies them.
 func TestRealIgnitionConfiguresAnImage(t *testing.T) {
-	data, err := os.ReadFile(binary(t))
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := boottest.New(t, nil)
 	m.Put("/etc/machine-id", "uninitialized\n", 0o444)
-	m.Put("/usr/bin/firstboot", string(data), 0o755)
+	waytest.Install(t, m, waytest.Program(t), units.PresetPath)
 	// Else Debian enables every unit, and nothing would be shown.
 	m.Put("/etc/systemd/system-preset/99-none.preset", "disable *\n", 0o644)
-	for _, f := range units.Image() {
-		if f.Path != units.PresetPath {
-			m.Put(f.Path, string(f.Data), 0o644)
-		}
-	}
 	m.Put(config.MainFile, "# the image's\n", 0o644)
-	r, err := Render(timed(t), Options{Merge: []byte(`{"ignition": {"version": "3.2.0"}, "storage": {"files": [{"path": "/etc/theirs", "contents": {"source": "data:,theirs"}}]}}`)})
+	r, err := Render(waytest.Load(t, timed), Options{Merge: []byte(`{"ignition": {"version": "3.2.0"}, "storage": {"files": [{"path": "/etc/theirs", "contents": {"source": "data:,theirs"}}]}}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +123,7 @@ func TestRealIgnitionConfiguresAnImage(t *testing.T) {
 func TestRealIgnitionRefusesAnotherBinary(t *testing.T) {
 	m := boottest.New(t, nil)
 	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "another") }))
-	r, err := Render(timed(t), Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: sum}})
+	r, err := Render(waytest.Load(t, timed), Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: waytest.Sum()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,12 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
 )
-
-const text = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
-pool: {cidr: 10.213.0.0/16}
-`
 
 const list = `hosts:
   - mac: 52-54-00-AB-34-56
@@ -27,21 +24,6 @@ const list = `hosts:
   - uuid: 3F0C7A1E-0000-4000-8000-1234567890AB
     name: web-2
 `
-
-var sum = strings.Repeat("ab", 32)
-
-func load(t *testing.T, text string) *config.Loaded {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "c.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := config.Load(t.Context(), config.Options{Files: []string{path}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
 
 func options(t *testing.T) Options {
 	t.Helper()
@@ -85,7 +67,7 @@ func kernelArgs(t *testing.T, f File) []string {
 // TestHostSeesItsConfiguration: what the kernel's arguments say, read by the
 // source that reads them on the host, is the configuration with its values.
 func TestHostSeesItsConfiguration(t *testing.T) {
-	l := load(t, text)
+	l := waytest.Load(t, waytest.Least)
 	files := folder(t, l, options(t))
 	for id, want := range map[string]string{macID: "web-1 10.0.0.11 1024", "firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab": "web-2  ", "firstboot-default": "  "} {
 		args := kernelArgs(t, files["hosts/"+id+".ipxe"])
@@ -116,7 +98,7 @@ func TestHostSeesItsConfiguration(t *testing.T) {
 func TestMatchboxHasTheSame(t *testing.T) {
 	o := options(t)
 	o.Ignition = "http://10.0.0.5:8081"
-	files := folder(t, load(t, text), o)
+	files := folder(t, waytest.Load(t, waytest.Least), o)
 	var g group
 	var p profile
 	for path, v := range map[string]any{"groups": &g, "profiles": &p} {
@@ -147,8 +129,8 @@ func TestMatchboxHasTheSame(t *testing.T) {
 func TestSignedHasOneName(t *testing.T) {
 	o := options(t)
 	o.SignedBy = "/etc/firstboot/site.asc"
-	before := folder(t, load(t, text), o)
-	after := folder(t, load(t, text+"sysctl: {net.core.somaxconn: 2048}\n"), o)
+	before := folder(t, waytest.Load(t, waytest.Least), o)
+	after := folder(t, waytest.Load(t, waytest.Least+"sysctl: {net.core.somaxconn: 2048}\n"), o)
 	for _, name := range []string{"hosts/firstboot-default.ipxe", "hosts/" + macID + ".ipxe", "matchbox/profiles/" + macID + ".json"} {
 		if d := cmp.Diff(string(before[name].Data), string(after[name].Data)); d != "" {
 			t.Errorf("%s: %s", name, d)
@@ -165,10 +147,10 @@ func TestSignedHasOneName(t *testing.T) {
 
 func TestInstallTakesThePlaceOfTheRun(t *testing.T) {
 	o := options(t)
-	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: sum}, Disk: "/dev/vda", Wipe: true}
-	args := strings.Join(kernelArgs(t, folder(t, load(t, text), o)["hosts/firstboot-default.ipxe"]), " ")
+	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: waytest.Sum()}, Disk: "/dev/vda", Wipe: true}
+	args := strings.Join(kernelArgs(t, folder(t, waytest.Load(t, waytest.Least), o)["hosts/firstboot-default.ipxe"]), " ")
 	want := "systemd.mask=firstboot.service systemd.mask=firstboot-complete.target systemd.wants=firstboot-disk.service firstboot.install.image=http://10.0.0.5/g.raw.zst" +
-		" firstboot.install.sha256=" + sum + " firstboot.install.disk=/dev/vda firstboot.install.wipe=true"
+		" firstboot.install.sha256=" + waytest.Sum() + " firstboot.install.disk=/dev/vda firstboot.install.wipe=true"
 	if !strings.Contains(args, want) {
 		t.Errorf("%s lacks %s", args, want)
 	}
@@ -182,7 +164,7 @@ func TestOptionsAreRefused(t *testing.T) {
 		"cannot use --matchbox":          func(o *Options) { o.Ignition = "ftp://a" },
 		"cannot use --image without":     func(o *Options) { o.Install = &Install{Image: images.Remote{URL: "http://a/b"}} },
 		"cannot install on \"vda\"": func(o *Options) {
-			o.Install = &Install{Image: images.Remote{URL: "http://a/b", SHA256: sum}, Disk: "vda"}
+			o.Install = &Install{Image: images.Remote{URL: "http://a/b", SHA256: waytest.Sum()}, Disk: "vda"}
 		},
 		"cannot use --signed-by \"site.asc\"": func(o *Options) { o.SignedBy = "site.asc" },
 		"cannot use --signed-by \"/a b\"":     func(o *Options) { o.SignedBy = "/a b" },
@@ -192,7 +174,7 @@ func TestOptionsAreRefused(t *testing.T) {
 	} {
 		o := options(t)
 		change(&o)
-		_, err := Render(t.Context(), load(t, text), o)
+		_, err := Render(t.Context(), waytest.Load(t, waytest.Least), o)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -233,17 +215,17 @@ func TestFolderFollowsTheList(t *testing.T) {
 		}
 		return done
 	}
-	if done := write(load(t, text)); len(done.Written) != 14 {
+	if done := write(waytest.Load(t, waytest.Least)); len(done.Written) != 14 {
 		t.Errorf("%+v", done)
 	}
-	if done := write(load(t, text)); len(done.Same) != 14 {
+	if done := write(waytest.Load(t, waytest.Least)); len(done.Same) != 14 {
 		t.Errorf("a second time: %+v", done)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "hosts", "mine.ipxe"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o.Hosts = o.Hosts[1:]
-	done := write(load(t, text+"node: {environment: {A: secret-text}}\n"))
+	done := write(waytest.Load(t, waytest.Least+"node: {environment: {A: secret-text}}\n"))
 	if d := cmp.Diff([]string{"hosts/" + macID + ".ipxe", "matchbox/groups/" + macID + ".json", "matchbox/profiles/" + macID + ".json", "matchbox/ignition/" + macID + ".ign"}, done.Removed); d != "" {
 		t.Error(d)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
@@ -86,7 +87,7 @@ func TestRealIPXE(t *testing.T) {
 			url := fmt.Sprintf("http://10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port)
 			o := options(t)
 			o.URL, o.Initrd = config.URL(url), []string{"initrd.img"}
-			files, err := Render(t.Context(), load(t, text), o)
+			files, err := Render(t.Context(), waytest.Load(t, waytest.Least), o)
 			if err != nil {
 				t.Fatal(err)
 			}

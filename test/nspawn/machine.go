@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/projecteru2/firstboot/test/cgroup"
 	"github.com/projecteru2/firstboot/test/lab/procs"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -59,7 +60,7 @@ type Machine struct {
 
 	site    *Site
 	dir     string
-	groups  []string
+	group   cgroup.Group
 	process *procs.Process
 	nspawn  int // systemd-nspawn's pid
 	leader  int // the pid, for this process, of the machine's PID 1
@@ -139,17 +140,15 @@ func (m *Machine) Boot(ctx context.Context, options ...string) error {
 	if err := m.site.group.Do(m.pullCable); err != nil {
 		return err
 	}
-	if m.groups, err = newCgroups(fmt.Sprintf("%s%d-%s", namePrefix, os.Getpid(), m.Name)); err != nil {
-		return fmt.Errorf("cannot make control groups: %w", err)
+	if m.group, err = cgroup.New(fmt.Sprintf("%s%d-%s", namePrefix, os.Getpid(), m.Name)); err != nil {
+		return err
 	}
-	args := append([]string{"-c", intoGroups, "sh"}, m.groups...)
-	args = append(args, "--",
-		// In a namespace of its own no process outlives systemd-nspawn.
-		"unshare", "--pid", "--mount-proc", "--fork", "--kill-child",
+	// In a namespace of its own no process outlives systemd-nspawn.
+	args := []string{"--pid", "--mount-proc", "--fork", "--kill-child",
 		"systemd-nspawn", "--boot", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no",
 		"--resolv-conf=off", "--timezone=off", "--console=read-only", "--network-bridge=lab0",
-		"--directory="+m.root(), "--machine="+m.Name, "--hostname="+m.Name)
-	cmd := exec.Command("sh", append(args, options...)...)
+		"--directory=" + m.root(), "--machine=" + m.Name, "--hostname=" + m.Name}
+	cmd := m.group.Command("unshare", append(args, options...)...)
 	cmd.Stdout, cmd.Stderr = console, console
 	if m.process, err = m.site.group.Start(m.Name, cmd); err != nil {
 		return err
@@ -166,10 +165,6 @@ func (m *Machine) pullCable() error {
 	}
 	return netlink.LinkDel(link)
 }
-
-// intoGroups moves its process into the control groups that are named before
-// --, and makes it the command that is named after it.
-const intoGroups = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"`
 
 func (m *Machine) waitForLeader(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
@@ -246,7 +241,7 @@ func (m *Machine) PowerOff(ctx context.Context) (time.Duration, error) {
 	if err := m.process.Wait(ctx); err != nil {
 		return 0, err
 	}
-	return time.Since(began), m.removeGroups()
+	return time.Since(began), m.removeGroup()
 }
 
 // Cut cuts the power. A machine that is off stays off.
@@ -254,16 +249,13 @@ func (m *Machine) Cut() error {
 	if m.process == nil {
 		return nil
 	}
-	return errors.Join(m.process.Kill(), m.removeGroups())
+	return errors.Join(m.process.Kill(), m.removeGroup())
 }
 
-func (m *Machine) removeGroups() error {
-	var all []error
-	for _, g := range m.groups {
-		all = append(all, removeCgroup(g))
-	}
-	m.groups, m.process, m.nspawn, m.leader = nil, nil, 0, 0
-	return errors.Join(all...)
+func (m *Machine) removeGroup() error {
+	err := m.group.Remove()
+	m.group, m.process, m.nspawn, m.leader = nil, nil, 0, 0
+	return err
 }
 
 // Run runs a command inside and returns what it printed and its exit code,

@@ -17,9 +17,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/projecteru2/firstboot/test/cgroup"
 	"github.com/projecteru2/firstboot/test/lab/cache"
 	"github.com/projecteru2/firstboot/test/lab/procs"
 	"github.com/projecteru2/firstboot/test/lab/wire"
+	"github.com/projecteru2/firstboot/test/program"
+	"github.com/projecteru2/firstboot/test/rootfs"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -32,6 +35,12 @@ const namePrefix = "fbnspawn-"
 
 // nspawnDir is where systemd-nspawn keeps locks and mount points.
 const nspawnDir = "/run/systemd/nspawn"
+
+// packages are what a host has that firstboot's units meet: the real Docker
+// and the real cloud-init among them. python3 comes with cloud-init.
+func packages() []string {
+	return []string{"ca-certificates", "cloud-init", "docker.io", "iptables", "iputils-ping", "kmod", "openssh-server", "rpm"}
+}
 
 // Site is what machines have in common: their root file system, and a network
 // that leads nowhere, with an etcd that a test starts when it likes.
@@ -50,7 +59,7 @@ func Open(ctx context.Context, dir string, log cache.Logf) (*Site, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("cannot boot machines: not root")
 	}
-	root, err := rootfs(ctx, cache.Open(log))
+	root, err := rootfs.Debian(ctx, cache.Open(log), packages()...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,12 +114,9 @@ func sweep() {
 			_ = wire.Remove(name)
 		}
 	}
-	for _, dir := range cgroupDirs() {
-		left, _ := filepath.Glob(filepath.Join(dir, namePrefix+"*"))
-		for _, path := range left {
-			if !ownerLives(filepath.Base(path)) {
-				_ = removeCgroup(path)
-			}
+	for _, group := range cgroup.Find(namePrefix + "*") {
+		if !ownerLives(filepath.Base(group[0])) {
+			_ = group.Remove()
 		}
 	}
 }
@@ -125,8 +131,7 @@ func ownerLives(name string) bool {
 // firstbootLayer is the overlay with firstboot's binary and units, as an image
 // has them, and with the machines' network.
 func firstbootLayer(ctx context.Context, layer string) error {
-	binary := filepath.Join(layer, "usr/bin/firstboot")
-	if err := run(ctx, "go", "build", "-trimpath", "-o", binary, "github.com/projecteru2/firstboot/cmd/firstboot"); err != nil {
+	if err := program.Build(ctx, filepath.Join(layer, "usr/bin/firstboot")); err != nil {
 		return err
 	}
 	files := []File{{Path: units.Dir + "/" + networkUnit, Data: networkService}}

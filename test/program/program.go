@@ -1,0 +1,20 @@
+// Package program builds firstboot from this checkout, for tests that run it.
+package program
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// Build makes the static binary at path, from within the module. Where its size
+// or its version matters, `make build` is the one to ask.
+func Build(ctx context.Context, path string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/projecteru2/firstboot/cmd/firstboot")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build firstboot: %w\n%s", err, out)
+	}
+	return nil
+}
