@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/projecteru2/firstboot/images/boottest"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -128,6 +130,7 @@ func TestPackages(t *testing.T) {
 	t.Run("the deb bakes an image", func(t *testing.T) { debBakes(t, deb) })
 	t.Run("the rpm bakes an image", func(t *testing.T) { rpmBakes(t, rpm) })
 	t.Run("the rpm goes into an empty folder", func(t *testing.T) { rpmIntoNothing(t, rpm) })
+	t.Run("both bring the same", func(t *testing.T) { bringTheSame(t, deb, rpm) })
 	t.Run("one commit gives the same bytes", func(t *testing.T) { sameBytes(t, deb, rpm) })
 }
 
@@ -182,17 +185,50 @@ func rpmIntoNothing(t *testing.T, rpm string) {
 	root := t.TempDir()
 	command(t, "rpm", "--root", root, "--initdb")
 	command(t, "rpm", "--root", root, "--nodeps", "--noscripts", "-i", rpm)
-	for _, path := range []string{
-		"/usr/bin/firstboot", "/usr/lib/systemd/system/firstboot.service", "/usr/lib/systemd/system-preset/90-firstboot.preset",
-		"/usr/share/man/man1/firstboot.1.gz", "/usr/share/man/man1/firstboot-run.1.gz",
-		"/usr/share/bash-completion/completions/firstboot", "/usr/share/zsh/site-functions/_firstboot",
-	} {
+	wholePackage(t, root, "/usr/share/zsh/site-functions/_firstboot")
+	if out := command(t, "rpm", "--root", root, "-q", "--configfiles", "firstboot"); out != "/etc/firstboot/config.yaml\n" {
+		t.Errorf("configuration files: %q", out)
+	}
+}
+
+// wholePackage wants units, preset, completion, and a man page for each command.
+func wholePackage(t *testing.T, root, zsh string) {
+	t.Helper()
+	want := []string{
+		"/usr/bin/firstboot", "/usr/lib/systemd/system/firstboot.service", "/usr/lib/systemd/system/firstboot-complete.target",
+		"/usr/lib/systemd/system-preset/90-firstboot.preset", "/etc/firstboot/config.yaml", "/usr/share/man/man1/firstboot.1.gz",
+		"/usr/share/bash-completion/completions/firstboot", "/usr/share/fish/vendor_completions.d/firstboot.fish", zsh,
+		"/usr/share/doc/firstboot/README.md", "/usr/share/doc/firstboot/docs/operations.md",
+	}
+	commands := strings.Split(command(t, "sh", "-c", "'"+root+"'/usr/bin/firstboot __complete '' 2>/dev/null | sed -n 's/\t.*//p'"), "\n")
+	if !slices.Contains(commands, "run") {
+		t.Errorf("completion knows these commands: %q", commands)
+	}
+	for _, name := range commands {
+		if name != "" && name != "help" {
+			want = append(want, "/usr/share/man/man1/firstboot-"+name+".1.gz")
+		}
+	}
+	for _, path := range want {
 		if _, err := os.Stat(root + path); err != nil {
 			t.Error(err)
 		}
 	}
-	if out := command(t, "rpm", "--root", root, "-q", "--configfiles", "firstboot"); out != "/etc/firstboot/config.yaml\n" {
+}
+
+// bringTheSame compares the packages' lists of files, but for the folder in
+// which zsh looks on either kind of system.
+func bringTheSame(t *testing.T, deb, rpm string) {
+	root := t.TempDir()
+	command(t, "dpkg-deb", "--extract", deb, root)
+	wholePackage(t, root, "/usr/share/zsh/vendor-completions/_firstboot")
+	if out := command(t, "dpkg-deb", "--info", deb, "conffiles"); out != "/etc/firstboot/config.yaml\n" {
 		t.Errorf("configuration files: %q", out)
+	}
+	ofDeb := command(t, "sh", "-c", "dpkg-deb --fsys-tarfile '"+deb+"' | tar t | sed -n 's,^\\.\\(.*[^/]\\)$,\\1,p' | sort")
+	ofRPM := command(t, "sh", "-c", "rpm -qpl '"+rpm+"' | sed 's,/site-functions/,/vendor-completions/,' | grep -vx '/.*/firstboot/config.d' | sort")
+	if d := cmp.Diff(ofDeb, ofRPM); d != "" {
+		t.Errorf("deb and rpm differ: %s", d)
 	}
 }
 

@@ -30,7 +30,7 @@ MAINTAINER=${MAINTAINER:-firstboot <https://github.com/projecteru2/firstboot>}
 STAGE=$(mktemp -d)
 trap 'rm -rf "$STAGE"' EXIT
 trap 'exit 130' INT TERM
-mkdir "$STAGE/units" "$STAGE/man" "$STAGE/doc" "$STAGE/completion"
+mkdir "$STAGE/units" "$STAGE/man" "$STAGE/doc" "$STAGE/doc/docs" "$STAGE/completion"
 
 say() { printf 'packages: %s\n' "$*"; }
 
@@ -54,9 +54,8 @@ cp units/files/firstboot.service units/files/firstboot-complete.target units/fil
 	printf '# The default of the package: nothing is set, so firstboot says what is missing.\n# Take the marks off what you set.\n#\n'
 	sed 's/^[^#]/# &/' internal/config/example.yaml
 } >"$STAGE/config.yaml"
-for text in README.md LICENSE docs/*.md; do
-	[ ! -f "$text" ] || cp "$text" "$STAGE/doc/"
-done
+cp README.md LICENSE "$STAGE/doc/"
+cp docs/*.md "$STAGE/doc/docs/" # as in the checkout: they name each other
 
 find "$STAGE" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
