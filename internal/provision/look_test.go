@@ -224,7 +224,7 @@ func TestStatusTellsWhetherABootStartsTheRun(t *testing.T) {
 	advised := func(next string) {
 		t.Helper()
 		s, err := provision.Status(t.Context(), m.options())
-		if err != nil || s.State != journal.NotStarted || s.Advice.Next != next {
+		if err != nil || s.State != journal.NotStarted || s.Next != next {
 			t.Errorf("%+v, %v; want %q next", s, err, next)
 		}
 	}
