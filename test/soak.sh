@@ -1,6 +1,7 @@
 #!/bin/bash
 # What takes longer than a change should wait for: the race detector, every
-# fuzzer for a while, and the lab's tests again and again. Needs root.
+# fuzzer for a while, the recipes for image builders, and the lab's tests again
+# and again. Needs root.
 #
 #   FUZZTIME=1m   for each fuzzer
 #   ROUNDS=3      of the lab's tests
@@ -9,7 +10,8 @@ cd "$(dirname "$0")/.."
 FUZZTIME=${FUZZTIME:-1m}
 ROUNDS=${ROUNDS:-3}
 
-test/lab/install-packages.sh
+# Beside what the tests need, the image builders that there are recipes for.
+test/lab/install-packages.sh mkosi libguestfs-tools
 
 printf '\n== race detector\n'
 go test -race ./...
@@ -21,6 +23,9 @@ done | sort -u | while read -r package fuzzer; do
 	printf -- '-- %s in %s\n' "$fuzzer" "$package"
 	go test -run '^$' -fuzz "^$fuzzer\$" -fuzztime "$FUZZTIME" "./$package" </dev/null
 done
+
+printf '\n== recipes for image builders\n'
+go test -count=1 -tags soak,integration -v -timeout 60m -run 'Recipe|FromNothing' ./images ./images/golden
 
 for round in $(seq "$ROUNDS"); do
 	printf '\n== lab, round %d of %d\n' "$round" "$ROUNDS"

@@ -6,18 +6,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/projecteru2/firstboot/images/boottest"
 	"github.com/projecteru2/firstboot/images/waytest"
+	"github.com/projecteru2/firstboot/test/lab/cache"
+	"github.com/projecteru2/firstboot/test/rootfs"
 )
 
-// tool skips where a builder's tool is not installed: these take minutes, and
-// bring a hundred packages.
+// tool wants a builder's tool, which test/soak.sh installs.
 func tool(t *testing.T, name, pkg string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed: apt-get install --no-install-recommends %s", name, pkg)
+		t.Fatalf("%s is not installed: test/lab/install-packages.sh %s", name, pkg)
 	}
 }
 
@@ -48,9 +50,7 @@ func TestTheMkosiRecipe(t *testing.T) {
 // The real virt-customize bakes a disk image with the recipe as it stands.
 func TestTheVirtCustomizeRecipe(t *testing.T) {
 	tool(t, "virt-customize", "libguestfs-tools")
-	if kernels, _ := filepath.Glob("/boot/vmlinuz-*"); len(kernels) == 0 && os.Getenv("SUPERMIN_KERNEL") == "" {
-		t.Skip("libguestfs needs a kernel: install one, or set SUPERMIN_KERNEL and SUPERMIN_MODULES")
-	}
+	kernelForLibguestfs(t)
 	m := boottest.New(t, []string{"openssh-server"})
 	dir := recipe(t, "virt-customize")
 	deb, _ := packages(t)
@@ -63,6 +63,25 @@ func TestTheVirtCustomizeRecipe(t *testing.T) {
 	root := t.TempDir()
 	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/etc", "/usr", "/var", root)
 	sealedImage(t, root, root+"/usr/bin/firstboot")
+}
+
+// kernelForLibguestfs gives it a kernel where this machine has none that it could
+// use (a container).
+func kernelForLibguestfs(t *testing.T) {
+	t.Helper()
+	if here, _ := filepath.Glob("/boot/vmlinuz-*"); len(here) > 0 || os.Getenv("SUPERMIN_KERNEL") != "" {
+		return
+	}
+	root, err := rootfs.Debian(t.Context(), cache.Open(t.Logf), "linux-image-cloud-amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernels, err := filepath.Glob(root + "/boot/vmlinuz-*")
+	if err != nil || len(kernels) != 1 {
+		t.Fatalf("kernels %v, %v", kernels, err)
+	}
+	t.Setenv("SUPERMIN_KERNEL", kernels[0])
+	t.Setenv("SUPERMIN_MODULES", root+"/lib/modules/"+strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-"))
 }
 
 // sealedImage is what each builder's image must be.

@@ -2,8 +2,9 @@
 # Installs the Debian packages that the lab, the tests and `make lint` need,
 # and of these only the missing ones; says nothing when none is missing.
 #
-#   install-packages.sh            install what is missing (needs root)
-#   install-packages.sh --missing  only print the names of what is missing
+#   install-packages.sh [PACKAGE...]  install what is missing (needs root), of
+#                                     these packages as well
+#   install-packages.sh --missing     only print the names of what is missing
 #
 # Services that come with a package (etcd, bird) are neither started nor
 # enabled: the lab runs its own, in its own network namespace.
@@ -37,7 +38,10 @@ LIST
 }
 
 missing() {
-	packages | while read -r name; do
+	{
+		packages
+		[ $# -eq 0 ] || printf '%s\n' "$@"
+	} | while read -r name; do
 		status=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) || status=
 		[ "$status" = installed ] || printf '%s\n' "$name"
 	done
@@ -80,9 +84,14 @@ without_services() {
 	trap - EXIT INT TERM
 }
 
-names=$(missing | tr '\n' ' ')
-names=${names% }
+only=
 if [ "${1:-}" = --missing ]; then
+	only=yes
+	shift
+fi
+names=$(missing "$@" | tr '\n' ' ')
+names=${names% }
+if [ -n "$only" ]; then
 	[ -z "$names" ] || printf '%s\n' "$names"
 	exit 0
 fi
