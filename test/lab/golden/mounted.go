@@ -15,6 +15,15 @@ import (
 // killed, nothing stays mounted, and no loop device is left. fn must do its
 // work in its own goroutine.
 func Mounted(ctx context.Context, disk string, fn func(root string) error) error {
+	return mounted(ctx, disk, "loop", fn)
+}
+
+// Read is Mounted for a disk that others may be reading, which must not change.
+func Read(ctx context.Context, disk string, fn func(root string) error) error {
+	return mounted(ctx, disk, "loop,ro,noload", fn)
+}
+
+func mounted(ctx context.Context, disk, options string, fn func(root string) error) error {
 	root, err := os.MkdirTemp("", "firstboot-image-")
 	if err != nil {
 		return err
@@ -23,12 +32,12 @@ func Mounted(ctx context.Context, disk string, fn func(root string) error) error
 	go func() {
 		// Never unlocked: the thread, and with it the mount, ends here.
 		runtime.LockOSThread()
-		answer <- mountAnd(ctx, disk, root, fn)
+		answer <- mountAnd(ctx, disk, options, root, fn)
 	}()
 	return errors.Join(<-answer, os.Remove(root))
 }
 
-func mountAnd(ctx context.Context, disk, root string, fn func(string) error) error {
+func mountAnd(ctx context.Context, disk, options, root string, fn func(string) error) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("cannot mount %s: %w (the lab needs root)", disk, err)
 	}
@@ -36,7 +45,7 @@ func mountAnd(ctx context.Context, disk, root string, fn func(string) error) err
 		return fmt.Errorf("cannot mount %s: %w", disk, err)
 	}
 	// mount(8) makes loop devices that free themselves.
-	if err := run(ctx, "mount", "-t", "ext4", "-o", "loop", disk, root); err != nil {
+	if err := run(ctx, "mount", "-t", "ext4", "-o", options, disk, root); err != nil {
 		return err
 	}
 	err := fn(root)

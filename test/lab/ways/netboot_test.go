@@ -1,0 +1,114 @@
+//go:build lab
+
+package ways
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/labtest"
+	"github.com/projecteru2/firstboot/test/lab/machine"
+)
+
+// dnsmasqConfig is that of docs/pxe.md, with an address that the host keeps.
+const dnsmasqConfig = `dhcp-range=%[1]s,static,12h
+dhcp-host=%[2]s,%[3]s
+dhcp-option=option:router,%[4]s
+enable-tftp
+tftp-root=%[5]s
+dhcp-match=set:ipxe,175
+dhcp-match=set:efi64,option:client-arch,7
+dhcp-boot=tag:!ipxe,tag:!efi64,undionly.kpxe
+dhcp-boot=tag:!ipxe,tag:efi64,ipxe.efi
+dhcp-boot=tag:ipxe,%[6]s/boot.ipxe
+`
+
+// netboot is a machine with an empty disk, and what it boots from.
+type netboot struct {
+	s *site
+	h *lab.Host
+}
+
+// newNetboot prepares the folder that hosts boot from, and a machine.
+func newNetboot(t *testing.T, s *site) *netboot {
+	t.Helper()
+	ctx := labtest.Context(t)
+	image, err := s.goldenImage(ctx)
+	labtest.Must(t, err)
+	live, err := s.liveRoot(ctx)
+	labtest.Must(t, err)
+	n := &netboot{s: s}
+	n.h, err = s.l.AddHost(ctx, "pxe-1", machine.Spec{DiskMB: 8 << 10})
+	labtest.Must(t, err)
+
+	s.publish(t, image, "golden.raw.zst")
+	s.publish(t, live, "initrd.img")
+	s.publish(t, s.l.Image.Kernel, "vmlinuz")
+	sum, err := run(ctx, "sha256sum", image)
+	labtest.Must(t, err)
+	mac, hosts := n.h.Machine().MAC, filepath.Join(s.l.Dir, "hosts.yaml")
+	labtest.Must(t, os.WriteFile(hosts, fmt.Appendf(nil, "hosts:\n  - mac: %s\n    name: %s\n", mac, n.h.Name), 0o644))
+	said := s.firstboot(t, "render", "pxe", "--config", s.config, "-o", s.web, "--url", s.url, "--hosts", hosts, "--arg", "console=ttyS0", "--arg", "net.ifnames=0",
+		"--image", s.url+"/golden.raw.zst", "--sha256", strings.Fields(sum)[0], "--disk", "/dev/vda")
+	labtest.Says(t, said, s.url+"/boot.ipxe")
+	labtest.Silent(t, said, "is not in")
+	w := s.l.Wire
+	_, err = w.Dnsmasq(s.l.Dir, fmt.Sprintf(dnsmasqConfig, w.Prefix.Addr(), mac, n.h.Address, w.Gateway(), s.web, s.url))
+	labtest.Must(t, err)
+	return n
+}
+
+// installs: firmware, iPXE, live root, disk. The machine is powered on.
+func (n *netboot) installs(t *testing.T) {
+	began := time.Now()
+	ctx := labtest.Within(t, joinTime)
+	line, err := n.h.WaitConsole(ctx, "written, verified and read back")
+	labtest.Must(t, err)
+	t.Logf("after %s: %s", time.Since(began).Round(time.Second), line)
+	asked := n.s.askedBy(n.h)
+	mac := strings.ReplaceAll(n.h.Machine().MAC, ":", "-")
+	labtest.Says(t, asked, "/boot.ipxe\n/hosts/firstboot-mac-"+mac+".ipxe\n/vmlinuz\n/initrd.img\n/config/", "/golden.raw.zst")
+	labtest.Silent(t, n.h.Console.Text(), secret)
+}
+
+// joins: from the disk, with no connection but to etcd and to the server that
+// is told of it.
+func (n *netboot) joins(t *testing.T) {
+	s, h := n.s, n.h
+	ctx := labtest.Within(t, joinTime)
+	labtest.Must(t, h.WaitUp(ctx))
+	// The marker is written last, by a run that has verified everything; to
+	// ask for the status would be more talk to etcd.
+	labtest.Must(t, h.Wait(ctx, "the marker", func(ctx context.Context) error {
+		_, err := h.Output(ctx, "test -e "+journal.Marker)
+		return err
+	}))
+	counters := labtest.Do(t, h, 0, "iptables -t mangle -L COUNT -v -x -n")
+	for what, some := range map[string]bool{"etcd": true, "report": true, "elsewhere": false} {
+		found := regexp.MustCompile(`(?m)^\s*(\d+)\s.*/\* ` + what + ` \*/`).FindStringSubmatch(counters)
+		if len(found) != 2 || (found[1] != "0") != some {
+			t.Errorf("connections (%s) should be counted: %t\n%s", what, some, counters)
+		}
+	}
+	docker := "journalctl --no-pager -b -u docker -o cat"
+	labtest.Same(t, "the number of Docker's starts", "1\n", labtest.Do(t, h, 0, docker+" | grep -c 'Started docker.service'"))
+	labtest.Silent(t, strings.ToLower(labtest.Do(t, h, 0, docker)), "reload")
+	// Not written anew since the disk was.
+	labtest.Same(t, "what is newer than the installation", "", labtest.Do(t, h, 0, "find "+stages.DaemonPath+" -newer /etc/firstboot/installed-image"))
+
+	labtest.Do(t, h, 0, "firstboot status --wait=10m")
+	labtest.Same(t, "its names", h.Name+"\n"+h.Name+"\n", labtest.Do(t, h, 0, "cat /etc/hostname; hostname"))
+	if size := labtest.Do(t, h, 0, "stat --file-system --format=%b /"); len(strings.TrimSpace(size)) < len("1000000") {
+		t.Errorf("its file system did not grow to that of the disk: %s blocks", size)
+	}
+	s.reported(t, h)
+}
