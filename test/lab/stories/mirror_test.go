@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/test/lab/labtest"
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
 
@@ -108,11 +109,11 @@ func sums(t *testing.T, path string) (right, wrong string) {
 	t.Helper()
 	digest := func(wrap func(*os.File) io.Reader) string {
 		f, err := os.Open(path)
-		must(t, err)
+		labtest.Must(t, err)
 		defer f.Close()
 		h := sha256.New()
 		_, err = io.Copy(h, wrap(f))
-		must(t, err)
+		labtest.Must(t, err)
 		return hex.EncodeToString(h.Sum(nil))
 	}
 	return digest(func(f *os.File) io.Reader { return f }),

@@ -29,38 +29,12 @@ const (
 	askTime = 5 * time.Minute
 )
 
-// tell tells one story, with its time. What comes after it builds on its end,
-// so the first that fails is the last.
-func tell(t *testing.T, name string, story func(t *testing.T)) {
-	t.Helper()
-	began := time.Now()
-	ok := t.Run(name, story)
-	t.Logf("%6s  %s", time.Since(began).Round(time.Second), name)
-	if !ok {
-		t.FailNow()
-	}
-}
-
-// do runs a command on a host, wants its exit code, and returns what it said.
-func do(t *testing.T, h *lab.Host, code int, command string) string {
-	t.Helper()
-	r, err := h.Run(labtest.Within(t, askTime), command)
-	if err != nil {
-		t.Fatal(err)
-	}
-	said := r.Stdout + r.Stderr
-	if r.Code != code {
-		t.Fatalf("%s: %q ended with %d, want %d:\n%s", h.Name, command, r.Code, code, said)
-	}
-	return said
-}
-
 // everywhere runs a command on all hosts side by side, and wants the same of
 // each.
 func everywhere(t *testing.T, l *lab.Lab, code int, command string, parts ...string) {
 	t.Helper()
 	ctx := labtest.Within(t, askTime)
-	must(t, l.Each(func(h *lab.Host) error {
+	labtest.Must(t, l.Each(func(h *lab.Host) error {
 		r, err := h.Run(ctx, command)
 		if err == nil && (r.Code != code || !containsAll(r.Stdout+r.Stderr, parts)) {
 			err = fmt.Errorf("%q ended with %d, want %d and %q:\n%s%s", command, r.Code, code, parts, r.Stdout, r.Stderr)
@@ -69,46 +43,10 @@ func everywhere(t *testing.T, l *lab.Lab, code int, command string, parts ...str
 	}))
 }
 
-// says wants every part in what was said.
-func says(t *testing.T, said string, parts ...string) {
-	t.Helper()
-	for _, part := range parts {
-		if !strings.Contains(said, part) {
-			t.Errorf("it does not say %q:\n%s", part, said)
-		}
-	}
-}
-
-// silent wants no part in what was said.
-func silent(t *testing.T, said string, parts ...string) {
-	t.Helper()
-	for _, part := range parts {
-		if strings.Contains(said, part) {
-			t.Errorf("it says %q:\n%s", part, said)
-		}
-	}
-}
-
-// same wants two looks at the same thing to have seen the same.
-func same(t *testing.T, what, before, after string) {
-	t.Helper()
-	if before != after {
-		t.Errorf("%s changed; before:\n%s\nafter:\n%s", what, before, after)
-	}
-}
-
-// must ends the story with an error.
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // complete waits until the host says that it is a member.
 func complete(t *testing.T, h *lab.Host) {
 	t.Helper()
-	must(t, h.WaitComplete(labtest.Within(t, joinTime)))
+	labtest.Must(t, h.WaitComplete(labtest.Within(t, joinTime)))
 }
 
 // console waits for a line of the host's console, from the given length on.
@@ -125,7 +63,7 @@ func console(t *testing.T, h *lab.Host, from int, limit time.Duration, parts ...
 		}
 		return fmt.Errorf("it ends with:\n%s", h.Console.Tail(5))
 	})
-	must(t, err)
+	labtest.Must(t, err)
 	return found
 }
 
@@ -144,9 +82,9 @@ func sofar(h *lab.Host) int { return len(h.Console.Text()) }
 // address is what a container has now; a restart may change it.
 func address(t *testing.T, c lab.Container) netip.Addr {
 	t.Helper()
-	text := do(t, c.Host, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+c.Name)
+	text := labtest.Do(t, c.Host, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+c.Name)
 	a, err := netip.ParseAddr(strings.TrimSpace(text))
-	must(t, err)
+	labtest.Must(t, err)
 	return a
 }
 
@@ -169,7 +107,7 @@ func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 func etcdKeys(t *testing.T, l *lab.Lab, prefix string) string {
 	t.Helper()
 	answer, err := rangeOf(labtest.Within(t, time.Minute), l, prefix)
-	must(t, err)
+	labtest.Must(t, err)
 	return answer
 }
 
@@ -210,8 +148,8 @@ func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 func buildFirstboot(t *testing.T, version string) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "firstboot")
-	must(t, lab.BuildFirstboot(labtest.Within(t, 5*time.Minute), path, "LDFLAGS=-s -w -X main.linked="+version))
+	labtest.Must(t, lab.BuildFirstboot(labtest.Within(t, 5*time.Minute), path, "LDFLAGS=-s -w -X main.linked="+version))
 	data, err := os.ReadFile(path)
-	must(t, err)
+	labtest.Must(t, err)
 	return data
 }
