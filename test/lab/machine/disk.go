@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 )
@@ -33,38 +32,6 @@ func (m *Machine) newDisk(ctx context.Context) error {
 		return fmt.Errorf("cannot make the empty disk %s: %w: %s", m.Disk(), err, out)
 	}
 	return nil
-}
-
-func (m *Machine) saved(name string) string {
-	return filepath.Join(m.Dir, "saved-"+name+".qcow2")
-}
-
-// Save keeps the machine's disk as it is, under a name. The machine has to be
-// powered off.
-func (m *Machine) Save(ctx context.Context, name string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.process != nil {
-		return fmt.Errorf("cannot save the disk of %s: it is powered on", m.Name)
-	}
-	// The disk so far is never written again: what comes later goes to a new
-	// overlay.
-	if err := os.Rename(m.Disk(), m.saved(name)); err != nil {
-		return fmt.Errorf("cannot save the disk of %s: %w", m.Name, err)
-	}
-	return overlay(ctx, m.saved(name), "qcow2", m.Disk())
-}
-
-// Restore gives the machine the disk that was saved under a name, cutting its
-// power first. The saved disk can be restored again.
-func (m *Machine) Restore(ctx context.Context, name string) error {
-	if err := m.Kill(); err != nil {
-		return err
-	}
-	if _, err := os.Stat(m.saved(name)); err != nil {
-		return fmt.Errorf("cannot restore the disk of %s: %w", m.Name, err)
-	}
-	return overlay(ctx, m.saved(name), "qcow2", m.Disk())
 }
 
 // Reinstall gives the machine a new disk as it was at first, cutting its power
