@@ -107,6 +107,20 @@ func (c *clones) swap(t *testing.T) {
 	labtest.Says(t, labtest.Do(t, h, 0, "cat /sys/class/net/eth0/address"), h.Machine().MAC)
 }
 
+// reach: containers of a clone and of a host that came by another way.
+func (c *clones) reach(t *testing.T, other *lab.Host) {
+	ctx := labtest.Within(t, 10*time.Minute)
+	mine, err := c.both[1].h.StartContainer(ctx, "ways-clone")
+	labtest.Must(t, err)
+	theirs, err := other.StartContainer(ctx, "ways-other")
+	labtest.Must(t, err)
+	for _, way := range [][2]lab.Container{{mine, theirs}, {theirs, mine}} {
+		summary, err := way[0].Ping(ctx, way[1].Address)
+		labtest.Must(t, err)
+		t.Logf("%s -> %s: %s", way[0].Host.Name, way[1].Host.Name, summary)
+	}
+}
+
 func targetReached(h *lab.Host) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := h.Output(ctx, "systemctl is-active firstboot-complete.target")

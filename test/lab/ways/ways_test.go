@@ -42,6 +42,7 @@ func TestFourWaysIntoOneCluster(t *testing.T) {
 			c := newClones(t, clouded)
 			labtest.Tell(t, "both notice, and join under their own names", c.join)
 			labtest.Tell(t, "another card and a new instance change nothing", c.swap)
+			labtest.Tell(t, "containers of a clone and of the host of Ignition reach each other", func(t *testing.T) { c.reach(t, ignited.h) })
 		})
 	})
 	t.Logf("all ways in %s (%s)", time.Since(began).Round(time.Second), s.l.Accel)
