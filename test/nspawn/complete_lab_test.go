@@ -69,11 +69,13 @@ func aCompleteHost(t *testing.T, s *Site) {
 const maxRatio = 20
 
 // costs compares with a unit like it that runs true(1), the best of several
-// starts of each.
+// starts of each: of more where other work on this machine is in the way, which
+// what firstboot does itself would outlast.
 func (h *host) costs(t *testing.T) {
 	h = h.of(t)
 	best := map[string]time.Duration{}
-	for range 5 {
+	tooSlow := func() bool { return best["firstboot.service"] > maxRatio*best["trivial.service"] }
+	for try := 0; try < 5 || try < 40 && tooSlow(); try++ {
 		for _, unit := range []string{"firstboot.service", "trivial.service"} {
 			h.run("systemctl", "restart", unit)
 			took := time.Duration(h.number(unit, "ExecMainExitTimestampMonotonic")-h.number(unit, "ExecMainStartTimestampMonotonic")) * time.Microsecond
@@ -83,7 +85,7 @@ func (h *host) costs(t *testing.T) {
 		}
 	}
 	t.Logf("firstboot takes %s, true %s", best["firstboot.service"], best["trivial.service"])
-	if best["firstboot.service"] > maxRatio*best["trivial.service"] {
+	if tooSlow() {
 		t.Errorf("firstboot takes %s on a complete host, more than %d times the %s of true(1)", best["firstboot.service"], maxRatio, best["trivial.service"])
 	}
 }
