@@ -191,17 +191,16 @@ func TestLostLeaseIsToldBeforeAnybodyElseGetsIn(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 2*time.Second)
-	const ttl = 3 * time.Second
+	const ttl = 6 * time.Second
 	held := lock(t, c, "host1", ttl)
 	etcd.Pause()
-	paused := time.Now()
+	// A timer of this process is as late as the lock's own where the machine is busy.
+	lapsed := time.NewTimer(ttl)
+	defer lapsed.Stop()
 	select {
 	case <-held.Done():
-	case <-testContext(t).Done():
-		t.Fatal("the lock was held for ever although etcd was out of reach")
-	}
-	if took := time.Since(paused); took > ttl {
-		t.Errorf("Done closed %v after etcd was gone, want less than the lease of %v", took, ttl)
+	case <-lapsed.C:
+		t.Errorf("Done is not closed %v after etcd was gone, the time of the lease", ttl)
 	}
 	start := time.Now()
 	if err := held.Unlock(); err == nil || !strings.Contains(err.Error(), "lapses within") {
