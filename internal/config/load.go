@@ -17,7 +17,7 @@ type Options struct {
 	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, a path of this process; empty: none
 	Unpinned       bool     // accept a url without a sha256, for who is about to find it out (Pin)
 
-	// Fetch gets what firstboot.config=URL on the kernel's command line names.
+	// Fetch gets what firstboot.config=URL on the kernel's command line names,
 	// and its signature. Its answer is checked here. nil: such a URL is refused.
 	Fetch func(ctx context.Context, url URL) ([]byte, error)
 	// Verify checks the armored detached OpenPGP signature over data by one of

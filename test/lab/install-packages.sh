@@ -19,6 +19,9 @@ dnsmasq-base        # DHCP for a netboot
 e2fsprogs           # the disks' file system: mkfs.ext4, debugfs
 etcd-server         # the etcd of the lab and of integration tests
 extlinux            # the boot loader of the golden image that a netboot installs
+fdisk               # partitions on a disk image
+gpg                 # signs packages and configurations in tests
+gpg-agent           # without which gpg makes no signature
 ignition            # the real one, applied to a root folder
 ipxe-qemu           # iPXE, in the ROM of the machines' network cards
 iproute2            # network namespace, bridge, taps
