@@ -15,8 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/vincent-petithory/dataurl"
 
-	"github.com/projecteru2/firstboot/images/boottest"
-	"github.com/projecteru2/firstboot/images/waytest"
+	"github.com/projecteru2/firstboot/test/boottest"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
 // reader is somebody who pastes the README's commands, section by section, into
@@ -48,7 +48,7 @@ func newReader(t *testing.T, net *boottest.Network) *reader {
 			r.sections[string(text[at[2]:at[3]])] += string(found[1])
 		}
 	}
-	r.path = filepath.Dir(waytest.Program(t)) + ":" + os.Getenv("PATH")
+	r.path = filepath.Dir(provisiontest.Program(t)) + ":" + os.Getenv("PATH")
 	return r
 }
 

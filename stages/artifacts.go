@@ -55,7 +55,7 @@ func (e *Env) Prefetch(ctx context.Context) {
 func (e *Env) onMachine(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, short)
 	defer cancel()
-	var f engine.Finding
+	var f engine.CheckResult
 	var err error
 	switch name {
 	case calicoctlName:

@@ -19,11 +19,11 @@ type calicoctl struct{ *Env }
 func (calicoctl) Name() string    { return "calicoctl" }
 func (calicoctl) After() []string { return []string{"preflight"} }
 
-func (s calicoctl) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	want := s.Config.Calicoctl
 	info, err := s.Host.Stat(CalicoctlPath)
-	if host.NotThere(err) {
+	if host.NotExist(err) {
 		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "not there", Want: want.Version})
 		return f, nil
 	}
@@ -59,7 +59,7 @@ var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
 // it cannot read it prints the version and ends; given a good one it would go
 // on to etcd and hang when that is gone.
 func (s calicoctl) version(ctx context.Context, path string) (string, error) {
-	out, err := s.Host.Look(ctx, host.Command{
+	out, err := s.Host.Query(ctx, host.Command{
 		Name: path, Args: []string{"version", "--config=/dev/null"},
 		Env: []string{"DATASTORE_TYPE=none"}, Timeout: calicoctlTime,
 	})

@@ -19,9 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 	labparts "github.com/projecteru2/firstboot/test/lab/parts"
 )
 

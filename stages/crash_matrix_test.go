@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 // TestKilledAnywhereTheNextRunEndsInTheSameMachine kills a whole run at its

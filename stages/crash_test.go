@@ -19,12 +19,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/client/v3"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
-	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -79,21 +79,21 @@ func (s *stepper) step(op, target string) {
 // wholeRun is `firstboot run` with all its stages. It returns the exit code.
 func wholeRun(ctx context.Context, root string, force bool, errs *os.File, o ...host.Option) int {
 	var out bytes.Buffer
-	err := provision.Run(ctx, provision.RunOptions{
-		Options: provision.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Force: force, Out: &out, Err: &out,
+	err := app.Run(ctx, app.RunOptions{
+		Options: app.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Force: force, Out: &out, Err: &out,
 		Engine: engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 3},
 	})
-	code := provision.ExitCode(err)
-	if code != provision.ExitDone {
+	code := app.ExitCode(err)
+	if code != app.ExitDone {
 		fmt.Fprintf(errs, "%v\n%s", err, &out)
 	}
 	return code
 }
 
 // build makes the stages as the command line does.
-func build(p provision.Parts) (provision.Work, error) {
+func build(p app.Parts) (app.Work, error) {
 	e := environment(p.Host, p.Config, p.Notes, time.Time{})
-	return provision.Work{Stages: stages.All(e), Prefetch: e.Prefetch}, nil
+	return app.Work{Stages: stages.All(e), Prefetch: e.Prefetch}, nil
 }
 
 // run runs firstboot on the machine to its end.
@@ -104,7 +104,7 @@ func (m *machine) runs(force bool) *stepper {
 	s := &stepper{root: m.root}
 	ctx, cancel := contextFor(m.t, 20*time.Second) // instead of waiting for each stage's own limit
 	defer cancel()
-	if code := wholeRun(ctx, m.root, force, os.Stderr, seams(m.t, m.root, s.step)...); code != provision.ExitDone {
+	if code := wholeRun(ctx, m.root, force, os.Stderr, seams(m.t, m.root, s.step)...); code != app.ExitDone {
 		m.t.Fatalf("the run ended with %d", code)
 	}
 	return s
@@ -242,7 +242,7 @@ func (m *machine) state() map[string]any {
 
 // files are the machine's, but those that tell of times and of this boot.
 func (m *machine) files() map[string]string {
-	return m.tree(journal.Path, journal.Marker, "/run/", "/proc/sys/kernel/random/boot_id")
+	return m.tree(state.JournalPath, state.MarkerPath, "/run/", "/proc/sys/kernel/random/boot_id")
 }
 
 // TestASecondRunChangesNothing and needs no etcd; nor does a status.
@@ -256,17 +256,17 @@ func TestASecondRunChangesNothing(t *testing.T) {
 		t.Errorf("a second run took %q", again.order)
 	}
 	etcd.Restart()
-	files, state, starts := m.tree("/run/"), m.state(), m.starts()
-	m.is(journal.Complete)
-	if d := cmp.Diff(files, m.tree("/run/")) + cmp.Diff(state, m.state()); d != "" || m.starts() != starts {
+	files, kept, starts := m.tree("/run/"), m.state(), m.starts()
+	m.is(state.Complete)
+	if d := cmp.Diff(files, m.tree("/run/")) + cmp.Diff(kept, m.state()); d != "" || m.starts() != starts {
 		t.Errorf("checks changed something: %s", d)
 	}
 }
 
 // is wants the status, which looks at the machine.
-func (m *machine) is(want journal.State) {
+func (m *machine) is(want state.State) {
 	m.t.Helper()
-	s, err := provision.Status(m.t.Context(), provision.Options{
+	s, err := app.Status(m.t.Context(), app.Options{
 		Root: m.root, Version: "v1.0.0", Build: build, Host: seams(m.t, m.root, func(string, string) {}),
 	})
 	if err != nil || s.State != want {
@@ -280,7 +280,7 @@ func wholeSteps(s *stepper) (labels []string, nth []int) {
 	seen := map[string]int{}
 	for _, label := range s.order {
 		seen[label]++
-		often := strings.Contains(label, journal.Dir) || strings.HasSuffix(label, "/exec")
+		often := strings.Contains(label, state.Dir) || strings.HasSuffix(label, "/exec")
 		if often && seen[label] > 2 {
 			continue
 		}

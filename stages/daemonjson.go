@@ -52,7 +52,7 @@ func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 		return nil, nil
 	}
 	have, err := e.Host.ReadFile(DaemonPath)
-	if err != nil && !host.NotThere(err) {
+	if err != nil && !host.NotExist(err) {
 		return nil, err
 	}
 	if hasStoreAlone(have, store) {

@@ -10,7 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -21,7 +21,7 @@ type docker struct{ *Env }
 func (docker) Name() string    { return "docker" }
 func (docker) After() []string { return []string{"config"} }
 
-func (s docker) Check(ctx context.Context) (engine.Finding, error) {
+func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	f, err := s.dockerActive(ctx)
 	if err != nil || !f.OK() {
 		return f, err
@@ -41,8 +41,8 @@ func (s docker) Check(ctx context.Context) (engine.Finding, error) {
 }
 
 // dockerActive asks systemd: a question to Docker's socket would start it.
-func (e *Env) dockerActive(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
 	if err != nil {
 		return f, err
@@ -57,7 +57,7 @@ func (e *Env) dockerActive(ctx context.Context) (engine.Finding, error) {
 // What Docker says is not enough: after a reload it shows a store that it
 // refused to change to. So the daemon must have started, or have been told by
 // firstboot to take its first store, after the file was written.
-func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.Finding) error {
+func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.CheckResult) error {
 	want := clusterStore(s.Config)
 	if want == "" {
 		return nil
@@ -95,7 +95,7 @@ func orNone(s string) string {
 }
 
 // checkImage adds a difference unless the node image is in Docker's store.
-func (s docker) checkImage(ctx context.Context, f *engine.Finding) error {
+func (s docker) checkImage(ctx context.Context, f *engine.CheckResult) error {
 	_, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
 	if host.DockerNotFound(err) {
 		f.Differ(engine.Difference{What: "image " + s.Config.Node.Image, Seen: "not there", Want: "loaded"})
@@ -111,7 +111,7 @@ func (s docker) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.applyStore(ctx, report); err != nil {
 		return err
 	}
-	var f engine.Finding
+	var f engine.CheckResult
 	if err := s.checkImage(ctx, &f); err != nil {
 		return &engine.Retry{Err: err}
 	}
@@ -145,7 +145,7 @@ func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return &engine.Wait{For: "Docker to answer", Err: err}
 	}
-	var f engine.Finding
+	var f engine.CheckResult
 	if err := s.checkStore(ctx, info, &f); err != nil || f.OK() {
 		return err
 	}
@@ -165,7 +165,7 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	}
 	report("reloading Docker for its cluster store", 0, 0)
 	// Noted before: if the power goes in between, Docker starts anew anyway.
-	err := s.Notes.SetNotes(func(n *journal.Notes) { n.StoreReloaded = time.Now() })
+	err := s.Notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now() })
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (s docker) provideImage(ctx context.Context, report engine.Progress) error 
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	var f engine.Finding
+	var f engine.CheckResult
 	if err := s.checkImage(ctx, &f); err != nil {
 		return &engine.Retry{Err: err}
 	}

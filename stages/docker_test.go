@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -117,7 +117,7 @@ func TestStoreThatIsShownIsNotInForce(t *testing.T) {
 	}
 	m.differs("docker", "not in force")
 	// A reload of ours for an earlier file proves nothing about this one.
-	_ = m.notes.SetNotes(func(n *journal.Notes) { n.StoreReloaded = time.Now().Add(-time.Hour) })
+	_ = m.notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now().Add(-time.Hour) })
 	m.differs("docker", "not in force")
 	m.wantRestart()
 	m.isRight("docker")

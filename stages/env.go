@@ -13,7 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // Env is what every stage works with. It is made once and not changed.
@@ -32,8 +32,8 @@ type Env struct {
 
 // Notes keeps facts across checks and boots that the machine does not tell.
 type Notes interface {
-	Notes() journal.Notes
-	SetNotes(change func(*journal.Notes)) error
+	Notes() state.Notes
+	SetNotes(change func(*state.Notes)) error
 }
 
 // CacheDir keeps fetched artifacts by their sha256.

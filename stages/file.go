@@ -24,10 +24,10 @@ type file struct {
 
 // check adds a difference if the host's file is not f. secret files are
 // compared and not shown.
-func (f file) check(h *host.Host, finding *engine.Finding) {
+func (f file) check(h *host.Host, finding *engine.CheckResult) {
 	have, err := h.ReadFile(f.path)
 	switch {
-	case host.NotThere(err):
+	case host.NotExist(err):
 		finding.Differ(engine.Difference{What: f.path, Seen: "not there", Want: "the configured content", Diff: f.diff(nil)})
 		return
 	case err != nil:

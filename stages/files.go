@@ -8,7 +8,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 const (
@@ -86,8 +86,8 @@ func (s files) calicoctlConfig() ([]byte, error) {
 	return append([]byte(header), body...), err
 }
 
-func (s files) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	list, err := s.wanted(ctx)
 	if err != nil {
 		return f, err
@@ -104,7 +104,7 @@ func (s files) Check(ctx context.Context) (engine.Finding, error) {
 // checkReaders adds a difference where udevd or NetworkManager runs and has
 // not read its file: a run can end between writing it and telling them. Where
 // systemd cannot be asked, or does not run them, they read it when they start.
-func (s files) checkReaders(ctx context.Context, f *engine.Finding) {
+func (s files) checkReaders(ctx context.Context, f *engine.CheckResult) {
 	for _, reader := range []struct{ unit, path string }{{udevUnit, linkPath}, {networkManagerUnit, networkManagerPath}} {
 		unit, err := s.Host.Systemd().Unit(ctx, reader.unit)
 		if err != nil || unit.Active != "active" || !s.Host.Exists(reader.path) {
@@ -126,7 +126,7 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 		return err
 	}
 	for _, want := range list {
-		var seen engine.Finding
+		var seen engine.CheckResult
 		if want.check(s.Host, &seen); seen.OK() {
 			continue
 		}
@@ -144,7 +144,7 @@ func (s files) reloadReaders(ctx context.Context) error {
 	if err := s.tellReaders(ctx); err != nil {
 		return err
 	}
-	return s.Notes.SetNotes(func(n *journal.Notes) { n.FilesReloaded = began })
+	return s.Notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = began })
 }
 
 func (s files) tellReaders(ctx context.Context) error {

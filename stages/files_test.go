@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -108,7 +108,7 @@ func TestConfigIsReadByWhatRuns(t *testing.T) {
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
 	m.applies("config")
-	_ = m.notes.SetNotes(func(n *journal.Notes) { *n = journal.Notes{} })
+	_ = m.notes.SetNotes(func(n *state.Notes) { *n = state.Notes{} })
 	m.linkRead = false
 	m.differs("config", udevd, "has not read "+linkFile)
 	m.applies("config")
@@ -120,7 +120,7 @@ func TestConfigIsReadByWhatRuns(t *testing.T) {
 	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
 	m.isRight("config") // it started after its file was written
 	m.systemd.unit("NetworkManager.service").since = time.Now().Add(-time.Hour)
-	_ = m.notes.SetNotes(func(n *journal.Notes) { n.FilesReloaded = time.Now().Add(-time.Minute) })
+	_ = m.notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = time.Now().Add(-time.Minute) })
 	if err := m.systemd.job("restart", udevd); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 		return list, nil
 	}
 	have, err := h.ReadFile(DaemonPath)
-	if err != nil && !host.NotThere(err) {
+	if err != nil && !host.NotExist(err) {
 		return nil, err
 	}
 	data, err := MergeDaemon(have, map[string]any{"cluster-store": store})

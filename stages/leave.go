@@ -60,10 +60,10 @@ type containersGone struct {
 func (containersGone) Name() string    { return "containers" }
 func (containersGone) After() []string { return nil }
 
-func (s containersGone) Check(ctx context.Context) (engine.Finding, error) {
+func (s containersGone) Check(ctx context.Context) (engine.CheckResult, error) {
 	f, err := s.dockerActive(ctx)
 	if err != nil || !f.OK() {
-		return engine.Finding{}, err // where Docker does not run, no container does
+		return engine.CheckResult{}, err // where Docker does not run, no container does
 	}
 	names, err := s.workloads(ctx)
 	if err != nil {
@@ -118,8 +118,8 @@ type unitsGone struct {
 func (s unitsGone) Name() string    { return s.name }
 func (s unitsGone) After() []string { return []string{s.after} }
 
-func (s unitsGone) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s unitsGone) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	for _, name := range s.units {
 		unit, err := s.Host.Systemd().Unit(ctx, name)
 		if err != nil {
@@ -203,8 +203,8 @@ type nodeGone struct{ *Env }
 func (nodeGone) Name() string    { return "node-object" }
 func (nodeGone) After() []string { return []string{"calico-node"} }
 
-func (s nodeGone) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s nodeGone) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	return f, s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
 		seen, err := c.Node(ctx, strings.ToLower(s.nodeName()))
 		if err != nil || seen == nil {

@@ -20,10 +20,10 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 // machine is a bare Debian 12 host with Docker 20.10. Its files are real and
@@ -223,7 +223,7 @@ func (m *machine) stage(name string) engine.Stage {
 }
 
 // check checks a stage that can be checked, and wants that to change nothing.
-func (m *machine) check(name string) engine.Finding {
+func (m *machine) check(name string) engine.CheckResult {
 	m.t.Helper()
 	m.forget()
 	f, err := m.stage(name).Check(m.t.Context())
@@ -372,16 +372,16 @@ func (m *machine) tree(ignore ...string) map[string]string {
 // notes are the journal's, kept in memory.
 type notes struct {
 	mu sync.Mutex
-	n  journal.Notes
+	n  state.Notes
 }
 
-func (n *notes) Notes() journal.Notes {
+func (n *notes) Notes() state.Notes {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.n
 }
 
-func (n *notes) SetNotes(change func(*journal.Notes)) error {
+func (n *notes) SetNotes(change func(*state.Notes)) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	change(&n.n)

@@ -61,8 +61,8 @@ func (s minions) files() []file {
 	return list
 }
 
-func (s minions) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s minions) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	if err := s.checkPackage(ctx, &f); err != nil {
 		return f, err
 	}
@@ -77,7 +77,7 @@ func (s minions) Check(ctx context.Context) (engine.Finding, error) {
 
 // checkUnit looks at the running plugin: started after its configuration was
 // written, and answering at both sockets.
-func (s minions) checkUnit(ctx context.Context, f *engine.Finding) error {
+func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 	unit, err := s.Host.Systemd().Unit(ctx, units.Minions)
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (e *Env) pluginErrors(ctx context.Context) []string {
 }
 
 func (s minions) Apply(ctx context.Context, report engine.Progress) error {
-	var f engine.Finding
+	var f engine.CheckResult
 	if err := s.checkPackage(ctx, &f); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 // which tells whether the running plugin has read it.
 func (s minions) writeFiles() error {
 	for _, want := range s.files() {
-		var seen engine.Finding
+		var seen engine.CheckResult
 		if want.check(s.Host, &seen); seen.OK() {
 			continue
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -67,7 +67,7 @@ func (s node) unitFile(ctx context.Context) (file, error) {
 	if !ok {
 		program = "/usr/bin/docker"
 	}
-	unit, err := units.NodeUnit(program, nodeContainer, journal.ThisMachine(s.Host), NodeArguments(s.Config, s.nodeName(), address))
+	unit, err := units.NodeUnit(program, nodeContainer, state.ThisMachine(s.Host), NodeArguments(s.Config, s.nodeName(), address))
 	if err != nil {
 		return file{}, err
 	}
@@ -78,8 +78,8 @@ func (s node) unitFile(ctx context.Context) (file, error) {
 	return mode, nil
 }
 
-func (s node) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	want, err := s.unitFile(ctx)
 	if err != nil {
 		return f, err
@@ -117,7 +117,7 @@ func (s node) Check(ctx context.Context) (engine.Finding, error) {
 
 // checkContainer looks into the running container: whether it was started
 // from the present unit file, and its health.
-func (s node) checkContainer(ctx context.Context, f *engine.Finding) error {
+func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 	container, running, err := s.container(ctx)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (s node) container(ctx context.Context) (c host.ContainerDetails, running b
 }
 
 // checkOrigin compares the running container's image and environment.
-func (s node) checkOrigin(ctx context.Context, container host.ContainerDetails, f *engine.Finding) error {
+func (s node) checkOrigin(ctx context.Context, container host.ContainerDetails, f *engine.CheckResult) error {
 	image, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
 	if err != nil && !host.DockerNotFound(err) {
 		return err
@@ -207,7 +207,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	var stale engine.Finding
+	var stale engine.CheckResult
 	if want.check(s.Host, &stale); !stale.OK() {
 		if err := want.write(s.Host); err != nil {
 			return err
@@ -261,7 +261,7 @@ func (s node) wrong(ctx context.Context, unit host.UnitState) (bool, error) {
 	if err != nil || !running {
 		return !young, err
 	}
-	var f engine.Finding
+	var f engine.CheckResult
 	if err := s.checkOrigin(ctx, container, &f); err != nil || !f.OK() {
 		return !f.OK(), err
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -153,7 +153,7 @@ func TestClockThatWasSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_ = m.notes.SetNotes(func(n *journal.Notes) { *n = journal.Notes{} })
+	_ = m.notes.SetNotes(func(n *state.Notes) { *n = state.Notes{} })
 	for _, stage := range []string{"docker", "node", "minions"} {
 		m.isRight(stage)
 	}

@@ -81,7 +81,7 @@ func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 
 // warnOfPeers names the peers that are not there, by their Node's name where
 // etcd tells it: a machine that is gone leaves its Node behind.
-func (s node) warnOfPeers(ctx context.Context, f *engine.Finding) {
+func (s node) warnOfPeers(ctx context.Context, f *engine.CheckResult) {
 	list, err := s.peers(ctx)
 	if err != nil {
 		f.Warn("the BGP peers cannot be listed: %v", err)

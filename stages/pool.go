@@ -52,8 +52,8 @@ func (s pool) look(ctx context.Context, c *cluster.Client) (sight, error) {
 	return seen, err
 }
 
-func (s pool) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s pool) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	docker, err := s.dockerActive(ctx)
 	if err != nil || !docker.OK() {
 		return docker, err

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 // These wait for real leases to lapse, as long as the stage holds them.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 	"github.com/projecteru2/firstboot/units"
 )
 

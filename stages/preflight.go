@@ -49,8 +49,8 @@ func (s preflight) probes() []func(context.Context, dockerView) ([]concern, erro
 	}
 }
 
-func (s preflight) Check(ctx context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s preflight) Check(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	view, waits := s.viewDocker(ctx)
 	if waits != nil && !view.silent {
 		return f, waits
@@ -73,7 +73,7 @@ func (s preflight) Check(ctx context.Context) (engine.Finding, error) {
 
 // take adds a concern as a warning or as an error, which the configuration can
 // demote by its name.
-func (s preflight) take(f *engine.Finding, c concern) {
+func (s preflight) take(f *engine.CheckResult, c concern) {
 	switch {
 	case !c.warning && !s.ignores(c.Name):
 		f.Differ(c.Difference)

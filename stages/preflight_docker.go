@@ -30,7 +30,7 @@ func (s preflight) dockerVersion(ctx context.Context, view dockerView) ([]concer
 	}
 	version := view.info.ServerVersion
 	if !view.active {
-		out, err := s.Host.Look(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
+		out, err := s.Host.Query(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
 		if err != nil {
 			return concernOf("docker-missing", program, err.Error(), dockerWanted, dockerFix), nil
 		}

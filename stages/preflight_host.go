@@ -126,7 +126,7 @@ func (s preflight) hasImage(ctx context.Context, view dockerView) bool {
 		return true
 	}
 	if view.active {
-		var f engine.Finding
+		var f engine.CheckResult
 		return docker(s).checkImage(ctx, &f) == nil && f.OK()
 	}
 	store := dockerRoot(view) + "/image"

@@ -45,7 +45,7 @@ func (s preflight) forwardPolicy(ctx context.Context, _ dockerView) ([]concern, 
 	if _, ok := s.Host.LookPath("iptables"); !ok {
 		return nil, nil
 	}
-	out, err := s.Host.Look(ctx, host.Command{Name: "iptables", Args: []string{"-w", "5", "-S", "FORWARD"}, Timeout: 20 * time.Second})
+	out, err := s.Host.Query(ctx, host.Command{Name: "iptables", Args: []string{"-w", "5", "-S", "FORWARD"}, Timeout: 20 * time.Second})
 	rules := string(out.Stdout)
 	if err != nil || !strings.Contains(rules, "-P FORWARD DROP") || strings.Contains(rules, "DOCKER-USER") || strings.Contains(rules, "cali-FORWARD") {
 		return nil, nil //nolint:nilerr // where the rules cannot be listed there is nothing to warn of
@@ -70,7 +70,7 @@ const nodenamePath = "/var/lib/calico/nodename"
 // bakedNodename finds the identity of the machine that an image was taken of.
 func (s preflight) bakedNodename(context.Context, dockerView) ([]concern, error) {
 	data, err := s.Host.ReadFile(nodenamePath)
-	if host.NotThere(err) {
+	if host.NotExist(err) {
 		return nil, nil
 	}
 	if err != nil {

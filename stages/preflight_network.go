@@ -43,7 +43,7 @@ const hostsPath = "/etc/hosts"
 // Its IPv6 address does not do: the sysctl stage switches IPv6 off.
 func (s preflight) localhost(context.Context, dockerView) ([]concern, error) {
 	data, err := s.Host.ReadFile(hostsPath)
-	if err != nil && !host.NotThere(err) {
+	if err != nil && !host.NotExist(err) {
 		return nil, err
 	}
 	for line := range strings.Lines(string(data)) {

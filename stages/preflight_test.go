@@ -15,8 +15,8 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/etcdtest"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -83,7 +83,7 @@ func wrongs() []wrong {
 }
 
 // named is what preflight found under each name, warnings as their text.
-func named(f engine.Finding) (refused map[string]engine.Difference, warned map[string]string) {
+func named(f engine.CheckResult) (refused map[string]engine.Difference, warned map[string]string) {
 	refused, warned = map[string]engine.Difference{}, map[string]string{}
 	for _, d := range f.Differences {
 		refused[d.Name] = d
@@ -244,7 +244,7 @@ func TestPreflightWritesNothing(t *testing.T) {
 }
 
 // checkSoon checks preflight without waiting for etcd as long as a run would.
-func (m *machine) checkSoon(t *testing.T) engine.Finding {
+func (m *machine) checkSoon(t *testing.T) engine.CheckResult {
 	t.Helper()
 	ctx, cancel := contextFor(t, time.Second)
 	defer cancel()

@@ -21,7 +21,7 @@ const rpmTime = 5 * time.Minute
 
 // checkPackage adds a difference unless the RPM is installed, whole, and the
 // one that the configuration names.
-func (s minions) checkPackage(ctx context.Context, f *engine.Finding) error {
+func (s minions) checkPackage(ctx context.Context, f *engine.CheckResult) error {
 	installed, err := s.installedPackage(ctx)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (s minions) installedPackage(ctx context.Context) (string, error) {
 	if s.noDatabase(ctx) {
 		return "", nil
 	}
-	out, err := s.Host.Look(ctx, host.Command{
+	out, err := s.Host.Query(ctx, host.Command{
 		Name: "rpm", Args: []string{"-q", "--qf", `%{NAME}-%{VERSION}-%{RELEASE}\n`, minionsPackage}, Timeout: rpmTime,
 	})
 	if err == nil {
@@ -66,7 +66,7 @@ func (s minions) noDatabase(ctx context.Context) bool {
 	if !s.foreignToRPM() {
 		return false
 	}
-	out, err := s.Host.Look(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTime})
+	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTime})
 	dir := strings.TrimSpace(string(out.Stdout))
 	return err == nil && strings.HasPrefix(dir, "/") && !s.Host.Exists(dir)
 }
@@ -98,7 +98,7 @@ func (s minions) wantedPackage() string {
 // verifyPackage lists the files that are not as the package brought them; its
 // configuration file is not one of them: that one is written afterwards.
 func (s minions) verifyPackage(ctx context.Context) []string {
-	out, err := s.Host.Look(ctx, host.Command{
+	out, err := s.Host.Query(ctx, host.Command{
 		Name: "rpm", Args: []string{"-V", "--nodeps", "--noscripts", "--nomtime", "--nouser", "--nogroup", minionsPackage}, Timeout: rpmTime,
 	})
 	if err == nil {

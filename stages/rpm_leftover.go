@@ -20,7 +20,7 @@ var halfFile = regexp.MustCompile(`^;[0-9a-f]{8}$`)
 // other rpm is at work on the package. What stays does no harm but take room,
 // so nothing here is an error.
 func (s minions) removeHalfFiles(ctx context.Context) {
-	out, err := s.Host.Look(ctx, host.Command{Name: "rpm", Args: []string{"-ql", minionsPackage}, Timeout: rpmTime})
+	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"-ql", minionsPackage}, Timeout: rpmTime})
 	if err != nil {
 		return
 	}

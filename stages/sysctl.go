@@ -49,8 +49,8 @@ func (s sysctl) files() []file {
 	}
 }
 
-func (s sysctl) Check(context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (s sysctl) Check(context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	for _, want := range s.files() {
 		want.check(s.Host, &f)
 	}
@@ -63,7 +63,7 @@ func (s sysctl) Check(context.Context) (engine.Finding, error) {
 		want := normal(s.Config.Sysctl[key])
 		seen, err := s.Host.Sysctl(key)
 		switch {
-		case host.NotThere(err):
+		case host.NotExist(err):
 			f.Differ(engine.Difference{
 				What: key, Seen: "the kernel has no such key", Want: want,
 				Fix: "load the module that brings the key, or take it out of sysctl in the configuration",

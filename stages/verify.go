@@ -9,7 +9,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 const (
@@ -42,7 +42,7 @@ func (verify) After() []string { return []string{"pool"} }
 
 // Check reads what the last test noted, so that asking for the status never
 // starts containers. A network that was made anew needs a new test.
-func (s verify) Check(ctx context.Context) (engine.Finding, error) {
+func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
 	f, err := s.dockerActive(ctx)
 	if err != nil || !f.OK() {
 		return f, err
@@ -71,7 +71,7 @@ func (s verify) Apply(ctx context.Context, report engine.Progress) error {
 	return s.test(ctx, report)
 }
 
-// Probe makes the test anew (provision.Prober).
+// Probe makes the test anew (app.Prober).
 func (s verify) Probe(ctx context.Context) error {
 	return s.test(ctx, func(string, int64, int64) {})
 }
@@ -91,8 +91,8 @@ func (s verify) test(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	return s.Notes.SetNotes(func(n *journal.Notes) {
-		n.Probe = journal.Probe{BootID: s.Host.BootID(), NetworkID: network.ID, Address: address.String(), Time: time.Now().UTC()}
+	return s.Notes.SetNotes(func(n *state.Notes) {
+		n.Probe = state.Probe{BootID: s.Host.BootID(), NetworkID: network.ID, Address: address.String(), Time: time.Now().UTC()}
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 const probeContainer = "firstboot-probe-host1"
@@ -163,7 +163,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 			if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), c.word) {
 				t.Errorf("got %v, want a retry that says %q", err, c.word)
 			}
-			if m.notes.Notes().Probe != (journal.Probe{}) {
+			if m.notes.Notes().Probe != (state.Probe{}) {
 				t.Error("it was noted as passed")
 			}
 			m.wantClean()
@@ -193,7 +193,7 @@ func TestVerifyRemovesLeftovers(t *testing.T) {
 	m.applies("verify")
 	m.wantClean()
 	m.fabric.endpoints[probeContainer] = "10.213.0.99"
-	m.notes.n = journal.Notes{}
+	m.notes.n = state.Notes{}
 	m.applies("verify")
 	m.wantClean()
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 //go:embed files
@@ -71,7 +71,7 @@ func DropIns() []File {
 
 // NodeUnit is the calico-node unit that runs `docker run` with args, and only
 // on this machine: args hold its name and address.
-func NodeUnit(docker, container string, machine journal.Machine, args []string) (File, error) {
+func NodeUnit(docker, container string, machine state.Machine, args []string) (File, error) {
 	t, err := template.New("node").Funcs(template.FuncMap{"quote": Quote}).Parse(string(read("calico-node.service.tmpl")))
 	if err != nil {
 		return File{}, fmt.Errorf("cannot make %s: %w", CalicoNode, err)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -21,14 +21,14 @@ func TestEveryFileIsEmbedded(t *testing.T) {
 // removes, has the places where the node's unit is put and enabled.
 func TestTheNodeUnitIsPartOfABakedIdentity(t *testing.T) {
 	for _, path := range []string{units.CalicoNodePath, units.AdminDir + "/" + units.Docker + ".wants/" + units.CalicoNode} {
-		if !slices.Contains(journal.BakedIdentity(), path) {
-			t.Errorf("%s is not among %q", path, journal.BakedIdentity())
+		if !slices.Contains(state.BakedIdentity(), path) {
+			t.Errorf("%s is not among %q", path, state.BakedIdentity())
 		}
 	}
 }
 
 func TestNoWorkerIsOrderedAfterFirstboot(t *testing.T) {
-	node, err := units.NodeUnit("/usr/bin/docker", "calico-node", journal.Machine{}, nil)
+	node, err := units.NodeUnit("/usr/bin/docker", "calico-node", state.Machine{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,14 +48,14 @@ func TestNodeIsOfOneMachine(t *testing.T) {
 	condition := "\nConditionHost=" + id + "\n"
 	guard := "|| grep -qix " + uuid + " /sys/class/dmi/id/product_uuid'\n"
 	for _, c := range []struct {
-		machine journal.Machine
+		machine state.Machine
 		want    []string
 		not     []string
 	}{
-		{journal.Machine{MachineID: id, ProductUUID: uuid}, []string{condition, guard}, nil},
-		{journal.Machine{MachineID: id}, []string{condition}, []string{"ExecCondition"}},
-		{journal.Machine{}, nil, []string{"ConditionHost", "ExecCondition"}},
-		{journal.Machine{MachineID: id + "\nRequires=x", ProductUUID: "Not Settable'"}, nil, []string{"ConditionHost", "ExecCondition", "Requires=x", "Settable"}},
+		{state.Machine{MachineID: id, ProductUUID: uuid}, []string{condition, guard}, nil},
+		{state.Machine{MachineID: id}, []string{condition}, []string{"ExecCondition"}},
+		{state.Machine{}, nil, []string{"ConditionHost", "ExecCondition"}},
+		{state.Machine{MachineID: id + "\nRequires=x", ProductUUID: "Not Settable'"}, nil, []string{"ConditionHost", "ExecCondition", "Requires=x", "Settable"}},
 	} {
 		unit, err := units.NodeUnit("/usr/bin/docker", "calico-node", c.machine, nil)
 		if err != nil {

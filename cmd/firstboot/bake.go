@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/images/golden"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -23,7 +23,7 @@ type bakeFlags struct {
 	binary, bundle                 string
 }
 
-func (a *app) bake() *cobra.Command {
+func (a *cli) bake() *cobra.Command {
 	var f bakeFlags
 	cmd := &cobra.Command{
 		Use:   "bake --root DIR [--plan]",
@@ -55,7 +55,7 @@ The first --config becomes /etc/firstboot/config.yaml, further ones drop-ins in
 
 func (f bakeFlags) check(h *host.Host, files []string) error {
 	usage := func(text, format string, args ...any) error {
-		return &provision.UsageError{Err: hint(errors.New(text), format, args...)}
+		return &app.UsageError{Err: hint(errors.New(text), format, args...)}
 	}
 	switch {
 	case h.Live() && !f.here:
@@ -70,7 +70,7 @@ func (f bakeFlags) check(h *host.Host, files []string) error {
 	return nil
 }
 
-func (a *app) doBake(ctx context.Context, f bakeFlags) error {
+func (a *cli) doBake(ctx context.Context, f bakeFlags) error {
 	h := host.New(a.root, host.Offline())
 	if err := f.check(h, a.files); err != nil {
 		return err
@@ -111,13 +111,13 @@ func (a *app) doBake(ctx context.Context, f bakeFlags) error {
 // configError makes what is wrong with the configuration exit 3.
 func configError(err error) error {
 	if _, invalid := config.IsInvalid(err); invalid {
-		return &provision.ConfigError{Err: err}
+		return &app.ConfigError{Err: err}
 	}
 	return err
 }
 
 // baker wires the stages' artifacts and files to an image.
-func (a *app) baker(h *host.Host, f bakeFlags) *golden.Bake {
+func (a *cli) baker(h *host.Host, f bakeFlags) *golden.Bake {
 	artifacts := func(c *config.Config) []golden.Artifact {
 		return golden.Artifacts(c, (&stages.Env{Config: c}).References())
 	}
@@ -147,7 +147,7 @@ func earlyFiles(c *config.Config, h *host.Host) ([]golden.File, error) {
 	return files, err
 }
 
-func (a *app) showBakePlan(p *golden.Plan) error {
+func (a *cli) showBakePlan(p *golden.Plan) error {
 	if a.json() {
 		if err := a.print(p); err != nil {
 			return err
@@ -159,7 +159,7 @@ func (a *app) showBakePlan(p *golden.Plan) error {
 		fmt.Fprintf(a.out, "%s in %s\n", count(len(p.Changes), "change"), a.root)
 	}
 	if len(p.Changes) > 0 {
-		return end(provision.ExitPending)
+		return end(app.ExitPending)
 	}
 	return nil
 }

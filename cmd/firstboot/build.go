@@ -4,11 +4,11 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -16,12 +16,12 @@ import (
 const selfPath = "/proc/self/exe"
 
 // build makes the stages.
-func build(p provision.Parts) (provision.Work, error) {
+func build(p app.Parts) (app.Work, error) {
 	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: built()}
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}
-	return provision.Work{
+	return app.Work{
 		Stages: stages.All(env), Prefetch: env.Prefetch,
 		Leave: func(strand bool) []engine.Stage { return stages.Leave(env, strand) },
 	}, nil

@@ -10,10 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/images/golden"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -24,7 +24,7 @@ type bundleFlags struct {
 	write bool
 }
 
-func (a *app) bundle() *cobra.Command {
+func (a *cli) bundle() *cobra.Command {
 	var f bundleFlags
 	cmd := &cobra.Command{
 		Use:   "bundle [--dir DIR] [--lock [--write]]",
@@ -59,9 +59,9 @@ type bundled struct {
 	Locked    []golden.Pin     `json:"locked,omitempty"`
 }
 
-func (a *app) doBundle(ctx context.Context, f bundleFlags) error {
+func (a *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	if f.write && !f.lock {
-		return &provision.UsageError{Err: hint(fmt.Errorf("--write has nothing to write"), "firstboot bundle --lock --write")}
+		return &app.UsageError{Err: hint(fmt.Errorf("--write has nothing to write"), "firstboot bundle --lock --write")}
 	}
 	h := host.New(a.root)
 	loaded, err := a.imageConfig(ctx, f.lock)
@@ -97,16 +97,16 @@ func (a *app) doBundle(ctx context.Context, f bundleFlags) error {
 
 // imageConfig loads the configuration for an image: its command line is not
 // that of the machine that makes it.
-func (a *app) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, error) {
+func (a *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, error) {
 	loaded, err := config.Load(ctx, config.Options{Root: a.root, Files: a.files, NoKernel: true, Unpinned: unpinned})
 	if err != nil {
-		return nil, &provision.ConfigError{Err: err}
+		return nil, &app.ConfigError{Err: err}
 	}
 	return loaded, nil
 }
 
 // collector fetches into dir; what one of the bundles has is not fetched.
-func (a *app) collector(h *host.Host, c *config.Config, dir string, bundles ...string) *golden.Collector {
+func (a *cli) collector(h *host.Host, c *config.Config, dir string, bundles ...string) *golden.Collector {
 	say := func(line string) { fmt.Fprintln(a.errs, "firstboot: "+line) }
 	return &golden.Collector{
 		Config: c, Artifacts: golden.Artifacts(c, (&stages.Env{Config: c}).References()), Key: h.RealPath, Progress: say,
@@ -118,7 +118,7 @@ func (a *app) collector(h *host.Host, c *config.Config, dir string, bundles ...s
 }
 
 // showBundle prints what is in the bundle, and what is not.
-func (a *app) showBundle(b bundled) error {
+func (a *cli) showBundle(b bundled) error {
 	if a.json() {
 		return a.print(b)
 	}
@@ -137,7 +137,7 @@ func (a *app) showBundle(b bundled) error {
 	return err
 }
 
-func (a *app) warn(warnings []string) {
+func (a *cli) warn(warnings []string) {
 	for _, w := range warnings {
 		fmt.Fprintln(a.errs, "firstboot: warning: "+w)
 	}

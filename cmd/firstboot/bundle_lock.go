@@ -13,7 +13,7 @@ import (
 )
 
 // lock shows the configuration with its sums, or writes it back.
-func (a *app) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artifact, b *artifact.Bundle, out bundled, write bool) error {
+func (a *cli) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artifact, b *artifact.Bundle, out bundled, write bool) error {
 	pins, files, err := golden.Lock(loaded, artifacts, b, func(name string) ([]byte, error) { return os.ReadFile(a.sourcePath(h, name)) })
 	if err != nil {
 		return err
@@ -37,8 +37,8 @@ func (a *app) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artif
 
 // showLock prints the new texts on stdout and everything else on stderr, so
 // that the one can be kept without the other.
-func (a *app) showLock(b bundled, files []golden.LockedFile, written bool) error {
-	shown := &app{out: a.errs, errs: a.errs}
+func (a *cli) showLock(b bundled, files []golden.LockedFile, written bool) error {
+	shown := &cli{out: a.errs, errs: a.errs}
 	if err := shown.showBundle(b); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (a *app) showLock(b bundled, files []golden.LockedFile, written bool) error
 
 // sourcePath is the file of a configuration's source: as named by --config,
 // else below the root.
-func (a *app) sourcePath(h *host.Host, name string) string {
+func (a *cli) sourcePath(h *host.Host, name string) string {
 	if len(a.files) > 0 || !filepath.IsAbs(name) {
 		return name
 	}

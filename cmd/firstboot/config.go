@@ -5,11 +5,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
-	"github.com/projecteru2/firstboot/internal/provision"
 )
 
-func (a *app) config() *cobra.Command {
+func (a *cli) config() *cobra.Command {
 	var schema bool
 	cmd := &cobra.Command{
 		Use:   "config [--schema]",
@@ -22,7 +22,7 @@ configuration that was saved then; elsewhere what the sources say.`,
 			if schema {
 				return a.schema()
 			}
-			loaded, saved, edit, err := provision.Configuration(cmd.Context(), a.options())
+			loaded, saved, edit, err := app.Configuration(cmd.Context(), a.options())
 			if err != nil {
 				return err
 			}
@@ -36,7 +36,7 @@ configuration that was saved then; elsewhere what the sources say.`,
 	return cmd
 }
 
-func (a *app) showConfig(loaded *config.Loaded, saved bool) error {
+func (a *cli) showConfig(loaded *config.Loaded, saved bool) error {
 	if a.json() {
 		return a.print(loaded)
 	}
@@ -51,7 +51,7 @@ func (a *app) showConfig(loaded *config.Loaded, saved bool) error {
 	return err
 }
 
-func (a *app) schema() error {
+func (a *cli) schema() error {
 	data, err := config.Schema()
 	if err != nil {
 		return err

@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/images/disk"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
@@ -23,7 +23,7 @@ type installFlags struct {
 	kernel, configure, reboot bool
 }
 
-func (a *app) install() *cobra.Command {
+func (a *cli) install() *cobra.Command {
 	var f installFlags
 	cmd := &cobra.Command{
 		Use:   "install --image URL --sha256 DIGITS --disk DEVICE",
@@ -52,17 +52,17 @@ disk cannot be written.`,
 	return cmd
 }
 
-func (a *app) doInstall(cmd *cobra.Command, f installFlags) error {
+func (a *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 	if f.kernel {
 		if err := f.fromKernel(); err != nil {
 			return err
 		}
 	}
 	if err := f.check(); err != nil {
-		return &provision.UsageError{Err: err}
+		return &app.UsageError{Err: err}
 	}
 	if os.Geteuid() != 0 {
-		return &provision.UsageError{Err: hint(errors.New("install writes to a disk and must be started by root"), "sudo firstboot install …")}
+		return &app.UsageError{Err: hint(errors.New("install writes to a disk and must be started by root"), "sudo firstboot install …")}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -95,14 +95,14 @@ func (a *app) doInstall(cmd *cobra.Command, f installFlags) error {
 
 // putOnDisk is the installation: the configuration first, since a mistake in
 // it must be known before anything is written.
-func (a *app) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Written, err error) {
+func (a *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Written, err error) {
 	ctx, h, began := cmd.Context(), host.New("/"), time.Now()
 	var loaded *config.Loaded
 	if f.configure {
-		if loaded, err = provision.Fresh(ctx, a.options(), meter.Say); err != nil {
+		if loaded, err = app.Fresh(ctx, a.options(), meter.Say); err != nil {
 			return disk.Written{}, err
 		}
-		defer func() { provision.ReportInstall(ctx, a.options(), loaded, began, err, meter.Say) }()
+		defer func() { app.ReportInstall(ctx, a.options(), loaded, began, err, meter.Say) }()
 		// A machine that boots from the network again must not lose its disk.
 		if disk.Installed(ctx, h, f.Disk) == f.Image.SHA256 {
 			return disk.Written{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),

@@ -10,12 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *app) leave() *cobra.Command {
+func (a *cli) leave() *cobra.Command {
 	var plan, force bool
 	cmd := &cobra.Command{
 		Use:   "leave [--plan] [--force]",
@@ -34,27 +34,27 @@ the network it lists them and refuses.`,
 	return cmd
 }
 
-func (a *app) doLeave(cmd *cobra.Command, plan, force bool) error {
+func (a *cli) doLeave(cmd *cobra.Command, plan, force bool) error {
 	if !host.New(a.root).Live() {
-		return &provision.UsageError{Err: hint(errors.New("leave works on the running machine, not on a folder"), "firstboot seal --root %s makes an image ready to be cloned", a.root)}
+		return &app.UsageError{Err: hint(errors.New("leave works on the running machine, not on a folder"), "firstboot seal --root %s makes an image ready to be cloned", a.root)}
 	}
 	if plan {
-		checks, err := provision.PlanLeave(cmd.Context(), a.options(), force)
+		checks, err := app.PlanLeave(cmd.Context(), a.options(), force)
 		if err != nil {
 			return err
 		}
-		return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: leaveSummary})
+		return a.showChecks(checks, app.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: leaveSummary})
 	}
 	if os.Geteuid() != 0 {
-		return &provision.UsageError{Err: hint(errors.New("leave changes this machine and must be started by root"), "sudo firstboot leave")}
+		return &app.UsageError{Err: hint(errors.New("leave changes this machine and must be started by root"), "sudo firstboot leave")}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	o := provision.RunOptions{Options: a.options(), Force: force, Out: a.out, Err: a.errs, Terminal: a.terminal()}
+	o := app.RunOptions{Options: a.options(), Force: force, Out: a.out, Err: a.errs, Terminal: a.terminal()}
 	if a.json() {
 		o.Out, o.Terminal = a.errs, report.TerminalOf(a.errs, os.Getenv)
 	}
-	return provision.Leave(ctx, o)
+	return app.Leave(ctx, o)
 }
 
 func leaveSummary(c report.Checks) string {

@@ -13,12 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/stages"
 )
 
-func (a *app) logs() *cobra.Command {
+func (a *cli) logs() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "logs [-o FILE.tar.gz]",
@@ -40,12 +40,12 @@ before you send it.`,
 	return cmd
 }
 
-func (a *app) doLogs(cmd *cobra.Command, output string) error {
+func (a *cli) doLogs(cmd *cobra.Command, output string) error {
 	switch {
 	case !host.New(a.root).Live():
-		return &provision.UsageError{Err: hint(errors.New("logs asks the running machine, not a folder"), "journalctl --root %s --unit firstboot", a.root)}
+		return &app.UsageError{Err: hint(errors.New("logs asks the running machine, not a folder"), "journalctl --root %s --unit firstboot", a.root)}
 	case output == "text":
-		story, err := provision.Story(cmd.Context(), a.options())
+		story, err := app.History(cmd.Context(), a.options())
 		if err == nil && story == "" {
 			story = "firstboot: the journal holds nothing of firstboot.service\n"
 		}
@@ -54,9 +54,9 @@ func (a *app) doLogs(cmd *cobra.Command, output string) error {
 		}
 		return err
 	case output != "json" && !strings.HasSuffix(output, ".tar.gz") && !strings.HasSuffix(output, ".tgz"):
-		return &provision.UsageError{Err: hint(fmt.Errorf("cannot pack into %s: the archive is a .tar.gz", output), "firstboot logs -o %s.tar.gz", output)}
+		return &app.UsageError{Err: hint(fmt.Errorf("cannot pack into %s: the archive is a .tar.gz", output), "firstboot logs -o %s.tar.gz", output)}
 	}
-	files, err := provision.Logs(cmd.Context(), a.options(), evidence())
+	files, err := app.Logs(cmd.Context(), a.options(), diagnostics())
 	if err != nil {
 		return err
 	}
@@ -75,15 +75,15 @@ func (a *app) doLogs(cmd *cobra.Command, output string) error {
 	return err
 }
 
-func evidence() provision.Evidence {
-	e := provision.Evidence{Files: stages.EvidenceFiles()}
-	for _, x := range stages.Evidence() {
-		e.Looks = append(e.Looks, provision.Look{Name: x.Name, Command: x.Command})
+func diagnostics() app.Diagnostics {
+	e := app.Diagnostics{Files: stages.DiagnosticFiles()}
+	for _, x := range stages.Diagnostics() {
+		e.Looks = append(e.Looks, app.Diagnostic{Name: x.Name, Command: x.Command})
 	}
 	return e
 }
 
-func byName(files []provision.LogFile) map[string]string {
+func byName(files []app.LogFile) map[string]string {
 	named := map[string]string{}
 	for _, f := range files {
 		named[f.Name] = f.Text
@@ -92,7 +92,7 @@ func byName(files []provision.LogFile) map[string]string {
 }
 
 // pack makes a .tar.gz with one folder in it.
-func pack(files []provision.LogFile, now time.Time) ([]byte, error) {
+func pack(files []app.LogFile, now time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	zipped := gzip.NewWriter(&b)
 	archive := tar.NewWriter(zipped)

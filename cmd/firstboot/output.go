@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
@@ -15,7 +15,7 @@ import (
 func hint(err error, format string, args ...any) error { return engine.WithHint(err, format, args...) }
 
 // print writes one JSON document.
-func (a *app) print(v any) error {
+func (a *cli) print(v any) error {
 	data, err := jsonText(v)
 	if err != nil {
 		return err
@@ -62,14 +62,14 @@ func problemsOf(err error) []problem {
 
 // tell says on stderr, or as JSON on stdout, what err is; a *StateError was
 // told already.
-func (a *app) tell(err error) {
-	var told *provision.StateError
+func (a *cli) tell(err error) {
+	var told *app.StateError
 	if err == nil || errors.As(err, &told) {
 		return
 	}
 	if a.json() {
 		// An output that cannot be written leaves the exit code.
-		_ = a.print(failure{err.Error(), engine.Hint(err), provision.ExitCode(err), problemsOf(err)})
+		_ = a.print(failure{err.Error(), engine.Hint(err), app.ExitCode(err), problemsOf(err)})
 		return
 	}
 	if _, invalid := config.IsInvalid(err); invalid {
@@ -87,8 +87,8 @@ func (a *app) tell(err error) {
 
 // end turns an exit code into an error that was told already.
 func end(code int) error {
-	if code == provision.ExitDone {
+	if code == app.ExitDone {
 		return nil
 	}
-	return &provision.StateError{Code: code}
+	return &app.StateError{Code: code}
 }

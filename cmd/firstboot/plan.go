@@ -6,11 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *app) plan() *cobra.Command {
+func (a *cli) plan() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "plan [--force]",
@@ -21,11 +21,11 @@ Without root some checks cannot be made; each that could not says so.`,
 		Annotations: codes("0    nothing would change", "2    usage", "3    the configuration is invalid", "6    something would change",
 			"11   cannot tell: a check could not be made"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			checks, err := provision.Plan(cmd.Context(), a.options(), force)
+			checks, err := app.Plan(cmd.Context(), a.options(), force)
 			if err != nil {
 				return err
 			}
-			return a.showChecks(checks, provision.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: planSummary})
+			return a.showChecks(checks, app.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: planSummary})
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "with the configuration as its files are now, as run --force would")
@@ -48,7 +48,7 @@ func planSummary(c report.Checks) string {
 }
 
 // showChecks prints checks and gives their exit code.
-func (a *app) showChecks(c report.Checks, differs int, words report.Words) error {
+func (a *cli) showChecks(c report.Checks, differs int, words report.Words) error {
 	var err error
 	if a.json() {
 		err = a.print(c)
@@ -61,7 +61,7 @@ func (a *app) showChecks(c report.Checks, differs int, words report.Words) error
 	case c.Differing > 0:
 		return end(differs)
 	case c.Unknown > 0:
-		return end(provision.ExitUnknown)
+		return end(app.ExitUnknown)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func TestPlanDoesNotPromiseWhatARunRefuses(t *testing.T) {
 	} {
 		var checks report.Checks
 		for i, all := range c.stages {
-			checks.Add(engine.Result{Stage: string(rune('a' + i)), Finding: engine.Finding{Differences: all}})
+			checks.Add(engine.Result{Stage: string(rune('a' + i)), Check: engine.CheckResult{Differences: all}})
 		}
 		if got := planSummary(checks); got != c.want {
 			t.Errorf("planSummary = %q, want %q", got, c.want)

@@ -12,13 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *app) render() *cobra.Command {
+func (a *cli) render() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "Print what hands this configuration to a way in",
@@ -29,7 +29,7 @@ a new host.`,
 
 		SuggestionsMinimumDistance: 2,
 		RunE: func(*cobra.Command, []string) error {
-			return &provision.UsageError{Err: hint(errors.New("render needs to know for what"), "firstboot render -h lists the ways in")}
+			return &app.UsageError{Err: hint(errors.New("render needs to know for what"), "firstboot render -h lists the ways in")}
 		},
 	}
 	cmd.AddCommand(a.renderCloudInit(), a.renderIgnition(), a.renderPXE())
@@ -60,23 +60,23 @@ func given(r *images.Remote) (*images.Remote, error) {
 		return nil, nil
 	}
 	if r.URL == "" {
-		return nil, &provision.UsageError{Err: hint(errors.New("--sha256 says of no file what it must be"), "add --install URL")}
+		return nil, &app.UsageError{Err: hint(errors.New("--sha256 says of no file what it must be"), "add --install URL")}
 	}
 	if err := r.Check("--install", "--sha256"); err != nil {
-		return nil, &provision.UsageError{Err: err}
+		return nil, &app.UsageError{Err: err}
 	}
 	return r, nil
 }
 
 // toRender loads the configuration to hand over: that of the files, never
 // what this machine's kernel or cloud-init adds.
-func (a *app) toRender(cmd *cobra.Command) (*config.Loaded, error) {
+func (a *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
 	loaded, err := config.Load(cmd.Context(), config.Options{Root: a.root, Files: a.files, NoKernel: true})
 	if err != nil {
 		if _, invalid := config.IsInvalid(err); invalid {
 			return nil, err
 		}
-		return nil, &provision.ConfigError{Err: err}
+		return nil, &app.ConfigError{Err: err}
 	}
 	for _, w := range loaded.Warnings {
 		fmt.Fprintln(a.errs, "firstboot: warning:", w.Error())
@@ -85,14 +85,14 @@ func (a *app) toRender(cmd *cobra.Command) (*config.Loaded, error) {
 }
 
 // formats makes -o of one command take other formats than everywhere.
-func (a *app) formats(cmd *cobra.Command, help string) *string {
+func (a *cli) formats(cmd *cobra.Command, help string) *string {
 	return cmd.Flags().StringP("output", "o", "text", help)
 }
 
 // choose reads such a -o.
-func (a *app) choose(format string, known ...string) error {
+func (a *cli) choose(format string, known ...string) error {
 	if !slices.Contains(known, format) {
-		return &provision.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o %s", strings.Join(known, " or -o "))}
+		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o %s", strings.Join(known, " or -o "))}
 	}
 	if format == "json" {
 		a.output = "json"
@@ -110,13 +110,13 @@ func one(cmd *cobra.Command, args []string) error {
 
 // hand writes what was rendered to the file in args, for root or its owner
 // alone, or without one to stdout. secret keeps it from a terminal.
-func (a *app) hand(cmd *cobra.Command, args []string, data []byte, secret bool) error {
+func (a *cli) hand(cmd *cobra.Command, args []string, data []byte, secret bool) error {
 	if len(args) == 1 && args[0] != "-" {
 		return writePrivate(args[0], data)
 	}
 	onTerminal := report.TerminalOf(a.out, os.Getenv).Width != nil
 	if secret && onTerminal {
-		return &provision.UsageError{Err: hint(errors.New("what was rendered is not for a terminal: it holds secrets, or is no text"), "%s … FILE", cmd.CommandPath())}
+		return &app.UsageError{Err: hint(errors.New("what was rendered is not for a terminal: it holds secrets, or is no text"), "%s … FILE", cmd.CommandPath())}
 	}
 	_, err := a.out.Write(data)
 	return err

@@ -7,8 +7,8 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/images/cloudinit"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
-	"github.com/projecteru2/firstboot/internal/provision"
 )
 
 // cloudInitFlags are those of render cloud-init.
@@ -21,7 +21,7 @@ type cloudInitFlags struct {
 	network    string
 }
 
-func (a *app) renderCloudInit() *cobra.Command {
+func (a *cli) renderCloudInit() *cobra.Command {
 	var f cloudInitFlags
 	cmd := &cobra.Command{
 		Use:   "cloud-init [--install URL --sha256 DIGITS] [-o iso] [FILE]",
@@ -49,7 +49,7 @@ the key firstboot: unknown; --write-files keeps their status clean.`,
 	return cmd
 }
 
-func (a *app) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) error {
+func (a *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) error {
 	if err := a.choose(*f.format, "text", "iso", "json"); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (a *app) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) e
 		return err
 	}
 	if *f.format == "text" && (f.instance != "" || f.hostname != "" || f.network != "") {
-		return &provision.UsageError{Err: hint(fmt.Errorf("user-data alone has no instance-id, host name or network configuration"), "add -o iso or -o json")}
+		return &app.UsageError{Err: hint(fmt.Errorf("user-data alone has no instance-id, host name or network configuration"), "add -o iso or -o json")}
 	}
 	loaded, err := a.toRender(cmd)
 	if err != nil {
@@ -94,7 +94,7 @@ func (f cloudInitFlags) seed(loaded *config.Loaded, userData []byte) (cloudinit.
 	return seed, err
 }
 
-func (a *app) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, secret bool) error {
+func (a *cli) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, secret bool) error {
 	if !a.json() {
 		image, err := seed.ISO()
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/images/ignition"
-	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/app"
 )
 
 // ignitionFlags are those of render ignition.
@@ -18,7 +18,7 @@ type ignitionFlags struct {
 	merge   string
 }
 
-func (a *app) renderIgnition() *cobra.Command {
+func (a *cli) renderIgnition() *cobra.Command {
 	var f ignitionFlags
 	cmd := &cobra.Command{
 		Use:   "ignition [--install URL --sha256 DIGITS] [--merge FILE] [--butane] [FILE]",
@@ -43,9 +43,9 @@ them as well.`,
 	return cmd
 }
 
-func (a *app) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) error {
+func (a *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) error {
 	if f.butane && a.json() {
-		return &provision.UsageError{Err: hint(errors.New("butane is YAML, not JSON"), "leave out --butane or -o json")}
+		return &app.UsageError{Err: hint(errors.New("butane is YAML, not JSON"), "leave out --butane or -o json")}
 	}
 	install, err := given(f.install)
 	if err != nil {

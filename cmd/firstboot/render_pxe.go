@@ -12,8 +12,8 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/images/pxe"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
-	"github.com/projecteru2/firstboot/internal/provision"
 )
 
 // pxeFlags are those of render pxe.
@@ -27,7 +27,7 @@ type pxeFlags struct {
 	wipe   bool
 }
 
-func (a *app) renderPXE() *cobra.Command {
+func (a *cli) renderPXE() *cobra.Command {
 	var f pxeFlags
 	cmd := &cobra.Command{
 		Use:   "pxe --dir DIR --url URL [--hosts FILE] [--image URL --sha256 DIGITS --disk DEVICE]",
@@ -72,7 +72,7 @@ FILE has hosts with values of their own:
 	return cmd
 }
 
-func (a *app) doPXE(cmd *cobra.Command, f pxeFlags) error {
+func (a *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 	switch {
 	case *f.format == "json":
 		a.output = "json"
@@ -82,13 +82,13 @@ func (a *app) doPXE(cmd *cobra.Command, f pxeFlags) error {
 		return a.choose(*f.format, "text", "json")
 	}
 	if f.dir == "" || f.render.URL == "" {
-		return &provision.UsageError{Err: hint(errors.New("render pxe needs a folder and its address"), "add --dir /srv/http --url http://10.0.0.5:8080")}
+		return &app.UsageError{Err: hint(errors.New("render pxe needs a folder and its address"), "add --dir /srv/http --url http://10.0.0.5:8080")}
 	}
 	if f.image.URL != "" || f.disk != "" || f.image.SHA256 != "" || f.wipe {
 		f.render.Install = &pxe.Install{Image: f.image, Disk: f.disk, Wipe: f.wipe}
 	}
 	if err := f.render.Check(); err != nil {
-		return &provision.UsageError{Err: err}
+		return &app.UsageError{Err: err}
 	}
 	if f.hosts != "" {
 		data, err := readInput("--hosts", f.hosts)
@@ -96,7 +96,7 @@ func (a *app) doPXE(cmd *cobra.Command, f pxeFlags) error {
 			return err
 		}
 		if f.render.Hosts, err = pxe.ParseHosts(data); err != nil {
-			return &provision.ConfigError{Err: err}
+			return &app.ConfigError{Err: err}
 		}
 	}
 	loaded, err := a.toRender(cmd)
@@ -106,7 +106,7 @@ func (a *app) doPXE(cmd *cobra.Command, f pxeFlags) error {
 	return a.writePXE(cmd, f, loaded)
 }
 
-func (a *app) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) error {
+func (a *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) error {
 	files, err := pxe.Render(cmd.Context(), loaded, f.render)
 	if err != nil {
 		return err

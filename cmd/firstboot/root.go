@@ -13,12 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
 // app is what the commands share.
-type app struct {
+type cli struct {
 	files  []string // --config
 	output string   // -o
 	root   string   // --root
@@ -28,7 +28,7 @@ type app struct {
 
 // execute runs one command line and returns its exit code.
 func execute(args []string, out, errs io.Writer) int {
-	a := &app{out: out, errs: errs}
+	a := &cli{out: out, errs: errs}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetOut(out)
@@ -38,7 +38,7 @@ func execute(args []string, out, errs io.Writer) int {
 		a.output = "json"
 	}
 	a.tell(err)
-	return provision.ExitCode(err)
+	return app.ExitCode(err)
 }
 
 // wantsJSON looks for -o json without understanding the rest.
@@ -53,7 +53,7 @@ func wantsJSON(args []string) bool {
 }
 
 // command is the command line, as a list.
-func (a *app) command() *cobra.Command {
+func (a *cli) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "firstboot",
 		Short: "Join this host to its Calico network, once",
@@ -66,7 +66,7 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		// Letters that may be wrong in a command that is still recognised.
 		SuggestionsMinimumDistance: 2,
 		RunE: func(*cobra.Command, []string) error {
-			return &provision.UsageError{Err: hint(errors.New("no command was given"), "firstboot --help lists the commands")}
+			return &app.UsageError{Err: hint(errors.New("no command was given"), "firstboot --help lists the commands")}
 		},
 	}
 	flags := root.PersistentFlags()
@@ -74,7 +74,7 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 	flags.StringVarP(&a.output, "output", "o", "text", "print `FORMAT`: text or json")
 	flags.StringVar(&a.root, "root", "/", "work on the files of the image below `DIR`")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &provision.UsageError{Err: hint(err, "%s -h lists the flags", c.CommandPath())}
+		return &app.UsageError{Err: hint(err, "%s -h lists the flags", c.CommandPath())}
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
 	root.AddCommand(
@@ -168,37 +168,37 @@ func wrapArgs(c *cobra.Command) {
 	}
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return &provision.UsageError{Err: err}
+			return &app.UsageError{Err: err}
 		}
 		return nil
 	}
 }
 
-func (a *app) checkFlags() error {
+func (a *cli) checkFlags() error {
 	if a.output != "text" && a.output != "json" {
 		format := a.output
 		a.output = "text"
-		return &provision.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o text or -o json")}
+		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o text or -o json")}
 	}
 	root, err := filepath.Abs(a.root)
 	if err != nil {
-		return &provision.UsageError{Err: err}
+		return &app.UsageError{Err: err}
 	}
 	if info, err := os.Stat(root); err != nil || !info.IsDir() {
-		return &provision.UsageError{Err: fmt.Errorf("cannot work on --root %s: no such folder", a.root)}
+		return &app.UsageError{Err: fmt.Errorf("cannot work on --root %s: no such folder", a.root)}
 	}
 	a.root = root
 	return nil
 }
 
-func (a *app) json() bool { return a.output == "json" }
+func (a *cli) json() bool { return a.output == "json" }
 
 // options are those of every command about a machine.
-func (a *app) options() provision.Options {
-	return provision.Options{
+func (a *cli) options() app.Options {
+	return app.Options{
 		Root: a.root, Files: a.files, Version: version(), Build: build,
 		CredentialsDir: os.Getenv("CREDENTIALS_DIRECTORY"),
 	}
 }
 
-func (a *app) terminal() report.Terminal { return report.TerminalOf(a.out, os.Getenv) }
+func (a *cli) terminal() report.Terminal { return report.TerminalOf(a.out, os.Getenv) }

@@ -9,13 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *app) run() *cobra.Command {
-	var o provision.RunOptions
+func (a *cli) run() *cobra.Command {
+	var o app.RunOptions
 	cmd := &cobra.Command{
 		Use:   "run [--stage NAME]... [--force]",
 		Short: "Make this host a member of its network, or go on with it",
@@ -33,13 +33,13 @@ The configuration of the first run is kept; --force reads the files anew.`,
 	return cmd
 }
 
-func (a *app) doRun(cmd *cobra.Command, o provision.RunOptions) error {
+func (a *cli) doRun(cmd *cobra.Command, o app.RunOptions) error {
 	o.Options = a.options()
 	if !host.New(a.root).Live() {
 		return a.refuseRoot(cmd, o.Options)
 	}
 	if os.Geteuid() != 0 {
-		return &provision.UsageError{Err: hint(errors.New("run changes this machine and must be started by root"), "sudo firstboot run")}
+		return &app.UsageError{Err: hint(errors.New("run changes this machine and must be started by root"), "sudo firstboot run")}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -52,12 +52,12 @@ func (a *app) doRun(cmd *cobra.Command, o provision.RunOptions) error {
 	if a.json() {
 		o.Out, o.Terminal = a.errs, report.TerminalOf(a.errs, os.Getenv)
 	}
-	err := provision.Run(ctx, o)
-	var told *provision.StateError
+	err := app.Run(ctx, o)
+	var told *app.StateError
 	if !a.json() || err != nil && !errors.As(err, &told) {
 		return err
 	}
-	status, broken := provision.Recorded(o.Options)
+	status, broken := app.Recorded(o.Options)
 	if broken != nil {
 		return errors.Join(err, broken)
 	}
@@ -66,10 +66,10 @@ func (a *app) doRun(cmd *cobra.Command, o provision.RunOptions) error {
 
 // refuseRoot tells what is wrong with an image's configuration, else that an
 // image cannot be run.
-func (a *app) refuseRoot(cmd *cobra.Command, o provision.Options) error {
-	if _, err := provision.Validate(cmd.Context(), o); err != nil {
+func (a *cli) refuseRoot(cmd *cobra.Command, o app.Options) error {
+	if _, err := app.Validate(cmd.Context(), o); err != nil {
 		return err
 	}
-	return &provision.UsageError{Err: hint(fmt.Errorf("cannot run on %s: the stages need the running machine", a.root),
+	return &app.UsageError{Err: hint(fmt.Errorf("cannot run on %s: the stages need the running machine", a.root),
 		"firstboot plan --root %s shows what would change", a.root)}
 }

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/projecteru2/firstboot/images/golden"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
-	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // sealFlags are those of seal.
@@ -24,7 +24,7 @@ type sealFlags struct {
 	golden.SealOptions
 }
 
-func (a *app) seal() *cobra.Command {
+func (a *cli) seal() *cobra.Command {
 	var f sealFlags
 	cmd := &cobra.Command{
 		Use:   "seal [--root DIR] [--check | --plan]",
@@ -51,36 +51,36 @@ or before its disk is captured; on a terminal it asks first.`,
 
 // sealed is seal's -o json.
 type sealed struct {
-	Root    string          `json:"root"`
-	Sealed  bool            `json:"sealed"`
-	Removed []golden.Trace  `json:"removed"`
-	Left    []golden.Trace  `json:"left"`
-	Added   []golden.Change `json:"added"`
+	Root    string            `json:"root"`
+	Sealed  bool              `json:"sealed"`
+	Removed []golden.Identity `json:"removed"`
+	Left    []golden.Identity `json:"left"`
+	Added   []golden.Change   `json:"added"`
 }
 
-func (a *app) doSeal(f sealFlags) error {
+func (a *cli) doSeal(f sealFlags) error {
 	h := host.New(a.root, host.Offline())
 	if f.check && f.plan {
-		return &provision.UsageError{Err: hint(errors.New("--check and --plan exclude each other"), "firstboot seal --check")}
+		return &app.UsageError{Err: hint(errors.New("--check and --plan exclude each other"), "firstboot seal --check")}
 	}
-	traces, err := golden.Traces(h, f.SealOptions)
+	identities, err := golden.Identities(h, f.SealOptions)
 	if err != nil {
 		return readableAs(err)
 	}
 	if f.check || f.plan {
-		return a.showTraces(h, f, traces)
+		return a.showIdentities(h, f, identities)
 	}
 	if h.Live() {
-		if !f.yes && !a.agreed(os.Stdin, traces) {
+		if !f.yes && !a.agreed(os.Stdin, identities) {
 			return errors.New("not sealed: nothing was changed")
 		}
-		lock, err := journal.Acquire(h)
+		lock, err := state.Acquire(h)
 		if err != nil {
 			return readableAs(err)
 		}
 		defer func() { _ = lock.Release() }()
 	}
-	return a.remove(h, f, traces)
+	return a.remove(h, f, identities)
 }
 
 // readableAs adds what to do where only root may look.
@@ -92,21 +92,21 @@ func readableAs(err error) error {
 }
 
 // agreed asks whoever is at a terminal; a pipeline is not asked.
-func (a *app) agreed(in *os.File, traces []golden.Trace) bool {
+func (a *cli) agreed(in *os.File, identities []golden.Identity) bool {
 	if !term.IsTerminal(int(in.Fd())) { //nolint:gosec // descriptors are small
 		return true
 	}
-	a.listTraces(a.errs, traces)
+	a.listIdentities(a.errs, identities)
 	fmt.Fprint(a.errs, "This machine will be a new one at its next boot. Remove all this? [y/N] ")
 	answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n') // no answer is no
 	return answer == "y\n" || answer == "yes\n"
 }
 
 // remove seals, and looks again: what is left then is the truth.
-func (a *app) remove(h *host.Host, f sealFlags, traces []golden.Trace) error {
-	result := sealed{Root: a.root, Removed: []golden.Trace{}, Added: []golden.Change{}}
+func (a *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) error {
+	result := sealed{Root: a.root, Removed: []golden.Identity{}, Added: []golden.Change{}}
 	var failed []error
-	for _, t := range traces {
+	for _, t := range identities {
 		if err := t.Remove(); err != nil {
 			failed = append(failed, err)
 			continue
@@ -119,7 +119,7 @@ func (a *app) remove(h *host.Host, f sealFlags, traces []golden.Trace) error {
 		failed = append(failed, c.Apply(context.Background()))
 		result.Added = append(result.Added, c)
 	}
-	if result.Left, err = golden.Traces(h, f.SealOptions); err != nil {
+	if result.Left, err = golden.Identities(h, f.SealOptions); err != nil {
 		failed = append(failed, err)
 	}
 	syscall.Sync() // a capture may follow at once

@@ -5,18 +5,18 @@ import (
 	"io"
 
 	"github.com/projecteru2/firstboot/images/golden"
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 )
 
-func (a *app) listTraces(out io.Writer, traces []golden.Trace) {
-	for _, t := range traces {
+func (a *cli) listIdentities(out io.Writer, identities []golden.Identity) {
+	for _, t := range identities {
 		fmt.Fprintf(out, "%-6s %-17s %s: %s\n", t.Action, t.Name, t.Path, t.Why)
 	}
 }
 
-// showTraces is seal --check and seal --plan.
-func (a *app) showTraces(h *host.Host, f sealFlags, traces []golden.Trace) error {
+// showIdentities is seal --check and seal --plan.
+func (a *cli) showIdentities(h *host.Host, f sealFlags, identities []golden.Identity) error {
 	keys, err := golden.HostKeys(h)
 	if err != nil {
 		return readableAs(err)
@@ -25,36 +25,36 @@ func (a *app) showTraces(h *host.Host, f sealFlags, traces []golden.Trace) error
 		keys = nil
 	}
 	if a.json() {
-		err = a.print(sealed{Root: a.root, Sealed: len(traces) == 0, Removed: []golden.Trace{}, Left: traces, Added: append([]golden.Change{}, keys...)})
+		err = a.print(sealed{Root: a.root, Sealed: len(identities) == 0, Removed: []golden.Identity{}, Left: identities, Added: append([]golden.Change{}, keys...)})
 	} else {
-		err = a.tellTraces(f, traces, keys)
+		err = a.tellIdentities(f, identities, keys)
 	}
 	switch {
-	case err != nil || len(traces) == 0 && len(keys) == 0:
+	case err != nil || len(identities) == 0 && len(keys) == 0:
 		return err
 	case f.plan:
-		return end(provision.ExitPending)
+		return end(app.ExitPending)
 	}
-	return end(provision.ExitFailed)
+	return end(app.ExitFailed)
 }
 
-func (a *app) tellTraces(f sealFlags, traces []golden.Trace, keys []golden.Change) error {
-	a.listTraces(a.out, traces)
+func (a *cli) tellIdentities(f sealFlags, identities []golden.Identity, keys []golden.Change) error {
+	a.listIdentities(a.out, identities)
 	for _, c := range keys {
 		fmt.Fprintf(a.out, "%-6s %-17s %s: nothing in the image makes SSH host keys at boot\n", c.Action, "ssh-host-keys", c.Path)
 	}
 	text := "nothing of one machine is left in " + a.root
 	switch {
-	case len(traces) > 0 && f.check:
-		text = fmt.Sprintf("%s left in %s; %s removes what can be removed", count(len(traces), "trace"), a.root, a.sealCommand())
-	case len(traces)+len(keys) > 0:
-		text = fmt.Sprintf("%s in %s", count(len(traces)+len(keys), "change"), a.root)
+	case len(identities) > 0 && f.check:
+		text = fmt.Sprintf("%s of machine identity left in %s; %s removes what can be removed", count(len(identities), "item"), a.root, a.sealCommand())
+	case len(identities)+len(keys) > 0:
+		text = fmt.Sprintf("%s in %s", count(len(identities)+len(keys), "change"), a.root)
 	}
 	_, err := fmt.Fprintln(a.out, text)
 	return err
 }
 
-func (a *app) sealCommand() string {
+func (a *cli) sealCommand() string {
 	if a.root == "/" {
 		return "firstboot seal"
 	}
@@ -62,28 +62,28 @@ func (a *app) sealCommand() string {
 }
 
 // showSealed says what a seal did.
-func (a *app) showSealed(h *host.Host, r sealed, err error) error {
+func (a *cli) showSealed(h *host.Host, r sealed, err error) error {
 	if a.json() {
 		if shown := a.print(r); shown != nil {
 			return shown
 		}
 		if !r.Sealed {
-			return end(provision.ExitFailed)
+			return end(app.ExitFailed)
 		}
 		return nil
 	}
-	a.listTraces(a.out, r.Removed)
+	a.listIdentities(a.out, r.Removed)
 	for _, c := range r.Added {
 		fmt.Fprintf(a.out, "%-6s %-17s %s: nothing in the image makes SSH host keys at boot\n", c.Action, "ssh-host-keys", c.Path)
 	}
 	if !r.Sealed {
 		if err == nil {
-			a.listTraces(a.errs, r.Left)
-			err = fmt.Errorf("%s left in %s", count(len(r.Left), "trace"), a.root)
+			a.listIdentities(a.errs, r.Left)
+			err = fmt.Errorf("%s of machine identity left in %s", count(len(r.Left), "item"), a.root)
 		}
 		return fmt.Errorf("not sealed: %w", err)
 	}
-	fmt.Fprintf(a.out, "sealed %s: %s removed\n", a.root, count(len(r.Removed), "trace"))
+	fmt.Fprintf(a.out, "sealed %s: %s of machine identity removed\n", a.root, count(len(r.Removed), "item"))
 	if h.Live() {
 		fmt.Fprintln(a.out, "power off now: what still runs makes such things anew, and systemd saves a random seed at shutdown;\nprove the captured disk with: firstboot seal --check --root DIR")
 	}

@@ -7,14 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/provision"
 )
 
 // forever is --wait without a duration.
 const forever = "forever"
 
-func (a *app) status() *cobra.Command {
+func (a *cli) status() *cobra.Command {
 	var wait string
 	cmd := &cobra.Command{
 		Use:   "status [--wait[=DURATION]]",
@@ -33,7 +33,7 @@ with this boot included.`,
 	return cmd
 }
 
-func (a *app) doStatus(cmd *cobra.Command, wait string) error {
+func (a *cli) doStatus(cmd *cobra.Command, wait string) error {
 	ranOut := false
 	if wait != "" {
 		var err error
@@ -41,7 +41,7 @@ func (a *app) doStatus(cmd *cobra.Command, wait string) error {
 			return err
 		}
 	}
-	status, err := provision.Status(cmd.Context(), a.options())
+	status, err := app.Status(cmd.Context(), a.options())
 	if err != nil {
 		return err
 	}
@@ -54,20 +54,20 @@ func (a *app) doStatus(cmd *cobra.Command, wait string) error {
 		return err
 	}
 	if ranOut {
-		return end(provision.ExitRanOut)
+		return end(app.ExitRanOut)
 	}
-	return end(provision.ExitOf(status.State))
+	return end(app.ExitOf(status.State))
 }
 
-func (a *app) wait(ctx context.Context, limit string) (ranOut bool, err error) {
+func (a *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
 	if limit != forever {
 		d, err := time.ParseDuration(limit)
 		if err != nil || d <= 0 {
-			return false, &provision.UsageError{Err: engine.WithHint(fmt.Errorf("cannot wait for %q", limit), "--wait=10m, --wait=90s, or --wait alone")}
+			return false, &app.UsageError{Err: engine.WithHint(fmt.Errorf("cannot wait for %q", limit), "--wait=10m, --wait=90s, or --wait alone")}
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	return provision.Wait(ctx, a.options(), a.errs)
+	return app.Wait(ctx, a.options(), a.errs)
 }

@@ -6,10 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/projecteru2/firstboot/internal/provision"
+	"github.com/projecteru2/firstboot/internal/app"
 )
 
-func (a *app) validate() *cobra.Command {
+func (a *cli) validate() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate [FILE]...",
 		Short: "Say everything that is wrong with a configuration",
@@ -21,7 +21,7 @@ this machine, and prints every mistake as FILE:LINE:COL: message.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			o := a.options()
 			o.Files = append(o.Files, files...)
-			warnings, err := provision.Validate(cmd.Context(), o)
+			warnings, err := app.Validate(cmd.Context(), o)
 			if a.json() {
 				return a.validity(err, warnings)
 			}
@@ -42,7 +42,7 @@ this machine, and prints every mistake as FILE:LINE:COL: message.`,
 }
 
 // validity is the JSON of validate.
-func (a *app) validity(err error, warnings []string) error {
+func (a *cli) validity(err error, warnings []string) error {
 	problems := problemsOf(err)
 	if err != nil && len(problems) == 0 {
 		return err
@@ -54,5 +54,5 @@ func (a *app) validity(err error, warnings []string) error {
 	if shown != nil {
 		return shown
 	}
-	return end(provision.ExitCode(err))
+	return end(app.ExitCode(err))
 }

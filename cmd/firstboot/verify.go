@@ -8,12 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/provision"
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *app) verify() *cobra.Command {
+func (a *cli) verify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
 		Short: "Check everything now, a container on the network included",
@@ -24,16 +24,16 @@ and removes it again. Nothing else is changed.`,
 			"5    a run is under way", "9    something is not as it should be", "11   cannot tell: a check could not be made"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !host.New(a.root).Live() {
-				return &provision.UsageError{Err: hint(errors.New("verify looks at the running machine, not at a folder"), "firstboot status --root %s", a.root)}
+				return &app.UsageError{Err: hint(errors.New("verify looks at the running machine, not at a folder"), "firstboot status --root %s", a.root)}
 			}
 			// A signal ends the test, which then removes its container.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			checks, err := provision.Verify(ctx, a.options())
+			checks, err := app.Verify(ctx, a.options())
 			if err != nil {
 				return err
 			}
-			return a.showChecks(checks, provision.ExitDrifted, report.Words{Differs: "WRONG", Summary: verifySummary})
+			return a.showChecks(checks, app.ExitDrifted, report.Words{Differs: "WRONG", Summary: verifySummary})
 		},
 	}
 }

@@ -39,7 +39,7 @@ func setting(info *debug.BuildInfo, key string) string {
 	return ""
 }
 
-func (a *app) version() *cobra.Command {
+func (a *cli) version() *cobra.Command {
 	return &cobra.Command{
 		Use:         "version",
 		Short:       "Print the version",

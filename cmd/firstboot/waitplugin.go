@@ -23,7 +23,7 @@ const (
 
 // waitPlugin is what docker.service does before it starts: containers whose
 // plugin is not there then stay dead.
-func (a *app) waitPlugin() *cobra.Command {
+func (a *cli) waitPlugin() *cobra.Command {
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:         "wait-plugin --for DURATION",
@@ -43,7 +43,7 @@ func (a *app) waitPlugin() *cobra.Command {
 	return cmd
 }
 
-func (a *app) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duration) error {
+func (a *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duration) error {
 	began, said := time.Now(), time.Time{}
 	ticker := time.NewTicker(pluginAsk)
 	defer ticker.Stop()

@@ -14,14 +14,14 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/images"
-	"github.com/projecteru2/firstboot/images/boottest"
-	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/test/boottest"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 	"github.com/projecteru2/firstboot/units"
 )
 
 // inTime ends the run by itself: there is no etcd in these machines.
-const inTime = waytest.Waiting + "timeouts: {total: 15s}\n"
+const inTime = provisiontest.Waiting + "timeouts: {total: 15s}\n"
 
 func machine(t *testing.T) *boottest.Machine {
 	m := boottest.New(t, []string{"cloud-init"})
@@ -81,7 +81,7 @@ func secretIsKept(t *testing.T, m *boottest.Machine) {
 
 // TestRealCloudInit in real boots.
 func TestRealCloudInit(t *testing.T) {
-	binary := waytest.Program(t)
+	binary := provisiontest.Program(t)
 	story := func(name string, tell func(t *testing.T)) {
 		t.Run(name, func(t *testing.T) { t.Parallel(); tell(t) })
 	}
@@ -94,12 +94,12 @@ func TestRealCloudInit(t *testing.T) {
 // nobody waits for anybody, both waits end.
 func reaches(t *testing.T, binary string, o Options, source string) {
 	m := machine(t)
-	waytest.Install(t, m, binary)
-	data, _ := userData(t, waytest.Load(t, inTime), o)
+	provisiontest.Install(t, m, binary)
+	data, _ := userData(t, provisiontest.Load(t, inTime), o)
 	seed(t, m, Seed{UserData: []byte(data), Hostname: "web-1"})
 	m.Boot()
 	clean(t, m)
-	waytest.HandedOver(t, m, source)
+	provisiontest.HandedOver(t, m, source)
 	secretIsKept(t, m)
 	if got := strings.TrimSpace(m.Run("cat", "/proc/sys/kernel/hostname")); got != "web-1" {
 		t.Errorf("host name %s", got)
@@ -133,7 +133,7 @@ func installs(t *testing.T, path string) {
 		}
 	}))
 	from := &images.Remote{URL: "http://127.0.0.1:8080/firstboot?token=very-secret", SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
-	text, _ := userData(t, waytest.Load(t, inTime), Options{Install: from})
+	text, _ := userData(t, provisiontest.Load(t, inTime), Options{Install: from})
 	seed(t, m, Seed{UserData: []byte(text)})
 
 	m.Boot()
@@ -149,7 +149,7 @@ func installs(t *testing.T, path string) {
 	m.Boot()
 	waitFor(t, m, "/usr/local/lib/firstboot/installed")
 	clean(t, m)
-	waytest.HandedOver(t, m, config.CloudConfigFile)
+	provisiontest.HandedOver(t, m, config.CloudConfigFile)
 	secretIsKept(t, m)
 	if log := m.Run("journalctl", "--no-pager"); !strings.Contains(log, "wanted "+from.SHA256) || strings.Contains(log, "very-secret") {
 		t.Errorf("the journal does not tell of the half file, or tells the token:\n%s", log)
@@ -160,7 +160,7 @@ func installs(t *testing.T, path string) {
 	m.Stop()
 	m.Boot()
 	m.Run("cloud-init", "status", "--wait")
-	waytest.HandedOver(t, m, config.CloudConfigFile)
+	provisiontest.HandedOver(t, m, config.CloudConfigFile)
 	if got, _ := m.Exit("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || asked.Load() != before {
 		t.Errorf("the installer ran again: asked %d times, then %d", before, asked.Load())
 	}
@@ -176,7 +176,7 @@ func waitFor(t *testing.T, m *boottest.Machine, path string) {
 // TestSeedDiskIsReadByOthers: blkid finds its name, by which cloud-init looks
 // for it, and xorriso its files. That a kernel mounts it is seen in the lab.
 func TestSeedDiskIsReadByOthers(t *testing.T) {
-	data, _ := userData(t, waytest.Load(t, inTime), Options{})
+	data, _ := userData(t, provisiontest.Load(t, inTime), Options{})
 	image, err := Seed{UserData: []byte(data), Hostname: "web-2"}.ISO()
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ const tries = 15
 func onNewRoot(ctx context.Context, h *host.Host, disk string, work func(*host.Host) error) (found bool, err error) {
 	for i := range tries {
 		// A live root without udev has nothing to settle.
-		_, _ = h.Look(ctx, host.Command{Name: "udevadm", Args: []string{"settle", "--timeout=10"}, Timeout: 15 * time.Second})
+		_, _ = h.Query(ctx, host.Command{Name: "udevadm", Args: []string{"settle", "--timeout=10"}, Timeout: 15 * time.Second})
 		found, err = onRoot(ctx, h, disk, "rw", work)
 		if found || err != nil || i == tries-1 {
 			return found, err

@@ -66,7 +66,7 @@ func refuse(name, disk, seen, fix string) error {
 
 // users names what holds a disk, as far as lsblk can tell.
 func users(ctx context.Context, h *host.Host, name string) string {
-	out, err := h.Look(ctx, host.Command{Name: "lsblk", Args: []string{"--noheadings", "--list", "--paths", "--output", "NAME,TYPE,MOUNTPOINTS", name}, Timeout: 10 * time.Second})
+	out, err := h.Query(ctx, host.Command{Name: "lsblk", Args: []string{"--noheadings", "--list", "--paths", "--output", "NAME,TYPE,MOUNTPOINTS", name}, Timeout: 10 * time.Second})
 	if err != nil {
 		return "the kernel has it claimed"
 	}
@@ -93,7 +93,7 @@ func (t *target) check(ctx context.Context, h *host.Host, wipe bool) error {
 
 // contents says what a disk holds, as far as blkid can tell.
 func contents(ctx context.Context, h *host.Host, name string) string {
-	out, err := h.Look(ctx, host.Command{Name: "blkid", Args: []string{"--probe", "--output", "export", name}, Timeout: 20 * time.Second})
+	out, err := h.Query(ctx, host.Command{Name: "blkid", Args: []string{"--probe", "--output", "export", name}, Timeout: 20 * time.Second})
 	if err != nil {
 		return "data that blkid does not know"
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -106,7 +106,7 @@ func (b *Bake) program(p *Plan) error {
 	var seen string
 	have, err := b.Host.SHA256(BinaryPath)
 	switch {
-	case host.NotThere(err):
+	case host.NotExist(err):
 		seen = absent
 	case err != nil:
 		return err
@@ -153,7 +153,7 @@ func (b *Bake) look(p *Plan) error {
 		return err
 	}
 	b.lacks(p)
-	if b.Host.Exists(journal.Effective) || b.Host.Exists(journal.Marker) {
+	if b.Host.Exists(state.EffectivePath) || b.Host.Exists(state.MarkerPath) {
 		p.warn("firstboot has run in this image, and what it kept rules over a new configuration: firstboot seal --root %s", b.Host.Root())
 	}
 	return nil

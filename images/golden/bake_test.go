@@ -10,15 +10,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 	"github.com/projecteru2/firstboot/units"
 )
 
-const least = waytest.Least
+const least = provisiontest.Least
 
 // write makes a file of this machine, with its folders.
 func write(t *testing.T, path, text string, mode fs.FileMode) string {

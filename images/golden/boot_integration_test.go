@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/projecteru2/firstboot/images/boottest"
-	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/test/boottest"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
 func imageHost(root string) *host.Host { return host.New(root, host.Offline()) }
@@ -37,7 +37,7 @@ func boot(t *testing.T, m *boottest.Machine) {
 	m.Boot()
 	m.Run("systemctl", "start", "multi-user.target") // joins the boot's own job
 	deadline := time.Now().Add(time.Minute)
-	for !host.New(m.Root, host.Offline()).Exists(journal.Path) {
+	for !host.New(m.Root, host.Offline()).Exists(state.JournalPath) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no run has begun:\n%s", m.Run("systemctl", "status", "--no-pager", "firstboot.service"))
 		}
@@ -49,7 +49,7 @@ func boot(t *testing.T, m *boottest.Machine) {
 // machine that can be reached.
 func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
 	m := boottest.New(t, []string{"openssh-server"})
-	binary := waytest.Program(t)
+	binary := provisiontest.Program(t)
 	cfg := write(t, t.TempDir()+"/my.yaml", least, 0o600)
 	command(t, binary, "bake", "--root", m.Root, "--config", cfg)
 
@@ -59,9 +59,9 @@ func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
 	m.Stop()
 
 	host := imageHost(m.Root)
-	if left := traces(t, host, SealOptions{}); !strings.Contains(strings.Join(left, "\n"), "/var/lib/firstboot/journal.json") ||
+	if left := identities(t, host, SealOptions{}); !strings.Contains(strings.Join(left, "\n"), "/var/lib/firstboot/journal.json") ||
 		!strings.Contains(strings.Join(left, "\n"), "machine-id empty") {
-		t.Fatalf("the boot left no traces: %q", left)
+		t.Fatalf("the boot left no identities: %q", left)
 	}
 	command(t, binary, "seal", "--root", m.Root)
 	command(t, binary, "seal", "--root", m.Root, "--check")

@@ -45,7 +45,7 @@ func (f File) change(h *host.Host) (c Change, ok bool, err error) {
 	have, err := h.ReadFile(f.Path)
 	var seen string
 	switch {
-	case host.NotThere(err):
+	case host.NotExist(err):
 		seen, err = absent, nil
 	case err != nil:
 		return c, false, err

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/test/boottest"
 	"github.com/projecteru2/firstboot/units"
 )
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/projecteru2/firstboot/images/boottest"
+	"github.com/projecteru2/firstboot/test/boottest"
 )
 
 // recipe puts a recipe's files into a folder of the test's own.

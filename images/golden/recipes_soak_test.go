@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/projecteru2/firstboot/images/boottest"
-	"github.com/projecteru2/firstboot/images/waytest"
+	"github.com/projecteru2/firstboot/test/boottest"
 	"github.com/projecteru2/firstboot/test/lab/cache"
 	"github.com/projecteru2/firstboot/test/lab/machine"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 	"github.com/projecteru2/firstboot/test/rootfs"
 )
 
@@ -28,7 +28,7 @@ func tool(t *testing.T, name, pkg string) {
 func TestTheMkosiRecipe(t *testing.T) {
 	tool(t, "mkosi", "mkosi")
 	dir := recipe(t, "mkosi")
-	binary := waytest.Program(t)
+	binary := provisiontest.Program(t)
 	if err := os.Rename(binary, dir+"/firstboot"); err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ type SealOptions struct {
 	Uninitialized bool
 }
 
-// Trace is one thing that makes an image one of a kind.
-type Trace struct {
+// Identity is one thing that makes an image one of a kind.
+type Identity struct {
 	Name   string `json:"name"`   // of its kind: "machine-id"
 	Path   string `json:"path"`   // in the image
 	Action string `json:"action"` // remove, empty, write, link; or report, where a person has to act
@@ -35,10 +35,10 @@ const (
 	uninitialized = "uninitialized"
 )
 
-// Traces lists what a seal would remove; none: nothing of one machine is left.
+// Identities lists what a seal would remove; none: nothing of one machine is left.
 // Nothing is changed.
-func Traces(h *host.Host, o SealOptions) ([]Trace, error) {
-	all := []Trace{}
+func Identities(h *host.Host, o SealOptions) ([]Identity, error) {
+	all := []Identity{}
 	for _, k := range kinds(h.Live()) {
 		for _, p := range k.places {
 			found, err := p.find(h)
@@ -47,12 +47,12 @@ func Traces(h *host.Host, o SealOptions) ([]Trace, error) {
 			}
 			for _, path := range found {
 				if !isKept(h, path, o) {
-					all = append(all, Trace{k.name, path, "remove", k.why, func() error { return h.RemoveAll(path) }})
+					all = append(all, Identity{k.name, path, "remove", k.why, func() error { return h.RemoveAll(path) }})
 				}
 			}
 		}
 	}
-	for _, look := range []func(*host.Host, SealOptions) (*Trace, error){machineIDTrace, dbusTrace, swarmTrace} {
+	for _, look := range []func(*host.Host, SealOptions) (*Identity, error){machineIDIdentity, dbusIdentity, swarmIdentity} {
 		t, err := look(h, o)
 		if err != nil {
 			return nil, err
@@ -64,11 +64,11 @@ func Traces(h *host.Host, o SealOptions) ([]Trace, error) {
 	return all, nil
 }
 
-// machineIDTrace is the machine-id, unless systemd will make a new one. A
+// machineIDIdentity is the machine-id, unless systemd will make a new one. A
 // missing file is one too: that is what systemd's own image tools leave.
-func machineIDTrace(h *host.Host, o SealOptions) (*Trace, error) {
+func machineIDIdentity(h *host.Host, o SealOptions) (*Identity, error) {
 	data, err := h.ReadFile(machineID)
-	missing := host.NotThere(err)
+	missing := host.NotExist(err)
 	if err != nil && !missing {
 		return nil, err
 	}
@@ -77,35 +77,35 @@ func machineIDTrace(h *host.Host, o SealOptions) (*Trace, error) {
 	case id == uninitialized, !o.Uninitialized && (missing || id == ""):
 		return nil, nil
 	case o.Uninitialized:
-		return &Trace{"machine-id", machineID, "write", "the first boot is to be one to systemd too (ConditionFirstBoot=)",
+		return &Identity{"machine-id", machineID, "write", "the first boot is to be one to systemd too (ConditionFirstBoot=)",
 			func() error { return h.Overwrite(machineID, []byte(uninitialized+"\n")) }}, nil
 	}
-	return &Trace{"machine-id", machineID, "empty", "clones would be one machine to systemd, DHCP and firstboot",
+	return &Identity{"machine-id", machineID, "empty", "clones would be one machine to systemd, DHCP and firstboot",
 		func() error { return h.Overwrite(machineID, nil) }}, nil
 }
 
-// dbusTrace is D-Bus' own copy of the machine-id, where it is not a link to it.
-func dbusTrace(h *host.Host, _ SealOptions) (*Trace, error) {
+// dbusIdentity is D-Bus' own copy of the machine-id, where it is not a link to it.
+func dbusIdentity(h *host.Host, _ SealOptions) (*Identity, error) {
 	if h.Readlink(dbusMachineID) != "" || !h.Exists(dbusMachineID) {
 		return nil, nil
 	}
-	return &Trace{"dbus-machine-id", dbusMachineID, "link", "a copy of the machine-id, which clones would keep",
+	return &Identity{"dbus-machine-id", dbusMachineID, "link", "a copy of the machine-id, which clones would keep",
 		func() error { return h.Symlink(machineID, dbusMachineID) }}, nil
 }
 
-// swarmTrace is a membership that removing files would not end.
-func swarmTrace(h *host.Host, _ SealOptions) (*Trace, error) {
+// swarmIdentity is a membership that removing files would not end.
+func swarmIdentity(h *host.Host, _ SealOptions) (*Identity, error) {
 	if _, err := h.Stat(swarmState); err != nil {
-		if host.NotThere(err) {
+		if host.NotExist(err) {
 			return nil, nil
 		}
 		return nil, err
 	}
-	return &Trace{"docker-swarm", swarmState, "report", "clones would be the same swarm node; run docker swarm leave --force before the image is taken", nil}, nil
+	return &Identity{"docker-swarm", swarmState, "report", "clones would be the same swarm node; run docker swarm leave --force before the image is taken", nil}, nil
 }
 
-// Remove makes an image forget a trace. Removing it again is no error.
-func (t Trace) Remove() error {
+// Remove makes an image forget a identity. Removing it again is no error.
+func (t Identity) Remove() error {
 	if t.apply == nil {
 		return errors.New(t.Path + ": " + t.Why)
 	}

@@ -59,10 +59,10 @@ func image(t *testing.T, files map[string]string) *host.Host {
 	return host.New(root, host.Offline())
 }
 
-// traces are what a seal finds, as NAME ACTION PATH.
-func traces(t *testing.T, h *host.Host, o SealOptions) []string {
+// identities are what a seal finds, as NAME ACTION PATH.
+func identities(t *testing.T, h *host.Host, o SealOptions) []string {
 	t.Helper()
-	found, err := Traces(h, o)
+	found, err := Identities(h, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func traces(t *testing.T, h *host.Host, o SealOptions) []string {
 
 func seal(t *testing.T, h *host.Host, o SealOptions) {
 	t.Helper()
-	found, err := Traces(h, o)
+	found, err := Identities(h, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func seal(t *testing.T, h *host.Host, o SealOptions) {
 	}
 }
 
-// usedImage is what a machine leaves in its image: each trace, and beside it
+// usedImage is what a machine leaves in its image: each identity, and beside it
 // what looks like one and must stay.
 func usedImage() (files map[string]string, gone []string) {
 	files = map[string]string{
@@ -135,11 +135,11 @@ func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
 	files, gone := usedImage()
 	h := image(t, files)
 	before := tree(t, h.Root())
-	if n := len(traces(t, h, SealOptions{})); n < 30 {
-		t.Errorf("only %d traces found", n)
+	if n := len(identities(t, h, SealOptions{})); n < 30 {
+		t.Errorf("only %d identities found", n)
 	}
 	seal(t, h, SealOptions{})
-	if left := traces(t, h, SealOptions{}); len(left) > 0 {
+	if left := identities(t, h, SealOptions{}); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 	after := tree(t, h.Root())
@@ -158,9 +158,9 @@ func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
 			if there {
 				t.Errorf("%s is still there", path)
 			}
-		case !there && was == "folder": // that a trace was in
+		case !there && was == "folder": // that a identity was in
 		case now != was:
-			t.Errorf("%s was %q and is %q: not a trace", path, was, now)
+			t.Errorf("%s was %q and is %q: not a identity", path, was, now)
 		}
 	}
 	for path := range after {
@@ -173,7 +173,7 @@ func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
 func TestEachTraceIsFoundByItself(t *testing.T) {
 	_, gone := usedImage()
 	for _, path := range gone {
-		if got := traces(t, image(t, map[string]string{path: "of one machine"}), SealOptions{}); len(got) != 1 {
+		if got := identities(t, image(t, map[string]string{path: "of one machine"}), SealOptions{}); len(got) != 1 {
 			t.Errorf("%s: found %q", path, got)
 		}
 	}
@@ -196,7 +196,7 @@ func TestMachineIDs(t *testing.T) {
 			files[machineID] = c.have
 		}
 		h, o := image(t, files), SealOptions{Uninitialized: c.uninitialized}
-		if got := traces(t, h, o); (len(got) > 0) != c.found {
+		if got := identities(t, h, o); (len(got) > 0) != c.found {
 			t.Errorf("%q, %v: found %q", c.have, o, got)
 		}
 		seal(t, h, o)
@@ -225,10 +225,10 @@ func TestTheMachineIDKeepsItsMode(t *testing.T) {
 
 func TestTheCacheStaysWhereItIsWanted(t *testing.T) {
 	h := image(t, map[string]string{"/var/lib/firstboot/cache/abc": "x"})
-	if got := traces(t, h, SealOptions{KeepCache: true}); len(got) > 0 {
+	if got := identities(t, h, SealOptions{KeepCache: true}); len(got) > 0 {
 		t.Errorf("found %q", got)
 	}
-	if got := traces(t, h, SealOptions{}); len(got) != 1 {
+	if got := identities(t, h, SealOptions{}); len(got) != 1 {
 		t.Errorf("found %q", got)
 	}
 }
@@ -244,18 +244,18 @@ func TestWhatIsNoTrace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := traces(t, h, SealOptions{}); len(got) > 0 {
+	if got := identities(t, h, SealOptions{}); len(got) > 0 {
 		t.Errorf("found %q", got)
 	}
 	failure := image(t, map[string]string{"/etc/issue.d/firstboot.issue": "firstboot failed on host-1"})
-	if got := traces(t, failure, SealOptions{}); len(got) != 1 {
+	if got := identities(t, failure, SealOptions{}); len(got) != 1 {
 		t.Errorf("a failure's message: found %q", got)
 	}
 }
 
 func TestASwarmNodeHasToLeaveItself(t *testing.T) {
 	h := image(t, map[string]string{swarmState: "{}"})
-	found, err := Traces(h, SealOptions{})
+	found, err := Identities(h, SealOptions{})
 	if err != nil || len(found) != 1 || found[0].Action != "report" {
 		t.Fatalf("found %v, %v", found, err)
 	}

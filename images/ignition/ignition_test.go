@@ -13,15 +13,15 @@ import (
 	"github.com/vincent-petithory/dataurl"
 
 	"github.com/projecteru2/firstboot/images"
-	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
-var install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: waytest.Sum()}
+var install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: provisiontest.Sum()}
 
 func render(t *testing.T, o Options) Rendered {
 	t.Helper()
-	r, err := Render(waytest.Load(t, waytest.WithSecret), o)
+	r, err := Render(provisiontest.Load(t, provisiontest.WithSecret), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestConfigurationIsForRootAlone(t *testing.T) {
 		t.Errorf("mode %v", f.Mode)
 	}
 	data, err := dataurl.DecodeString(*f.Contents.Source)
-	if err != nil || string(data.Data) != string(waytest.Load(t, waytest.WithSecret).Given()) {
+	if err != nil || string(data.Data) != string(provisiontest.Load(t, provisiontest.WithSecret).Given()) {
 		t.Errorf("%q, %v", data, err)
 	}
 	if got := *find(t, r.Config, "/etc/hostname").Contents.Source; got != "data:,web-1%0A" {
@@ -61,7 +61,7 @@ func TestConfigurationIsForRootAlone(t *testing.T) {
 func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	r := render(t, Options{Install: install})
 	f := find(t, r.Config, "/usr/bin/firstboot")
-	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+waytest.Sum() {
+	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+provisiontest.Sum() {
 		t.Errorf("%+v", f)
 	}
 	if list := unverified(r.Config); list != nil {
@@ -125,7 +125,7 @@ func TestMergeIsRefused(t *testing.T) {
 		``:                                   "cannot merge the Ignition config",
 		`{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "x"}]}}`: "error at $.storage.files.0.path, line 1 col 67: path not absolute",
 	} {
-		_, err := Render(waytest.Load(t, waytest.WithSecret), Options{Merge: []byte(data)})
+		_, err := Render(provisiontest.Load(t, provisiontest.WithSecret), Options{Merge: []byte(data)})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", data, err, want)
 		}
@@ -135,10 +135,10 @@ func TestMergeIsRefused(t *testing.T) {
 func TestInstallIsRefused(t *testing.T) {
 	for want, from := range map[string]images.Remote{
 		"without --sha256":            {URL: "http://h/f"},
-		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: waytest.Sum()},
-		"not reached by http or http": {URL: "s3://h/f", SHA256: waytest.Sum()},
+		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: provisiontest.Sum()},
+		"not reached by http or http": {URL: "s3://h/f", SHA256: provisiontest.Sum()},
 	} {
-		if _, err := Render(waytest.Load(t, waytest.WithSecret), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Render(provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

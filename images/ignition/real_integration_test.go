@@ -13,9 +13,9 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/images"
-	"github.com/projecteru2/firstboot/images/boottest"
-	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/test/boottest"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -24,7 +24,7 @@ import (
 const program = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
 // timed ends the run by itself: there is no etcd in these machines.
-const timed = waytest.Waiting + "timeouts: {total: 5s}\n"
+const timed = provisiontest.Waiting + "timeouts: {total: 5s}\n"
 
 // apply lets the real Ignition write the machine's files, as it does in an
 // initramfs.
@@ -57,7 +57,7 @@ func apply(t *testing.T, m *boottest.Machine, data []byte) (string, error) {
 func runs(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	m.Boot()
-	waytest.HandedOver(t, m, config.MainFile)
+	provisiontest.HandedOver(t, m, config.MainFile)
 	if got := m.Run("stat", "--format=%a %U:%G", config.MainFile); got != "600 root:root\n" {
 		t.Errorf("%s is %s", config.MainFile, got)
 	}
@@ -72,7 +72,7 @@ func runs(t *testing.T, m *boottest.Machine) {
 // TestRealIgnitionInstallsFirstboot on an image without it, whatever its
 // machine-id is: an empty one gets no presets.
 func TestRealIgnitionInstallsFirstboot(t *testing.T) {
-	path := waytest.Program(t)
+	path := provisiontest.Program(t)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestRealIgnitionInstallsFirstboot(t *testing.T) {
 		m := boottest.New(t, nil)
 		m.Put("/etc/machine-id", id, 0o444)
 		m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, path) }))
-		r, err := Render(waytest.Load(t, timed), o)
+		r, err := Render(provisiontest.Load(t, timed), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,11 +102,11 @@ func TestRealIgnitionInstallsFirstboot(t *testing.T) {
 func TestRealIgnitionConfiguresAnImage(t *testing.T) {
 	m := boottest.New(t, nil)
 	m.Put("/etc/machine-id", "uninitialized\n", 0o444)
-	waytest.Install(t, m, waytest.Program(t), units.PresetPath)
+	provisiontest.Install(t, m, provisiontest.Program(t), units.PresetPath)
 	// Else Debian enables every unit, and nothing would be shown.
 	m.Put("/etc/systemd/system-preset/99-none.preset", "disable *\n", 0o644)
 	m.Put(config.MainFile, "# the image's\n", 0o644)
-	r, err := Render(waytest.Load(t, timed), Options{Merge: []byte(`{"ignition": {"version": "3.2.0"}, "storage": {"files": [{"path": "/etc/theirs", "contents": {"source": "data:,theirs"}}]}}`)})
+	r, err := Render(provisiontest.Load(t, timed), Options{Merge: []byte(`{"ignition": {"version": "3.2.0"}, "storage": {"files": [{"path": "/etc/theirs", "contents": {"source": "data:,theirs"}}]}}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestRealIgnitionConfiguresAnImage(t *testing.T) {
 func TestRealIgnitionRefusesAnotherBinary(t *testing.T) {
 	m := boottest.New(t, nil)
 	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "another") }))
-	r, err := Render(waytest.Load(t, timed), Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: waytest.Sum()}})
+	r, err := Render(provisiontest.Load(t, timed), Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: provisiontest.Sum()}})
 	if err != nil {
 		t.Fatal(err)
 	}

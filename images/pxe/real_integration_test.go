@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/projecteru2/firstboot/images/waytest"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
 // served is a web server that remembers what it was asked for, and answers the
@@ -87,7 +87,7 @@ func TestRealIPXE(t *testing.T) {
 			url := fmt.Sprintf("http://10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port)
 			o := options(t)
 			o.URL, o.Initrd = config.URL(url), []string{"initrd.img"}
-			files, err := Render(t.Context(), waytest.Load(t, waytest.Least), o)
+			files, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Least), o)
 			if err != nil {
 				t.Fatal(err)
 			}

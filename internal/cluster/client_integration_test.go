@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/client/v3"
 
-	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 // put writes what Calico or somebody else would.

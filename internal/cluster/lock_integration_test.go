@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/etcdtest"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 // deadline bounds every test here.

@@ -9,10 +9,10 @@ import (
 
 // Result is one stage's check.
 type Result struct {
-	Stage   string
-	Finding Finding
-	Err     error // the check could not be made
-	Took    time.Duration
+	Stage string
+	Check CheckResult
+	Err   error // the check could not be made
+	Took  time.Duration
 }
 
 // CheckAll checks every stage side by side, each bounded by timeout, and
@@ -29,7 +29,7 @@ func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Resu
 			if err == nil && ctx.Err() != nil && !finding.OK() {
 				err = cutOff(ctx, finding, timeout)
 			}
-			results[i] = Result{Stage: s.Name(), Finding: finding, Err: err, Took: time.Since(start)}
+			results[i] = Result{Stage: s.Name(), Check: finding, Err: err, Took: time.Since(start)}
 		})
 	}
 	wg.Wait()
@@ -39,6 +39,6 @@ func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Resu
 // cutOff is the error of a check that ran out of time: what it took for a
 // difference may be nothing but a command that did not end, so it proves
 // nothing, and a slow machine is not called a wrong one.
-func cutOff(ctx context.Context, f Finding, timeout time.Duration) error {
+func cutOff(ctx context.Context, f CheckResult, timeout time.Duration) error {
 	return fmt.Errorf("cannot tell within %s: %s: %w", timeout, f.Differences[0], ctx.Err())
 }

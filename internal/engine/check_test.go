@@ -11,13 +11,13 @@ import (
 // looking is a stage whose check takes its time.
 type looking struct {
 	takes time.Duration
-	sees  Finding
+	sees  CheckResult
 }
 
 func (looking) Name() string                          { return "looking" }
 func (looking) After() []string                       { return nil }
 func (looking) Apply(context.Context, Progress) error { return errors.New("must not be applied") }
-func (l looking) Check(ctx context.Context) (Finding, error) {
+func (l looking) Check(ctx context.Context) (CheckResult, error) {
 	select {
 	case <-time.After(l.takes):
 	case <-ctx.Done(): // as with a command that is ended, and then misread
@@ -26,14 +26,14 @@ func (l looking) Check(ctx context.Context) (Finding, error) {
 }
 
 func TestACheckThatRanOutOfTimeProvesNothing(t *testing.T) {
-	wrong := Finding{Differences: []Difference{{What: "/usr/bin/calicoctl", Seen: "signal: terminated", Want: "v3.23.0"}}}
+	wrong := CheckResult{Differences: []Difference{{What: "/usr/bin/calicoctl", Seen: "signal: terminated", Want: "v3.23.0"}}}
 	for name, c := range map[string]struct {
 		stage   looking
 		unknown bool
 	}{
 		"in time and wrong":  {looking{time.Second, wrong}, false},
 		"too late and wrong": {looking{time.Hour, wrong}, true},
-		"too late and right": {looking{time.Hour, Finding{}}, false},
+		"too late and right": {looking{time.Hour, CheckResult{}}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := CheckAll(t.Context(), []Stage{c.stage}, time.Minute)[0]

@@ -89,7 +89,7 @@ func Hint(err error) string {
 }
 
 // differs is the error of a stage whose second check still differs.
-func differs(f Finding) error {
+func differs(f CheckResult) error {
 	lines := make([]string, len(f.Differences))
 	hint := ""
 	for i, d := range f.Differences {

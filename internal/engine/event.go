@@ -31,7 +31,7 @@ type Event struct {
 	Next    time.Time // of the next try
 	Done    int64
 	Total   int64
-	Finding Finding
+	Check   CheckResult
 }
 
 // Elapsed is the time from Since to the event.

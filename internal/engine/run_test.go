@@ -26,8 +26,8 @@ type thing struct {
 func (t *thing) Name() string    { return t.name }
 func (t *thing) After() []string { return t.after }
 
-func (t *thing) Check(context.Context) (engine.Finding, error) {
-	var f engine.Finding
+func (t *thing) Check(context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
 	if t.check != nil {
 		if err := t.check(); err != nil {
 			return f, err

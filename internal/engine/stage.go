@@ -19,7 +19,7 @@ type Stage interface {
 	After() []string
 	// Check reports what differs from the wanted state. An error says that
 	// the check could not be made; it is a *Wait where time can cure that.
-	Check(ctx context.Context) (Finding, error)
+	Check(ctx context.Context) (CheckResult, error)
 	// Apply makes the machine as wanted. It returns a *Wait for what time
 	// cures, a *Retry for what another try may cure, a *Refusal where the
 	// machine must not be touched, and any other error where trying again
@@ -27,21 +27,21 @@ type Stage interface {
 	Apply(ctx context.Context, report Progress) error
 }
 
-// Finding is what a check saw.
-type Finding struct {
+// CheckResult is what a check saw.
+type CheckResult struct {
 	Differences []Difference
 	Warnings    []string
 	Notes       []string // facts worth a line in verbose output
 }
 
 // OK tells whether the machine is as wanted.
-func (f Finding) OK() bool { return len(f.Differences) == 0 }
+func (f CheckResult) OK() bool { return len(f.Differences) == 0 }
 
 // Differ adds a difference.
-func (f *Finding) Differ(d Difference) { f.Differences = append(f.Differences, d) }
+func (f *CheckResult) Differ(d Difference) { f.Differences = append(f.Differences, d) }
 
 // Warn adds a warning.
-func (f *Finding) Warn(format string, args ...any) {
+func (f *CheckResult) Warn(format string, args ...any) {
 	f.Warnings = append(f.Warnings, fmt.Sprintf(format, args...))
 }
 

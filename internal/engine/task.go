@@ -32,7 +32,7 @@ func (t *task) work(ctx context.Context) error {
 			for _, w := range finding.Warnings {
 				t.emit(Event{Kind: Warned, Message: w})
 			}
-			t.emit(Event{Kind: Done, Changed: t.changed, Finding: finding})
+			t.emit(Event{Kind: Done, Changed: t.changed, Check: finding})
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -45,7 +45,7 @@ func (t *task) work(ctx context.Context) error {
 }
 
 // once is check, apply, check.
-func (t *task) once(ctx context.Context) (Finding, error) {
+func (t *task) once(ctx context.Context) (CheckResult, error) {
 	finding, err := t.check(ctx)
 	if err != nil {
 		return finding, asRetry(err)
@@ -53,7 +53,7 @@ func (t *task) once(ctx context.Context) (Finding, error) {
 	if finding.OK() {
 		return finding, nil
 	}
-	t.emit(Event{Kind: Applying, Finding: finding})
+	t.emit(Event{Kind: Applying, Check: finding})
 	t.changed = true
 	if err := t.stage.Apply(ctx, t.progress); err != nil {
 		return finding, err
@@ -67,7 +67,7 @@ func (t *task) once(ctx context.Context) (Finding, error) {
 	return finding, nil
 }
 
-func (t *task) check(ctx context.Context) (Finding, error) {
+func (t *task) check(ctx context.Context) (CheckResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.run.opts.CheckTimeout)
 	defer cancel()
 	return t.stage.Check(ctx)

@@ -26,7 +26,7 @@ func TestAProgramThatIsStillOpenIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(200*time.Millisecond, func() { f.Close() })
-	out, err := host.New("/").Look(t.Context(), host.Command{Name: program, Timeout: time.Minute})
+	out, err := host.New("/").Query(t.Context(), host.Command{Name: program, Timeout: time.Minute})
 	if err != nil || string(out.Stdout) != "done\n" {
 		t.Errorf("%q, %v", out.Stdout, err)
 	}
@@ -35,7 +35,7 @@ func TestAProgramThatIsStillOpenIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	_, err = host.New("/").Look(t.Context(), host.Command{Name: program, Timeout: time.Minute})
+	_, err = host.New("/").Query(t.Context(), host.Command{Name: program, Timeout: time.Minute})
 	if !errors.Is(err, syscall.ETXTBSY) || !strings.Contains(err.Error(), "text file busy") {
 		t.Errorf("a program that stays open: %v", err)
 	}

@@ -72,8 +72,8 @@ func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
 	return h.exec.Run(ctx, c)
 }
 
-// Look runs a command that only looks and changes nothing.
-func (h *Host) Look(ctx context.Context, c Command) (Output, error) {
+// Query runs a command that only looks and changes nothing.
+func (h *Host) Query(ctx context.Context, c Command) (Output, error) {
 	return h.exec.Run(ctx, c)
 }
 

@@ -63,7 +63,7 @@ func (h *Host) ModuleLoaded(name string) bool {
 
 // ModuleAvailable tells whether modprobe knows the module.
 func (h *Host) ModuleAvailable(ctx context.Context, name string) bool {
-	_, err := h.Look(ctx, Command{Name: "modprobe", Args: []string{"--dry-run", "--quiet", name}, Timeout: 20 * time.Second})
+	_, err := h.Query(ctx, Command{Name: "modprobe", Args: []string{"--dry-run", "--quiet", name}, Timeout: 20 * time.Second})
 	return err == nil
 }
 
@@ -122,5 +122,5 @@ func (h *Host) freeSpace(path string) (uint64, error) {
 	return fs.Bavail * uint64(fs.Bsize), nil //nolint:gosec // a block's size is positive
 }
 
-// NotThere tells whether err says that a file does not exist.
-func NotThere(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+// NotExist tells whether err says that a file does not exist.
+func NotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -31,16 +31,16 @@ func image(t *testing.T) (h *host.Host, outside string) {
 func TestLinksOfAnImageStayInside(t *testing.T) {
 	h, outside := image(t)
 	for _, path := range []string{"/etc/a", "/etc/up", "/etc/d/secret"} {
-		if data, err := h.ReadFile(path); !host.NotThere(err) {
+		if data, err := h.ReadFile(path); !host.NotExist(err) {
 			t.Errorf("ReadFile(%s) = %q, %v: left the image", path, data, err)
 		}
-		if _, err := h.Stat(path); !host.NotThere(err) {
+		if _, err := h.Stat(path); !host.NotExist(err) {
 			t.Errorf("Stat(%s): left the image", path)
 		}
 		if data, err := os.ReadFile(h.RealPath(path)); err == nil {
 			t.Errorf("RealPath(%s) = %s, with %q: left the image", path, h.RealPath(path), data)
 		}
-		if _, err := h.SHA256(path); !host.NotThere(err) {
+		if _, err := h.SHA256(path); !host.NotExist(err) {
 			t.Errorf("SHA256(%s): left the image", path)
 		}
 	}

@@ -1,7 +1,7 @@
 package report
 
 import (
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -26,33 +26,33 @@ type Facts struct {
 }
 
 // Advise says what follows from a state.
-func Advise(state journal.State, facts Facts) Advice {
-	switch state {
-	case journal.Running:
+func Advise(st state.State, facts Facts) Advice {
+	switch st {
+	case state.Running:
 		return Advice{"the run goes on by itself", []string{"firstboot status --wait", "journalctl -fu " + units.Service}}
-	case journal.Refused:
+	case state.Refused:
 		next := "the next boot tries again"
 		if facts.Untouched {
 			next = "nothing was changed; " + next
 		}
 		return Advice{next, []string{again + "   (after the fix)", forced + "   (after an edit of /etc/firstboot)"}}
-	case journal.Failed:
+	case state.Failed:
 		if facts.Invalid {
 			return Advice{"the next boot reads the configuration again",
 				[]string{"firstboot validate", again}}
 		}
 		return Advice{"the next boot goes on from here",
 			[]string{again + "   (to go on now)", forced + "   (after an edit of /etc/firstboot)"}}
-	case journal.NotStarted:
+	case state.NotStarted:
 		if facts.Disabled {
 			return Advice{"nothing: " + units.Service + " is not enabled", []string{"systemctl enable --now " + units.Service + " " + units.Target + "   (to join)"}}
 		}
 		return Advice{units.Service + " starts the run at boot", []string{again + "   (to start it now)"}}
-	case journal.Drifted:
+	case state.Drifted:
 		return Advice{"nothing is changed by itself", []string{"firstboot plan --force", "firstboot run --force"}}
-	case journal.IsForeign:
+	case state.IsForeign:
 		return Advice{"the next boot sets that state aside and starts from nothing", []string{again + "   (to start it now)"}}
-	case journal.Unknown:
+	case state.Unknown:
 		return Advice{"nothing is changed by itself", []string{"firstboot status   (as root, once what is named above answers)"}}
 	}
 	return Advice{}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // Where a failure is shown to whoever looks at the console or logs in.
@@ -36,8 +36,8 @@ type BootMessages struct {
 // Show writes why the run ended in state, what happens next and what to type.
 // A refused run writes below /run only; a failed one also to IssueLink, where
 // that is not a link, so that the message outlives a reboot.
-func (b BootMessages) Show(state journal.State, cause error, advice Advice, now time.Time) error {
-	text := bootMessage(state, cause, advice, now)
+func (b BootMessages) Show(st state.State, cause error, advice Advice, now time.Time) error {
+	text := bootMessage(st, cause, advice, now)
 	issue := []byte(escapeIssue(text))
 	err := errors.Join(
 		b.State.WriteFile(RunIssue, issue, 0o644),
@@ -46,7 +46,7 @@ func (b BootMessages) Show(state journal.State, cause error, advice Advice, now 
 	if b.State.Readlink(IssueLink) != "" {
 		return err
 	}
-	if state == journal.Refused {
+	if st == state.Refused {
 		return errors.Join(err, b.dropIssue())
 	}
 	return errors.Join(err, b.Machine.WriteFile(IssueLink, issue, 0o644))
@@ -83,10 +83,10 @@ func (b BootMessages) dropIssue() error {
 	return b.Machine.Remove(IssueLink)
 }
 
-func bootMessage(state journal.State, cause error, advice Advice, now time.Time) string {
+func bootMessage(st state.State, cause error, advice Advice, now time.Time) string {
 	var b strings.Builder
 	ended := "failed"
-	if state == journal.Refused {
+	if st == state.Refused {
 		ended = "was refused"
 	}
 	fmt.Fprintf(&b, "firstboot: this host is NOT a member of its Calico network: the run %s at %s\n", ended,
@@ -116,11 +116,11 @@ func escapeIssue(text string) string { return strings.ReplaceAll(text, `\`, `\\`
 
 // WriteFailure says on w that and why a run ended in state, what happens next
 // and what to type. Stages were shown as they failed, so they are only named.
-func WriteFailure(w io.Writer, state journal.State, cause error, advice Advice, took time.Duration) {
+func WriteFailure(w io.Writer, st state.State, cause error, advice Advice, took time.Duration) {
 	var b strings.Builder
 	var run *engine.Error
 	if errors.As(cause, &run) {
-		fmt.Fprintf(&b, "firstboot: %s after %s: %s\n", state, Elapsed(took), strings.Join(run.Order, ", "))
+		fmt.Fprintf(&b, "firstboot: %s after %s: %s\n", st, Elapsed(took), strings.Join(run.Order, ", "))
 	} else {
 		for i, line := range Explain(cause) {
 			if i == 0 {

@@ -13,9 +13,9 @@ import (
 
 // Checks is what the checks of all stages saw: a plan, or a verification.
 type Checks struct {
-	Differing int       `json:"differing"` // stages that are not as wanted
-	Unknown   int       `json:"unknown"`   // stages that could not be looked at
-	Stages    []Checked `json:"stages"`
+	Differing int          `json:"differing"` // stages that are not as wanted
+	Unknown   int          `json:"unknown"`   // stages that could not be looked at
+	Stages    []StageCheck `json:"stages"`
 }
 
 // The states of a checked stage.
@@ -26,20 +26,20 @@ const (
 	checkedOffline = "offline" // a folder cannot tell; counts as nothing
 )
 
-// Checked is what one stage's check saw.
-type Checked struct {
-	Name        string        `json:"name"`
-	State       string        `json:"state"` // ok, differs, unknown or offline
-	Differences []Discrepancy `json:"differences,omitempty"`
-	Warnings    []string      `json:"warnings,omitempty"`
-	Error       string        `json:"error,omitempty"`
-	Hint        string        `json:"hint,omitempty"`
+// StageCheck is what one stage's check saw.
+type StageCheck struct {
+	Name        string       `json:"name"`
+	State       string       `json:"state"` // ok, differs, unknown or offline
+	Differences []Difference `json:"differences,omitempty"`
+	Warnings    []string     `json:"warnings,omitempty"`
+	Error       string       `json:"error,omitempty"`
+	Hint        string       `json:"hint,omitempty"`
 
 	stops bool // a run would end here and change nothing
 }
 
-// Discrepancy is one way in which the machine is not as wanted.
-type Discrepancy struct {
+// Difference is one way in which the machine is not as wanted.
+type Difference struct {
 	Name string `json:"name,omitempty"`
 	What string `json:"what"`
 	Seen string `json:"seen"`
@@ -50,9 +50,9 @@ type Discrepancy struct {
 
 // Add takes one result in.
 func (c *Checks) Add(r engine.Result) {
-	checked := Checked{Name: r.Stage, State: checkedOK, Warnings: r.Finding.Warnings}
-	for _, d := range r.Finding.Differences {
-		checked.Differences = append(checked.Differences, Discrepancy{
+	checked := StageCheck{Name: r.Stage, State: checkedOK, Warnings: r.Check.Warnings}
+	for _, d := range r.Check.Differences {
+		checked.Differences = append(checked.Differences, Difference{
 			Name: d.Name, What: clean(d.What), Seen: clean(d.Seen), Want: clean(d.Want), Fix: clean(d.Fix), Diff: d.Diff,
 		})
 	}
@@ -61,7 +61,7 @@ func (c *Checks) Add(r engine.Result) {
 	}
 	switch {
 	case len(checked.Differences) > 0:
-		checked.State, checked.stops = checkedDiffers, !slices.ContainsFunc(r.Finding.Differences, func(d engine.Difference) bool { return !d.Stops })
+		checked.State, checked.stops = checkedDiffers, !slices.ContainsFunc(r.Check.Differences, func(d engine.Difference) bool { return !d.Stops })
 		c.Differing++
 	case errors.Is(r.Err, host.ErrOffline):
 		checked.State, checked.Error = checkedOffline, ""
@@ -107,7 +107,7 @@ func (c Checks) Stopping() []string {
 	return names
 }
 
-func (s Checked) title(term Terminal, words Words) string {
+func (s StageCheck) title(term Terminal, words Words) string {
 	switch s.State {
 	case checkedOK:
 		return term.paint(green, "ok")
@@ -122,7 +122,7 @@ func (s Checked) title(term Terminal, words Words) string {
 	return term.paint(red, "cannot tell") + ": " + s.Error
 }
 
-func (s Checked) details(b *strings.Builder, term Terminal) {
+func (s StageCheck) details(b *strings.Builder, term Terminal) {
 	for _, d := range s.Differences {
 		line := engine.Difference{What: d.What, Seen: d.Seen, Want: d.Want}.String()
 		if d.Name != "" {

@@ -130,7 +130,7 @@ func TestLongWorkIsNotSilent(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
 		c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start,
-			Finding: engine.Finding{Differences: []engine.Difference{{What: "calico-node.service"}}}})
+			Check: engine.CheckResult{Differences: []engine.Difference{{What: "calico-node.service"}}}})
 		time.Sleep(2*time.Minute + time.Second/2)
 		synctest.Wait()
 	})
@@ -150,7 +150,7 @@ func TestWhatIsLeftAsItIsDoesNotReadAsChanged(t *testing.T) {
 	} {
 		s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 			c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
-			c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start, Finding: engine.Finding{Differences: all}})
+			c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start, Check: engine.CheckResult{Differences: all}})
 			time.Sleep(10*time.Second + time.Second/2)
 			synctest.Wait()
 		})

@@ -13,8 +13,8 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 func messages(t *testing.T) (report.BootMessages, *host.Host) {
@@ -36,7 +36,7 @@ func TestLoginScreenTellsCauseRemedyAndWhatToType(t *testing.T) {
 	cause := &engine.Error{Order: []string{"minions"}, Stages: map[string]error{
 		"minions": engine.WithHint(errors.New(`sha256 is aa, wanted bb\n`), "correct minions.sha256"),
 	}}
-	if err := b.Show(journal.Failed, cause, report.Advise(journal.Failed, report.Facts{}), epoch); err != nil {
+	if err := b.Show(state.Failed, cause, report.Advise(state.Failed, report.Facts{}), epoch); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
@@ -62,21 +62,21 @@ func TestLoginScreenTellsCauseRemedyAndWhatToType(t *testing.T) {
 
 func TestRefusedRunWritesOnlyBelowRun(t *testing.T) {
 	b, h := messages(t)
-	show := func(s journal.State) {
+	show := func(s state.State) {
 		t.Helper()
 		if err := b.Show(s, errors.New("no"), report.Advise(s, report.Facts{Untouched: true}), epoch); err != nil {
 			t.Fatal(err)
 		}
 	}
-	show(journal.Refused)
+	show(state.Refused)
 	if h.Exists("/etc") {
 		t.Error("a refused run wrote to /etc")
 	}
 	if !strings.Contains(read(t, h, report.RunIssue), "nothing was changed") {
 		t.Error("it does not say that nothing was changed")
 	}
-	show(journal.Failed)
-	show(journal.Refused)
+	show(state.Failed)
+	show(state.Refused)
 	if h.Exists(report.IssueLink) {
 		t.Error("the message of the failure before is still there")
 	}
@@ -87,7 +87,7 @@ func TestImagesLinkIsKept(t *testing.T) {
 	if err := h.Symlink(report.RunIssue, report.IssueLink); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Show(journal.Failed, errors.New("no"), report.Advice{}, epoch); err != nil {
+	if err := b.Show(state.Failed, errors.New("no"), report.Advice{}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Clear(); err != nil || h.Readlink(report.IssueLink) != report.RunIssue {
@@ -96,7 +96,7 @@ func TestImagesLinkIsKept(t *testing.T) {
 }
 
 func TestStatusJSONNames(t *testing.T) {
-	j := journal.Journal{State: journal.Failed, Machine: journal.Machine{MachineID: "aaaa"}, Attempt: 2, Started: epoch}
+	j := state.Journal{State: state.Failed, Machine: state.Machine{MachineID: "aaaa"}, Attempt: 2, Started: epoch}
 	j.Stage("node").Error = "no"
 	data, err := json.Marshal(report.FromJournal(j, stages))
 	if err != nil {
@@ -122,18 +122,18 @@ func TestStatusJSONNames(t *testing.T) {
 }
 
 func TestStatusText(t *testing.T) {
-	j := journal.Journal{
-		State: journal.Running, Version: "v1.0.0", ConfigDigest: "sha256:0123456789abcdef0123", Machine: journal.Machine{MachineID: "aaaa"},
+	j := state.Journal{
+		State: state.Running, Version: "v1.0.0", ConfigDigest: "sha256:0123456789abcdef0123", Machine: state.Machine{MachineID: "aaaa"},
 		Attempt: 2, Started: epoch,
 	}
-	*j.Stage("preflight") = journal.Stage{Name: "preflight", State: journal.StageOK, Attempts: 1, Seconds: 0.4, Warnings: []string{"port 179 is odd"}}
-	*j.Stage("node") = journal.Stage{
-		Name: "node", State: journal.StageRunning, Attempts: 1, Seconds: 35, Error: "connection refused", WaitsFor: "etcd at http://10.0.0.1:2379",
+	*j.Stage("preflight") = state.Stage{Name: "preflight", State: state.StageOK, Attempts: 1, Seconds: 0.4, Warnings: []string{"port 179 is odd"}}
+	*j.Stage("node") = state.Stage{
+		Name: "node", State: state.StageRunning, Attempts: 1, Seconds: 35, Error: "connection refused", WaitsFor: "etcd at http://10.0.0.1:2379",
 		WaitSince: epoch.Add(5 * time.Second), NextRetry: epoch.Add(44 * time.Second),
 	}
 	s := report.FromJournal(j, stages)
 	s.PID = 42
-	s.Advice = report.Advise(journal.Running, report.Facts{})
+	s.Advice = report.Advise(state.Running, report.Facts{})
 	var b bytes.Buffer
 	if err := s.WriteText(&b, report.Terminal{}, epoch.Add(40*time.Second)); err != nil {
 		t.Fatal(err)

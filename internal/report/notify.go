@@ -16,7 +16,7 @@ import (
 type Notifier struct {
 	mu     sync.Mutex
 	order  []string
-	notify func(state string)
+	notify func(text string)
 	sent   string
 	last   time.Time
 }
@@ -24,9 +24,9 @@ type Notifier struct {
 // NewNotifier speaks to systemd over $NOTIFY_SOCKET; without one it says
 // nothing.
 func NewNotifier(stages []string) *Notifier {
-	return &Notifier{order: stages, notify: func(state string) {
+	return &Notifier{order: stages, notify: func(text string) {
 		// A status line that does not arrive changes nothing about the run.
-		_, _ = daemon.SdNotify(false, state)
+		_, _ = daemon.SdNotify(false, text)
 	}}
 }
 
@@ -65,7 +65,7 @@ func statusText(e engine.Event) string {
 	case engine.Started:
 		return "checking"
 	case engine.Applying:
-		return applying(e.Finding)
+		return applying(e.Check)
 	case engine.Moved:
 		if e.Total > 0 {
 			return fmt.Sprintf("%s (%d %%)", clean(e.Message), min(100, max(0, e.Done)*100/e.Total))

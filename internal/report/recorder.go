@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // waitSaves is the least time between two savings of a wait in which nothing
@@ -20,8 +20,8 @@ const maxWarnings = 20
 // Recorder writes a run's events into the journal, at each change of a state.
 type Recorder struct {
 	mu      sync.Mutex
-	journal journal.Journal
-	save    func(*journal.Journal) error
+	journal state.Journal
+	save    func(*state.Journal) error
 	trouble func(error)
 	told    bool
 	saved   time.Time
@@ -29,7 +29,7 @@ type Recorder struct {
 
 // NewRecorder keeps j. A saving that fails (a full disk) is told to trouble
 // once and does not end the run: the machine can still become right.
-func NewRecorder(j journal.Journal, save func(*journal.Journal) error, trouble func(error)) *Recorder {
+func NewRecorder(j state.Journal, save func(*state.Journal) error, trouble func(error)) *Recorder {
 	return &Recorder{journal: j, save: save, trouble: trouble}
 }
 
@@ -43,11 +43,11 @@ func (r *Recorder) Event(e engine.Event) {
 }
 
 // record takes e into s and tells whether that is worth a saving.
-func (r *Recorder) record(s *journal.Stage, e engine.Event) bool {
+func (r *Recorder) record(s *state.Stage, e engine.Event) bool {
 	s.Attempts = max(s.Attempts, e.Attempt)
 	switch e.Kind {
 	case engine.Started:
-		*s = journal.Stage{Name: s.Name, State: journal.StageRunning, Attempts: 1, Started: e.Time.UTC()}
+		*s = state.Stage{Name: s.Name, State: state.StageRunning, Attempts: 1, Started: e.Time.UTC()}
 	case engine.Applying:
 		settle(s)
 	case engine.Waiting:
@@ -61,9 +61,9 @@ func (r *Recorder) record(s *journal.Stage, e engine.Event) bool {
 		}
 	case engine.Done:
 		settle(s)
-		s.State = journal.StageOK
+		s.State = state.StageOK
 		if e.Changed {
-			s.State = journal.StageChanged
+			s.State = state.StageChanged
 		}
 	case engine.Failed:
 		r.failed(s, e)
@@ -79,12 +79,12 @@ func (r *Recorder) record(s *journal.Stage, e engine.Event) bool {
 }
 
 // settle forgets a wait or a retry that is over.
-func settle(s *journal.Stage) {
+func settle(s *state.Stage) {
 	s.Error, s.Hint, s.WaitsFor = "", "", ""
 	s.WaitSince, s.NextRetry = time.Time{}, time.Time{}
 }
 
-func (r *Recorder) waits(s *journal.Stage, e engine.Event) bool {
+func (r *Recorder) waits(s *state.Stage, e engine.Event) bool {
 	text := ""
 	if e.Err != nil {
 		text = clean(e.Err.Error())
@@ -101,25 +101,25 @@ func (r *Recorder) waits(s *journal.Stage, e engine.Event) bool {
 // not fail and is tried again.
 const interruptedText = "interrupted"
 
-func (r *Recorder) failed(s *journal.Stage, e engine.Event) {
+func (r *Recorder) failed(s *state.Stage, e engine.Event) {
 	waitedFor, seen := s.WaitsFor, s.Error
 	settle(s)
-	s.State, s.Error, s.Hint = journal.StageFailed, clean(errorText(e.Err)), clean(engine.Hint(e.Err))
+	s.State, s.Error, s.Hint = state.StageFailed, clean(errorText(e.Err)), clean(engine.Hint(e.Err))
 	switch {
 	case stopped(e.Err):
-		s.State, s.Error = journal.StagePending, interruptedText
+		s.State, s.Error = state.StagePending, interruptedText
 	case engine.Interrupted(e.Err) && waitedFor != "":
 		s.Error = "waited for " + waitedFor + ": " + seen + "; " + s.Error
 	}
 }
 
-func (r *Recorder) skipped(s *journal.Stage, need string) {
+func (r *Recorder) skipped(s *state.Stage, need string) {
 	settle(s)
-	if before := r.journal.Stage(need); before.State == journal.StagePending {
+	if before := r.journal.Stage(need); before.State == state.StagePending {
 		return // cut off before its turn came
 	}
 	s = r.journal.Stage(s.Name) // asking for another can have moved it
-	s.State, s.Error = journal.StageSkipped, need+" is not done"
+	s.State, s.Error = state.StageSkipped, need+" is not done"
 }
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
@@ -134,7 +134,7 @@ func (r *Recorder) write(now time.Time) {
 }
 
 // Change alters the journal and saves it.
-func (r *Recorder) Change(change func(*journal.Journal)) error {
+func (r *Recorder) Change(change func(*state.Journal)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.journal)
@@ -142,7 +142,7 @@ func (r *Recorder) Change(change func(*journal.Journal)) error {
 }
 
 // Journal is the journal as it is now.
-func (r *Recorder) Journal() journal.Journal {
+func (r *Recorder) Journal() state.Journal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j := r.journal
@@ -151,20 +151,20 @@ func (r *Recorder) Journal() journal.Journal {
 }
 
 // Notes are the journal's notes.
-func (r *Recorder) Notes() journal.Notes { return r.Journal().Notes }
+func (r *Recorder) Notes() state.Notes { return r.Journal().Notes }
 
 // SetNotes changes the notes and saves them.
-func (r *Recorder) SetNotes(change func(*journal.Notes)) error {
-	return r.Change(func(j *journal.Journal) { change(&j.Notes) })
+func (r *Recorder) SetNotes(change func(*state.Notes)) error {
+	return r.Change(func(j *state.Journal) { change(&j.Notes) })
 }
 
 // ReadOnly gives the notes of a journal to stages that only look.
-type ReadOnly struct{ Journal journal.Journal }
+type ReadOnly struct{ Journal state.Journal }
 
 // Notes are the journal's notes.
-func (r ReadOnly) Notes() journal.Notes { return r.Journal.Notes }
+func (r ReadOnly) Notes() state.Notes { return r.Journal.Notes }
 
 // SetNotes refuses.
-func (r ReadOnly) SetNotes(func(*journal.Notes)) error {
+func (r ReadOnly) SetNotes(func(*state.Notes)) error {
 	return errors.New("cannot note anything: this command only looks")
 }

@@ -7,20 +7,20 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/journal"
 	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // desk counts what is saved.
 type desk struct {
 	saves int
-	last  journal.Journal
+	last  state.Journal
 	err   error
 	told  []error
 }
 
 func (d *desk) recorder() *report.Recorder {
-	return report.NewRecorder(journal.Journal{}, func(j *journal.Journal) error {
+	return report.NewRecorder(state.Journal{}, func(j *state.Journal) error {
 		d.saves++
 		d.last = *j
 		return d.err
@@ -36,10 +36,10 @@ func event(kind engine.Kind, second int) engine.Event {
 func TestRecorderTellsAStagesStory(t *testing.T) {
 	var d desk
 	r := d.recorder()
-	at := func() journal.Stage { return *d.last.Stage("node") }
+	at := func() state.Stage { return *d.last.Stage("node") }
 
 	r.Event(event(engine.Started, 0))
-	if s := at(); s.State != journal.StageRunning || !s.Started.Equal(epoch) || s.Attempts != 1 {
+	if s := at(); s.State != state.StageRunning || !s.Started.Equal(epoch) || s.Attempts != 1 {
 		t.Errorf("started: %+v", s)
 	}
 	wait := event(engine.Waiting, 1)
@@ -61,7 +61,7 @@ func TestRecorderTellsAStagesStory(t *testing.T) {
 	done := event(engine.Done, 10)
 	done.Changed = true
 	r.Event(done)
-	if s := at(); s.State != journal.StageChanged || s.Seconds != 10 || s.Error != "" || s.Attempts != 2 {
+	if s := at(); s.State != state.StageChanged || s.Seconds != 10 || s.Error != "" || s.Attempts != 2 {
 		t.Errorf("done: %+v", s)
 	}
 }
@@ -87,13 +87,13 @@ func TestUnchangedWaitIsSavedRarely(t *testing.T) {
 
 func TestFailuresInterruptionsAndTimeLimitsAreNotTheSame(t *testing.T) {
 	for _, c := range []struct {
-		err   error
-		state journal.StageState
-		text  string
+		err  error
+		st   state.StageState
+		text string
 	}{
-		{errors.New("no space left"), journal.StageFailed, "no space left"},
-		{context.Canceled, journal.StagePending, "interrupted"},
-		{context.DeadlineExceeded, journal.StageFailed, "waited for etcd: refused; context deadline exceeded"},
+		{errors.New("no space left"), state.StageFailed, "no space left"},
+		{context.Canceled, state.StagePending, "interrupted"},
+		{context.DeadlineExceeded, state.StageFailed, "waited for etcd: refused; context deadline exceeded"},
 	} {
 		var d desk
 		r := d.recorder()
@@ -104,12 +104,12 @@ func TestFailuresInterruptionsAndTimeLimitsAreNotTheSame(t *testing.T) {
 		failed := event(engine.Failed, 2)
 		failed.Err = c.err
 		r.Event(failed)
-		if s := d.last.Stage("node"); s.State != c.state || s.Error != c.text {
+		if s := d.last.Stage("node"); s.State != c.st || s.Error != c.text {
 			t.Errorf("%v: %+v", c.err, s)
 		}
 		r.Event(engine.Event{Stage: "pool", Kind: engine.Skipped, Message: "node", Time: epoch})
-		skipped := c.state == journal.StageFailed
-		if s := d.last.Stage("pool"); (s.State == journal.StageSkipped) != skipped {
+		skipped := c.st == state.StageFailed
+		if s := d.last.Stage("pool"); (s.State == state.StageSkipped) != skipped {
 			t.Errorf("%v: what comes after it is %s", c.err, s.State)
 		}
 	}
@@ -123,7 +123,7 @@ func TestFullDiskIsToldOnceAndTheRunGoesOn(t *testing.T) {
 	if len(d.told) != 1 || d.saves != 2 {
 		t.Errorf("told %d times, saved %d times", len(d.told), d.saves)
 	}
-	if err := r.Change(func(*journal.Journal) {}); err == nil {
+	if err := r.Change(func(*state.Journal) {}); err == nil {
 		t.Error("a change that must be kept was lost silently")
 	}
 }

@@ -37,7 +37,7 @@ func (r *row) apply(e engine.Event) {
 	r.wait = engine.Event{}
 	switch e.Kind {
 	case engine.Applying:
-		r.note, r.done, r.total = applying(e.Finding), 0, 0
+		r.note, r.done, r.total = applying(e.Check), 0, 0
 	case engine.Moved:
 		if e.Message != r.note {
 			r.percent = 0
@@ -48,7 +48,7 @@ func (r *row) apply(e engine.Event) {
 
 // applying says what a stage does about a finding: what is not firstboot's to
 // change is only looked at once more, and must not read as if it were changed.
-func applying(f engine.Finding) string {
+func applying(f engine.CheckResult) string {
 	var changed, left []engine.Difference
 	for _, d := range f.Differences {
 		if d.Stops {

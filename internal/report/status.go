@@ -6,13 +6,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // Status is what is true of this machine. Its JSON names are fixed; scripts
 // hold on to them. Times are UTC, and null where there is none.
 type Status struct {
-	State        journal.State `json:"state"`
+	State        state.State   `json:"state"`
 	Version      string        `json:"version"` // of the firstboot that made the machine so; else of this one
 	ConfigDigest string        `json:"config_digest"`
 	Machine      string        `json:"machine"`
@@ -30,41 +30,41 @@ type Status struct {
 
 // StageStatus is what is true of one stage.
 type StageStatus struct {
-	Name      string             `json:"name"`
-	State     journal.StageState `json:"state"`
-	Attempts  int                `json:"attempts"`
-	Seconds   float64            `json:"seconds"`
-	Error     string             `json:"error"`
-	Hint      string             `json:"hint"`
-	NextRetry *time.Time         `json:"next_retry"`
-	WaitsFor  string             `json:"waits_for,omitempty"`
-	WaitSince *time.Time         `json:"wait_since,omitempty"`
-	Warnings  []string           `json:"warnings,omitempty"`
+	Name      string           `json:"name"`
+	State     state.StageState `json:"state"`
+	Attempts  int              `json:"attempts"`
+	Seconds   float64          `json:"seconds"`
+	Error     string           `json:"error"`
+	Hint      string           `json:"hint"`
+	NextRetry *time.Time       `json:"next_retry"`
+	WaitsFor  string           `json:"waits_for,omitempty"`
+	WaitSince *time.Time       `json:"wait_since,omitempty"`
+	Warnings  []string         `json:"warnings,omitempty"`
 }
 
 // FromJournal is the status that a journal tells, its stages in the order of
 // names; stages that it does not know are pending.
-func FromJournal(j journal.Journal, names []string) Status {
+func FromJournal(j state.Journal, names []string) Status {
 	s := Status{
 		State: j.State, Version: j.Version, ConfigDigest: j.ConfigDigest, Machine: j.Machine.String(),
 		Attempt: j.Attempt, Started: instant(j.Started), Finished: instant(j.Finished), Error: j.Error,
 		Stages: []StageStatus{},
 	}
-	known := map[string]journal.Stage{}
+	known := map[string]state.Stage{}
 	for _, stage := range j.Stages {
 		known[stage.Name] = stage
 	}
 	for _, name := range names {
 		stage, ok := known[name]
 		if !ok {
-			stage = journal.Stage{Name: name, State: journal.StagePending}
+			stage = state.Stage{Name: name, State: state.StagePending}
 		}
 		s.Stages = append(s.Stages, stageStatus(stage))
 	}
 	return s
 }
 
-func stageStatus(s journal.Stage) StageStatus {
+func stageStatus(s state.Stage) StageStatus {
 	return StageStatus{
 		Name: s.Name, State: s.State, Attempts: s.Attempts, Seconds: s.Seconds, Error: s.Error, Hint: s.Hint,
 		NextRetry: instant(s.NextRetry), WaitsFor: s.WaitsFor, WaitSince: instant(s.WaitSince), Warnings: s.Warnings,
@@ -80,21 +80,21 @@ func instant(t time.Time) *time.Time {
 }
 
 // meaning is a state in a sentence.
-func meaning(s journal.State) string {
+func meaning(s state.State) string {
 	switch s {
-	case journal.Complete:
+	case state.Complete:
 		return "this host is a member of its Calico network"
-	case journal.Running:
+	case state.Running:
 		return "a run is under way"
-	case journal.Refused:
+	case state.Refused:
 		return "the machine must not be touched as it is"
-	case journal.Failed:
+	case state.Failed:
 		return "the last run did not get through"
-	case journal.NotStarted:
+	case state.NotStarted:
 		return "this host was not made complete yet, and no run is under way"
-	case journal.Drifted:
+	case state.Drifted:
 		return "this host was complete once, and is not what it should be now"
-	case journal.IsForeign:
+	case state.IsForeign:
 		return "the completion marker belongs to another machine"
 	}
 	return "it cannot be told whether this host is what it should be"
@@ -178,9 +178,9 @@ func (s StageStatus) lines(now time.Time) []string {
 	if s.Error != "" {
 		label := "error: "
 		switch s.State {
-		case journal.StageRunning:
+		case state.StageRunning:
 			label = "seen: "
-		case journal.StageSkipped, journal.StagePending:
+		case state.StageSkipped, state.StagePending:
 			label = ""
 		}
 		lines = append(lines, label+s.Error)
@@ -188,7 +188,7 @@ func (s StageStatus) lines(now time.Time) []string {
 	if s.Hint != "" {
 		lines = append(lines, "hint: "+s.Hint)
 	}
-	if s.NextRetry != nil && s.State == journal.StageRunning && s.NextRetry.After(now) {
+	if s.NextRetry != nil && s.State == state.StageRunning && s.NextRetry.After(now) {
 		lines = append(lines, "next try in "+whole(s.NextRetry.Sub(now)))
 	}
 	for _, w := range s.Warnings {
@@ -197,23 +197,23 @@ func (s StageStatus) lines(now time.Time) []string {
 	return lines
 }
 
-func stateColour(s journal.State) string {
+func stateColour(s state.State) string {
 	switch s {
-	case journal.Complete:
+	case state.Complete:
 		return green
-	case journal.Failed, journal.Refused, journal.Drifted:
+	case state.Failed, state.Refused, state.Drifted:
 		return red
 	}
 	return yellow
 }
 
-func stageColour(s journal.StageState) string {
+func stageColour(s state.StageState) string {
 	switch s {
-	case journal.StageOK, journal.StageChanged:
+	case state.StageOK, state.StageChanged:
 		return green
-	case journal.StageFailed:
+	case state.StageFailed:
 		return red
-	case journal.StageRunning, journal.StageUnknown:
+	case state.StageRunning, state.StageUnknown:
 		return yellow
 	}
 	return dim

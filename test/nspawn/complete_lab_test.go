@@ -14,7 +14,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/config"
 	machine "github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -135,7 +135,7 @@ func anotherMachine(t *testing.T, s *Site) {
 	h.says(h.Journal(h.ctx, "firstboot.service"), "the completion marker "+aside)
 	h.exits(7, []string{"firstboot", "status"}, "running", "machine "+otherMachine, "attempt 1,", "set aside in /var/lib/firstboot/foreign/")
 	h.says(h.run("sh", "-c", "ls /var/lib/firstboot/foreign/*"), "complete.json", "effective.yaml", "journal.json", "nodename")
-	for _, gone := range []string{journal.Marker, nodename} {
+	for _, gone := range []string{state.MarkerPath, nodename} {
 		if h.text(gone) != "" {
 			t.Errorf("%s is still there", gone)
 		}
@@ -158,7 +158,7 @@ func nodeUnit(t *testing.T) File {
 		t.Fatal(err)
 	}
 	args := stages.NodeArguments(cfg.Config, "host-of-the-image", netip.MustParseAddr("10.99.0.99"))
-	unit, err := units.NodeUnit("/usr/bin/docker", "calico-node", journal.Machine{MachineID: thisMachine, ProductUUID: productUUID}, args)
+	unit, err := units.NodeUnit("/usr/bin/docker", "calico-node", state.Machine{MachineID: thisMachine, ProductUUID: productUUID}, args)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,12 +186,12 @@ func (h *host) complete(id string) {
 		h.t.Fatal(err)
 	}
 	disk := machine.New(h.Disk())
-	if err := disk.WriteFile(journal.Effective, saved.Bytes(), 0o600); err != nil {
+	if err := disk.WriteFile(state.EffectivePath, saved.Bytes(), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	now, this := time.Now().UTC(), journal.Machine{MachineID: id}
-	j := journal.Journal{State: journal.Complete, Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Attempt: 1, Started: now, Finished: now}
-	c := journal.Completion{Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Started: now, Finished: now}
+	now, this := time.Now().UTC(), state.Machine{MachineID: id}
+	j := state.Journal{State: state.Complete, Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Attempt: 1, Started: now, Finished: now}
+	c := state.Marker{Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Started: now, Finished: now}
 	for _, err := range []error{j.Save(disk), c.Save(disk)} {
 		if err != nil {
 			h.t.Fatal(err)
@@ -203,7 +203,7 @@ func (h *host) complete(id string) {
 func (h *host) state() string {
 	h.t.Helper()
 	var all strings.Builder
-	for _, path := range []string{journal.Path, journal.Marker, journal.Effective} {
+	for _, path := range []string{state.JournalPath, state.MarkerPath, state.EffectivePath} {
 		full := filepath.Join(h.Disk(), path)
 		info, err := os.Stat(full)
 		if err != nil {

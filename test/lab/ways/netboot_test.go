@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/journal"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/lab"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
@@ -89,7 +89,7 @@ func (n *netboot) joins(t *testing.T) {
 	// The marker is written last, by a run that has verified everything; to
 	// ask for the status would be more talk to etcd.
 	labtest.Must(t, h.Wait(ctx, "the marker", func(ctx context.Context) error {
-		_, err := h.Output(ctx, "test -e "+journal.Marker)
+		_, err := h.Output(ctx, "test -e "+state.MarkerPath)
 		return err
 	}))
 	counters := labtest.Do(t, h, 0, "iptables -t mangle -L COUNT -v -x -n")

@@ -1,0 +1,132 @@
+package app
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// shortestSecret is the length, in bytes, from which a configured secret is
+// looked for in messages: shorter ones are mostly words such as "true".
+const shortestSecret = 8
+
+// mask takes configured secrets out of what is said. No stage says one
+// knowingly; a command's or a server's error may repeat what it was given.
+type mask struct{ replacer *strings.Replacer }
+
+func newMask(h *host.Host, cfg *config.Config) mask {
+	var pairs []string
+	for _, secret := range secretsOf(h, cfg) {
+		if len(secret) >= shortestSecret {
+			pairs = append(pairs, secret, "***")
+		}
+	}
+	return mask{strings.NewReplacer(pairs...)}
+}
+
+func secretsOf(h *host.Host, cfg *config.Config) []string {
+	var all []string
+	for _, s := range cfg.Node.Environment {
+		all = append(all, s.Reveal())
+	}
+	for _, s := range cfg.Minions.Environment {
+		all = append(all, s.Reveal())
+	}
+	for _, u := range []config.URL{cfg.Calicoctl.URL, cfg.Node.URL, cfg.Minions.URL, cfg.Report.URL, cfg.Proxy.HTTP, cfg.Proxy.HTTPS} {
+		all = append(all, credentialsOf(u)...)
+	}
+	if path := cfg.Etcd.PasswordFile; path != "" {
+		if data, err := h.ReadFile(path); err == nil {
+			all = append(all, strings.TrimSpace(string(data)))
+		}
+	}
+	return all
+}
+
+// credentialsOf are the password and the query's values of a URL.
+func credentialsOf(location config.URL) []string {
+	u, err := url.Parse(location.Reveal())
+	if err != nil {
+		return nil
+	}
+	var all []string
+	if password, ok := u.User.Password(); ok {
+		all = append(all, password, url.QueryEscape(password))
+	}
+	for _, values := range u.Query() {
+		for _, v := range values {
+			all = append(all, v, url.QueryEscape(v))
+		}
+	}
+	return all
+}
+
+// events hands masked events on.
+func (m mask) events(to func(engine.Event)) func(engine.Event) {
+	return func(e engine.Event) {
+		e.Message, e.Err, e.Check = m.replacer.Replace(e.Message), m.err(e.Err), m.finding(e.Check)
+		to(e)
+	}
+}
+
+// masked is an error in other words.
+type masked struct {
+	error
+	text string
+}
+
+func (m masked) Error() string { return m.text }
+
+func (m masked) Unwrap() error { return m.error }
+
+func (m mask) err(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refusal *engine.Refusal
+	if errors.As(err, &refusal) {
+		return &engine.Refusal{Findings: m.differences(refusal.Findings)}
+	}
+	text, hint := m.replacer.Replace(err.Error()), m.replacer.Replace(engine.Hint(err))
+	if text == err.Error() && hint == engine.Hint(err) {
+		return err
+	}
+	if hint == "" {
+		return masked{err, text}
+	}
+	return engine.WithHint(masked{err, text}, "%s", hint)
+}
+
+// run masks how a run ended, which stage failed how included.
+func (m mask) run(err error) error {
+	var run *engine.Error
+	if !errors.As(err, &run) {
+		return m.err(err)
+	}
+	safe := &engine.Error{Stages: map[string]error{}, Order: run.Order}
+	for name, cause := range run.Stages {
+		safe.Stages[name] = m.err(cause)
+	}
+	return safe
+}
+
+func (m mask) finding(f engine.CheckResult) engine.CheckResult {
+	f.Differences = m.differences(f.Differences)
+	return f
+}
+
+func (m mask) differences(all []engine.Difference) []engine.Difference {
+	safe := make([]engine.Difference, len(all))
+	for i, d := range all {
+		safe[i] = engine.Difference{
+			Name: d.Name, What: m.replacer.Replace(d.What), Seen: m.replacer.Replace(d.Seen),
+			Want: m.replacer.Replace(d.Want), Fix: m.replacer.Replace(d.Fix), Diff: m.replacer.Replace(d.Diff),
+			Stops: d.Stops,
+		}
+	}
+	return safe
+}

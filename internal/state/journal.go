@@ -1,0 +1,113 @@
+package state
+
+import (
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// State is where a machine stands; the words are those of `firstboot status`.
+type State string
+
+// The states. Drifted, foreign and unknown are never written to a journal:
+// they are what status sees when it looks at the machine.
+const (
+	Complete   State = "complete"
+	Running    State = "running"
+	Refused    State = "refused"
+	Failed     State = "failed"
+	NotStarted State = "not-started"
+	Drifted    State = "drifted"
+	IsForeign  State = "foreign"
+	Unknown    State = "unknown"
+)
+
+// StageState is where a stage stands.
+type StageState string
+
+// The states of a stage.
+const (
+	StageOK      StageState = "ok"      // was as wanted already
+	StageChanged StageState = "changed" // was made so
+	StageFailed  StageState = "failed"
+	StagePending StageState = "pending"
+	StageRunning StageState = "running"
+	StageSkipped StageState = "skipped" // one before it failed
+	StageUnknown StageState = "unknown" // its check could not be made
+)
+
+// Stage is what is known of one stage. Times are UTC.
+type Stage struct {
+	Name      string     `json:"name"`
+	State     StageState `json:"state"`
+	Attempts  int        `json:"attempts"`
+	Seconds   float64    `json:"seconds"`
+	Started   time.Time  `json:"started,omitzero"`
+	Error     string     `json:"error,omitempty"`
+	Hint      string     `json:"hint,omitempty"`
+	WaitsFor  string     `json:"waits_for,omitempty"`
+	WaitSince time.Time  `json:"wait_since,omitzero"`
+	NextRetry time.Time  `json:"next_retry,omitzero"`
+	Warnings  []string   `json:"warnings,omitempty"`
+}
+
+// Journal is the story of the current run, or of the last one.
+type Journal struct {
+	Schema       int       `json:"schema"`
+	State        State     `json:"state"`
+	Version      string    `json:"version"`
+	ConfigDigest string    `json:"config_digest"`
+	Machine      Machine   `json:"machine"`
+	BootID       string    `json:"boot_id"`
+	Attempt      int       `json:"attempt"` // the runs since the machine was last complete
+	Started      time.Time `json:"started"` // of this run
+	Finished     time.Time `json:"finished,omitzero"`
+	Error        string    `json:"error,omitempty"` // of a run that ended before its stages
+	Stages       []Stage   `json:"stages"`
+	ConfigFiles  []string  `json:"config_files,omitempty"` // --config of the load that was saved; none: the search path
+	Notes        Notes     `json:"notes,omitzero"`
+}
+
+// Notes are facts that a later check needs and that the machine itself does
+// not tell.
+type Notes struct {
+	// StoreReloaded is when dockerd was told to reload a cluster store that
+	// was not set before; Docker shows a store that is not in force.
+	StoreReloaded time.Time `json:"store_reloaded,omitzero"`
+	// FilesReloaded is when udevd and NetworkManager were last told to read
+	// their files.
+	FilesReloaded time.Time `json:"files_reloaded,omitzero"`
+	// Probe is the last container test that passed.
+	Probe Probe `json:"probe,omitzero"`
+}
+
+// Probe records a passed container test.
+type Probe struct {
+	BootID    string    `json:"boot_id"`
+	NetworkID string    `json:"network_id"`
+	Address   string    `json:"address"`
+	Time      time.Time `json:"time"`
+}
+
+// Load reads the journal; found is false where there is none.
+func Load(h *host.Host) (j Journal, found bool, err error) {
+	found, err = load(h, JournalPath, &j)
+	return j, found, err
+}
+
+// Save writes the journal.
+func (j *Journal) Save(h *host.Host) error {
+	j.Schema = Schema
+	return save(h, JournalPath, j)
+}
+
+// Stage returns the record of a stage, making it if it is not there.
+func (j *Journal) Stage(name string) *Stage {
+	for i := range j.Stages {
+		if j.Stages[i].Name == name {
+			return &j.Stages[i]
+		}
+	}
+	j.Stages = append(j.Stages, Stage{Name: name, State: StagePending})
+	return &j.Stages[len(j.Stages)-1]
+}

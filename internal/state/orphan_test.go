@@ -1,0 +1,45 @@
+package state_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
+)
+
+// TestLockOfADeadRunsChild: a run that was killed while it started a command
+// is not "another run".
+func TestLockOfADeadRunsChild(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, state.LockPath)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(gone.Process.Pid)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	child, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.FcntlFlock(child.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { _ = child.Close() })
+	lock, err := state.Acquire(host.New(root))
+	if err != nil {
+		t.Fatalf("the child of a dead run keeps others out: %v", err)
+	}
+	_ = lock.Release()
+}

@@ -1,0 +1,100 @@
+// Package provisiontest has what the tests of the ways in have in common.
+package provisiontest
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/test/boottest"
+	"github.com/projecteru2/firstboot/test/program"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// Least is the least that a configuration must say.
+const Least = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
+pool: {cidr: 10.213.0.0/16}
+`
+
+// Secret is part of the one that WithSecret holds.
+const Secret = "cor'rect"
+
+// WithSecret has a secret full of characters that mean something to YAML,
+// shells, systemd and URLs.
+const WithSecret = Least + `node: {environment: {FELIX_SECRET: "` + Secret + `: \"horse\" %41 $(x) %n"}}
+`
+
+// Waiting lets a run wait for etcd, which is nowhere, whatever else these small
+// machines lack.
+const Waiting = WithSecret + `preflight: {ignore: [localhost, default-route, kernel-modules, apparmor-parser, disk-space, docker-missing, artifact-missing, rpm-missing]}
+`
+
+// Sum looks like the sha256 of something.
+func Sum() string { return strings.Repeat("ab", 32) }
+
+// Load reads a configuration from its text.
+func Load(t testing.TB, text string) *config.Loaded {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := config.Load(t.Context(), config.Options{Files: []string{path}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Program builds firstboot, into a folder of its own, and returns its path.
+func Program(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "firstboot")
+	if err := program.Build(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Install puts the program and its units into a machine's image, but for the
+// files that are named.
+func Install(t testing.TB, m *boottest.Machine, program string, without ...string) {
+	t.Helper()
+	data, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put("/usr/bin/firstboot", string(data), 0o755)
+	for _, f := range units.Image() {
+		if !strings.Contains(strings.Join(without, "\n")+"\n", f.Path+"\n") {
+			m.Put(f.Path, string(f.Data), 0o644)
+		}
+	}
+}
+
+// HandedOver wants the machine's run to have ended, as it must without an etcd,
+// with the configuration that came from this source.
+func HandedOver(t testing.TB, m *boottest.Machine, source string) {
+	t.Helper()
+	if code, out := m.Exit("firstboot", "status", "--wait=60s"); code != 1 {
+		t.Errorf("firstboot status --wait: %d\n%s", code, out)
+	}
+	var shown struct {
+		Values []struct{ Key, Origin string }
+	}
+	if err := json.Unmarshal([]byte(m.Run("firstboot", "config", "-o", "json")), &shown); err != nil {
+		t.Fatal(err)
+	}
+	origin := ""
+	for _, v := range shown.Values {
+		if v.Key == "pool.cidr" {
+			origin = v.Origin
+		}
+	}
+	if !strings.HasPrefix(origin, source+":") {
+		t.Errorf("pool.cidr comes from %q, want %s", origin, source)
+	}
+}
