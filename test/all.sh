@@ -1,9 +1,10 @@
 #!/bin/bash
-# Runs every test, the quick ones first, and ends with 1 if any step failed.
-# Each step says what it is and how long it took. Needs root.
+# Runs the tests, the quick ones first, and exits with 1 if a step failed. Each
+# step prints its name and how long it took.
 #
-#   test/all.sh            everything
-#   test/all.sh STEP...    only these: format vet unit integration nspawn lab build
+#   test/all.sh            every step; needs root
+#   test/all.sh check      what every change runs; needs no root and installs nothing
+#   test/all.sh STEP...    only these steps: format vet lint shell unit build integration nspawn lab
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -20,7 +21,34 @@ step_vet() {
 	go vet ./... && go vet -tags integration,lab,soak ./...
 }
 
-step_unit() { go test ./...; }
+# golangci-lint, with every build tag, at the version that the Makefile pins.
+step_lint() { make --no-print-directory lint; }
+
+step_shell() {
+	if ! command -v shellcheck >/dev/null; then
+		echo 'skipped: shellcheck is not installed'
+		return
+	fi
+	# Templates are checked in a test, after they are filled in.
+	git ls-files -z --cached --others --exclude-standard ':!*.tmpl' | xargs -0 grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck
+}
+
+# Unit tests with the race detector, which needs a C compiler; the seeds of the
+# fuzz targets are among them. Skipped tests are named.
+step_unit() {
+	local race=-race log status
+	if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC)" >/dev/null; then
+		echo 'skipped: the race detector, because there is no C compiler'
+		race=
+	fi
+	log=$(mktemp)
+	# shellcheck disable=SC2086 # empty, or one flag
+	go test $race -json ./... >"$log"
+	status=$?
+	go run ./test/summary <"$log" || status=1
+	rm -f "$log"
+	return "$status"
+}
 
 # Packages that have tests with the build tag $1, as arguments for go test.
 tagged() {
@@ -55,20 +83,28 @@ stories() {
 
 step_build() { make --no-print-directory build; }
 
-# Installed before the first step: nearly all of them need something of it.
-test/lab/install-packages.sh || exit 1
+quick=(format vet lint shell unit)
+steps=("${quick[@]}" build integration nspawn lab)
+case "$*" in
+'') ;;
+check) steps=("${quick[@]}") ;;
+*) steps=("$@") ;;
+esac
 
-steps=(format vet unit build integration)
-# Not listed where it is not there, rather than called ok.
-[ ! -d test/nspawn ] || steps+=(nspawn)
-steps+=(lab)
-[ $# -eq 0 ] || steps=("$@")
+# Beyond the quick steps nearly every step needs some of these packages.
+for step in "${steps[@]}"; do
+	case " ${quick[*]} build " in *" $step "*) continue ;; esac
+	test/lab/install-packages.sh || exit 1
+	break
+done
 failed=()
+# A missing program fails a test here, as the packages are installed now.
+[ "${steps[*]}" = "${quick[*]}" ] || export FIRSTBOOT_TEST_ALL=1
 told=$(mktemp) && trap 'rm -f "$told"' EXIT
 summary=
 for step in "${steps[@]}"; do
 	if ! declare -F "step_$step" >/dev/null; then
-		printf 'cannot run %s: want one of format vet unit build integration nspawn lab\n' "$step" >&2
+		printf 'cannot run %s: want check, or some of format vet lint shell unit build integration nspawn lab\n' "$step" >&2
 		exit 2
 	fi
 	printf '\n== %s\n' "$step"

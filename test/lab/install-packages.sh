@@ -20,12 +20,14 @@ e2fsprogs           # the disks' file system: mkfs.ext4, debugfs
 etcd-server         # the etcd of the lab and of integration tests
 extlinux            # the boot loader of the golden image that a netboot installs
 fdisk               # partitions on a disk image
+gcc                 # the race detector
 gpg                 # signs packages and configurations in tests
 gpg-agent           # without which gpg makes no signature
 ignition            # the real one, applied to a root folder
 ipxe-qemu           # iPXE, in the ROM of the machines' network cards
 iproute2            # network namespace, bridge, taps
 kmod                # the tap and bridge modules of this machine's kernel
+libc6-dev           # the race detector
 mmdebstrap          # the root file system of the golden image
 openssh-client      # the lab's way into its machines
 packer              # the recipe for it, against a running machine
