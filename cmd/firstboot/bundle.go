@@ -98,7 +98,7 @@ func (a *cli) doBundle(ctx context.Context, f bundleFlags) error {
 // imageConfig loads the configuration for an image: its command line is not
 // that of the machine that makes it.
 func (a *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, error) {
-	loaded, err := config.Load(ctx, config.Options{Root: a.root, Files: a.files, NoKernel: true, Unpinned: unpinned})
+	loaded, err := config.Load(ctx, config.Options{Root: a.root, Files: a.files, NoCmdline: true, Unpinned: unpinned})
 	if err != nil {
 		return nil, &app.ConfigError{Err: err}
 	}

@@ -71,7 +71,7 @@ func given(r *images.Remote) (*images.Remote, error) {
 // toRender loads the configuration to hand over: that of the files, never
 // what this machine's kernel or cloud-init adds.
 func (a *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
-	loaded, err := config.Load(cmd.Context(), config.Options{Root: a.root, Files: a.files, NoKernel: true})
+	loaded, err := config.Load(cmd.Context(), config.Options{Root: a.root, Files: a.files, NoCmdline: true})
 	if err != nil {
 		if _, invalid := config.IsInvalid(err); invalid {
 			return nil, err

@@ -48,7 +48,7 @@ func UserData(loaded *config.Loaded, o Options) ([]byte, error) {
 		WriteFiles, Secret bool
 		Install            *install
 		Script, Unit       string
-	}{Config: string(loaded.Given()), WriteFiles: o.WriteFiles, Secret: loaded.HoldsSecrets()}
+	}{Config: string(loaded.Explicit()), WriteFiles: o.WriteFiles, Secret: loaded.HoldsSecrets()}
 	if o.Install != nil {
 		in, err := newInstall(*o.Install)
 		if err != nil {

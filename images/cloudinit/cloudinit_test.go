@@ -64,7 +64,7 @@ func TestWriteFilesIsForRootAlone(t *testing.T) {
 	want := map[string]any{
 		"bootcmd": []any{[]any{"mkdir", "-p", "-m", "0700", "/etc/firstboot"}},
 		"write_files": []any{map[string]any{
-			"path": config.MainFile, "owner": "root:root", "permissions": "0600", "content": string(l.Given()),
+			"path": config.MainFile, "owner": "root:root", "permissions": "0600", "content": string(l.Explicit()),
 		}},
 	}
 	if d := cmp.Diff(want, doc); d != "" {

@@ -27,7 +27,7 @@ func Configure(ctx context.Context, h *host.Host, disk string, loaded *config.Lo
 				return err
 			}
 		}
-		if err := root.WriteFile(config.MainFile, loaded.Given(), 0o600); err != nil {
+		if err := root.WriteFile(config.MainFile, loaded.Explicit(), 0o600); err != nil {
 			return err
 		}
 		return root.WriteFile(stamp, []byte(sum+"\n"), 0o644)

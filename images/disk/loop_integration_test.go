@@ -107,7 +107,7 @@ func systemOn(t *testing.T, table bool) {
 	at := t.TempDir()
 	run(t, "mount", "-o", "ro", root, at)
 	defer run(t, "umount", at)
-	if got := string(content(t, filepath.Join(at, config.MainFile))); got != string(loaded.Given()) {
+	if got := string(content(t, filepath.Join(at, config.MainFile))); got != string(loaded.Explicit()) {
 		t.Errorf("the configuration on the disk is %s", got)
 	}
 	if got := string(content(t, filepath.Join(at, "etc/hostname"))); got != "web-1\n" {

@@ -21,7 +21,7 @@ func (b *Bake) configuration(ctx context.Context, p *Plan) (*config.Loaded, []Fi
 	if b.NoConfig {
 		return nil, nil, nil
 	}
-	o := config.Options{Root: b.Host.Root(), NoKernel: true}
+	o := config.Options{Root: b.Host.Root(), NoCmdline: true}
 	files, err := b.configFiles()
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +58,7 @@ func (b *Bake) configFiles() ([]File, error) {
 			base := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
 			path = fmt.Sprintf("%s/%02d-%s.yaml", config.DropInDir, 10*i, base)
 		}
-		hidden := config.Private(config.Source{Name: name, Data: data})
+		hidden := config.MayHoldSecrets(config.Source{Name: name, Data: data})
 		files = append(files, File{Path: path, Data: data, Mode: mode, Hidden: hidden})
 	}
 	return files, nil

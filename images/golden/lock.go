@@ -62,7 +62,7 @@ func Lock(loaded *config.Loaded, artifacts []Artifact, bundle *artifact.Bundle, 
 		if err != nil {
 			return pins, nil, byHand(err, pins)
 		}
-		files = append(files, LockedFile{name, locked, config.Private(s)})
+		files = append(files, LockedFile{name, locked, config.MayHoldSecrets(s)})
 	}
 	return pins, files, nil
 }

@@ -42,7 +42,7 @@ type Rendered struct {
 // Render makes the config.
 func Render(loaded *config.Loaded, o Options) (Rendered, error) {
 	ours := types.Config{Ignition: types.Ignition{Version: types.MaxVersion.String()}}
-	ours.Storage.Files = []types.File{inline(config.MainFile, loaded.Given(), 0o600)}
+	ours.Storage.Files = []types.File{inline(config.MainFile, loaded.Explicit(), 0o600)}
 	if o.Hostname != "" {
 		ours.Storage.Files = append(ours.Storage.Files, inline("/etc/hostname", []byte(o.Hostname+"\n"), 0o644))
 	}

@@ -47,7 +47,7 @@ func TestConfigurationIsForRootAlone(t *testing.T) {
 		t.Errorf("mode %v", f.Mode)
 	}
 	data, err := dataurl.DecodeString(*f.Contents.Source)
-	if err != nil || string(data.Data) != string(provisiontest.Load(t, provisiontest.WithSecret).Given()) {
+	if err != nil || string(data.Data) != string(provisiontest.Load(t, provisiontest.WithSecret).Explicit()) {
 		t.Errorf("%q, %v", data, err)
 	}
 	if got := *find(t, r.Config, "/etc/hostname").Contents.Source; got != "data:,web-1%0A" {

@@ -124,7 +124,7 @@ func (h Host) effective(ctx context.Context, loaded *config.Loaded) (*config.Loa
 	}
 	defer os.RemoveAll(root)
 	path := filepath.Join(root, config.MainFile)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, loaded.Given(), 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, loaded.Explicit(), 0o600)); err != nil {
 		return nil, fmt.Errorf("cannot check the values of %s: %w", h.label(), err)
 	}
 	own, err := config.Load(ctx, config.Options{Root: root, Cmdline: strings.Join(h.args(), " ")})

@@ -86,7 +86,7 @@ const Signed = "config/signed.yaml"
 // served is the configuration as hosts fetch it, and the kernel arguments that
 // say where it is and what must hold of it.
 func (o Options) served(loaded *config.Loaded) (f File, args []string) {
-	f = File{Path: Signed, Data: loaded.Given(), Secret: loaded.HoldsSecrets()}
+	f = File{Path: Signed, Data: loaded.Explicit(), Secret: loaded.HoldsSecrets()}
 	pin := "firstboot.config.signedBy=" + o.SignedBy
 	if o.SignedBy == "" {
 		sum := sha256.Sum256(f.Data)

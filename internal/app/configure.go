@@ -91,7 +91,7 @@ func (s *site) edited(ctx context.Context, saved *config.Loaded, from []string) 
 	if len(o.Files) == 0 {
 		o.Files = from
 	}
-	keys, err := config.Edited(ctx, o, saved)
+	keys, err := config.ChangedKeys(ctx, o, saved)
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):

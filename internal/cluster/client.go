@@ -117,7 +117,7 @@ func (c *Client) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 		state := conn.GetState()
 		if state == connectivity.TransientFailure {
 			if why := c.unreachable(); why != "" {
-				giveUp(&Error{Doing: "reach", Endpoints: c.endpoints, Err: errors.New(why)})
+				giveUp(&Error{Action: "reach", Endpoints: c.endpoints, Err: errors.New(why)})
 				return
 			}
 		}

@@ -18,7 +18,7 @@ import (
 
 // Error is why etcd could not be asked.
 type Error struct {
-	Doing     string   // "reach", "read IPPool x from"
+	Action     string   // "reach", "read IPPool x from"
 	Endpoints []string // which etcd
 	Err       error    // what was seen
 	Permanent bool     // time does not cure it: a wrong password
@@ -26,7 +26,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("cannot %s etcd at %s: %v", e.Doing, strings.Join(e.Endpoints, ", "), e.Err)
+	return fmt.Sprintf("cannot %s etcd at %s: %v", e.Action, strings.Join(e.Endpoints, ", "), e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -47,7 +47,7 @@ func (c *Client) fail(doing string, err error) error {
 	if errors.As(err, &already) {
 		return err
 	}
-	e := &Error{Doing: doing, Endpoints: c.endpoints, Err: short(err)}
+	e := &Error{Action: doing, Endpoints: c.endpoints, Err: short(err)}
 	switch {
 	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrAuthNotEnabled), errors.Is(err, rpctypes.ErrUserEmpty):
 		e.Permanent, e.Advice = true, "correct etcd.username and etcd.passwordFile"

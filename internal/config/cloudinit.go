@@ -14,7 +14,7 @@ import (
 // second is of newer releases and lies in memory.
 const (
 	CloudConfigFile   = "/var/lib/cloud/instance/cloud-config.txt"
-	CombinedCloudFile = "/run/cloud-init/combined-cloud-config.json"
+	CombinedCloudConfigFile = "/run/cloud-init/combined-cloud-config.json"
 )
 
 // cloudKey is the line that starts our part of a cloud-config; topLevel any
@@ -26,7 +26,7 @@ var (
 
 // cloudSource is the cloud-config that cloud-init kept, if there is one.
 func (t tree) cloudSource() (s Source, found bool, err error) {
-	for _, path := range []string{CloudConfigFile, CombinedCloudFile} {
+	for _, path := range []string{CloudConfigFile, CombinedCloudConfigFile} {
 		data, found, err := t.read(path)
 		if err != nil {
 			return Source{}, false, err

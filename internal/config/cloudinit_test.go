@@ -95,8 +95,8 @@ func TestCloudConfigProblems(t *testing.T) {
 // TestCombinedCloudConfig: newer releases of cloud-init keep JSON.
 func TestCombinedCloudConfig(t *testing.T) {
 	text := "{\n \"hostname\": \"\\ud83d\\ude00 &a *b !c\",\n \"firstboot\": {\n  \"etcd\": {\"endpoints\": [\"http://10.0.0.1:2379\"]},\n  \"pool\": {\"cidr\": \"10.213.0.0/16\"}\n },\n \"runcmd\": [[\"firstboot\"]]\n}\n"
-	l := mustLoad(t, Options{Root: machine(t, map[string]string{CombinedCloudFile: text})})
-	if got, want := l.Origins["pool.cidr"], CombinedCloudFile+":5:20"; got != want {
+	l := mustLoad(t, Options{Root: machine(t, map[string]string{CombinedCloudConfigFile: text})})
+	if got, want := l.Origins["pool.cidr"], CombinedCloudConfigFile+":5:20"; got != want {
 		t.Errorf("pool.cidr from %s, want %s", got, want)
 	}
 }

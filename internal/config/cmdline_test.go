@@ -98,8 +98,8 @@ func TestKernelBelongsToTheMachine(t *testing.T) {
 	if l := mustLoad(t, Options{Root: root}); l.Config.Pool.Name != "firstboot" {
 		t.Errorf("pool.name = %s", l.Config.Pool.Name)
 	}
-	if l := mustLoad(t, Options{Root: root, Cmdline: "firstboot.pool.name=other", NoKernel: true}); l.Config.Pool.Name != "firstboot" {
-		t.Errorf("NoKernel: pool.name = %s", l.Config.Pool.Name)
+	if l := mustLoad(t, Options{Root: root, Cmdline: "firstboot.pool.name=other", NoCmdline: true}); l.Config.Pool.Name != "firstboot" {
+		t.Errorf("NoCmdline: pool.name = %s", l.Config.Pool.Name)
 	}
 	if l := mustLoad(t, Options{Root: root, Cmdline: "firstboot.pool.name=other"}); l.Config.Pool.Name != "other" {
 		t.Errorf("pool.name = %s", l.Config.Pool.Name)

@@ -13,7 +13,7 @@ type Options struct {
 	Root           string   // the machine's or image's root folder; empty: /
 	Files          []string // --config: exactly these over the defaults, every other source left out
 	Cmdline        string   // the kernel's command line; empty: /proc/cmdline where Root is /
-	NoKernel       bool     // leave the kernel's command line out
+	NoCmdline       bool     // leave the kernel's command line out
 	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, a path of this process; empty: none
 	Unpinned       bool     // accept a url without a sha256, for who is about to find it out (Pin)
 
@@ -105,7 +105,7 @@ func (g *gathering) credential() error {
 // URL, over that its single values.
 func (g *gathering) kernel() error {
 	line := g.options.Cmdline
-	if g.options.NoKernel {
+	if g.options.NoCmdline {
 		return nil
 	}
 	if line == "" {

@@ -163,9 +163,9 @@ func offset(text []byte, at place) (int, bool) {
 // position.
 func (l *Loaded) SourceOf(key string) string { return originLine.ReplaceAllString(l.Origins[key], "") }
 
-// Private tells whether a source's text must not be shown: it cannot be read,
+// MayHoldSecrets tells whether a source's text must not be shown: it cannot be read,
 // or holds what is masked elsewhere.
-func Private(s Source) bool {
+func MayHoldSecrets(s Source) bool {
 	d := decode(s)
 	return d.broken || holdsSecret(d.layer, s.Name)
 }

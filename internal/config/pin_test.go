@@ -74,8 +74,8 @@ func TestPrivateTexts(t *testing.T) {
 		"calicoctl:\n  url: http://host/a\n":     false,
 		"calicoctl: [":                           true,
 	} {
-		if got := Private(Source{Name: "x", Data: []byte(text)}); got != want {
-			t.Errorf("Private(%q) = %v", text, got)
+		if got := MayHoldSecrets(Source{Name: "x", Data: []byte(text)}); got != want {
+			t.Errorf("MayHoldSecrets(%q) = %v", text, got)
 		}
 	}
 }

@@ -16,7 +16,7 @@ report: {url: "http://u:secret@10.0.0.9/done"}
 timeouts: {total: 90s}
 `
 	first := mustLoad(t, Options{Root: machine(t, map[string]string{MainFile: text})})
-	given := first.Given()
+	given := first.Explicit()
 	if strings.Contains(string(given), "blockSize") {
 		t.Errorf("a default is in it:\n%s", given)
 	}

@@ -2,10 +2,10 @@ package config
 
 import "bytes"
 
-// Given is what the sources say, as one configuration without defaults and
+// Explicit is what the sources say, as one configuration without defaults and
 // comments: what to hand to another machine. It holds secrets where
 // HoldsSecrets says so.
-func (l *Loaded) Given() []byte {
+func (l *Loaded) Explicit() []byte {
 	var given []setting
 	for _, s := range flatten(l.Config) {
 		if origin := l.Origins[s.path]; origin != "" && origin != "default" {

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// Edited names the keys of which the sources say something else now than when
+// ChangedKeys names the keys of which the sources say something else now than when
 // saved was loaded. A value from a source that is gone for good reason (a
 // credential, user-data, a URL; an interactive shell sees none of them) is not
 // compared. Sources that cannot be understood any more come back as Problems.
-func Edited(ctx context.Context, o Options, saved *Loaded) ([]string, error) {
+func ChangedKeys(ctx context.Context, o Options, saved *Loaded) ([]string, error) {
 	g := &gathering{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
 	if err := g.sources(); err != nil {
 		// Most likely a configuration by URL, and this needs no network.
-		o.NoKernel = true
+		o.NoCmdline = true
 		g = &gathering{ctx: ctx, options: o, tree: g.tree}
 		if err := g.sources(); err != nil {
 			return nil, err

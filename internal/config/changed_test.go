@@ -38,7 +38,7 @@ func TestEdited(t *testing.T) {
 		{"file removed", Options{Root: gone}, []string{"node.environment.A", "pool.name", "sysctl.vm.a"}},
 		{"kernel edited", Options{Root: machine(t, first), Cmdline: "firstboot.fleet.maxJoining=4"}, []string{"fleet.maxJoining"}},
 	} {
-		got, err := Edited(t.Context(), c.o, saved)
+		got, err := ChangedKeys(t.Context(), c.o, saved)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -46,7 +46,7 @@ func TestEdited(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
-	if _, err := Edited(t.Context(), Options{Root: machine(t, with(MainFile, "pol: 1\n"))}, saved); err == nil {
+	if _, err := ChangedKeys(t.Context(), Options{Root: machine(t, with(MainFile, "pol: 1\n"))}, saved); err == nil {
 		t.Error("a file that cannot be understood is not reported")
 	}
 }
