@@ -36,7 +36,7 @@ func (r Remote) Check(flag, sumFlag string) error {
 			"sha256sum FILE prints it")
 	}
 	if sum, err := hex.DecodeString(r.SHA256); err != nil || len(sum) != 32 || strings.ToLower(r.SHA256) != r.SHA256 {
-		return engine.WithHint(fmt.Errorf("cannot use %s %q: not 64 lower-case hexadecimal digits", sumFlag, Clip(r.SHA256)),
+		return engine.WithHint(fmt.Errorf("cannot use %s %q: not 64 lower-case hexadecimal digits", sumFlag, Truncate(r.SHA256)),
 			"sha256sum FILE prints it")
 	}
 	return nil
@@ -68,9 +68,9 @@ func CheckURL(location config.URL) error {
 	return nil
 }
 
-// Clip makes foreign text fit for an error: short, and without what could
+// Truncate makes foreign text fit for an error: short, and without what could
 // steer a terminal (the caller prints it with %q).
-func Clip(s string) string {
+func Truncate(s string) string {
 	const most = 80
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"

@@ -48,7 +48,7 @@ func newReader(t *testing.T, net *boottest.Network) *reader {
 			r.sections[string(text[at[2]:at[3]])] += string(found[1])
 		}
 	}
-	r.path = filepath.Dir(provisiontest.Program(t)) + ":" + os.Getenv("PATH")
+	r.path = filepath.Dir(provisiontest.BuildProgram(t)) + ":" + os.Getenv("PATH")
 	return r
 }
 

@@ -109,9 +109,9 @@ func (a *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, e
 func (a *cli) collector(h *host.Host, c *config.Config, dir string, bundles ...string) *golden.Collector {
 	say := func(line string) { fmt.Fprintln(a.errs, "firstboot: "+line) }
 	return &golden.Collector{
-		Config: c, Artifacts: golden.Artifacts(c, (&stages.Env{Config: c}).References()), Key: h.RealPath, Progress: say,
+		Config: c, Artifacts: golden.Artifacts(c, (&stages.Env{Config: c}).References()), KeyPath: h.RealPath, Progress: say,
 		Store: artifact.NewStore(artifact.Options{
-			Cache: golden.Incoming(dir), Bundles: bundles, Log: say,
+			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: say,
 			Proxy: artifact.Proxies(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
 		}),
 	}

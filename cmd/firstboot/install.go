@@ -95,17 +95,17 @@ func (a *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 
 // putOnDisk is the installation: the configuration first, since a mistake in
 // it must be known before anything is written.
-func (a *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Written, err error) {
+func (a *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Result, err error) {
 	ctx, h, began := cmd.Context(), host.New("/"), time.Now()
 	var loaded *config.Loaded
 	if f.configure {
 		if loaded, err = app.Fresh(ctx, a.options(), meter.Say); err != nil {
-			return disk.Written{}, err
+			return disk.Result{}, err
 		}
 		defer func() { app.ReportInstall(ctx, a.options(), loaded, began, err, meter.Say) }()
 		// A machine that boots from the network again must not lose its disk.
-		if disk.Installed(ctx, h, f.Disk) == f.Image.SHA256 {
-			return disk.Written{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),
+		if disk.InstalledImage(ctx, h, f.Disk) == f.Image.SHA256 {
+			return disk.Result{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),
 				"let the machine boot from its disk; to start anew: wipefs --all %s", f.Disk)
 		}
 	}

@@ -124,13 +124,13 @@ func (a *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 			"its files have mode 0640, so give them the server's group")
 	}
 	for _, name := range append([]string{f.render.Kernel}, f.render.Initrd...) {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil && pxe.Local(name) {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil && pxe.IsLocal(name) {
 			fmt.Fprintf(a.errs, "firstboot: warning: %s is not in %s yet: put it there\n", name, f.dir)
 		}
 	}
-	if slices.Contains(done.Written, pxe.Signed) {
+	if slices.Contains(done.Written, pxe.SignedPath) {
 		fmt.Fprintf(a.errs, "firstboot: warning: hosts refuse the configuration until it is signed: gpg --armor --detach-sign --yes %s\n",
-			filepath.Join(f.dir, pxe.Signed))
+			filepath.Join(f.dir, pxe.SignedPath))
 	}
 	if a.json() {
 		return a.print(done)

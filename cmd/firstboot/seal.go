@@ -113,7 +113,7 @@ func (a *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) er
 		}
 		result.Removed = append(result.Removed, t)
 	}
-	keys, err := golden.HostKeys(h)
+	keys, err := golden.HostKeyChanges(h)
 	failed = append(failed, err)
 	for _, c := range keys {
 		failed = append(failed, c.Apply(context.Background()))

@@ -17,7 +17,7 @@ func (a *cli) listIdentities(out io.Writer, identities []golden.Identity) {
 
 // showIdentities is seal --check and seal --plan.
 func (a *cli) showIdentities(h *host.Host, f sealFlags, identities []golden.Identity) error {
-	keys, err := golden.HostKeys(h)
+	keys, err := golden.HostKeyChanges(h)
 	if err != nil {
 		return readableAs(err)
 	}

@@ -38,7 +38,7 @@ func userData(t *testing.T, l *config.Loaded, o Options) (string, map[string]any
 // cloud-init keeps.
 func TestUserDataIsReadBackAsTheSameConfiguration(t *testing.T) {
 	l := provisiontest.Load(t, provisiontest.WithSecret)
-	for _, o := range []Options{{}, {Install: &images.Remote{URL: "http://10.0.0.5/firstboot", SHA256: provisiontest.Sum()}}} {
+	for _, o := range []Options{{}, {Install: &images.Remote{URL: "http://10.0.0.5/firstboot", SHA256: provisiontest.FakeDigest()}}} {
 		data, _ := userData(t, l, o)
 		root := t.TempDir()
 		kept := filepath.Join(root, config.CloudConfigFile)
@@ -71,7 +71,7 @@ func TestWriteFilesIsForRootAlone(t *testing.T) {
 		t.Error(d)
 	}
 	// Without a secret nobody needs to be kept out of the folder.
-	if _, doc = userData(t, provisiontest.Load(t, provisiontest.Least), Options{WriteFiles: true}); doc["bootcmd"] != nil {
+	if _, doc = userData(t, provisiontest.Load(t, provisiontest.Minimal), Options{WriteFiles: true}); doc["bootcmd"] != nil {
 		t.Error(doc["bootcmd"])
 	}
 }
@@ -79,7 +79,7 @@ func TestWriteFilesIsForRootAlone(t *testing.T) {
 // script is the boot command, which writes the installer.
 func script(t *testing.T, url config.URL) string {
 	t.Helper()
-	_, doc := userData(t, provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &images.Remote{URL: url, SHA256: provisiontest.Sum()}})
+	_, doc := userData(t, provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &images.Remote{URL: url, SHA256: provisiontest.FakeDigest()}})
 	list, _ := doc["bootcmd"].([]any)
 	if len(list) != 1 {
 		t.Fatalf("bootcmd is %v", doc["bootcmd"])
@@ -135,13 +135,13 @@ func TestInstallIsRefused(t *testing.T) {
 		want string
 	}{
 		{images.Remote{URL: "http://h/f"}, "cannot use --install without --sha256: nothing unverified is executed"},
-		{images.Remote{URL: "http://h/f", SHA256: "AB" + provisiontest.Sum()[2:]}, "not 64 lower-case"},
-		{images.Remote{URL: "http://h/f", SHA256: provisiontest.Sum()[:63]}, "not 64 lower-case"},
-		{images.Remote{URL: "ftp://h/f", SHA256: provisiontest.Sum()}, "not reached by http or https"},
-		{images.Remote{URL: "http:///f", SHA256: provisiontest.Sum()}, "not reached by http or https"},
-		{images.Remote{URL: "http://h/f'x", SHA256: provisiontest.Sum()}, "must be written as %XX"},
-		{images.Remote{URL: "http://h/f\nx", SHA256: provisiontest.Sum()}, "must be written as %XX"},
-		{images.Remote{URL: "http://h/f.tar", SHA256: provisiontest.Sum()}, "cannot install a .tar file"},
+		{images.Remote{URL: "http://h/f", SHA256: "AB" + provisiontest.FakeDigest()[2:]}, "not 64 lower-case"},
+		{images.Remote{URL: "http://h/f", SHA256: provisiontest.FakeDigest()[:63]}, "not 64 lower-case"},
+		{images.Remote{URL: "ftp://h/f", SHA256: provisiontest.FakeDigest()}, "not reached by http or https"},
+		{images.Remote{URL: "http:///f", SHA256: provisiontest.FakeDigest()}, "not reached by http or https"},
+		{images.Remote{URL: "http://h/f'x", SHA256: provisiontest.FakeDigest()}, "must be written as %XX"},
+		{images.Remote{URL: "http://h/f\nx", SHA256: provisiontest.FakeDigest()}, "must be written as %XX"},
+		{images.Remote{URL: "http://h/f.tar", SHA256: provisiontest.FakeDigest()}, "cannot install a .tar file"},
 	} {
 		_, err := UserData(provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &c.from})
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -21,17 +21,17 @@ import (
 )
 
 // inTime ends the run by itself: there is no etcd in these machines.
-const inTime = provisiontest.Waiting + "timeouts: {total: 15s}\n"
+const inTime = provisiontest.WaitingForEtcd + "timeouts: {total: 15s}\n"
 
 func machine(t *testing.T) *boottest.Machine {
 	m := boottest.New(t, []string{"cloud-init"})
 	// Debian's modules but for those whose programs this small root lacks: sshd
 	// and locales.
-	m.Put("/etc/cloud/cloud.cfg.d/90_test.cfg", `datasource_list: [NoCloud]
+	m.WriteFile("/etc/cloud/cloud.cfg.d/90_test.cfg", `datasource_list: [NoCloud]
 cloud_init_modules: [migrator, seed_random, bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname, update_etc_hosts, users-groups]
 cloud_config_modules: [snap, ssh-import-id, grub-dpkg, apt-configure, ntp, timezone, disable-ec2-metadata, runcmd, byobu]
 `, 0o644)
-	m.Put("/etc/machine-id", "uninitialized\n", 0o444)
+	m.WriteFile("/etc/machine-id", "uninitialized\n", 0o444)
 	return m
 }
 
@@ -43,7 +43,7 @@ func seed(t *testing.T, m *boottest.Machine, s Seed) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		m.Put("/var/lib/cloud/seed/nocloud/"+f.Name, string(f.Data), 0o600)
+		m.WriteFile("/var/lib/cloud/seed/nocloud/"+f.Name, string(f.Data), 0o600)
 	}
 }
 
@@ -51,14 +51,14 @@ func seed(t *testing.T, m *boottest.Machine, s Seed) {
 // waited for the run.
 func clean(t *testing.T, m *boottest.Machine) {
 	t.Helper()
-	code, out := m.Exit("cloud-init", "status", "--wait", "--long")
+	code, out := m.ExitCode("cloud-init", "status", "--wait", "--long")
 	if code != 0 || !strings.Contains(out, "status: done") {
 		t.Errorf("cloud-init status: %d\n%s", code, out)
 	}
 	if state := m.Run("systemctl", "show", "--value", "--property=ActiveState", units.Service); strings.TrimSpace(state) != "activating" {
 		t.Errorf("when cloud-init was done, %s was %s", units.Service, state)
 	}
-	if _, log := m.Exit("grep", "-e", "WARNING", "-e", "Traceback", "-e", "ERROR", "/var/log/cloud-init.log"); log != "" {
+	if _, log := m.ExitCode("grep", "-e", "WARNING", "-e", "Traceback", "-e", "ERROR", "/var/log/cloud-init.log"); log != "" {
 		t.Errorf("cloud-init warns:\n%s", log)
 	}
 	if log := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(log, "ordering cycle") {
@@ -69,7 +69,7 @@ func clean(t *testing.T, m *boottest.Machine) {
 // secretIsKept wants no file that others can read to hold the secret.
 func secretIsKept(t *testing.T, m *boottest.Machine) {
 	t.Helper()
-	out, _ := m.Try("sh", "-c", `find / -xdev -type f -perm /044 -not -path '/proc/*' -not -path '/sys/*' -exec grep -l "cor'rect" {} + | while read -r f; do
+	out, _ := m.Output("sh", "-c", `find / -xdev -type f -perm /044 -not -path '/proc/*' -not -path '/sys/*' -exec grep -l "cor'rect" {} + | while read -r f; do
   d=$f; hidden=; while [ "$d" != / ]; do d=$(dirname "$d"); [ "$(stat -c %A "$d" | cut -c 10)" = x ] || hidden=1; done; [ -n "$hidden" ] || echo "$f"; done`)
 	if strings.TrimSpace(out) != "" {
 		t.Errorf("anyone can read the secret in:\n%s", out)
@@ -81,7 +81,7 @@ func secretIsKept(t *testing.T, m *boottest.Machine) {
 
 // TestRealCloudInit in real boots.
 func TestRealCloudInit(t *testing.T) {
-	binary := provisiontest.Program(t)
+	binary := provisiontest.BuildProgram(t)
 	story := func(name string, tell func(t *testing.T)) {
 		t.Run(name, func(t *testing.T) { t.Parallel(); tell(t) })
 	}
@@ -99,7 +99,7 @@ func reaches(t *testing.T, binary string, o Options, source string) {
 	seed(t, m, Seed{UserData: []byte(data), Hostname: "web-1"})
 	m.Boot()
 	clean(t, m)
-	provisiontest.HandedOver(t, m, source)
+	provisiontest.CheckConfigSource(t, m, source)
 	secretIsKept(t, m)
 	if got := strings.TrimSpace(m.Run("cat", "/proc/sys/kernel/hostname")); got != "web-1" {
 		t.Errorf("host name %s", got)
@@ -137,19 +137,19 @@ func installs(t *testing.T, path string) {
 	seed(t, m, Seed{UserData: []byte(text)})
 
 	m.Boot()
-	code, out := m.Exit("cloud-init", "status", "--wait", "--long")
+	code, out := m.ExitCode("cloud-init", "status", "--wait", "--long")
 	if code != 0 || !strings.Contains(out, "status: done") {
 		t.Fatalf("cloud-init status: %d\n%s", code, out)
 	}
 	// cloud-init is done before the installer is; cut the power there.
-	if code, _ := m.Exit("test", "-e", "/usr/bin/firstboot"); code == 0 {
+	if code, _ := m.ExitCode("test", "-e", "/usr/bin/firstboot"); code == 0 {
 		t.Error("cloud-init waited for the installer")
 	}
-	m.Cut()
+	m.CutPower()
 	m.Boot()
 	waitFor(t, m, "/usr/local/lib/firstboot/installed")
 	clean(t, m)
-	provisiontest.HandedOver(t, m, config.CloudConfigFile)
+	provisiontest.CheckConfigSource(t, m, config.CloudConfigFile)
 	secretIsKept(t, m)
 	if log := m.Run("journalctl", "--no-pager"); !strings.Contains(log, "wanted "+from.SHA256) || strings.Contains(log, "very-secret") {
 		t.Errorf("the journal does not tell of the half file, or tells the token:\n%s", log)
@@ -160,15 +160,15 @@ func installs(t *testing.T, path string) {
 	m.Stop()
 	m.Boot()
 	m.Run("cloud-init", "status", "--wait")
-	provisiontest.HandedOver(t, m, config.CloudConfigFile)
-	if got, _ := m.Exit("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || asked.Load() != before {
+	provisiontest.CheckConfigSource(t, m, config.CloudConfigFile)
+	if got, _ := m.ExitCode("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || asked.Load() != before {
 		t.Errorf("the installer ran again: asked %d times, then %d", before, asked.Load())
 	}
 }
 
 func waitFor(t *testing.T, m *boottest.Machine, path string) {
 	t.Helper()
-	if code, out := m.Exit("timeout", "90", "sh", "-c", `until [ -e "$0" ]; do sleep 0.3; done`, path); code != 0 {
+	if code, out := m.ExitCode("timeout", "90", "sh", "-c", `until [ -e "$0" ]; do sleep 0.3; done`, path); code != 0 {
 		t.Fatalf("%s never came: %s", path, out)
 	}
 }

@@ -39,10 +39,10 @@ func Configure(ctx context.Context, h *host.Host, disk string, loaded *config.Lo
 	return err
 }
 
-// Installed is the sum of the image that the system on a disk was made from by
+// InstalledImage returns the digest of the image that the system on a disk was made from by
 // Configure; empty: none, or it cannot be told. The disk is not changed: not
 // even a journal is played back (norecovery, of ext4, xfs and btrfs).
-func Installed(ctx context.Context, h *host.Host, disk string) string {
+func InstalledImage(ctx context.Context, h *host.Host, disk string) string {
 	sum := ""
 	_, err := onRoot(ctx, h, disk, "ro,norecovery", func(root *host.Host) error {
 		data, err := root.ReadFile(stamp)

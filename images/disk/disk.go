@@ -32,8 +32,8 @@ type Options struct {
 	Waiting func(err error)
 }
 
-// Written is what was done.
-type Written struct {
+// Result is what was done.
+type Result struct {
 	Disk   string `json:"disk"`
 	SHA256 string `json:"sha256"` // of the image as it was served
 	Bytes  int64  `json:"bytes"`  // written to the disk
@@ -41,21 +41,21 @@ type Written struct {
 
 // Write puts the image on the disk. Its refusals are *engine.Refusal: then
 // nothing was changed.
-func Write(ctx context.Context, h *host.Host, o Options) (Written, error) {
+func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
 	t, err := openTarget(ctx, h, o.Disk)
 	if err != nil {
-		return Written{}, err
+		return Result{}, err
 	}
 	defer func() { _ = t.Close() }() // what was written is synced
 	if err := t.check(ctx, h, o.Wipe); err != nil {
-		return Written{}, err
+		return Result{}, err
 	}
 	source, err := openSource(ctx, o)
 	if err != nil {
-		return Written{}, err
+		return Result{}, err
 	}
 	defer func() { _ = source.Close() }()
 	w := &writing{o: o, t: t, source: source}
@@ -75,28 +75,28 @@ type writing struct {
 // whole is the order of things: nothing is changed before the image has begun
 // to come and looks like one; the head is written when the rest is known to be
 // on the disk.
-func (w *writing) whole(ctx context.Context) (Written, error) {
+func (w *writing) whole(ctx context.Context) (Result, error) {
 	image, err := unpack(w.source)
 	if err != nil {
-		return Written{}, fmt.Errorf("cannot unpack the image: %w", err)
+		return Result{}, fmt.Errorf("cannot unpack the image: %w", err)
 	}
 	defer image.Close()
 	if err := w.readHead(image); err != nil {
-		return Written{}, err
+		return Result{}, err
 	}
 	if err := w.t.blank(); err != nil {
-		return Written{}, half(err)
+		return Result{}, half(err)
 	}
 	if err := w.pour(ctx, image); err != nil {
-		return Written{}, half(err)
+		return Result{}, half(err)
 	}
 	if err := w.verify(ctx); err != nil {
-		return Written{}, half(err)
+		return Result{}, half(err)
 	}
 	if err := w.t.writeHead(w.head); err != nil {
-		return Written{}, half(err)
+		return Result{}, half(err)
 	}
-	return Written{Disk: w.o.Disk, SHA256: w.source.sum(), Bytes: w.size}, w.t.reread()
+	return Result{Disk: w.o.Disk, SHA256: w.source.sum(), Bytes: w.size}, w.t.reread()
 }
 
 // half tells what an error leaves behind.

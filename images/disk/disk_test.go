@@ -95,7 +95,7 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 	return s.URL + "/golden.raw?token=hidden"
 }
 
-func write(t *testing.T, o Options) (Written, error) {
+func write(t *testing.T, o Options) (Result, error) {
 	t.Helper()
 	w, err := Write(t.Context(), host.New("/"), o)
 	if err != nil && strings.Contains(err.Error()+engine.Hint(err), "hidden") {

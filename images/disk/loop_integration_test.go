@@ -87,7 +87,7 @@ func systemOn(t *testing.T, table bool) {
 			t.Errorf("the kernel did not take in the partitions: %v", err)
 		}
 	}
-	if got := Installed(t.Context(), h, device); got != "" {
+	if got := InstalledImage(t.Context(), h, device); got != "" {
 		t.Errorf("an unconfigured system says it is from %s", got)
 	}
 	path := filepath.Join(t.TempDir(), "c.yaml")
@@ -101,7 +101,7 @@ func systemOn(t *testing.T, table bool) {
 	if err := Configure(t.Context(), h, device, loaded, o.Image.SHA256); err != nil {
 		t.Fatal(err)
 	}
-	if got := Installed(t.Context(), h, device); got != o.Image.SHA256 {
+	if got := InstalledImage(t.Context(), h, device); got != o.Image.SHA256 {
 		t.Errorf("it says it is from %q, want %s", got, o.Image.SHA256)
 	}
 	at := t.TempDir()

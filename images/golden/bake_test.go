@@ -18,7 +18,7 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-const least = provisiontest.Least
+const least = provisiontest.Minimal
 
 // write makes a file of this machine, with its folders.
 func write(t *testing.T, path, text string, mode fs.FileMode) string {

@@ -49,7 +49,7 @@ func boot(t *testing.T, m *boottest.Machine) {
 // machine that can be reached.
 func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
 	m := boottest.New(t, []string{"openssh-server"})
-	binary := provisiontest.Program(t)
+	binary := provisiontest.BuildProgram(t)
 	cfg := write(t, t.TempDir()+"/my.yaml", least, 0o600)
 	command(t, binary, "bake", "--root", m.Root, "--config", cfg)
 

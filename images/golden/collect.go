@@ -33,18 +33,18 @@ type Skipped struct {
 type Collector struct {
 	Config    *config.Config
 	Artifacts []Artifact
-	// Store fetches; its cache is Incoming(dir).
+	// Store fetches; its cache is DownloadDir(dir).
 	Store *artifact.Store
 	// Locking says that missing sums are about to be set.
 	Locking bool
-	// Key finds the file of minions.signedBy: it may lie in an image.
-	Key func(path string) string
+	// KeyPath finds the file of minions.signedBy: it may lie in an image.
+	KeyPath func(path string) string
 	// Progress takes a line for people now and then.
 	Progress func(line string)
 }
 
-// Incoming is the folder that a bundle's artifacts are fetched into.
-func Incoming(bundle string) string { return filepath.Join(bundle, fetchFolder) }
+// DownloadDir is the folder that a bundle's artifacts are fetched into.
+func DownloadDir(bundle string) string { return filepath.Join(bundle, fetchFolder) }
 
 // Collect gets every artifact that has a url or a sum, side by side. All that
 // cannot be had is reported at once.
@@ -122,7 +122,7 @@ func Pack(ctx context.Context, dir string, items []artifact.Item) (*artifact.Bun
 	if err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(Incoming(dir)); err != nil {
+	if err := os.RemoveAll(DownloadDir(dir)); err != nil {
 		return nil, fmt.Errorf("cannot clean the bundle in %s: %w", dir, err)
 	}
 	return b, nil

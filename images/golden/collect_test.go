@@ -61,8 +61,8 @@ func collector(c *config.Config, dir string, said *bytes.Buffer) *Collector {
 	say := func(line string) { fmt.Fprintln(said, line) }
 	return &Collector{
 		Config: c, Artifacts: Artifacts(c, (&stages.Env{Config: c}).References()), Progress: say,
-		Key:   func(path string) string { return path },
-		Store: artifact.NewStore(artifact.Options{Cache: Incoming(dir), Bundles: []string{dir}, Log: say}),
+		KeyPath: func(path string) string { return path },
+		Store:   artifact.NewStore(artifact.Options{Cache: DownloadDir(dir), Bundles: []string{dir}, Log: say}),
 	}
 }
 
@@ -110,7 +110,7 @@ func TestABundleHoldsEveryArtifact(t *testing.T) {
 			t.Errorf("entry %+v, want %+v", e, want[i])
 		}
 	}
-	if _, err := os.Stat(Incoming(dir)); err == nil {
+	if _, err := os.Stat(DownloadDir(dir)); err == nil {
 		t.Error("what was fetched is there twice")
 	}
 	if strings.Contains(said.String(), "correct-horse") {

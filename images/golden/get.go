@@ -100,7 +100,7 @@ func familiar(name string) string {
 
 func (c *Collector) inspectPackage(r *result, warn func(string, ...any)) error {
 	if key := c.Config.Minions.SignedBy; key != "" {
-		if err := artifact.VerifySignature(r.item.Path, c.Key(key)); err != nil {
+		if err := artifact.VerifySignature(r.item.Path, c.KeyPath(key)); err != nil {
 			return engine.WithHint(err, "is minions.signedBy (%s) the key that the package was signed with?", key)
 		}
 	}

@@ -22,11 +22,11 @@ func keyMakers() []string {
 	}
 }
 
-// HostKeys is what an image without SSH host keys needs so that its clones can
+// HostKeyChanges is what an image without SSH host keys needs so that its clones can
 // be reached: on Debian only the package's installation makes keys, and sshd
 // does not start without. Empty where something in the image makes them, or
 // where there is no sshd.
-func HostKeys(h *host.Host) ([]Change, error) {
+func HostKeyChanges(h *host.Host) ([]Change, error) {
 	if !h.Exists("/usr/sbin/sshd") || !h.Exists("/usr/bin/ssh-keygen") || slices.ContainsFunc(keyMakers(), h.Exists) {
 		return nil, nil
 	}

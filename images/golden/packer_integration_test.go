@@ -44,7 +44,7 @@ func TestThePackerRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Put("/root/.ssh/authorized_keys", string(public), 0o600)
+	m.WriteFile("/root/.ssh/authorized_keys", string(public), 0o600)
 	m.Boot()
 	m.Run("systemctl", "start", "ssh.service")
 

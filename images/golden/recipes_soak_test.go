@@ -28,7 +28,7 @@ func tool(t *testing.T, name, pkg string) {
 func TestTheMkosiRecipe(t *testing.T) {
 	tool(t, "mkosi", "mkosi")
 	dir := recipe(t, "mkosi")
-	binary := provisiontest.Program(t)
+	binary := provisiontest.BuildProgram(t)
 	if err := os.Rename(binary, dir+"/firstboot"); err != nil {
 		t.Fatal(err)
 	}

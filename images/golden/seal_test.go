@@ -286,7 +286,7 @@ func TestASealStaysInsideTheImage(t *testing.T) {
 func TestSSHKeysAreMadeAgain(t *testing.T) {
 	debian := map[string]string{"/usr/sbin/sshd": "", "/usr/bin/ssh-keygen": "", "/usr/lib/systemd/system/ssh.service": ""}
 	h := image(t, debian)
-	changes, err := HostKeys(h)
+	changes, err := HostKeyChanges(h)
 	if err != nil || len(changes) != 2 {
 		t.Fatalf("got %v, %v", changes, err)
 	}
@@ -298,12 +298,12 @@ func TestSSHKeysAreMadeAgain(t *testing.T) {
 	if got := h.Readlink("/etc/systemd/system/ssh.service.wants/firstboot-ssh-keys.service"); got != hostKeysPath || !h.Exists(hostKeysPath) {
 		t.Errorf("the unit is wanted by %q", got)
 	}
-	if again, err := HostKeys(h); err != nil || len(again) > 0 {
+	if again, err := HostKeyChanges(h); err != nil || len(again) > 0 {
 		t.Errorf("a second seal would change %v, %v", again, err)
 	}
 	fedora := map[string]string{"/usr/sbin/sshd": "", "/usr/bin/ssh-keygen": "", "/usr/lib/systemd/system/sshd-keygen@.service": ""}
 	for name, files := range map[string]map[string]string{"no sshd": {"/usr/bin/ssh-keygen": ""}, "fedora": fedora} {
-		if got, err := HostKeys(image(t, files)); err != nil || len(got) > 0 {
+		if got, err := HostKeyChanges(image(t, files)); err != nil || len(got) > 0 {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

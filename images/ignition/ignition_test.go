@@ -17,7 +17,7 @@ import (
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
-var install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: provisiontest.Sum()}
+var install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: provisiontest.FakeDigest()}
 
 func render(t *testing.T, o Options) Rendered {
 	t.Helper()
@@ -61,7 +61,7 @@ func TestConfigurationIsForRootAlone(t *testing.T) {
 func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	r := render(t, Options{Install: install})
 	f := find(t, r.Config, "/usr/bin/firstboot")
-	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+provisiontest.Sum() {
+	if *f.Mode != 0o755 || *f.Contents.Source != install.URL.Reveal() || *f.Contents.Verification.Hash != "sha256-"+provisiontest.FakeDigest() {
 		t.Errorf("%+v", f)
 	}
 	if list := unverified(r.Config); list != nil {
@@ -135,8 +135,8 @@ func TestMergeIsRefused(t *testing.T) {
 func TestInstallIsRefused(t *testing.T) {
 	for want, from := range map[string]images.Remote{
 		"without --sha256":            {URL: "http://h/f"},
-		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: provisiontest.Sum()},
-		"not reached by http or http": {URL: "s3://h/f", SHA256: provisiontest.Sum()},
+		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: provisiontest.FakeDigest()},
+		"not reached by http or http": {URL: "s3://h/f", SHA256: provisiontest.FakeDigest()},
 	} {
 		if _, err := Render(provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

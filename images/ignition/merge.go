@@ -29,7 +29,7 @@ func parse(data []byte) (types.Config, []string, error) {
 	if slices.Contains([]string{"3.0.0", "3.1.0", "3.2.0"}, named.Ignition.Version) {
 		data = version.ReplaceAll(data, []byte(`${1}3.3.0"`))
 	} else if v := named.Ignition.Version; v != "" && v != types.MaxVersion.String() {
-		return types.Config{}, nil, engine.WithHint(fmt.Errorf("cannot merge an Ignition config of spec %q", images.Clip(v)),
+		return types.Config{}, nil, engine.WithHint(fmt.Errorf("cannot merge an Ignition config of spec %q", images.Truncate(v)),
 			"3.0.0 to 3.3.0 can be merged")
 	}
 	c, found, err := validated(data)

@@ -24,7 +24,7 @@ import (
 const program = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
 // timed ends the run by itself: there is no etcd in these machines.
-const timed = provisiontest.Waiting + "timeouts: {total: 5s}\n"
+const timed = provisiontest.WaitingForEtcd + "timeouts: {total: 5s}\n"
 
 // apply lets the real Ignition write the machine's files, as it does in an
 // initramfs.
@@ -37,8 +37,8 @@ func apply(t *testing.T, m *boottest.Machine, data []byte) (string, error) {
 	}
 	// Debian's Ignition labels files by the image's SELinux policy, and fails
 	// on an image without one: this one knows no labels.
-	m.Put("/etc/selinux/config", "SELINUX=disabled\nSELINUXTYPE=none\n", 0o644)
-	m.Put("/etc/selinux/none/contexts/files/file_contexts", "", 0o644)
+	m.WriteFile("/etc/selinux/config", "SELINUX=disabled\nSELINUXTYPE=none\n", 0o644)
+	m.WriteFile("/etc/selinux/none/contexts/files/file_contexts", "", 0o644)
 	var all strings.Builder
 	for _, stage := range []string{"fetch", "files"} {
 		c := m.Net.Command(program, "--platform=file", "--root="+m.Root, "--stage="+stage, "--log-to-stdout",
@@ -57,14 +57,14 @@ func apply(t *testing.T, m *boottest.Machine, data []byte) (string, error) {
 func runs(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	m.Boot()
-	provisiontest.HandedOver(t, m, config.MainFile)
+	provisiontest.CheckConfigSource(t, m, config.MainFile)
 	if got := m.Run("stat", "--format=%a %U:%G", config.MainFile); got != "600 root:root\n" {
 		t.Errorf("%s is %s", config.MainFile, got)
 	}
 	if state := m.Run("systemctl", "show", "--value", "--property=ActiveState,Result", units.Service); !strings.Contains(state, "exit-code") {
 		t.Errorf("%s: %s", units.Service, state)
 	}
-	if code, _ := m.Exit("systemctl", "is-active", units.Target); code == 0 {
+	if code, _ := m.ExitCode("systemctl", "is-active", units.Target); code == 0 {
 		t.Errorf("%s was reached by a failed run", units.Target)
 	}
 }
@@ -72,7 +72,7 @@ func runs(t *testing.T, m *boottest.Machine) {
 // TestRealIgnitionInstallsFirstboot on an image without it, whatever its
 // machine-id is: an empty one gets no presets.
 func TestRealIgnitionInstallsFirstboot(t *testing.T) {
-	path := provisiontest.Program(t)
+	path := provisiontest.BuildProgram(t)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestRealIgnitionInstallsFirstboot(t *testing.T) {
 	o := Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}, Hostname: "ign-1"}
 	for _, id := range []string{"", "uninitialized\n"} {
 		m := boottest.New(t, nil)
-		m.Put("/etc/machine-id", id, 0o444)
+		m.WriteFile("/etc/machine-id", id, 0o444)
 		m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, path) }))
 		r, err := Render(provisiontest.Load(t, timed), o)
 		if err != nil {
@@ -101,11 +101,11 @@ func TestRealIgnitionInstallsFirstboot(t *testing.T) {
 // presets do that, where systemd applies them.
 func TestRealIgnitionConfiguresAnImage(t *testing.T) {
 	m := boottest.New(t, nil)
-	m.Put("/etc/machine-id", "uninitialized\n", 0o444)
-	provisiontest.Install(t, m, provisiontest.Program(t), units.PresetPath)
+	m.WriteFile("/etc/machine-id", "uninitialized\n", 0o444)
+	provisiontest.Install(t, m, provisiontest.BuildProgram(t), units.PresetPath)
 	// Else Debian enables every unit, and nothing would be shown.
-	m.Put("/etc/systemd/system-preset/99-none.preset", "disable *\n", 0o644)
-	m.Put(config.MainFile, "# the image's\n", 0o644)
+	m.WriteFile("/etc/systemd/system-preset/99-none.preset", "disable *\n", 0o644)
+	m.WriteFile(config.MainFile, "# the image's\n", 0o644)
 	r, err := Render(provisiontest.Load(t, timed), Options{Merge: []byte(`{"ignition": {"version": "3.2.0"}, "storage": {"files": [{"path": "/etc/theirs", "contents": {"source": "data:,theirs"}}]}}`)})
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestRealIgnitionConfiguresAnImage(t *testing.T) {
 func TestRealIgnitionRefusesAnotherBinary(t *testing.T) {
 	m := boottest.New(t, nil)
 	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "another") }))
-	r, err := Render(provisiontest.Load(t, timed), Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: provisiontest.Sum()}})
+	r, err := Render(provisiontest.Load(t, timed), Options{Install: &images.Remote{URL: "http://127.0.0.1:8080/firstboot", SHA256: provisiontest.FakeDigest()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func ParseHosts(data []byte) ([]Host, error) {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
 			p := at.GetToken().Position
-			return nil, fmt.Errorf("cannot read the list of hosts: line %d, column %d: %s", p.Line, p.Column, images.Clip(at.GetMessage()))
+			return nil, fmt.Errorf("cannot read the list of hosts: line %d, column %d: %s", p.Line, p.Column, images.Truncate(at.GetMessage()))
 		}
 		return nil, errors.New("cannot read the list of hosts: not YAML of the form hosts: [{mac: …, name: …}]")
 	}
@@ -77,13 +77,13 @@ func (h *Host) normalise() error {
 	if h.MAC != "" {
 		mac, err := net.ParseMAC(h.MAC)
 		if err != nil || len(mac) != 6 {
-			return fmt.Errorf("mac %q is none", images.Clip(h.MAC))
+			return fmt.Errorf("mac %q is none", images.Truncate(h.MAC))
 		}
 		h.MAC = mac.String()
 	}
 	h.UUID = strings.ToLower(h.UUID)
 	if h.UUID != "" && !uuidForm.MatchString(h.UUID) {
-		return fmt.Errorf("uuid %q is none", images.Clip(h.UUID))
+		return fmt.Errorf("uuid %q is none", images.Truncate(h.UUID))
 	}
 	for _, arg := range append(h.args(), h.Args...) {
 		if err := checkArg(arg); err != nil {
@@ -95,7 +95,7 @@ func (h *Host) normalise() error {
 		case strings.Contains(key, "environment"):
 			return engine.WithHint(fmt.Errorf("%s may be a secret, and every user can read the kernel's command line", key), "put it into the configuration")
 		case key == "host.name", key == "config", strings.HasPrefix(key, "config."), strings.HasPrefix(key, "install."):
-			return fmt.Errorf("%s cannot be given here", images.Clip(key))
+			return fmt.Errorf("%s cannot be given here", images.Truncate(key))
 		}
 	}
 	return nil

@@ -79,14 +79,14 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 	return files, nil
 }
 
-// Signed is the name below the folder of a configuration that a signature
+// SignedPath is the name below the folder of a configuration that a signature
 // verifies.
-const Signed = "config/signed.yaml"
+const SignedPath = "config/signed.yaml"
 
 // served is the configuration as hosts fetch it, and the kernel arguments that
 // say where it is and what must hold of it.
 func (o Options) served(loaded *config.Loaded) (f File, args []string) {
-	f = File{Path: Signed, Data: loaded.Explicit(), Secret: loaded.HoldsSecrets()}
+	f = File{Path: SignedPath, Data: loaded.Explicit(), Secret: loaded.HoldsSecrets()}
 	pin := "firstboot.config.signedBy=" + o.SignedBy
 	if o.SignedBy == "" {
 		sum := sha256.Sum256(f.Data)
@@ -113,14 +113,14 @@ func (o Options) host(h Host, effective *config.Loaded, args []string) ([]File, 
 
 // at is the address of a file of the folder, or of one elsewhere.
 func (o Options) at(name string) string {
-	if !Local(name) {
+	if !IsLocal(name) {
 		return name
 	}
 	return strings.TrimSuffix(o.URL.Reveal(), "/") + "/" + name
 }
 
-// Local tells a file of the folder from an address elsewhere.
-func Local(name string) bool { return !strings.Contains(name, "://") }
+// IsLocal tells a file of the folder from an address elsewhere.
+func IsLocal(name string) bool { return !strings.Contains(name, "://") }
 
 // initrdArgs name the initrds as UEFI kernels want it.
 func (o Options) initrdArgs() []string {
@@ -174,7 +174,7 @@ func (o Options) Check() error {
 	}
 	for _, name := range append([]string{o.Kernel}, o.Initrd...) {
 		if name == "" || badWord(name) {
-			return fmt.Errorf("cannot boot %q: not a file's name or address", images.Clip(name))
+			return fmt.Errorf("cannot boot %q: not a file's name or address", images.Truncate(name))
 		}
 	}
 	for _, arg := range o.Args {
@@ -188,7 +188,7 @@ func (o Options) Check() error {
 		}
 	}
 	if o.SignedBy != "" && (badWord(o.SignedBy) || !path.IsAbs(o.SignedBy) || path.Clean(o.SignedBy) != o.SignedBy || o.SignedBy == "/") {
-		return engine.WithHint(fmt.Errorf("cannot use --signed-by %q: not the absolute path of a public key in the host's image", images.Clip(o.SignedBy)),
+		return engine.WithHint(fmt.Errorf("cannot use --signed-by %q: not the absolute path of a public key in the host's image", images.Truncate(o.SignedBy)),
 			"--signed-by /etc/firstboot/site.asc")
 	}
 	return o.Install.check()
@@ -202,7 +202,7 @@ func (in *Install) check() error {
 		return err
 	}
 	if !strings.HasPrefix(in.Disk, "/dev/") || badWord(in.Disk) {
-		return engine.WithHint(fmt.Errorf("cannot install on %q: not a device", images.Clip(in.Disk)), "--disk /dev/vda")
+		return engine.WithHint(fmt.Errorf("cannot install on %q: not a device", images.Truncate(in.Disk)), "--disk /dev/vda")
 	}
 	return nil
 }
@@ -221,7 +221,7 @@ func checkArg(arg string) error {
 		plain = name + strings.ReplaceAll(value[1:len(value)-1], " ", "")
 	}
 	if arg == "" || badWord(plain) {
-		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q", images.Clip(arg)), `write NAME=VALUE, or NAME="VALUE WITH BLANKS"`)
+		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q", images.Truncate(arg)), `write NAME=VALUE, or NAME="VALUE WITH BLANKS"`)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func kernelArgs(t *testing.T, f File) []string {
 // TestHostSeesItsConfiguration: what the kernel's arguments say, read by the
 // source that reads them on the host, is the configuration with its values.
 func TestHostSeesItsConfiguration(t *testing.T) {
-	l := provisiontest.Load(t, provisiontest.Least)
+	l := provisiontest.Load(t, provisiontest.Minimal)
 	files := folder(t, l, options(t))
 	for id, want := range map[string]string{macID: "web-1 10.0.0.11 1024", "firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab": "web-2  ", "firstboot-default": "  "} {
 		args := kernelArgs(t, files["hosts/"+id+".ipxe"])
@@ -98,7 +98,7 @@ func TestHostSeesItsConfiguration(t *testing.T) {
 func TestMatchboxHasTheSame(t *testing.T) {
 	o := options(t)
 	o.Ignition = "http://10.0.0.5:8081"
-	files := folder(t, provisiontest.Load(t, provisiontest.Least), o)
+	files := folder(t, provisiontest.Load(t, provisiontest.Minimal), o)
 	var g group
 	var p profile
 	for path, v := range map[string]any{"groups": &g, "profiles": &p} {
@@ -129,8 +129,8 @@ func TestMatchboxHasTheSame(t *testing.T) {
 func TestSignedHasOneName(t *testing.T) {
 	o := options(t)
 	o.SignedBy = "/etc/firstboot/site.asc"
-	before := folder(t, provisiontest.Load(t, provisiontest.Least), o)
-	after := folder(t, provisiontest.Load(t, provisiontest.Least+"sysctl: {net.core.somaxconn: 2048}\n"), o)
+	before := folder(t, provisiontest.Load(t, provisiontest.Minimal), o)
+	after := folder(t, provisiontest.Load(t, provisiontest.Minimal+"sysctl: {net.core.somaxconn: 2048}\n"), o)
 	for _, name := range []string{"hosts/firstboot-default.ipxe", "hosts/" + macID + ".ipxe", "matchbox/profiles/" + macID + ".json"} {
 		if d := cmp.Diff(string(before[name].Data), string(after[name].Data)); d != "" {
 			t.Errorf("%s: %s", name, d)
@@ -140,17 +140,17 @@ func TestSignedHasOneName(t *testing.T) {
 	if !strings.Contains(args, "firstboot.config=http://10.0.0.5:8080/config/signed.yaml firstboot.config.signedBy=/etc/firstboot/site.asc") || strings.Contains(args, "sha256") {
 		t.Error(args)
 	}
-	if !strings.Contains(string(after[Signed].Data), "2048") || string(before[Signed].Data) == string(after[Signed].Data) {
-		t.Errorf("%s", after[Signed].Data)
+	if !strings.Contains(string(after[SignedPath].Data), "2048") || string(before[SignedPath].Data) == string(after[SignedPath].Data) {
+		t.Errorf("%s", after[SignedPath].Data)
 	}
 }
 
 func TestInstallTakesThePlaceOfTheRun(t *testing.T) {
 	o := options(t)
-	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: provisiontest.Sum()}, Disk: "/dev/vda", Wipe: true}
-	args := strings.Join(kernelArgs(t, folder(t, provisiontest.Load(t, provisiontest.Least), o)["hosts/firstboot-default.ipxe"]), " ")
+	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: provisiontest.FakeDigest()}, Disk: "/dev/vda", Wipe: true}
+	args := strings.Join(kernelArgs(t, folder(t, provisiontest.Load(t, provisiontest.Minimal), o)["hosts/firstboot-default.ipxe"]), " ")
 	want := "systemd.mask=firstboot.service systemd.mask=firstboot-complete.target systemd.wants=firstboot-disk.service firstboot.install.image=http://10.0.0.5/g.raw.zst" +
-		" firstboot.install.sha256=" + provisiontest.Sum() + " firstboot.install.disk=/dev/vda firstboot.install.wipe=true"
+		" firstboot.install.sha256=" + provisiontest.FakeDigest() + " firstboot.install.disk=/dev/vda firstboot.install.wipe=true"
 	if !strings.Contains(args, want) {
 		t.Errorf("%s lacks %s", args, want)
 	}
@@ -164,7 +164,7 @@ func TestOptionsAreRefused(t *testing.T) {
 		"cannot use --matchbox":          func(o *Options) { o.Ignition = "ftp://a" },
 		"cannot use --image without":     func(o *Options) { o.Install = &Install{Image: images.Remote{URL: "http://a/b"}} },
 		"cannot install on \"vda\"": func(o *Options) {
-			o.Install = &Install{Image: images.Remote{URL: "http://a/b", SHA256: provisiontest.Sum()}, Disk: "vda"}
+			o.Install = &Install{Image: images.Remote{URL: "http://a/b", SHA256: provisiontest.FakeDigest()}, Disk: "vda"}
 		},
 		"cannot use --signed-by \"site.asc\"": func(o *Options) { o.SignedBy = "site.asc" },
 		"cannot use --signed-by \"/a b\"":     func(o *Options) { o.SignedBy = "/a b" },
@@ -174,7 +174,7 @@ func TestOptionsAreRefused(t *testing.T) {
 	} {
 		o := options(t)
 		change(&o)
-		_, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Least), o)
+		_, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Minimal), o)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -203,7 +203,7 @@ func TestListOfHostsIsRefused(t *testing.T) {
 
 func TestFolderFollowsTheList(t *testing.T) {
 	dir, o := t.TempDir(), options(t)
-	write := func(l *config.Loaded) Done {
+	write := func(l *config.Loaded) Result {
 		t.Helper()
 		files, err := Render(t.Context(), l, o)
 		if err != nil {
@@ -215,17 +215,17 @@ func TestFolderFollowsTheList(t *testing.T) {
 		}
 		return done
 	}
-	if done := write(provisiontest.Load(t, provisiontest.Least)); len(done.Written) != 14 {
+	if done := write(provisiontest.Load(t, provisiontest.Minimal)); len(done.Written) != 14 {
 		t.Errorf("%+v", done)
 	}
-	if done := write(provisiontest.Load(t, provisiontest.Least)); len(done.Same) != 14 {
+	if done := write(provisiontest.Load(t, provisiontest.Minimal)); len(done.Same) != 14 {
 		t.Errorf("a second time: %+v", done)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "hosts", "mine.ipxe"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o.Hosts = o.Hosts[1:]
-	done := write(provisiontest.Load(t, provisiontest.Least+"node: {environment: {A: secret-text}}\n"))
+	done := write(provisiontest.Load(t, provisiontest.Minimal+"node: {environment: {A: secret-text}}\n"))
 	if d := cmp.Diff([]string{"hosts/" + macID + ".ipxe", "matchbox/groups/" + macID + ".json", "matchbox/profiles/" + macID + ".json", "matchbox/ignition/" + macID + ".ign"}, done.Removed); d != "" {
 		t.Error(d)
 	}

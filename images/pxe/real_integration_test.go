@@ -87,7 +87,7 @@ func TestRealIPXE(t *testing.T) {
 			url := fmt.Sprintf("http://10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port)
 			o := options(t)
 			o.URL, o.Initrd = config.URL(url), []string{"initrd.img"}
-			files, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Least), o)
+			files, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Minimal), o)
 			if err != nil {
 				t.Fatal(err)
 			}

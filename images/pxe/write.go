@@ -10,8 +10,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Done is what Write did to the folder, as paths below it.
-type Done struct {
+// Result is what Write did to the folder, as paths below it.
+type Result struct {
 	Written []string `json:"written"`
 	Same    []string `json:"same"`
 	Removed []string `json:"removed"` // of hosts that are in the list no more
@@ -29,9 +29,9 @@ func (f File) mode() fs.FileMode {
 // Write makes the folder hold the files, each whole or not at all. Files of
 // hosts that are no longer known go; configurations stay, for hosts that are
 // booting.
-func Write(dir string, files []File) (Done, error) {
+func Write(dir string, files []File) (Result, error) {
 	h := host.New("/")
-	done := Done{Written: []string{}, Same: []string{}, Removed: []string{}}
+	done := Result{Written: []string{}, Same: []string{}, Removed: []string{}}
 	for _, f := range files {
 		path := filepath.Join(dir, f.Path)
 		have, err := h.ReadFile(path)
@@ -48,7 +48,7 @@ func Write(dir string, files []File) (Done, error) {
 }
 
 // clean removes what an earlier list of hosts left.
-func clean(h *host.Host, dir string, files []File, done *Done) error {
+func clean(h *host.Host, dir string, files []File, done *Result) error {
 	for _, folder := range []string{"hosts", "matchbox/groups", "matchbox/profiles", "matchbox/ignition"} {
 		names, err := h.ReadDir(filepath.Join(dir, folder))
 		if err != nil {

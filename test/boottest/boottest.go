@@ -93,7 +93,7 @@ func overlay(t testing.TB, lower string) string {
 }
 
 // Put writes a file of the machine.
-func (m *Machine) Put(path, text string, mode os.FileMode) {
+func (m *Machine) WriteFile(path, text string, mode os.FileMode) {
 	m.t.Helper()
 	full := filepath.Join(m.Root, path)
 	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
@@ -129,7 +129,7 @@ func (m *Machine) Boot() {
 	deadline := time.Now().Add(bootTime)
 	for {
 		if m.leader = child(m.process.Process.Pid); m.leader > 0 {
-			if out, err := m.Try("systemctl", "show", "--property=Version"); err == nil && strings.Contains(out, "Version=") {
+			if out, err := m.Output("systemctl", "show", "--property=Version"); err == nil && strings.Contains(out, "Version=") {
 				return
 			}
 		}
@@ -159,7 +159,7 @@ func child(pid int) int {
 }
 
 // Try runs a command on the machine, for two minutes at most.
-func (m *Machine) Try(name string, args ...string) (string, error) {
+func (m *Machine) Output(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	enter := append([]string{"-t", strconv.Itoa(m.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--", name}, args...)
@@ -176,7 +176,7 @@ func (m *Machine) Try(name string, args ...string) (string, error) {
 // Run runs a command that must go well.
 func (m *Machine) Run(name string, args ...string) string {
 	m.t.Helper()
-	out, err := m.Try(name, args...)
+	out, err := m.Output(name, args...)
 	if err != nil {
 		m.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
@@ -184,9 +184,9 @@ func (m *Machine) Run(name string, args ...string) string {
 }
 
 // Exit runs a command and returns its exit code.
-func (m *Machine) Exit(name string, args ...string) (int, string) {
+func (m *Machine) ExitCode(name string, args ...string) (int, string) {
 	m.t.Helper()
-	out, err := m.Try(name, args...)
+	out, err := m.Output(name, args...)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		m.t.Fatalf("%s: %v", name, err)
@@ -213,7 +213,7 @@ func (m *Machine) Stop() {
 }
 
 // Cut ends the machine as a power cut does.
-func (m *Machine) Cut() {
+func (m *Machine) CutPower() {
 	m.kill()
 	m.removeGroup()
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// Least is the least that a configuration must say.
-const Least = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
+// Minimal is the least that a configuration must say.
+const Minimal = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
 pool: {cidr: 10.213.0.0/16}
 `
 
@@ -24,16 +24,16 @@ const Secret = "cor'rect"
 
 // WithSecret has a secret full of characters that mean something to YAML,
 // shells, systemd and URLs.
-const WithSecret = Least + `node: {environment: {FELIX_SECRET: "` + Secret + `: \"horse\" %41 $(x) %n"}}
+const WithSecret = Minimal + `node: {environment: {FELIX_SECRET: "` + Secret + `: \"horse\" %41 $(x) %n"}}
 `
 
-// Waiting lets a run wait for etcd, which is nowhere, whatever else these small
+// WaitingForEtcd lets a run wait for etcd, which is nowhere, whatever else these small
 // machines lack.
-const Waiting = WithSecret + `preflight: {ignore: [localhost, default-route, kernel-modules, apparmor-parser, disk-space, docker-missing, artifact-missing, rpm-missing]}
+const WaitingForEtcd = WithSecret + `preflight: {ignore: [localhost, default-route, kernel-modules, apparmor-parser, disk-space, docker-missing, artifact-missing, rpm-missing]}
 `
 
 // Sum looks like the sha256 of something.
-func Sum() string { return strings.Repeat("ab", 32) }
+func FakeDigest() string { return strings.Repeat("ab", 32) }
 
 // Load reads a configuration from its text.
 func Load(t testing.TB, text string) *config.Loaded {
@@ -50,7 +50,7 @@ func Load(t testing.TB, text string) *config.Loaded {
 }
 
 // Program builds firstboot, into a folder of its own, and returns its path.
-func Program(t testing.TB) string {
+func BuildProgram(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "firstboot")
 	if err := program.Build(t.Context(), path); err != nil {
@@ -67,19 +67,19 @@ func Install(t testing.TB, m *boottest.Machine, program string, without ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Put("/usr/bin/firstboot", string(data), 0o755)
+	m.WriteFile("/usr/bin/firstboot", string(data), 0o755)
 	for _, f := range units.Image() {
 		if !strings.Contains(strings.Join(without, "\n")+"\n", f.Path+"\n") {
-			m.Put(f.Path, string(f.Data), 0o644)
+			m.WriteFile(f.Path, string(f.Data), 0o644)
 		}
 	}
 }
 
-// HandedOver wants the machine's run to have ended, as it must without an etcd,
+// CheckConfigSource wants the machine's run to have ended, as it must without an etcd,
 // with the configuration that came from this source.
-func HandedOver(t testing.TB, m *boottest.Machine, source string) {
+func CheckConfigSource(t testing.TB, m *boottest.Machine, source string) {
 	t.Helper()
-	if code, out := m.Exit("firstboot", "status", "--wait=60s"); code != 1 {
+	if code, out := m.ExitCode("firstboot", "status", "--wait=60s"); code != 1 {
 		t.Errorf("firstboot status --wait: %d\n%s", code, out)
 	}
 	var shown struct {
