@@ -173,7 +173,7 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	want := clusterStore(s.Config)
-	err = poll(ctx, reloadTime, func() error {
+	err = s.poll(ctx, reloadTime, func() error {
 		info, err := s.Host.Docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
 			err = fmt.Errorf("the cluster store in force is %s", orNone(info.ClusterStore))

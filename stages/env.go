@@ -28,6 +28,9 @@ type Env struct {
 	// Built is when the binary was built: no clock can be right that shows
 	// an earlier time. Zero where the build does not say.
 	Built time.Time
+	// Sleep pauses between two attempts of a stage. nil: in real time. Tests
+	// set it so that they do not wait.
+	Sleep func(ctx context.Context, d time.Duration) error
 }
 
 // Notes keeps facts across checks and boots that the machine does not tell.

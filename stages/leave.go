@@ -187,7 +187,7 @@ func (s unitsGone) stop(ctx context.Context, name string) error {
 	if err := s.Host.Systemd().Stop(ctx, name); err != nil {
 		return err
 	}
-	return poll(ctx, stopTime, func() error {
+	return s.poll(ctx, stopTime, func() error {
 		unit, err := s.Host.Systemd().Unit(ctx, name)
 		if err == nil && unit.Active != "inactive" && unit.Active != "failed" {
 			err = fmt.Errorf("%s is %s", name, unit.Active)

@@ -200,7 +200,7 @@ func (m *machine) env() *stages.Env {
 
 // environment makes the stages' environment as the command line does.
 func environment(h *host.Host, c *config.Config, n stages.Notes, built time.Time) *stages.Env {
-	e := &stages.Env{Host: h, Config: c, Notes: n, Self: os.Args[0], Built: built}
+	e := &stages.Env{Host: h, Config: c, Notes: n, Self: os.Args[0], Built: built, Sleep: sleepBriefly}
 	if c == nil {
 		return e
 	}
@@ -210,6 +210,12 @@ func environment(h *host.Host, c *config.Config, n stages.Notes, built time.Time
 	}
 	e.Store = artifact.NewStore(o)
 	return e
+}
+
+// sleepBriefly takes the place of a stage's pauses, whatever their length.
+func sleepBriefly(ctx context.Context, _ time.Duration) error {
+	time.Sleep(time.Millisecond)
+	return context.Cause(ctx)
 }
 
 // stage is one stage of the machine.

@@ -188,7 +188,7 @@ const socketTime = 30 * time.Second
 // waitForSockets waits visibly, for as long as etcd may be late.
 func (s minions) waitForSockets(ctx context.Context, report engine.Progress) error {
 	report("waiting for the plugin's sockets", 0, 0)
-	err := poll(ctx, socketTime, func() error {
+	err := s.poll(ctx, socketTime, func() error {
 		if problems := s.pluginErrors(ctx); len(problems) > 0 {
 			return fmt.Errorf("%s", strings.Join(problems, "; "))
 		}

@@ -223,7 +223,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
-	if err := poll(ctx, s.Config.Timeouts.Node, func() error { return s.ready(ctx) }); err != nil {
+	if err := s.poll(ctx, s.Config.Timeouts.Node, func() error { return s.ready(ctx) }); err != nil {
 		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
 	}
 	s.waitForPeers(ctx, report)

@@ -60,7 +60,7 @@ func parsePeers(out string) []peer {
 
 // waitForPeers gives the sessions time to come up.
 func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
-	_ = poll(ctx, peerTime, func() error {
+	_ = s.poll(ctx, peerTime, func() error {
 		list, err := s.peers(ctx)
 		if err != nil {
 			return err

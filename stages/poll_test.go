@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-var errNotYet = errors.New("not yet") // what a look says
+var errNotYet = errors.New("not yet")
 
-// looks gives errNotYet n times, then nil; each look takes a while.
-func looks(n int, takes time.Duration) (look func() error, count *int) {
+// attemptFailing returns an attempt that fails n times, then succeeds. Each
+// call takes a while. count is the number of calls so far.
+func attemptFailing(n int, takes time.Duration) (attempt func() error, count *int) {
 	count = new(int)
 	return func() error {
 		time.Sleep(takes)
@@ -25,27 +26,28 @@ func looks(n int, takes time.Duration) (look func() error, count *int) {
 
 func TestPoll(t *testing.T) {
 	for _, c := range []struct {
-		what  string
-		fails int           // looks that fail
-		takes time.Duration // one look
-		limit time.Duration
-		ended time.Duration // when it is over
-		looks int
-		err   string
+		name     string
+		fails    int           // attempts that fail
+		takes    time.Duration // one attempt
+		limit    time.Duration
+		ended    time.Duration // when poll returns
+		attempts int
+		err      string
 	}{
-		{"what is there at once", 0, 0, time.Minute, 0, 1, ""},
-		{"what comes", 3, 0, time.Minute, 3 * pollEvery, 4, ""},
-		{"what never comes", 1000, 0, 1750 * time.Millisecond, 1750 * time.Millisecond, 4, "not within 1.75s: not yet"},
-		{"a look of a second", 2, time.Second, time.Minute, 5 * time.Second, 3, ""},
-		{"a look that is heavier than any pause", 1, 25 * time.Second, 2 * time.Minute, 25*time.Second + pollMost + 25*time.Second, 2, ""},
+		{"success at once", 0, 0, time.Minute, 0, 1, ""},
+		{"success after three failures", 3, 0, time.Minute, 3 * minPollPause, 4, ""},
+		{"no success", 1000, 0, 1750 * time.Millisecond, 1750 * time.Millisecond, 4, "timed out after 1.75s: not yet"},
+		{"pause as long as the attempt", 2, time.Second, time.Minute, 5 * time.Second, 3, ""},
+		{"attempt longer than the longest pause", 1, 25 * time.Second, 2 * time.Minute, 25*time.Second + maxPollPause + 25*time.Second, 2, ""},
+		{"attempt longer than the limit", 1, 2 * time.Second, time.Second, 2 * time.Second, 1, "timed out after 1s: not yet"},
 	} {
-		t.Run(c.what, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				look, count := looks(c.fails, c.takes)
-				err := poll(t.Context(), c.limit, look)
-				if took := time.Since(start); took != c.ended || *count != c.looks {
-					t.Errorf("%d looks in %v, want %d in %v", *count, took, c.looks, c.ended)
+				attempt, count := attemptFailing(c.fails, c.takes)
+				err := (&Env{}).poll(t.Context(), c.limit, attempt)
+				if took := time.Since(start); took != c.ended || *count != c.attempts {
+					t.Errorf("%d attempts in %v, want %d in %v", *count, took, c.attempts, c.ended)
 				}
 				if c.err == "" && err != nil || c.err != "" && (err == nil || err.Error() != c.err || !errors.Is(err, errNotYet)) {
 					t.Errorf("got %v, want %q", err, c.err)
@@ -55,17 +57,30 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-func TestPollEndsWithItsContext(t *testing.T) {
+func TestPollStopsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		why := errors.New("the power button")
-		time.AfterFunc(1200*time.Millisecond, func() { cancel(why) })
+		cause := errors.New("the power button")
+		time.AfterFunc(1200*time.Millisecond, func() { cancel(cause) })
 		start := time.Now()
-		look, _ := looks(1000, 0)
-		if err := poll(ctx, time.Hour, look); !errors.Is(err, why) || time.Since(start) != 1200*time.Millisecond {
+		attempt, _ := attemptFailing(1000, 0)
+		if err := (&Env{}).poll(ctx, time.Hour, attempt); !errors.Is(err, cause) || time.Since(start) != 1200*time.Millisecond {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}
 	})
+}
+
+func TestPollSleepsWithTheHook(t *testing.T) {
+	var slept time.Duration
+	env := &Env{Sleep: func(_ context.Context, d time.Duration) error {
+		slept += d
+		return nil
+	}}
+	attempt, count := attemptFailing(1000, 0)
+	err := env.poll(t.Context(), time.Minute, attempt)
+	if !errors.Is(err, errNotYet) || slept > time.Minute || slept < 50*time.Second || *count < 100 {
+		t.Errorf("%d attempts, slept %v: %v", *count, slept, err)
+	}
 }
 
 func TestLastLine(t *testing.T) {

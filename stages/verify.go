@@ -115,7 +115,7 @@ func (s verify) tryContainer(ctx context.Context, network host.DockerNetwork, re
 		return netip.Addr{}, err
 	}
 	report("pinging "+address.String(), 0, 0)
-	err = poll(ctx, pingTime, func() error { return s.Host.Network().Ping(ctx, address) })
+	err = s.poll(ctx, pingTime, func() error { return s.Host.Network().Ping(ctx, address) })
 	if err != nil {
 		return netip.Addr{}, engine.WithHint(fmt.Errorf("the container at %s does not answer a ping from this host: %w", address, err),
 			"journalctl -u calico-node (Felix); ip route get %s; is %s in force (udevadm control --reload)?", address, linkPath)
