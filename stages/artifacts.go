@@ -53,7 +53,7 @@ func (e *Env) Prefetch(ctx context.Context) {
 
 // onMachine tells whether the machine has what the artifact would bring.
 func (e *Env) onMachine(ctx context.Context, name string) bool {
-	ctx, cancel := context.WithTimeout(ctx, short)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var f engine.CheckResult
 	var err error

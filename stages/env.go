@@ -48,7 +48,7 @@ func BundleDirs() []string {
 }
 
 // short bounds a question to a daemon of this machine or to etcd.
-const short = 10 * time.Second
+const queryTimeout = 10 * time.Second
 
 // nodeName is this host's name in Calico: always its host name, because the
 // plugin uses that one whatever it is told.
@@ -59,7 +59,7 @@ func (e *Env) etcd() (*cluster.Client, error) {
 	c := e.Config.Etcd
 	return cluster.Dial(cluster.Options{
 		Endpoints: c.Endpoints, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile,
-		Username: c.Username, Timeout: short,
+		Username: c.Username, Timeout: queryTimeout,
 	})
 }
 
@@ -68,18 +68,18 @@ func (e *Env) etcd() (*cluster.Client, error) {
 func (e *Env) withEtcd(ctx context.Context, use func(context.Context, *cluster.Client) error) error {
 	client, err := e.etcd()
 	if err != nil {
-		return e.waitForEtcd(err)
+		return e.etcdWait(err)
 	}
 	defer client.Close()
-	pinged, cancel := context.WithTimeout(ctx, short)
+	pinged, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	if err := client.Ping(pinged); err != nil {
-		return e.waitForEtcd(err)
+		return e.etcdWait(err)
 	}
 	return use(ctx, client)
 }
 
-func (e *Env) waitForEtcd(err error) error {
+func (e *Env) etcdWait(err error) error {
 	return &engine.Wait{For: "etcd at " + strings.Join(e.Config.Etcd.Endpoints, ", "), Err: err}
 }
 
@@ -158,7 +158,7 @@ func (e *Env) onlyAddress() (netip.Addr, error) {
 	var found []netip.Addr
 	for _, a := range all {
 		ip := a.Prefix.Addr()
-		if ip.Is4() && ip.IsGlobalUnicast() && !containerInterface(a.Interface) {
+		if ip.Is4() && ip.IsGlobalUnicast() && !isContainerInterface(a.Interface) {
 			found = append(found, ip)
 		}
 	}
@@ -172,7 +172,7 @@ func (e *Env) onlyAddress() (netip.Addr, error) {
 
 // containerInterface tells the interfaces of containers and tunnels, whose
 // addresses are never the host's own.
-func containerInterface(name string) bool {
+func isContainerInterface(name string) bool {
 	for _, p := range []string{"cali", "tunl", "docker", "br-", "veth", "vxlan"} {
 		if strings.HasPrefix(name, p) {
 			return true
@@ -190,7 +190,7 @@ func (e *Env) resolve(ctx context.Context, endpoint string) (netip.Addr, error) 
 	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return ip, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, short)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	ips, err := e.Host.Network().Resolve(ctx, u.Hostname())
 	if err != nil || len(ips) == 0 {

@@ -13,7 +13,7 @@ import (
 )
 
 // header opens the files that firstboot owns.
-const header = "# Written by firstboot; edits are reported as drift.\n"
+const fileHeader = "# Written by firstboot; edits are reported as drift.\n"
 
 // file is a file as a stage wants it.
 type file struct {

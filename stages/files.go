@@ -23,14 +23,14 @@ const (
 // linkFile keeps udevd off the MAC addresses of the containers' interfaces:
 // the plugin records the first MAC, udevd (242 and later) then sets another,
 // and Felix's permanent neighbour entry leads nowhere.
-const linkFile = header + `[Match]
+const linkFile = fileHeader + `[Match]
 OriginalName=cali* temp*
 
 [Link]
 MACAddressPolicy=none
 `
 
-const networkManagerFile = header + `[keyfile]
+const networkManagerFile = fileHeader + `[keyfile]
 unmanaged-devices=interface-name:cali*;interface-name:tunl*
 `
 
@@ -83,7 +83,7 @@ func (s files) calicoctlConfig() ([]byte, error) {
 		{Key: "metadata", Value: yaml.MapSlice{}},
 		{Key: "spec", Value: spec},
 	})
-	return append([]byte(header), body...), err
+	return append([]byte(fileHeader), body...), err
 }
 
 func (s files) Check(ctx context.Context) (engine.CheckResult, error) {

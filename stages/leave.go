@@ -242,7 +242,7 @@ func (s nodeGone) Apply(ctx context.Context, report engine.Progress) error {
 	case err == nil, strings.Contains(string(out.Stdout)+string(out.Stderr), "does not exist"):
 		return nil
 	case errors.As(err, &failed) && failed.TimedOut > 0:
-		return s.waitForEtcd(err)
+		return s.etcdWait(err)
 	}
 	return &engine.Retry{Err: err}
 }

@@ -110,7 +110,7 @@ func (e *Env) pluginErrors(ctx context.Context) []string {
 	var problems []string
 	for i, socket := range PluginSockets() {
 		want := []string{"NetworkDriver", "IpamDriver"}[i]
-		asked, cancel := context.WithTimeout(ctx, short)
+		asked, cancel := context.WithTimeout(ctx, queryTimeout)
 		implements, err := e.Host.PluginActivate(asked, socket)
 		cancel()
 		switch {

@@ -17,7 +17,7 @@ const networkAsks = 3
 
 // network finds the Docker network over the pool; nil: it is not there. While
 // etcd is out of reach nobody can tell.
-func (e *Env) network(ctx context.Context) (*host.DockerNetwork, error) {
+func (e *Env) poolNetwork(ctx context.Context) (*host.DockerNetwork, error) {
 	for range networkAsks {
 		list, err := e.Host.Docker().Networks(ctx)
 		if err != nil {

@@ -48,7 +48,7 @@ func (s pool) look(ctx context.Context, c *cluster.Client) (sight, error) {
 	if seen.pool, err = c.Pool(ctx, s.Config.Pool.Name); err != nil {
 		return seen, err
 	}
-	seen.network, err = s.network(ctx)
+	seen.network, err = s.poolNetwork(ctx)
 	return seen, err
 }
 
@@ -111,7 +111,7 @@ func (s pool) locked(ctx context.Context, c *cluster.Client, report engine.Progr
 		report("waiting for host "+holder+" to make the pool", 0, 0)
 	})
 	if err != nil {
-		return s.waitForEtcd(err)
+		return s.etcdWait(err)
 	}
 	defer lock.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
@@ -180,7 +180,7 @@ func (s pool) calicoctlCreate(ctx context.Context, resource any) error {
 func (s pool) calicoctlError(err error) error {
 	var failed *host.CommandError
 	if errors.As(err, &failed) && failed.TimedOut > 0 {
-		return s.waitForEtcd(err)
+		return s.etcdWait(err)
 	}
 	return &engine.Retry{Err: err}
 }

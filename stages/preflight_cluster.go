@@ -18,7 +18,7 @@ func (s preflight) etcdAndCalico(ctx context.Context, _ dockerView) ([]concern, 
 		for _, look := range []func(context.Context, *cluster.Client) ([]concern, error){s.etcdV2, s.calicoVersion, s.nodeNameTaken} {
 			more, err := look(ctx, c)
 			if err != nil {
-				return s.waitForEtcd(err)
+				return s.etcdWait(err)
 			}
 			found = append(found, more...)
 		}

@@ -79,7 +79,7 @@ func (s preflight) ipv6InUse(context.Context, dockerView) ([]concern, error) {
 	var used []string
 	for _, a := range all {
 		ip := a.Prefix.Addr()
-		if ip.Is6() && ip.IsGlobalUnicast() && !containerInterface(a.Interface) {
+		if ip.Is6() && ip.IsGlobalUnicast() && !isContainerInterface(a.Interface) {
 			used = append(used, fmt.Sprintf("%s (%s)", ip, a.Interface))
 		}
 	}
@@ -96,7 +96,7 @@ func (s preflight) bgpPort(ctx context.Context, view dockerView) ([]concern, err
 	if err != nil {
 		return nil, nil // the probe of the address told it
 	}
-	ctx, cancel := context.WithTimeout(ctx, short)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	at := netip.AddrPortFrom(address, bgpTCP)
 	if view.silent || !s.Host.Network().Listening(ctx, at) {
@@ -130,7 +130,7 @@ func (s preflight) cidrOverlap(_ context.Context, view dockerView) ([]concern, e
 		return nil, err
 	}
 	for _, a := range addresses {
-		if !calicoInterface(a.Interface) {
+		if !isCalicoInterface(a.Interface) {
 			add(a.Prefix, "on "+a.Interface)
 		}
 	}
@@ -139,7 +139,7 @@ func (s preflight) cidrOverlap(_ context.Context, view dockerView) ([]concern, e
 		return nil, err
 	}
 	for _, r := range routes {
-		if r.Protocol != host.ProtocolBIRD && r.Protocol != protocolFelix && !calicoInterface(r.Interface) && r.Gateway.IsValid() {
+		if r.Protocol != host.ProtocolBIRD && r.Protocol != protocolFelix && !isCalicoInterface(r.Interface) && r.Gateway.IsValid() {
 			add(r.Destination, "routed by "+r.Gateway.String())
 		}
 	}
@@ -176,9 +176,9 @@ func (s preflight) rivals(view dockerView) []concern {
 // protocolFelix is the rtm_protocol of Felix's routes (its DeviceRouteProtocol).
 const protocolFelix = 80
 
-// calicoInterface tells Calico's own interfaces, whose addresses and routes
+// isCalicoInterface tells Calico's own interfaces, whose addresses and routes
 // are the pool's on a host that has joined.
-func calicoInterface(name string) bool {
+func isCalicoInterface(name string) bool {
 	return strings.HasPrefix(name, "cali") || strings.HasPrefix(name, "tunl") || strings.HasPrefix(name, "vxlan.calico")
 }
 

@@ -39,12 +39,12 @@ func modules(c *config.Config) []string {
 
 func (s sysctl) files() []file {
 	var settings strings.Builder
-	settings.WriteString(header)
+	settings.WriteString(fileHeader)
 	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
 		fmt.Fprintf(&settings, "%s = %s\n", key, s.Config.Sysctl[key])
 	}
 	return []file{
-		{modulesPath, []byte(header + strings.Join(modules(s.Config), "\n") + "\n"), 0o644},
+		{modulesPath, []byte(fileHeader + strings.Join(modules(s.Config), "\n") + "\n"), 0o644},
 		{sysctlPath, []byte(settings.String()), 0o644},
 	}
 }

@@ -47,7 +47,7 @@ func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil || !f.OK() {
 		return f, err
 	}
-	network, err := s.network(ctx)
+	network, err := s.poolNetwork(ctx)
 	if err != nil {
 		return f, err
 	}
@@ -77,7 +77,7 @@ func (s verify) Probe(ctx context.Context) error {
 }
 
 func (s verify) test(ctx context.Context, report engine.Progress) error {
-	network, err := s.network(ctx)
+	network, err := s.poolNetwork(ctx)
 	switch {
 	case isWait(err):
 		return err
