@@ -191,22 +191,19 @@ func (r *reader) netboot() []byte {
 	return r.read(file)
 }
 
-// The README's commands as they stand: with the artifacts left to the image,
-// and again with them in the configuration. There is no network but loopback.
-func TestTheREADMEWorksAsItStands(t *testing.T) {
+// TestREADME pastes the README's commands unchanged, first the configuration and
+// then the section of each provisioning method. There is no network except loopback.
+func TestREADME(t *testing.T) {
 	m := boottest.New(t, []string{"cloud-init"})
 	r := newReader(t, m.Net)
 	if err := os.Symlink(m.Root, filepath.Join(r.dir, "image")); err != nil {
 		t.Fatal(err)
 	}
-	r.paste("One configuration")
-	r.ways()
-
 	r.run("ip", "address", "add", "10.0.0.5/32", "dev", "lo")
 	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_, _ = w.Write([]byte("what is at " + req.URL.Path))
 	}))
-	r.paste("What a host needs besides")
+	r.paste("A first configuration")
 	r.ways()
 	bundled, err := filepath.Glob(m.Root + "/usr/lib/firstboot/bundle/sha256/*")
 	if err != nil || len(bundled) != 3 {

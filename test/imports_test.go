@@ -10,33 +10,88 @@ import (
 
 const module = "github.com/projecteru2/firstboot"
 
-// TestProductDoesNotImportTests verifies that test helpers stay out of the
-// binary and of the product's packages.
-func TestProductDoesNotImportTests(t *testing.T) {
-	list := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+// productImports maps each package of the product to those of the module that
+// it imports, tests left out. Paths are relative to the module.
+func productImports(t *testing.T) map[string][]string {
+	t.Helper()
+	list := exec.Command("go", "list", "-f", `{{if .GoFiles}}{{.ImportPath}} {{join .Imports " "}}{{end}}`, "./...")
 	list.Dir = ".."
 	out, err := list.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	packages := 0
+	imports := map[string][]string{}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
-		if len(fields) == 0 || inTests(fields[0]) {
+		if len(fields) == 0 || inTests(relative(fields[0])) {
 			continue
 		}
-		packages++
+		name := relative(fields[0])
+		imports[name] = nil
 		for _, path := range fields[1:] {
-			if inTests(path) {
-				t.Errorf("%s imports %s", fields[0], path)
+			if strings.HasPrefix(path, module+"/") {
+				imports[name] = append(imports[name], relative(path))
 			}
 		}
 	}
-	if packages < 10 {
-		t.Errorf("go list found %d packages of the product", packages)
+	if len(imports) < 10 {
+		t.Fatalf("go list found %d packages of the product", len(imports))
+	}
+	return imports
+}
+
+func relative(path string) string { return strings.TrimPrefix(path, module+"/") }
+
+func inTests(path string) bool { return path == "test" || strings.HasPrefix(path, "test/") }
+
+// TestProductDoesNotImportTests verifies that test helpers stay out of the
+// binary and of the product's packages.
+func TestProductDoesNotImportTests(t *testing.T) {
+	for name, imports := range productImports(t) {
+		for _, path := range imports {
+			if inTests(path) {
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
 	}
 }
 
-func inTests(path string) bool {
-	return path == module+"/test" || strings.HasPrefix(path, module+"/test/")
+// layers lists the packages from the top down. A package imports packages of
+// layers below its own only; docs/architecture.md draws them.
+func layers() [][]string {
+	return [][]string{
+		{"cmd/firstboot"},
+		{"images/golden", "images/cloudinit", "images/pxe", "images/disk"},
+		{"images/ignition"},
+		{"images"},
+		{"internal/app"},
+		{"stages"},
+		{"internal/report", "internal/webhook"},
+		{"units", "internal/artifact", "internal/cluster"},
+		{"internal/state"},
+		{"internal/engine"},
+		{"internal/host"},
+		{"internal/config"},
+	}
+}
+
+func TestImportsGoDownward(t *testing.T) {
+	level := map[string]int{}
+	for i, names := range layers() {
+		for _, name := range names {
+			level[name] = i
+		}
+	}
+	for name, imports := range productImports(t) {
+		above, ok := level[name]
+		if !ok {
+			t.Errorf("%s is in no layer", name)
+			continue
+		}
+		for _, path := range imports {
+			if below, ok := level[path]; !ok || below <= above {
+				t.Errorf("%s imports %s, which is not below it", name, path)
+			}
+		}
+	}
 }
