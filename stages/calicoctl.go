@@ -24,14 +24,14 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	want := s.Config.Calicoctl
 	info, err := s.Host.Stat(CalicoctlPath)
 	if host.NotExist(err) {
-		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "not there", Want: want.Version})
+		f.Add(engine.Difference{Object: CalicoctlPath, Actual: "not there", Expected: want.Version})
 		return f, nil
 	}
 	if err != nil {
 		return f, err
 	}
 	if info.Mode().Perm()&0o111 == 0 {
-		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "not executable", Want: "mode 0755"})
+		f.Add(engine.Difference{Object: CalicoctlPath, Actual: "not executable", Expected: "mode 0755"})
 		return f, nil
 	}
 	if want.SHA256 != "" {
@@ -40,15 +40,15 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 			return f, err
 		}
 		if seen != want.SHA256 {
-			f.Differ(engine.Difference{What: CalicoctlPath, Seen: "sha256 " + seen, Want: "sha256 " + want.SHA256})
+			f.Add(engine.Difference{Object: CalicoctlPath, Actual: "sha256 " + seen, Expected: "sha256 " + want.SHA256})
 			return f, nil
 		}
 	}
 	seen, err := s.version(ctx, CalicoctlPath)
 	if err != nil {
-		f.Differ(engine.Difference{What: CalicoctlPath, Seen: err.Error(), Want: want.Version})
+		f.Add(engine.Difference{Object: CalicoctlPath, Actual: err.Error(), Expected: want.Version})
 	} else if seen != want.Version {
-		f.Differ(engine.Difference{What: CalicoctlPath, Seen: "version " + seen, Want: want.Version})
+		f.Add(engine.Difference{Object: CalicoctlPath, Actual: "version " + seen, Expected: want.Version})
 	}
 	return f, nil
 }

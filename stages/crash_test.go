@@ -91,9 +91,9 @@ func wholeRun(ctx context.Context, root string, force bool, errs *os.File, o ...
 }
 
 // build makes the stages as the command line does.
-func build(p app.Parts) (app.Work, error) {
+func build(p app.BuildOptions) (app.StageSet, error) {
 	e := environment(p.Host, p.Config, p.Notes, time.Time{})
-	return app.Work{Stages: stages.All(e), Prefetch: e.Prefetch}, nil
+	return app.StageSet{Stages: stages.All(e), Prefetch: e.Prefetch}, nil
 }
 
 // run runs firstboot on the machine to its end.

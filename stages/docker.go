@@ -31,7 +31,7 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 		return f, ctx.Err()
 	}
 	if err != nil {
-		f.Differ(engine.Difference{What: "Docker", Seen: err.Error(), Want: "an answer"})
+		f.Add(engine.Difference{Object: "Docker", Actual: err.Error(), Expected: "an answer"})
 		return f, nil //nolint:nilerr // that is what was seen
 	}
 	if err := s.checkStore(ctx, info, &f); err != nil {
@@ -48,7 +48,7 @@ func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
 		return f, err
 	}
 	if unit.Active != "active" {
-		f.Differ(engine.Difference{What: units.Docker, Seen: unit.Active, Want: "active", Fix: "journalctl -u docker"})
+		f.Add(engine.Difference{Object: units.Docker, Actual: unit.Active, Expected: "active", Fix: "journalctl -u docker"})
 	}
 	return f, nil
 }
@@ -63,7 +63,7 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 		return nil
 	}
 	if info.ClusterStore != want {
-		f.Differ(engine.Difference{What: "Docker's cluster store", Seen: orNone(info.ClusterStore), Want: want})
+		f.Add(engine.Difference{Object: "Docker's cluster store", Actual: orNone(info.ClusterStore), Expected: want})
 		return nil
 	}
 	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
@@ -79,8 +79,8 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 		return err
 	}
 	if older {
-		f.Differ(engine.Difference{
-			What: "Docker's cluster store", Seen: "shown, but not in force: the daemon is older than " + DaemonPath, Want: want,
+		f.Add(engine.Difference{
+			Object: "Docker's cluster store", Actual: "shown, but not in force: the daemon is older than " + DaemonPath, Expected: want,
 			Fix: "systemctl restart docker",
 		})
 	}
@@ -98,7 +98,7 @@ func orNone(s string) string {
 func (s docker) checkImage(ctx context.Context, f *engine.CheckResult) error {
 	_, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
 	if host.DockerNotFound(err) {
-		f.Differ(engine.Difference{What: "image " + s.Config.Node.Image, Seen: "not there", Want: "loaded"})
+		f.Add(engine.Difference{Object: "image " + s.Config.Node.Image, Actual: "not there", Expected: "loaded"})
 		return nil
 	}
 	return err

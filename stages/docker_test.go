@@ -187,7 +187,7 @@ func TestDockerThatDoesNotComeUp(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	}
-	if d := m.check("docker").Differences[0]; d.Seen != "failed" || !strings.Contains(d.Fix, "journalctl") {
+	if d := m.check("docker").Differences[0]; d.Actual != "failed" || !strings.Contains(d.Fix, "journalctl") {
 		t.Errorf("%+v", d)
 	}
 }

@@ -28,16 +28,16 @@ func (f file) check(h *host.Host, finding *engine.CheckResult) {
 	have, err := h.ReadFile(f.path)
 	switch {
 	case host.NotExist(err):
-		finding.Differ(engine.Difference{What: f.path, Seen: "not there", Want: "the configured content", Diff: f.diff(nil)})
+		finding.Add(engine.Difference{Object: f.path, Actual: "not there", Expected: "the configured content", Diff: f.diff(nil)})
 		return
 	case err != nil:
-		finding.Differ(engine.Difference{What: f.path, Seen: err.Error(), Want: "the configured content"})
+		finding.Add(engine.Difference{Object: f.path, Actual: err.Error(), Expected: "the configured content"})
 		return
 	case !bytes.Equal(have, f.data):
-		finding.Differ(engine.Difference{What: f.path, Seen: "other content", Want: "the configured content", Diff: f.diff(have)})
+		finding.Add(engine.Difference{Object: f.path, Actual: "other content", Expected: "the configured content", Diff: f.diff(have)})
 	}
 	if info, err := h.Stat(f.path); err == nil && info.Mode().Perm() != f.mode {
-		finding.Differ(engine.Difference{What: f.path, Seen: fmt.Sprintf("mode %04o", info.Mode().Perm()), Want: fmt.Sprintf("mode %04o", f.mode)})
+		finding.Add(engine.Difference{Object: f.path, Actual: fmt.Sprintf("mode %04o", info.Mode().Perm()), Expected: fmt.Sprintf("mode %04o", f.mode)})
 	}
 }
 

@@ -115,7 +115,7 @@ func (s files) checkReaders(ctx context.Context, f *engine.CheckResult) {
 			read = told
 		}
 		if older, err := s.startedBefore(read, reader.path); err == nil && older {
-			f.Differ(engine.Difference{What: reader.unit, Seen: "has not read " + reader.path, Want: "a reload"})
+			f.Add(engine.Difference{Object: reader.unit, Actual: "has not read " + reader.path, Expected: "a reload"})
 		}
 	}
 }

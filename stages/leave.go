@@ -74,8 +74,8 @@ func (s containersGone) Check(ctx context.Context) (engine.CheckResult, error) {
 			f.Warn("container %s loses its network", name)
 			continue
 		}
-		f.Differ(engine.Difference{
-			Name: "container-on-network", What: "container " + name, Seen: "on the network " + s.Config.Pool.NetworkName(), Want: "none there",
+		f.Add(engine.Difference{
+			Name: "container-on-network", Object: "container " + name, Actual: "on the network " + s.Config.Pool.NetworkName(), Expected: "none there",
 			Fix:   "docker rm -f it, or move its work to another host; firstboot leave --force takes its network away",
 			Stops: true,
 		})
@@ -126,15 +126,15 @@ func (s unitsGone) Check(ctx context.Context) (engine.CheckResult, error) {
 			return f, err
 		}
 		if unit.File == "enabled" {
-			f.Differ(engine.Difference{What: name, Seen: "enabled", Want: "disabled"})
+			f.Add(engine.Difference{Object: name, Actual: "enabled", Expected: "disabled"})
 		}
 		if s.mustStop(name) && unit.Active != "inactive" && unit.Active != "failed" {
-			f.Differ(engine.Difference{What: name, Seen: unit.Active, Want: "stopped"})
+			f.Add(engine.Difference{Object: name, Actual: unit.Active, Expected: "stopped"})
 		}
 	}
 	for _, path := range s.files {
 		if s.Host.Exists(path) {
-			f.Differ(engine.Difference{What: path, Seen: "there", Want: "removed"})
+			f.Add(engine.Difference{Object: path, Actual: "there", Expected: "removed"})
 		}
 	}
 	return f, nil
@@ -210,7 +210,7 @@ func (s nodeGone) Check(ctx context.Context) (engine.CheckResult, error) {
 		if err != nil || seen == nil {
 			return err
 		}
-		f.Differ(engine.Difference{What: "node " + seen.Name, Seen: "in the cluster, at " + seen.Address.Addr().String(), Want: "removed"})
+		f.Add(engine.Difference{Object: "node " + seen.Name, Actual: "in the cluster, at " + seen.Address.Addr().String(), Expected: "removed"})
 		return nil
 	})
 }

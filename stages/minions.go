@@ -83,13 +83,13 @@ func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 		return err
 	}
 	if unit.File != "enabled" {
-		f.Differ(engine.Difference{What: units.Minions, Seen: orNone(unit.File), Want: "enabled"})
+		f.Add(engine.Difference{Object: units.Minions, Actual: orNone(unit.File), Expected: "enabled"})
 	}
 	if unit.NeedsReload {
-		f.Differ(engine.Difference{What: units.Minions, Seen: "changed on disk", Want: "loaded"})
+		f.Add(engine.Difference{Object: units.Minions, Actual: "changed on disk", Expected: "loaded"})
 	}
 	if unit.Active != "active" {
-		f.Differ(engine.Difference{What: units.Minions, Seen: unit.Active, Want: "active", Fix: "journalctl -u eru-minions"})
+		f.Add(engine.Difference{Object: units.Minions, Actual: unit.Active, Expected: "active", Fix: "journalctl -u eru-minions"})
 		return nil
 	}
 	older, err := s.startedBefore(unit.Since, minionsConfPath)
@@ -97,10 +97,10 @@ func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 		return err
 	}
 	if older {
-		f.Differ(engine.Difference{What: units.Minions, Seen: "started before " + minionsConfPath + " was written", Want: "restarted"})
+		f.Add(engine.Difference{Object: units.Minions, Actual: "started before " + minionsConfPath + " was written", Expected: "restarted"})
 	}
 	for _, problem := range s.pluginErrors(ctx) {
-		f.Differ(engine.Difference{What: "plugin", Seen: problem, Want: "an answer to Plugin.Activate", Fix: "journalctl -u eru-minions"})
+		f.Add(engine.Difference{Object: "plugin", Actual: problem, Expected: "an answer to Plugin.Activate", Fix: "journalctl -u eru-minions"})
 	}
 	return nil
 }

@@ -92,14 +92,14 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 		return f, err
 	}
 	if unit.File != "enabled" {
-		f.Differ(engine.Difference{What: units.CalicoNode, Seen: orNone(unit.File), Want: "enabled"})
+		f.Add(engine.Difference{Object: units.CalicoNode, Actual: orNone(unit.File), Expected: "enabled"})
 	}
 	if unit.NeedsReload {
-		f.Differ(engine.Difference{What: units.CalicoNode, Seen: "changed on disk", Want: "loaded"})
+		f.Add(engine.Difference{Object: units.CalicoNode, Actual: "changed on disk", Expected: "loaded"})
 	}
 	if unit.Active != "active" {
-		f.Differ(engine.Difference{
-			What: units.CalicoNode, Seen: unit.Active, Want: "active",
+		f.Add(engine.Difference{
+			Object: units.CalicoNode, Actual: unit.Active, Expected: "active",
 			Fix: "systemctl start calico-node; journalctl -u calico-node",
 		})
 		return f, nil
@@ -109,7 +109,7 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 		return f, err
 	}
 	if older {
-		f.Differ(engine.Difference{What: units.CalicoNode, Seen: "started before " + units.CalicoNodePath + " was written", Want: "restarted"})
+		f.Add(engine.Difference{Object: units.CalicoNode, Actual: "started before " + units.CalicoNodePath + " was written", Expected: "restarted"})
 		return f, nil
 	}
 	return f, s.checkContainer(ctx, &f)
@@ -123,7 +123,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 		return err
 	}
 	if !running {
-		f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "not running", Want: "running", Fix: "journalctl -u calico-node"})
+		f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "not running", Expected: "running", Fix: "journalctl -u calico-node"})
 		return nil
 	}
 	if err := s.checkOrigin(ctx, container, f); err != nil || !f.OK() {
@@ -134,7 +134,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		f.Differ(engine.Difference{What: "calico-node", Seen: err.Error(), Want: "ready", Fix: "journalctl -u calico-node"})
+		f.Add(engine.Difference{Object: "calico-node", Actual: err.Error(), Expected: "ready", Fix: "journalctl -u calico-node"})
 		return nil //nolint:nilerr // that is what was seen
 	}
 	s.warnOfPeers(ctx, f)
@@ -157,12 +157,12 @@ func (s node) checkOrigin(ctx context.Context, container host.ContainerDetails, 
 		return err
 	}
 	if container.Image != image.ID {
-		f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "image " + container.Config.Image, Want: s.Config.Node.Image})
+		f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "image " + container.Config.Image, Expected: s.Config.Node.Image})
 	}
 	for _, want := range s.environment(ctx) {
 		if !slices.Contains(container.Config.Env, want) {
 			key, _, _ := strings.Cut(want, "=")
-			f.Differ(engine.Difference{What: "container " + nodeContainer, Seen: "another " + key, Want: "the unit's"})
+			f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "another " + key, Expected: "the unit's"})
 		}
 	}
 	return nil

@@ -72,7 +72,7 @@ func (s pool) Check(ctx context.Context) (engine.CheckResult, error) {
 func (s pool) missing(seen sight) []engine.Difference {
 	var list []engine.Difference
 	absent := func(what string) {
-		list = append(list, engine.Difference{What: what, Seen: "not there", Want: "created once for the cluster"})
+		list = append(list, engine.Difference{Object: what, Actual: "not there", Expected: "created once for the cluster"})
 	}
 	if seen.profile == nil {
 		absent("Profile " + s.Config.Pool.Name)

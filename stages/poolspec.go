@@ -47,7 +47,7 @@ func (s pool) poolResource() resource {
 func (s pool) drift(seen sight) []engine.Difference {
 	var list []engine.Difference
 	differ := func(what, seen, want, fix string) {
-		list = append(list, engine.Difference{Name: "pool-drift", What: what, Seen: seen, Want: want, Fix: fix, Stops: true})
+		list = append(list, engine.Difference{Name: "pool-drift", Object: what, Actual: seen, Expected: want, Fix: fix, Stops: true})
 	}
 	if p := seen.profile; p != nil && !p.AllowsAll {
 		differ("Profile "+p.Name, "drops traffic between containers", "allow all",
@@ -127,10 +127,10 @@ func (s pool) repairs(seen sight) []engine.Difference {
 	var list []engine.Difference
 	what := "IPPool " + seen.pool.Name
 	if bound := seen.pool.Annotations[networkIDAnnotation]; bound != seen.network.ID {
-		list = append(list, engine.Difference{Name: "pool-annotation", What: what + " annotation", Seen: "bound to network " + orNone(bound), Want: seen.network.ID})
+		list = append(list, engine.Difference{Name: "pool-annotation", Object: what + " annotation", Actual: "bound to network " + orNone(bound), Expected: seen.network.ID})
 	}
 	if seen.pool.VXLANMode == "" {
-		list = append(list, engine.Difference{Name: "pool-stripped", What: what + " vxlanMode", Seen: "stripped by the plugin", Want: "Never"})
+		list = append(list, engine.Difference{Name: "pool-stripped", Object: what + " vxlanMode", Actual: "stripped by the plugin", Expected: "Never"})
 	}
 	return list
 }

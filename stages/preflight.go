@@ -76,7 +76,7 @@ func (s preflight) Check(ctx context.Context) (engine.CheckResult, error) {
 func (s preflight) take(f *engine.CheckResult, c concern) {
 	switch {
 	case !c.warning && !s.ignores(c.Name):
-		f.Differ(c.Difference)
+		f.Add(c.Difference)
 	case c.Fix == "":
 		f.Warn("%s: %s", c.Name, c.Difference)
 	default:
@@ -98,7 +98,7 @@ func (s preflight) Apply(ctx context.Context, _ engine.Progress) error {
 
 // concernOf is one error of preflight.
 func concernOf(name, what, seen, want, fix string) []concern {
-	return []concern{{Difference: engine.Difference{Name: name, What: what, Seen: seen, Want: want, Fix: fix, Stops: true}}}
+	return []concern{{Difference: engine.Difference{Name: name, Object: what, Actual: seen, Expected: want, Fix: fix, Stops: true}}}
 }
 
 // warningOf is one warning of preflight.

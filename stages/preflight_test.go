@@ -124,7 +124,7 @@ func TestPreflightFindsWhatIsWrong(t *testing.T) {
 				return
 			}
 			d := refused[w.name]
-			if d.Seen == "" || d.Want == "" || d.Fix == "" || d.What == "" {
+			if d.Actual == "" || d.Expected == "" || d.Fix == "" || d.Object == "" {
 				t.Errorf("a finding must say what, seen, wanted and how to fix it: %+v", f.Differences)
 			}
 			wantWords(t, d.String()+" "+d.Fix, w.words...)
@@ -336,7 +336,7 @@ func TestPreflightAsksTheRealEtcd(t *testing.T) {
 	m.wantDemoted("etcd-v2")
 	m.fabric.enableAuth()
 	refused, _ = named(m.check("preflight"))
-	if d := refused["etcd-v3"]; d.Seen == "" || d.Want == "" || d.Fix == "" {
+	if d := refused["etcd-v3"]; d.Actual == "" || d.Expected == "" || d.Fix == "" {
 		t.Errorf("an etcd that wants a user gives %v", refused)
 	}
 	m.wantRefusal("etcd-v3")

@@ -27,15 +27,15 @@ func (s minions) checkPackage(ctx context.Context, f *engine.CheckResult) error 
 		return err
 	}
 	if installed == "" {
-		f.Differ(engine.Difference{What: "package " + minionsPackage, Seen: "not installed", Want: "installed"})
+		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: "not installed", Expected: "installed"})
 		return nil
 	}
 	if want := s.wantedPackage(); want != "" && want != installed {
-		f.Differ(engine.Difference{What: "package " + minionsPackage, Seen: installed, Want: want})
+		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: installed, Expected: want})
 		return nil
 	}
 	for _, damage := range s.verifyPackage(ctx) {
-		f.Differ(engine.Difference{What: "package " + minionsPackage, Seen: damage, Want: "as packaged"})
+		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: damage, Expected: "as packaged"})
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (s sysctl) Check(context.Context) (engine.CheckResult, error) {
 	}
 	for _, m := range modules(s.Config) {
 		if !s.Host.ModuleLoaded(m) {
-			f.Differ(engine.Difference{What: "kernel module " + m, Seen: "not loaded", Want: "loaded"})
+			f.Add(engine.Difference{Object: "kernel module " + m, Actual: "not loaded", Expected: "loaded"})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
@@ -64,14 +64,14 @@ func (s sysctl) Check(context.Context) (engine.CheckResult, error) {
 		seen, err := s.Host.Sysctl(key)
 		switch {
 		case host.NotExist(err):
-			f.Differ(engine.Difference{
-				What: key, Seen: "the kernel has no such key", Want: want,
+			f.Add(engine.Difference{
+				Object: key, Actual: "the kernel has no such key", Expected: want,
 				Fix: "load the module that brings the key, or take it out of sysctl in the configuration",
 			})
 		case err != nil:
 			return f, err
 		case seen != want:
-			f.Differ(engine.Difference{What: key, Seen: seen, Want: want})
+			f.Add(engine.Difference{Object: key, Actual: seen, Expected: want})
 		}
 	}
 	return f, nil

@@ -70,7 +70,7 @@ func TestSysctlShowsItsFileAsADiff(t *testing.T) {
 	m := newMachine(t)
 	m.put(sysctlFile, "net.ipv4.ip_forward = 0\n")
 	for _, d := range m.check("sysctl").Differences {
-		if d.What == sysctlFile {
+		if d.Object == sysctlFile {
 			wantWords(t, d.Diff, "--- "+sysctlFile, "-net.ipv4.ip_forward = 0\n", "+net.ipv4.ip_forward = 1\n")
 			return
 		}

@@ -55,11 +55,11 @@ func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
 	name := s.Config.Pool.NetworkName()
 	switch {
 	case network == nil:
-		f.Differ(engine.Difference{What: "Docker network " + name, Seen: "not there", Want: "there"})
+		f.Add(engine.Difference{Object: "Docker network " + name, Actual: "not there", Expected: "there"})
 	case noted.NetworkID == "":
-		f.Differ(engine.Difference{What: "container test", Seen: "not made yet", Want: "a container on " + name + " that answers", Fix: "firstboot verify makes it"})
+		f.Add(engine.Difference{Object: "container test", Actual: "not made yet", Expected: "a container on " + name + " that answers", Fix: "firstboot verify makes it"})
 	case noted.NetworkID != network.ID:
-		f.Differ(engine.Difference{What: "container test", Seen: "made on another network of that name", Want: "one on network " + network.ID[:min(12, len(network.ID))], Fix: "firstboot run --force"})
+		f.Add(engine.Difference{Object: "container test", Actual: "made on another network of that name", Expected: "one on network " + network.ID[:min(12, len(network.ID))], Fix: "firstboot run --force"})
 	case noted.BootID != s.Host.BootID():
 		f.Notes = append(f.Notes, "the container test was made at "+noted.Time.UTC().Format(time.RFC3339)+", before this boot; firstboot verify makes it anew")
 	}

@@ -46,7 +46,7 @@ type File struct {
 
 // Image lists what an image carries: firstboot's own units and their preset.
 // calico-node is not among them: only the stage that made it right enables it.
-func Image() []File {
+func ImageFiles() []File {
 	return []File{
 		{Dir + "/" + Service, read(Service)},
 		{Dir + "/" + Target, read(Target)},

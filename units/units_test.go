@@ -10,7 +10,7 @@ import (
 )
 
 func TestEveryFileIsEmbedded(t *testing.T) {
-	for _, f := range append(units.Image(), units.DropIns()...) {
+	for _, f := range append(units.ImageFiles(), units.DropIns()...) {
 		if len(f.Data) == 0 {
 			t.Errorf("%s is empty", f.Path)
 		}

@@ -16,12 +16,12 @@ import (
 const selfPath = "/proc/self/exe"
 
 // build makes the stages.
-func build(p app.Parts) (app.Work, error) {
+func build(p app.BuildOptions) (app.StageSet, error) {
 	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: built()}
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}
-	return app.Work{
+	return app.StageSet{
 		Stages: stages.All(env), Prefetch: env.Prefetch,
 		Leave: func(strand bool) []engine.Stage { return stages.Leave(env, strand) },
 	}, nil

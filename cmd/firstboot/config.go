@@ -22,7 +22,7 @@ configuration that was saved then; elsewhere what the sources say.`,
 			if schema {
 				return a.schema()
 			}
-			loaded, saved, edit, err := app.Configuration(cmd.Context(), a.options())
+			loaded, saved, edit, err := app.EffectiveConfiguration(cmd.Context(), a.options())
 			if err != nil {
 				return err
 			}

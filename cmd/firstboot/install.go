@@ -99,10 +99,10 @@ func (a *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter)
 	ctx, h, began := cmd.Context(), host.New("/"), time.Now()
 	var loaded *config.Loaded
 	if f.configure {
-		if loaded, err = app.Fresh(ctx, a.options(), meter.Say); err != nil {
+		if loaded, err = app.LoadSources(ctx, a.options(), meter.Say); err != nil {
 			return disk.Result{}, err
 		}
-		defer func() { app.ReportInstall(ctx, a.options(), loaded, began, err, meter.Say) }()
+		defer func() { app.ReportInstallFailure(ctx, a.options(), loaded, began, err, meter.Say) }()
 		// A machine that boots from the network again must not lose its disk.
 		if disk.InstalledImage(ctx, h, f.Disk) == f.Image.SHA256 {
 			return disk.Result{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),

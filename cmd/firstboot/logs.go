@@ -45,7 +45,7 @@ func (a *cli) doLogs(cmd *cobra.Command, output string) error {
 	case !host.New(a.root).Live():
 		return &app.UsageError{Err: hint(errors.New("logs asks the running machine, not a folder"), "journalctl --root %s --unit firstboot", a.root)}
 	case output == "text":
-		story, err := app.History(cmd.Context(), a.options())
+		story, err := app.BootLog(cmd.Context(), a.options())
 		if err == nil && story == "" {
 			story = "firstboot: the journal holds nothing of firstboot.service\n"
 		}
@@ -56,7 +56,7 @@ func (a *cli) doLogs(cmd *cobra.Command, output string) error {
 	case output != "json" && !strings.HasSuffix(output, ".tar.gz") && !strings.HasSuffix(output, ".tgz"):
 		return &app.UsageError{Err: hint(fmt.Errorf("cannot pack into %s: the archive is a .tar.gz", output), "firstboot logs -o %s.tar.gz", output)}
 	}
-	files, err := app.Logs(cmd.Context(), a.options(), diagnostics())
+	files, err := app.CollectLogs(cmd.Context(), a.options(), diagnostics())
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (a *cli) doLogs(cmd *cobra.Command, output string) error {
 func diagnostics() app.Diagnostics {
 	e := app.Diagnostics{Files: stages.DiagnosticFiles()}
 	for _, x := range stages.Diagnostics() {
-		e.Looks = append(e.Looks, app.Diagnostic{Name: x.Name, Command: x.Command})
+		e.Commands = append(e.Commands, app.Diagnostic{Name: x.Name, Command: x.Command})
 	}
 	return e
 }

@@ -63,7 +63,7 @@ func problemsOf(err error) []problem {
 // tell says on stderr, or as JSON on stdout, what err is; a *StateError was
 // told already.
 func (a *cli) tell(err error) {
-	var told *app.StateError
+	var told *app.ReportedError
 	if err == nil || errors.As(err, &told) {
 		return
 	}
@@ -90,5 +90,5 @@ func end(code int) error {
 	if code == app.ExitDone {
 		return nil
 	}
-	return &app.StateError{Code: code}
+	return &app.ReportedError{Code: code}
 }

@@ -10,8 +10,8 @@ import (
 // TestPlanDoesNotPromiseWhatARunRefuses: what only a person can set right is
 // nothing that a run would change.
 func TestPlanDoesNotPromiseWhatARunRefuses(t *testing.T) {
-	refused := engine.Difference{What: "pool.cidr", Fix: "choose another", Stops: true}
-	changed := engine.Difference{What: "sysctl x"}
+	refused := engine.Difference{Object: "pool.cidr", Fix: "choose another", Stops: true}
+	changed := engine.Difference{Object: "sysctl x"}
 	for _, c := range []struct {
 		want   string
 		stages [][]engine.Difference

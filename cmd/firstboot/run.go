@@ -53,11 +53,11 @@ func (a *cli) doRun(cmd *cobra.Command, o app.RunOptions) error {
 		o.Out, o.Terminal = a.errs, report.TerminalOf(a.errs, os.Getenv)
 	}
 	err := app.Run(ctx, o)
-	var told *app.StateError
+	var told *app.ReportedError
 	if !a.json() || err != nil && !errors.As(err, &told) {
 		return err
 	}
-	status, broken := app.Recorded(o.Options)
+	status, broken := app.RecordedStatus(o.Options)
 	if broken != nil {
 		return errors.Join(err, broken)
 	}

@@ -74,7 +74,7 @@ func (a *cli) doSeal(f sealFlags) error {
 		if !f.yes && !a.agreed(os.Stdin, identities) {
 			return errors.New("not sealed: nothing was changed")
 		}
-		lock, err := state.Acquire(h)
+		lock, err := state.AcquireLock(h)
 		if err != nil {
 			return readableAs(err)
 		}

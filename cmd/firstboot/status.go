@@ -54,9 +54,9 @@ func (a *cli) doStatus(cmd *cobra.Command, wait string) error {
 		return err
 	}
 	if ranOut {
-		return end(app.ExitRanOut)
+		return end(app.ExitTimeout)
 	}
-	return end(app.ExitOf(status.State))
+	return end(app.StateExitCode(status.State))
 }
 
 func (a *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
@@ -69,5 +69,5 @@ func (a *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	return app.Wait(ctx, a.options(), a.errs)
+	return app.WaitForRun(ctx, a.options(), a.errs)
 }

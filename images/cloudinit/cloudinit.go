@@ -77,7 +77,7 @@ func newInstall(from images.Remote) (*install, error) {
 	case ".gz", ".xz", ".zst", ".zip", ".tar", ".tgz":
 		return nil, engine.WithHint(fmt.Errorf("cannot install a %s file", ext), "serve the static binary itself, or its .rpm or .deb")
 	default:
-		for _, f := range units.Image() {
+		for _, f := range units.ImageFiles() {
 			if units.Enabled()[path.Base(f.Path)] != "" { // by the installer itself
 				in.Units = append(in.Units, f)
 			}

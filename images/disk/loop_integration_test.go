@@ -118,7 +118,7 @@ func systemOn(t *testing.T, table bool) {
 	o.Wipe = true
 	_, err = Write(t.Context(), h, o)
 	var refusal *engine.Refusal
-	if !errors.As(err, &refusal) || refusal.Findings[0].Name != "disk-in-use" || !strings.Contains(refusal.Findings[0].Seen, at) {
+	if !errors.As(err, &refusal) || refusal.Findings[0].Name != "disk-in-use" || !strings.Contains(refusal.Findings[0].Actual, at) {
 		t.Errorf("a mounted disk: %v", err)
 	}
 }
@@ -147,7 +147,7 @@ func TestRealSignaturesAreNamed(t *testing.T) {
 		make(device)
 		_, err := write(t, options("/nothing", raw, device))
 		var refusal *engine.Refusal
-		if !errors.As(err, &refusal) || !strings.Contains(refusal.Findings[0].Seen, name) {
+		if !errors.As(err, &refusal) || !strings.Contains(refusal.Findings[0].Actual, name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -61,7 +61,7 @@ func openTarget(ctx context.Context, h *host.Host, name string) (*target, error)
 }
 
 func refuse(name, disk, seen, fix string) error {
-	return &engine.Refusal{Findings: []engine.Difference{{Name: name, What: disk, Seen: seen, Want: "an empty disk that nothing uses", Fix: fix}}}
+	return &engine.Refusal{Findings: []engine.Difference{{Name: name, Object: disk, Actual: seen, Expected: "an empty disk that nothing uses", Fix: fix}}}
 }
 
 // users names what holds a disk, as far as lsblk can tell.

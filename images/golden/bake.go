@@ -71,7 +71,7 @@ func (b *Bake) Plan(ctx context.Context) (*Plan, error) {
 	if err := b.program(p); err != nil {
 		return nil, err
 	}
-	for _, u := range units.Image() {
+	for _, u := range units.ImageFiles() {
 		files = append(files, File{Path: u.Path, Data: u.Data, Mode: 0o644})
 	}
 	if loaded != nil {

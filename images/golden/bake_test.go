@@ -253,7 +253,7 @@ func TestAPinnedArtifactThatNobodyHasIsAnError(t *testing.T) {
 
 func TestEnabledUnitsAreWhatTheirInstallSectionsSay(t *testing.T) {
 	enabled := units.Enabled()
-	for _, u := range units.Image() {
+	for _, u := range units.ImageFiles() {
 		unit, wanted := filepath.Base(u.Path), ""
 		for line := range strings.Lines(string(u.Data)) {
 			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "WantedBy="); ok {

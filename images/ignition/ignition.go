@@ -101,7 +101,7 @@ func addFirstboot(c *types.Config, install *images.Remote) error {
 		Verification: types.Verification{Hash: util.StrToPtr("sha256-" + install.SHA256)},
 	}
 	c.Storage.Files = append(c.Storage.Files, binary)
-	for _, f := range units.Image() {
+	for _, f := range units.ImageFiles() {
 		name := path.Base(f.Path)
 		if units.Enabled()[name] == "" {
 			continue

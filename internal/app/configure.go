@@ -39,7 +39,7 @@ func (s *site) load(ctx context.Context, fetch fetcher) (*config.Loaded, error) 
 
 // Fresh loads the sources as the first run would, one by URL included: it waits
 // for that, and tells say what for.
-func Fresh(ctx context.Context, o Options, say func(string, ...any)) (*config.Loaded, error) {
+func LoadSources(ctx context.Context, o Options, say func(string, ...any)) (*config.Loaded, error) {
 	s := &site{Options: o}
 	return s.load(ctx, newFetcher(say))
 }
@@ -119,7 +119,7 @@ func (s *site) effective(ctx context.Context, fresh bool) (*config.Loaded, error
 // Configuration is the configuration in force: the saved one, or where nothing
 // was saved yet (or files are named) what the sources say. edited says in
 // words what the sources say differently than the saved one.
-func Configuration(ctx context.Context, o Options) (loaded *config.Loaded, isSaved bool, edited string, err error) {
+func EffectiveConfiguration(ctx context.Context, o Options) (loaded *config.Loaded, isSaved bool, edited string, err error) {
 	s, err := open(o)
 	if err != nil {
 		return nil, false, "", err
@@ -130,7 +130,7 @@ func Configuration(ctx context.Context, o Options) (loaded *config.Loaded, isSav
 			return nil, false, "", err
 		}
 		if loaded != nil {
-			j, _, _ := state.Load(s.state) // only for the names of files; there may be none
+			j, _, _ := state.LoadJournal(s.state) // only for the names of files; there may be none
 			return loaded, true, s.edited(ctx, loaded, j.ConfigFiles), nil
 		}
 	}

@@ -62,7 +62,7 @@ const InstallStage = "install"
 // ReportInstall tells report.url that a disk could not be written, in the form
 // of a status with this one stage: a pipeline sees the host end nowhere
 // otherwise. An interruption is no end, and is not told.
-func ReportInstall(ctx context.Context, o Options, loaded *config.Loaded, began time.Time, failure error, say func(string, ...any)) {
+func ReportInstallFailure(ctx context.Context, o Options, loaded *config.Loaded, began time.Time, failure error, say func(string, ...any)) {
 	if loaded == nil || loaded.Config.Report.URL == "" || failure == nil || ctx.Err() != nil {
 		return
 	}

@@ -86,7 +86,7 @@ func TestServerIsToldOfFailureAndRefusalWithoutSecrets(t *testing.T) {
 		t.Errorf("reported %s", text)
 	}
 	m.stages[1].apply = func(context.Context) error {
-		return &engine.Refusal{Findings: []engine.Difference{{Name: "x", What: "correct-horse", Seen: "seen"}}}
+		return &engine.Refusal{Findings: []engine.Difference{{Name: "x", Object: "correct-horse", Actual: "seen"}}}
 	}
 	m.runs(app.ExitRefused)
 	if st, text := in.last(t); st != state.Refused || strings.Contains(text, "correct-horse") {

@@ -62,7 +62,7 @@ func (r *run) unchanged() bool {
 // where only a few stages ran.
 func (r *run) mark(now time.Time) error {
 	if r.partial {
-		return state.Reinstate(r.state)
+		return state.RestoreMarker(r.state)
 	}
 	j := r.recorder.Journal()
 	c := state.Marker{
@@ -112,7 +112,7 @@ func (r *run) tell(err error) error {
 		return err
 	case interrupted(err):
 		fmt.Fprintf(r.o.Err, "firstboot: interrupted, %s: the next run goes on from here\n", report.Elapsed(time.Since(r.began)))
-		return &StateError{ExitInterrupted}
+		return &ReportedError{ExitInterrupted}
 	}
 	st, _ := r.outcome(err)
 	advice := report.Advise(st, report.Facts{Invalid: r.invalid, Untouched: r.untouched()})
@@ -121,5 +121,5 @@ func (r *run) tell(err error) error {
 	if shown := r.messages().Show(st, err, advice, time.Now()); shown != nil {
 		fmt.Fprintf(r.o.Err, "firstboot: warning: the login screen does not show this: %v\n", shown)
 	}
-	return &StateError{ExitCode(err)}
+	return &ReportedError{ExitCode(err)}
 }

@@ -23,7 +23,7 @@ const (
 	ExitDrifted     = 9   // status, verify: complete once, not true now
 	ExitForeign     = 10  // status: the marker belongs to another machine
 	ExitUnknown     = 11  // status, verify, plan: a check could not be made
-	ExitRanOut      = 124 // status --wait: its time ran out
+	ExitTimeout     = 124 // status --wait: its time ran out
 	ExitInterrupted = 130
 )
 
@@ -42,26 +42,26 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // StateError carries what was already shown to people into the exit code.
-type StateError struct{ Code int }
+type ReportedError struct{ Code int }
 
-func (e *StateError) Error() string { return "the machine is not as it should be" }
+func (e *ReportedError) Error() string { return "the machine is not as it should be" }
 
 // TotalError is a run that timeouts.total ended.
-type TotalError struct{ Limit string }
+type TotalTimeoutError struct{ Limit string }
 
-func (e *TotalError) Error() string { return "no end within timeouts.total (" + e.Limit + ")" }
+func (e *TotalTimeoutError) Error() string { return "no end within timeouts.total (" + e.Limit + ")" }
 
 // Timeout tells it from an interruption.
-func (e *TotalError) Timeout() bool { return true }
+func (e *TotalTimeoutError) Timeout() bool { return true }
 
 // Is makes it the end of a context (context.DeadlineExceeded).
-func (e *TotalError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (e *TotalTimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // ExitCode is the exit code that tells a script what err says to people.
 func ExitCode(err error) int {
-	var st *StateError
+	var st *ReportedError
 	var usage *UsageError
-	var held *state.HeldError
+	var held *state.LockHeldError
 	switch {
 	case err == nil:
 		return ExitDone
@@ -82,7 +82,7 @@ func ExitCode(err error) int {
 }
 
 // ExitOf is the exit code that stands for a state.
-func ExitOf(s state.State) int {
+func StateExitCode(s state.State) int {
 	switch s {
 	case state.Complete:
 		return ExitDone
@@ -96,7 +96,7 @@ func ExitOf(s state.State) int {
 		return ExitNotStarted
 	case state.Drifted:
 		return ExitDrifted
-	case state.IsForeign:
+	case state.Foreign:
 		return ExitForeign
 	}
 	return ExitUnknown

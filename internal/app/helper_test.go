@@ -85,7 +85,7 @@ func (s *fileStage) Check(context.Context) (engine.CheckResult, error) {
 	}
 	data, err := s.h.ReadFile(s.path())
 	if err != nil || string(data) != s.want {
-		f.Differ(engine.Difference{What: s.path(), Seen: "other text", Want: s.want, Diff: "-a\n+b\n"})
+		f.Add(engine.Difference{Object: s.path(), Actual: "other text", Expected: s.want, Diff: "-a\n+b\n"})
 	}
 	return f, nil
 }
@@ -107,8 +107,8 @@ func (s *fileStage) Probe(context.Context) error {
 }
 
 // build makes what each file must say from the configuration.
-func (m *machine) build(p app.Parts) (app.Work, error) {
-	var work app.Work
+func (m *machine) build(p app.BuildOptions) (app.StageSet, error) {
+	var work app.StageSet
 	for _, s := range m.stages {
 		s.h = p.Host
 		if p.Config != nil {
@@ -139,7 +139,7 @@ func (m *machine) run() int {
 		Options: m.options(), Force: m.force, Stages: m.only, Out: &m.out, Err: &m.errs,
 		Engine: engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 2, Events: m.events},
 	})
-	var told *app.StateError
+	var told *app.ReportedError
 	if err != nil && !errors.As(err, &told) {
 		fmt.Fprintln(&m.errs, err, engine.Hint(err))
 	}

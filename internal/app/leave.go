@@ -43,7 +43,7 @@ func Leave(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
-	lock, err := state.Acquire(s.state)
+	lock, err := state.AcquireLock(s.state)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *site) leave(ctx context.Context, steps []engine.Stage, options engine.O
 // noteLeft makes the notes say that this host is no member (any more).
 func (s *site) noteLeft(text string) error {
 	if _, found, err := state.LoadMarker(s.state); err != nil || found {
-		if err := errors.Join(err, state.Retire(s.state)); err != nil {
+		if err := errors.Join(err, state.RetireMarker(s.state)); err != nil {
 			return fmt.Errorf("cannot put the completion marker out of force: %w", readable(err))
 		}
 	}
@@ -106,7 +106,7 @@ func (s *site) tellLeave(o RunOptions, err error) error {
 		return nil
 	case interrupted(err):
 		fmt.Fprintln(o.Err, "firstboot: interrupted: firstboot leave goes on from here")
-		return &StateError{ExitInterrupted}
+		return &ReportedError{ExitInterrupted}
 	case !errors.As(err, &run):
 		return err
 	}
@@ -117,5 +117,5 @@ func (s *site) tellLeave(o RunOptions, err error) error {
 		advice = report.Advice{Next: "nothing was changed", Type: []string{"firstboot leave   (after the fix)"}}
 	}
 	report.WriteFailure(o.Err, st, err, advice, 0)
-	return &StateError{ExitCode(err)}
+	return &ReportedError{ExitCode(err)}
 }

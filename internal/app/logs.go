@@ -27,15 +27,15 @@ type Diagnostic struct {
 
 // Diagnostics is what a bug report holds beside firstboot's own story.
 type Diagnostics struct {
-	Files []string // of the machine
-	Looks []Diagnostic
+	Files    []string // of the machine
+	Commands []Diagnostic
 }
 
 // journalTime bounds the reading of the journal of many boots.
 const journalTime = time.Minute
 
 // History is what firstboot itself said, at every boot, out of systemd's journal.
-func History(ctx context.Context, o Options) (string, error) {
+func BootLog(ctx context.Context, o Options) (string, error) {
 	s, err := open(o)
 	if err != nil {
 		return "", err
@@ -49,12 +49,12 @@ func History(ctx context.Context, o Options) (string, error) {
 
 // Logs is everything that a bug report needs: the story, status, state files,
 // the configuration, and diagnostics. What cannot be had says why instead.
-func Logs(ctx context.Context, o Options, diagnostics Diagnostics) ([]LogFile, error) {
+func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]LogFile, error) {
 	s, err := open(o)
 	if err != nil {
 		return nil, err
 	}
-	story, err := History(ctx, o)
+	story, err := BootLog(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func Logs(ctx context.Context, o Options, diagnostics Diagnostics) ([]LogFile, e
 		}
 		files = append(files, LogFile{"files" + path, text})
 	}
-	files = append(files, s.lookAll(ctx, diagnostics.Looks)...)
+	files = append(files, s.lookAll(ctx, diagnostics.Commands)...)
 	m := s.logMask()
 	for i := range files {
 		files[i].Text = m.replacer.Replace(files[i].Text)

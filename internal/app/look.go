@@ -23,7 +23,7 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 	if err != nil {
 		return report.Checks{}, err
 	}
-	j, _, _ := state.Load(s.state) // there may be none yet
+	j, _, _ := state.LoadJournal(s.state) // there may be none yet
 	results, err := s.check(ctx, loaded.Config, report.ReadOnly{Journal: j})
 	if err != nil {
 		return report.Checks{}, err
@@ -52,14 +52,14 @@ func Verify(ctx context.Context, o Options) (report.Checks, error) {
 	if err != nil {
 		return report.Checks{}, err
 	}
-	if pid, held := state.Holder(s.state); held {
-		return report.Checks{}, &state.HeldError{PID: pid}
+	if pid, held := state.LockHolder(s.state); held {
+		return report.Checks{}, &state.LockHeldError{PID: pid}
 	}
 	loaded, err := s.effective(ctx, false)
 	if err != nil {
 		return report.Checks{}, err
 	}
-	j, _, err := state.Load(s.state)
+	j, _, err := state.LoadJournal(s.state)
 	if err != nil {
 		return report.Checks{}, readable(err)
 	}
@@ -91,7 +91,7 @@ func probe(ctx context.Context, p Prober, result *engine.Result) {
 		result.Check.Differences, result.Err = nil, err
 	default:
 		result.Err = nil
-		result.Check.Differences = []engine.Difference{{What: result.Stage, Seen: err.Error(), Fix: engine.Hint(err)}}
+		result.Check.Differences = []engine.Difference{{Object: result.Stage, Actual: err.Error(), Fix: engine.Hint(err)}}
 	}
 }
 

@@ -133,7 +133,7 @@ func TestVerifyMakesTheTestAnew(t *testing.T) {
 	if d, u := verify(); d != 0 || u != 1 {
 		t.Errorf("a test that could not be made: %d differ, %d unknown", d, u)
 	}
-	lock, err := state.Acquire(m.h)
+	lock, err := state.AcquireLock(m.h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,14 +158,14 @@ func TestWaitEndsWithTheRun(t *testing.T) {
 	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	var said strings.Builder
-	if ranOut, err := app.Wait(short, looker.options(), &said); !ranOut || err != nil {
+	if ranOut, err := app.WaitForRun(short, looker.options(), &said); !ranOut || err != nil {
 		t.Errorf("ran out %v, %v", ranOut, err)
 	}
 	if !strings.Contains(said.String(), "the run is under way: second") {
 		t.Errorf("said %q", said.String())
 	}
 	close(leave)
-	if ranOut, err := app.Wait(t.Context(), looker.options(), &said); ranOut || err != nil {
+	if ranOut, err := app.WaitForRun(t.Context(), looker.options(), &said); ranOut || err != nil {
 		t.Errorf("ran out %v, %v", ranOut, err)
 	}
 	if code := <-done; code != app.ExitDone {
@@ -194,14 +194,14 @@ func TestExitCodes(t *testing.T) {
 		{"a stage that ran out of its time", run(context.DeadlineExceeded), 1},
 		{"a stage that a lost connection canceled", run(context.Canceled), 1},
 		{"a refusal beside a failure", run(refusal, failed), 1},
-		{"the end of timeouts.total", &app.TotalError{Limit: "1m"}, 1},
+		{"the end of timeouts.total", &app.TotalTimeoutError{Limit: "1m"}, 1},
 		{"a newer journal", &state.NewerError{}, 1},
 		{"a wrong flag", &app.UsageError{Err: failed}, 2},
 		{"a wrong key", fmt.Errorf("wrapped: %w", config.Problems{{}}), 3},
 		{"a file that is not there", &app.ConfigError{Err: failed}, 3},
 		{"a refusal", run(refusal), 4},
-		{"a held lock", &state.HeldError{PID: 1}, 5},
-		{"changes pending", &app.StateError{Code: app.ExitPending}, 6},
+		{"a held lock", &state.LockHeldError{PID: 1}, 5},
+		{"changes pending", &app.ReportedError{Code: app.ExitPending}, 6},
 		{"a signal", stopSignal{}, 130},
 	} {
 		if got := app.ExitCode(c.err); got != c.code {
@@ -210,9 +210,9 @@ func TestExitCodes(t *testing.T) {
 	}
 	for st, code := range map[state.State]int{
 		state.Complete: 0, state.Failed: 1, state.Refused: 4, state.Running: 7, state.NotStarted: 8,
-		state.Drifted: 9, state.IsForeign: 10, state.Unknown: 11,
+		state.Drifted: 9, state.Foreign: 10, state.Unknown: 11,
 	} {
-		if got := app.ExitOf(st); got != code {
+		if got := app.StateExitCode(st); got != code {
 			t.Errorf("%s: exit code %d, want %d", st, got, code)
 		}
 	}

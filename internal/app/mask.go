@@ -123,8 +123,8 @@ func (m mask) differences(all []engine.Difference) []engine.Difference {
 	safe := make([]engine.Difference, len(all))
 	for i, d := range all {
 		safe[i] = engine.Difference{
-			Name: d.Name, What: m.replacer.Replace(d.What), Seen: m.replacer.Replace(d.Seen),
-			Want: m.replacer.Replace(d.Want), Fix: m.replacer.Replace(d.Fix), Diff: m.replacer.Replace(d.Diff),
+			Name: d.Name, Object: m.replacer.Replace(d.Object), Actual: m.replacer.Replace(d.Actual),
+			Expected: m.replacer.Replace(d.Expected), Fix: m.replacer.Replace(d.Fix), Diff: m.replacer.Replace(d.Diff),
 			Stops: d.Stops,
 		}
 	}

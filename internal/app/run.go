@@ -47,7 +47,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		_, _ = fmt.Fprintln(o.Out, completeLine(at.marker))
 		return nil
 	}
-	lock, err := state.Acquire(s.state)
+	lock, err := state.AcquireLock(s.state)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (r *run) note(loaded *config.Loaded, files []string) error {
 func (r *run) stages(ctx context.Context, loaded *config.Loaded) error {
 	if total := loaded.Config.Timeouts.Total; total > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, total, &TotalError{Limit: total.String()})
+		ctx, cancel = context.WithTimeoutCause(ctx, total, &TotalTimeoutError{Limit: total.String()})
 		defer cancel()
 	}
 	machine, err := r.openMachine()

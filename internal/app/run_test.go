@@ -98,7 +98,7 @@ func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
 func TestRefusedRunWritesNothingOutsideItsOwnFolders(t *testing.T) {
 	m := newMachine(t)
 	m.stages[0].apply = func(context.Context) error {
-		return &engine.Refusal{Findings: []engine.Difference{{Name: "cidr", What: "pool.cidr", Seen: "overlaps eth0", Fix: "choose another"}}}
+		return &engine.Refusal{Findings: []engine.Difference{{Name: "cidr", Object: "pool.cidr", Actual: "overlaps eth0", Fix: "choose another"}}}
 	}
 	before := m.tree()
 	m.runs(app.ExitRefused, "cidr: pool.cidr: overlaps eth0", "fix: choose another", "nothing was changed")
@@ -128,7 +128,7 @@ func TestForeignMarkerIsSetAsideAndSaid(t *testing.T) {
 	m.put("/var/lib/calico/nodename", "golden")
 	m.runs(app.ExitDone)
 	m.put("/etc/machine-id", "bbbb\n")
-	m.is(state.IsForeign, "aaaa", "bbbb")
+	m.is(state.Foreign, "aaaa", "bbbb")
 	m.runs(app.ExitDone, "another machine's (aaaa, this is bbbb)", "set aside in "+state.ForeignDir)
 	m.is(state.Complete, "Machine:bbbb", "set aside in "+state.ForeignDir, "Attempt:1")
 	if m.h.Exists("/var/lib/calico/nodename") {
@@ -143,7 +143,7 @@ func TestAForeignMarkerIsToldByWhatDiffers(t *testing.T) {
 	m.put(uuid, "11111111-0000-0000-0000-000000000000\n")
 	m.runs(app.ExitDone)
 	m.put(uuid, "22222222-0000-0000-0000-000000000000\n")
-	m.is(state.IsForeign, "product UUID 11111111", "this is product UUID 22222222")
+	m.is(state.Foreign, "product UUID 11111111", "this is product UUID 22222222")
 	m.runs(app.ExitDone, "another machine's (product UUID 11111111", "this is product UUID 22222222")
 }
 
@@ -223,7 +223,7 @@ func TestTotalTimeIsAFailureThatSaysWhatWasWaitedFor(t *testing.T) {
 
 func TestSecondRunAtOnceNamesTheFirst(t *testing.T) {
 	m := newMachine(t)
-	lock, err := state.Acquire(m.h)
+	lock, err := state.AcquireLock(m.h)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,14 +21,14 @@ type Notes interface {
 }
 
 // Parts is what stages are made from.
-type Parts struct {
+type BuildOptions struct {
 	Host   *host.Host
 	Config *config.Config // nil where only names and order are asked for
 	Notes  Notes          // nil likewise
 }
 
 // Work is what a run does.
-type Work struct {
+type StageSet struct {
 	Stages []engine.Stage
 	// Prefetch works beside the stages from the start, until its context
 	// ends; nil where there is nothing to fetch ahead.
@@ -39,7 +39,7 @@ type Work struct {
 }
 
 // Build makes the stages.
-type Build func(Parts) (Work, error)
+type Build func(BuildOptions) (StageSet, error)
 
 // Prober is a stage whose check relies on a test that was made before; Probe
 // makes the test anew. It may start and remove a container.
@@ -71,7 +71,7 @@ func open(o Options) (*site, error) {
 	s := &site{Options: o}
 	s.state = s.host()
 	s.this = state.ThisMachine(s.state)
-	work, err := o.Build(Parts{Host: s.state})
+	work, err := o.Build(BuildOptions{Host: s.state})
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +97,10 @@ func (s *site) looksAlive() bool { return s.state.Live() || len(s.Host) > 0 }
 func (s *site) names() []string { return engine.Names(s.order) }
 
 // build makes the stages that can work.
-func (s *site) build(h *host.Host, cfg *config.Config, notes Notes) (Work, error) {
-	work, err := s.Build(Parts{Host: h, Config: cfg, Notes: notes})
+func (s *site) build(h *host.Host, cfg *config.Config, notes Notes) (StageSet, error) {
+	work, err := s.Build(BuildOptions{Host: h, Config: cfg, Notes: notes})
 	if err != nil {
-		return Work{}, fmt.Errorf("cannot make the stages: %w", err)
+		return StageSet{}, fmt.Errorf("cannot make the stages: %w", err)
 	}
 	return work, nil
 }

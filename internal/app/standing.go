@@ -58,7 +58,7 @@ func (s *site) clear(at standing, force bool, say func(string, ...any)) error {
 		return s.setAside("the completion marker", at.marker.Machine, say)
 	}
 	if at.found && force {
-		return state.Retire(s.state)
+		return state.RetireMarker(s.state)
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (s *site) setAside(what string, whose state.Machine, say func(string, ...an
 	if err != nil {
 		return fmt.Errorf("cannot set another machine's state aside: %w", err)
 	}
-	theirs, ours := whose.Unlike(s.this)
+	theirs, ours := whose.Distinguish(s.this)
 	say("%s is another machine's (%s, this is %s): it was set aside in %s, and the run starts from nothing", what, theirs, ours, dir)
 	return nil
 }
@@ -76,7 +76,7 @@ func (s *site) setAside(what string, whose state.Machine, say func(string, ...an
 // story loads the journal of the last run. A damaged one is kept and counts as
 // none; another machine's is set aside.
 func (s *site) story(say func(string, ...any)) (state.Journal, error) {
-	j, found, err := state.Load(s.state)
+	j, found, err := state.LoadJournal(s.state)
 	var damaged *state.DamagedError
 	switch {
 	case errors.As(err, &damaged):

@@ -39,7 +39,7 @@ func Status(ctx context.Context, o Options) (report.Status, error) {
 }
 
 // Recorded is what the notes tell, without a look at the machine.
-func Recorded(o Options) (report.Status, error) {
+func RecordedStatus(o Options) (report.Status, error) {
 	s, err := open(o)
 	if err != nil {
 		return report.Status{}, err
@@ -86,9 +86,9 @@ func enabled(h *host.Host) bool {
 
 // recorded is what lock, marker and journal tell.
 func (s *site) recorded() report.Status {
-	pid, held := state.Holder(s.state)
+	pid, held := state.LockHolder(s.state)
 	at, markerErr := s.standing()
-	j, found, journalErr := state.Load(s.state)
+	j, found, journalErr := state.LoadJournal(s.state)
 	if journalErr != nil || !found {
 		j = state.Journal{Version: s.Version, Machine: s.this, State: state.NotStarted}
 	}
@@ -99,8 +99,8 @@ func (s *site) recorded() report.Status {
 	case markerErr != nil:
 		fault(&status, markerErr)
 	case at.foreign:
-		status = s.unmade(state.IsForeign)
-		theirs, ours := at.marker.Machine.Unlike(s.this)
+		status = s.unmade(state.Foreign)
+		theirs, ours := at.marker.Machine.Distinguish(s.this)
 		status.Error = fmt.Sprintf("the marker is of machine %s, this is %s", theirs, ours)
 	case at.found:
 		fromMarker(&status, at.marker)
@@ -108,7 +108,7 @@ func (s *site) recorded() report.Status {
 		s.unreadable(&status, journalErr)
 	case !j.Machine.Same(s.this):
 		status = s.unmade(state.NotStarted)
-		theirs, _ := j.Machine.Unlike(s.this)
+		theirs, _ := j.Machine.Distinguish(s.this)
 		status.Notes = append(status.Notes, fmt.Sprintf("the journal is of machine %s: the next run sets it aside", theirs))
 	default:
 		cutOff(&status, j)
@@ -193,7 +193,7 @@ func (s *site) examine(ctx context.Context, status *report.Status) {
 			"firstboot run --force reads the configuration files anew"))
 		return
 	}
-	j, _, _ := state.Load(s.state) // without it the checks have no notes, and say so
+	j, _, _ := state.LoadJournal(s.state) // without it the checks have no notes, and say so
 	results, err := s.check(ctx, loaded.Config, report.ReadOnly{Journal: j})
 	if err != nil {
 		fault(status, err)

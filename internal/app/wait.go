@@ -21,7 +21,7 @@ const (
 // Wait waits until a run has ended and no other is about to begin: complete,
 // failed or refused. ranOut tells that ctx ended first. progress gets a line
 // whenever what is waited for changes.
-func Wait(ctx context.Context, o Options, progress io.Writer) (ranOut bool, err error) {
+func WaitForRun(ctx context.Context, o Options, progress io.Writer) (ranOut bool, err error) {
 	s, err := open(o)
 	if err != nil {
 		return false, err
@@ -51,7 +51,7 @@ func (s *site) settled(ctx context.Context, status report.Status) bool {
 	switch status.State {
 	case state.Complete, state.Unknown:
 		return true
-	case state.Failed, state.Refused, state.IsForeign:
+	case state.Failed, state.Refused, state.Foreign:
 		return !s.coming(ctx)
 	}
 	return false
@@ -69,7 +69,7 @@ func (s *site) coming(ctx context.Context) bool {
 	if unit.Active == "activating" {
 		return true
 	}
-	j, _, err := state.Load(s.state)
+	j, _, err := state.LoadJournal(s.state)
 	ranBefore := err == nil && j.BootID != "" && j.BootID != s.state.BootID()
 	return ranBefore && unit.Active == "inactive" && unit.File == "enabled" && unit.Result == "success" && unit.Since.IsZero()
 }

@@ -44,7 +44,7 @@ func TestWaitKnowsARunThatIsStillToCome(t *testing.T) {
 		o := m.options()
 		o.Host = append(o.Host, host.WithSystemd(c.unit))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		ranOut, err := app.Wait(ctx, o, io.Discard)
+		ranOut, err := app.WaitForRun(ctx, o, io.Discard)
 		cancel()
 		if err != nil || ranOut != c.waits {
 			t.Errorf("%s: waits %v, %v", c.what, ranOut, err)

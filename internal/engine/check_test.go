@@ -26,7 +26,7 @@ func (l looking) Check(ctx context.Context) (CheckResult, error) {
 }
 
 func TestACheckThatRanOutOfTimeProvesNothing(t *testing.T) {
-	wrong := CheckResult{Differences: []Difference{{What: "/usr/bin/calicoctl", Seen: "signal: terminated", Want: "v3.23.0"}}}
+	wrong := CheckResult{Differences: []Difference{{Object: "/usr/bin/calicoctl", Actual: "signal: terminated", Expected: "v3.23.0"}}}
 	for name, c := range map[string]struct {
 		stage   looking
 		unknown bool

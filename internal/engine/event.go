@@ -7,15 +7,15 @@ type Kind string
 
 // The kinds of events, in the order in which a stage can meet them.
 const (
-	Started  Kind = "started"  // the first check begins
-	Applying Kind = "applying" // something differs; Findings says what
-	Moved    Kind = "progress" // a long step moved on; Done and Total are set
-	Waiting  Kind = "waiting"  // only time is needed; Next says when it is tried again
-	Retrying Kind = "retrying" // an attempt failed; Next says when the next one is
-	Warned   Kind = "warning"  // Message is the warning
-	Done     Kind = "done"     // Changed says whether anything had to be applied
-	Failed   Kind = "failed"   // Err says why
-	Skipped  Kind = "skipped"  // a stage before it failed; Message names it
+	Started    Kind = "started"  // the first check begins
+	Applying   Kind = "applying" // something differs; Findings says what
+	Progressed Kind = "progress" // a long step moved on; Done and Total are set
+	Waiting    Kind = "waiting"  // only time is needed; Next says when it is tried again
+	Retrying   Kind = "retrying" // an attempt failed; Next says when the next one is
+	Warned     Kind = "warning"  // Message is the warning
+	Done       Kind = "done"     // Changed says whether anything had to be applied
+	Failed     Kind = "failed"   // Err says why
+	Skipped    Kind = "skipped"  // a stage before it failed; Message names it
 )
 
 // Event is one thing that happened in a run.

@@ -34,7 +34,7 @@ func (t *thing) Check(context.Context) (engine.CheckResult, error) {
 		}
 	}
 	if !t.right {
-		f.Differ(engine.Difference{What: t.name, Seen: "wrong", Want: "right"})
+		f.Add(engine.Difference{Object: t.name, Actual: "wrong", Expected: "right"})
 	}
 	return f, nil
 }
@@ -228,7 +228,7 @@ func TestRefusalIsNotRetried(t *testing.T) {
 	tries := 0
 	s := &thing{name: "s", apply: func(*thing, context.Context) error {
 		tries++
-		return &engine.Refusal{Findings: []engine.Difference{{Name: "clock", What: "clock", Seen: "1970", Fix: "set it"}}}
+		return &engine.Refusal{Findings: []engine.Difference{{Name: "clock", Object: "clock", Actual: "1970", Fix: "set it"}}}
 	}}
 	err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{})
 	var refusal *engine.Refusal

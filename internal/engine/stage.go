@@ -38,7 +38,7 @@ type CheckResult struct {
 func (f CheckResult) OK() bool { return len(f.Differences) == 0 }
 
 // Differ adds a difference.
-func (f *CheckResult) Differ(d Difference) { f.Differences = append(f.Differences, d) }
+func (f *CheckResult) Add(d Difference) { f.Differences = append(f.Differences, d) }
 
 // Warn adds a warning.
 func (f *CheckResult) Warn(format string, args ...any) {
@@ -47,12 +47,12 @@ func (f *CheckResult) Warn(format string, args ...any) {
 
 // Difference is one way in which the machine is not as wanted.
 type Difference struct {
-	Name string // short stable name, for findings that a configuration can demote
-	What string // the object: a path, a unit, a sysctl key
-	Seen string // what the machine has
-	Want string // what it should have
-	Fix  string // what a person can do about it; empty when firstboot does it
-	Diff string // a unified diff, where the object is a file
+	Name     string // short stable name, for findings that a configuration can demote
+	Object   string // the object: a path, a unit, a sysctl key
+	Actual   string // what the machine has
+	Expected string // what it should have
+	Fix      string // what a person can do about it; empty when firstboot does it
+	Diff     string // a unified diff, where the object is a file
 	// Stops says that it is not firstboot's to change: Apply refuses it, and a
 	// run ends there.
 	Stops bool
@@ -61,12 +61,12 @@ type Difference struct {
 // String is the difference in one line.
 func (d Difference) String() string {
 	var b strings.Builder
-	b.WriteString(d.What)
-	if d.Seen != "" {
-		fmt.Fprintf(&b, ": %s", d.Seen)
+	b.WriteString(d.Object)
+	if d.Actual != "" {
+		fmt.Fprintf(&b, ": %s", d.Actual)
 	}
-	if d.Want != "" {
-		fmt.Fprintf(&b, ", wanted %s", d.Want)
+	if d.Expected != "" {
+		fmt.Fprintf(&b, ", wanted %s", d.Expected)
 	}
 	return b.String()
 }

@@ -118,7 +118,7 @@ func (t *task) waitFor(what string) {
 }
 
 func (t *task) progress(message string, done, total int64) {
-	t.emit(Event{Kind: Moved, Message: message, Done: done, Total: total})
+	t.emit(Event{Kind: Progressed, Message: message, Done: done, Total: total})
 }
 
 func (t *task) emit(e Event) {

@@ -50,7 +50,7 @@ func Advise(st state.State, facts Facts) Advice {
 		return Advice{units.Service + " starts the run at boot", []string{again + "   (to start it now)"}}
 	case state.Drifted:
 		return Advice{"nothing is changed by itself", []string{"firstboot plan --force", "firstboot run --force"}}
-	case state.IsForeign:
+	case state.Foreign:
 		return Advice{"the next boot sets that state aside and starts from nothing", []string{again + "   (to start it now)"}}
 	case state.Unknown:
 		return Advice{"nothing is changed by itself", []string{"firstboot status   (as root, once what is named above answers)"}}

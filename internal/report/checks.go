@@ -40,12 +40,12 @@ type StageCheck struct {
 
 // Difference is one way in which the machine is not as wanted.
 type Difference struct {
-	Name string `json:"name,omitempty"`
-	What string `json:"what"`
-	Seen string `json:"seen"`
-	Want string `json:"want,omitempty"`
-	Fix  string `json:"fix,omitempty"`  // what a person has to do; "" where firstboot does it
-	Diff string `json:"diff,omitempty"` // a unified diff, of files
+	Name     string `json:"name,omitempty"`
+	Object   string `json:"what"`
+	Actual   string `json:"seen"`
+	Expected string `json:"want,omitempty"`
+	Fix      string `json:"fix,omitempty"`  // what a person has to do; "" where firstboot does it
+	Diff     string `json:"diff,omitempty"` // a unified diff, of files
 }
 
 // Add takes one result in.
@@ -53,7 +53,7 @@ func (c *Checks) Add(r engine.Result) {
 	checked := StageCheck{Name: r.Stage, State: checkedOK, Warnings: r.Check.Warnings}
 	for _, d := range r.Check.Differences {
 		checked.Differences = append(checked.Differences, Difference{
-			Name: d.Name, What: clean(d.What), Seen: clean(d.Seen), Want: clean(d.Want), Fix: clean(d.Fix), Diff: d.Diff,
+			Name: d.Name, Object: clean(d.Object), Actual: clean(d.Actual), Expected: clean(d.Expected), Fix: clean(d.Fix), Diff: d.Diff,
 		})
 	}
 	if r.Err != nil {
@@ -124,7 +124,7 @@ func (s StageCheck) title(term Terminal, words Words) string {
 
 func (s StageCheck) details(b *strings.Builder, term Terminal) {
 	for _, d := range s.Differences {
-		line := engine.Difference{What: d.What, Seen: d.Seen, Want: d.Want}.String()
+		line := engine.Difference{Object: d.Object, Actual: d.Actual, Expected: d.Expected}.String()
 		if d.Name != "" {
 			line = d.Name + ": " + line
 		}

@@ -95,7 +95,7 @@ func (c *Console) Event(e engine.Event) {
 	}
 	r.apply(e)
 	switch e.Kind {
-	case engine.Waiting, engine.Moved:
+	case engine.Waiting, engine.Progressed:
 		if c.term.Live {
 			if e.Time.Sub(c.last) >= redraw {
 				c.draw(e.Time)

@@ -77,8 +77,8 @@ func TestOneAlignedLineAStage(t *testing.T) {
 func TestRefusalShowsEveryFindingWithItsFix(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "preflight", Kind: engine.Failed, Time: start, Since: start, Err: &engine.Refusal{Findings: []engine.Difference{
-			{Name: "clock", What: "the clock", Seen: "1970", Want: "2025 or later", Fix: "set it"},
-			{Name: "port-in-use", What: "port 179", Seen: "used by bgpd", Fix: "stop bgpd"},
+			{Name: "clock", Object: "the clock", Actual: "1970", Expected: "2025 or later", Fix: "set it"},
+			{Name: "port-in-use", Object: "port 179", Actual: "used by bgpd", Fix: "stop bgpd"},
 		}}})
 	})
 	for _, part := range []string{"clock: the clock: 1970, wanted 2025 or later", "fix: set it", "port-in-use: port 179: used by bgpd", "fix: stop bgpd"} {
@@ -130,7 +130,7 @@ func TestLongWorkIsNotSilent(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
 		c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start,
-			Check: engine.CheckResult{Differences: []engine.Difference{{What: "calico-node.service"}}}})
+			Check: engine.CheckResult{Differences: []engine.Difference{{Object: "calico-node.service"}}}})
 		time.Sleep(2*time.Minute + time.Second/2)
 		synctest.Wait()
 	})
@@ -143,7 +143,7 @@ func TestLongWorkIsNotSilent(t *testing.T) {
 // TestWhatIsLeftAsItIsDoesNotReadAsChanged: what only a person can set right
 // is looked at once more, not changed.
 func TestWhatIsLeftAsItIsDoesNotReadAsChanged(t *testing.T) {
-	cidr, mine := engine.Difference{What: "pool.cidr", Fix: "choose another", Stops: true}, engine.Difference{What: "sysctl x"}
+	cidr, mine := engine.Difference{Object: "pool.cidr", Fix: "choose another", Stops: true}, engine.Difference{Object: "sysctl x"}
 	for want, all := range map[string][]engine.Difference{
 		"working for 10s: not as wanted, and left as it is: pool.cidr": {cidr},
 		"working for 10s: changing sysctl x; left as it is: pool.cidr": {cidr, mine},
@@ -164,7 +164,7 @@ func TestQuickStagesSayNothingInBetween(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
 		for i := range int64(1000) {
-			c.Event(engine.Event{Stage: "node", Kind: engine.Moved, Message: "fetching", Done: i, Total: 1000, Time: start, Since: start})
+			c.Event(engine.Event{Stage: "node", Kind: engine.Progressed, Message: "fetching", Done: i, Total: 1000, Time: start, Since: start})
 		}
 		c.Event(engine.Event{Stage: "node", Kind: engine.Done, Time: start, Since: start})
 	})
@@ -178,7 +178,7 @@ func TestDownloadsAreSaidEveryTenSecondsOrTenPercent(t *testing.T) {
 		return play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 			for i := range seconds {
 				time.Sleep(time.Second)
-				c.Event(engine.Event{Stage: "node", Kind: engine.Moved, Message: "fetching image", Done: (i + 1) * 1e6, Total: seconds * 1e6,
+				c.Event(engine.Event{Stage: "node", Kind: engine.Progressed, Message: "fetching image", Done: (i + 1) * 1e6, Total: seconds * 1e6,
 					Time: time.Now(), Since: start})
 			}
 		})

@@ -39,7 +39,7 @@ func (n *Notifier) Event(e engine.Event) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e.Kind == engine.Moved && e.Time.Sub(n.last) < time.Second {
+	if e.Kind == engine.Progressed && e.Time.Sub(n.last) < time.Second {
 		return
 	}
 	n.last = e.Time
@@ -66,7 +66,7 @@ func statusText(e engine.Event) string {
 		return "checking"
 	case engine.Applying:
 		return applying(e.Check)
-	case engine.Moved:
+	case engine.Progressed:
 		if e.Total > 0 {
 			return fmt.Sprintf("%s (%d %%)", clean(e.Message), min(100, max(0, e.Done)*100/e.Total))
 		}

@@ -28,8 +28,8 @@ func TestSystemdIsToldWhatTheRunIsAt(t *testing.T) {
 		n.Event(e)
 	}
 	send(engine.Event{Kind: engine.Started}, 0)
-	send(engine.Event{Kind: engine.Moved, Message: "fetching image", Done: 40, Total: 100}, 1)
-	send(engine.Event{Kind: engine.Moved, Message: "fetching image", Done: 41, Total: 100}, 1)
+	send(engine.Event{Kind: engine.Progressed, Message: "fetching image", Done: 40, Total: 100}, 1)
+	send(engine.Event{Kind: engine.Progressed, Message: "fetching image", Done: 41, Total: 100}, 1)
 	send(engine.Event{Kind: engine.Waiting, Message: "etcd at http://10.0.0.1:2379\nX=1"}, 35)
 	send(engine.Event{Kind: engine.Waiting, Message: "etcd", Err: errors.New("connection\nrefused"), Next: epoch.Add(40 * time.Second)}, 36)
 	send(engine.Event{Kind: engine.Failed, Err: errors.New("no")}, 36)

@@ -38,7 +38,7 @@ func (r *row) apply(e engine.Event) {
 	switch e.Kind {
 	case engine.Applying:
 		r.note, r.done, r.total = applying(e.Check), 0, 0
-	case engine.Moved:
+	case engine.Progressed:
 		if e.Message != r.note {
 			r.percent = 0
 		}
@@ -74,7 +74,7 @@ func objects(all []engine.Difference) string {
 			names = append(names, fmt.Sprintf("and %d more", len(all)-i))
 			break
 		}
-		names = append(names, clean(d.What))
+		names = append(names, clean(d.Object))
 	}
 	return strings.Join(names, ", ")
 }

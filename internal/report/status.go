@@ -94,7 +94,7 @@ func meaning(s state.State) string {
 		return "this host was not made complete yet, and no run is under way"
 	case state.Drifted:
 		return "this host was complete once, and is not what it should be now"
-	case state.IsForeign:
+	case state.Foreign:
 		return "the completion marker belongs to another machine"
 	}
 	return "it cannot be told whether this host is what it should be"

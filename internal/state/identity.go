@@ -40,7 +40,7 @@ func (m Machine) String() string {
 
 // Unlike names two machines by what they differ in. A clone has the machine-id
 // of its image until it gets one of its own.
-func (m Machine) Unlike(other Machine) (this, that string) {
+func (m Machine) Distinguish(other Machine) (this, that string) {
 	if m.MachineID == other.MachineID && !agree(m.ProductUUID, other.ProductUUID) {
 		return "product UUID " + m.ProductUUID, "product UUID " + other.ProductUUID
 	}

@@ -18,7 +18,7 @@ const (
 	Failed     State = "failed"
 	NotStarted State = "not-started"
 	Drifted    State = "drifted"
-	IsForeign  State = "foreign"
+	Foreign    State = "foreign"
 	Unknown    State = "unknown"
 )
 
@@ -90,7 +90,7 @@ type Probe struct {
 }
 
 // Load reads the journal; found is false where there is none.
-func Load(h *host.Host) (j Journal, found bool, err error) {
+func LoadJournal(h *host.Host) (j Journal, found bool, err error) {
 	found, err = load(h, JournalPath, &j)
 	return j, found, err
 }

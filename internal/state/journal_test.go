@@ -38,7 +38,7 @@ func TestJournalSurvivesARoundTrip(t *testing.T) {
 		if err := want.Save(h); err != nil {
 			t.Fatal(err)
 		}
-		got, found, err := state.Load(h)
+		got, found, err := state.LoadJournal(h)
 		if err != nil || !found {
 			t.Fatalf("found %v, %v", found, err)
 		}
@@ -53,7 +53,7 @@ func isText(s string) bool { return strings.ToValidUTF8(s, "") == s }
 func TestNewerFormatStops(t *testing.T) {
 	h := host.New(t.TempDir())
 	put(t, h, state.JournalPath, `{"schema": 99, "stages": "not even a list any more"}`)
-	_, _, err := state.Load(h)
+	_, _, err := state.LoadJournal(h)
 	var newer *state.NewerError
 	if !errors.As(err, &newer) || newer.Schema != 99 {
 		t.Errorf("got %v", err)
@@ -146,7 +146,7 @@ func TestSetAsideLosesNothing(t *testing.T) {
 // TestMain lets this binary stand for another run that holds the lock.
 func TestMain(m *testing.M) {
 	if root := os.Getenv("JOURNAL_TEST_HOLD"); root != "" {
-		if _, err := state.Acquire(host.New(root)); err != nil {
+		if _, err := state.AcquireLock(host.New(root)); err != nil {
 			os.Exit(1)
 		}
 		os.Stdout.WriteString("held\n")
@@ -159,7 +159,7 @@ func TestMain(m *testing.M) {
 func TestLockNamesItsHolderAndDiesWithIt(t *testing.T) {
 	root := t.TempDir()
 	h := host.New(root)
-	if _, held := state.Holder(h); held {
+	if _, held := state.LockHolder(h); held {
 		t.Error("held before anybody took it")
 	}
 	holder := exec.Command(os.Args[0])
@@ -172,18 +172,18 @@ func TestLockNamesItsHolderAndDiesWithIt(t *testing.T) {
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "held\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	_, err := state.Acquire(h)
-	var held *state.HeldError
+	_, err := state.AcquireLock(h)
+	var held *state.LockHeldError
 	if !errors.As(err, &held) || held.PID != holder.Process.Pid {
 		t.Errorf("got %v, want the pid %d", err, holder.Process.Pid)
 	}
-	if pid, is := state.Holder(h); !is || pid != holder.Process.Pid {
+	if pid, is := state.LockHolder(h); !is || pid != holder.Process.Pid {
 		t.Errorf("holder %d, %v", pid, is)
 	}
 	_ = holder.Process.Kill()
 	_ = holder.Wait()
 	_ = stdin.Close()
-	lock, err := state.Acquire(h)
+	lock, err := state.AcquireLock(h)
 	if err != nil {
 		t.Fatalf("the lock outlived its holder: %v", err)
 	}

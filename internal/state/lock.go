@@ -16,9 +16,9 @@ import (
 )
 
 // HeldError is a lock that another run holds.
-type HeldError struct{ PID int }
+type LockHeldError struct{ PID int }
 
-func (e *HeldError) Error() string {
+func (e *LockHeldError) Error() string {
 	return fmt.Sprintf("another run of firstboot holds the lock (pid %d)", e.PID)
 }
 
@@ -27,7 +27,7 @@ func (e *HeldError) Error() string {
 type Lock struct{ file *os.File }
 
 // Acquire takes the lock or says at once who holds it (*HeldError).
-func Acquire(h *host.Host) (*Lock, error) {
+func AcquireLock(h *host.Host) (*Lock, error) {
 	path := h.RealPath(LockPath)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot take the lock: %w", err)
@@ -39,7 +39,7 @@ func Acquire(h *host.Host) (*Lock, error) {
 	if err := lockFile(f, path); err != nil {
 		defer f.Close()
 		if held(err) {
-			return nil, &HeldError{PID: readPID(path)}
+			return nil, &LockHeldError{PID: readPID(path)}
 		}
 		return nil, fmt.Errorf("cannot take the lock: %w", err)
 	}
@@ -89,7 +89,7 @@ func (l *Lock) Release() error {
 
 // Holder returns the pid of the run that holds the lock, and whether there is
 // one. It needs no rights beyond reading the file.
-func Holder(h *host.Host) (pid int, held bool) {
+func LockHolder(h *host.Host) (pid int, held bool) {
 	path := h.RealPath(LockPath)
 	f, err := os.Open(path)
 	if err != nil {

@@ -47,10 +47,10 @@ func (c *Marker) Save(h *host.Host) error {
 
 // Retire puts the marker out of force: until a new one is written the machine
 // is not complete, whenever the run that replaces it is cut off.
-func Retire(h *host.Host) error { return h.Rename(MarkerPath, RetiredPath) }
+func RetireMarker(h *host.Host) error { return h.Rename(MarkerPath, RetiredPath) }
 
 // Reinstate puts the retired marker into force again.
-func Reinstate(h *host.Host) error { return h.Rename(RetiredPath, MarkerPath) }
+func RestoreMarker(h *host.Host) error { return h.Rename(RetiredPath, MarkerPath) }
 
 // LoadRetired reads the retired marker; found is false where there is none.
 func LoadRetired(h *host.Host) (c Marker, found bool, err error) {

@@ -37,7 +37,7 @@ func TestLockOfADeadRunsChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(100*time.Millisecond, func() { _ = child.Close() })
-	lock, err := state.Acquire(host.New(root))
+	lock, err := state.AcquireLock(host.New(root))
 	if err != nil {
 		t.Fatalf("the child of a dead run keeps others out: %v", err)
 	}

@@ -220,7 +220,7 @@ func (h *host) state() string {
 
 // trivial is firstboot's own unit with another program.
 func trivial() string {
-	for _, f := range units.Image() {
+	for _, f := range units.ImageFiles() {
 		if strings.HasSuffix(f.Path, units.Service) {
 			return regexp.MustCompile(`(?m)^ExecStart=.*`).ReplaceAllString(string(f.Data), "ExecStart=/usr/bin/true")
 		}

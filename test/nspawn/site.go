@@ -135,7 +135,7 @@ func firstbootLayer(ctx context.Context, layer string) error {
 		return err
 	}
 	files := []File{{Path: units.Dir + "/" + networkUnit, Data: networkService}}
-	for _, f := range units.Image() {
+	for _, f := range units.ImageFiles() {
 		files = append(files, File{Path: f.Path, Data: string(f.Data)})
 	}
 	for _, f := range files {

@@ -68,7 +68,7 @@ func Install(t testing.TB, m *boottest.Machine, program string, without ...strin
 		t.Fatal(err)
 	}
 	m.WriteFile("/usr/bin/firstboot", string(data), 0o755)
-	for _, f := range units.Image() {
+	for _, f := range units.ImageFiles() {
 		if !strings.Contains(strings.Join(without, "\n")+"\n", f.Path+"\n") {
 			m.WriteFile(f.Path, string(f.Data), 0o644)
 		}

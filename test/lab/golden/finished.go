@@ -92,7 +92,7 @@ func PutKey(root string, line []byte) error {
 
 func unitFiles() []File {
 	var list []File
-	for _, f := range units.Image() {
+	for _, f := range units.ImageFiles() {
 		list = append(list, File{Path: f.Path, Data: f.Data})
 	}
 	return list
