@@ -136,7 +136,7 @@ func (e *Env) addressTowardsEtcd(ctx context.Context) (netip.Addr, error) {
 			last = err
 			continue
 		}
-		source, err := e.Host.Network().SourceTo(to)
+		source, err := e.Host.Network().SourceAddress(to)
 		if err == nil && source.IsLoopback() {
 			return e.onlyAddress()
 		}

@@ -125,7 +125,7 @@ func (s unitsGone) Check(ctx context.Context) (engine.CheckResult, error) {
 		if err != nil {
 			return f, err
 		}
-		if unit.File == "enabled" {
+		if unit.FileState == "enabled" {
 			f.Add(engine.Difference{Object: name, Actual: "enabled", Expected: "disabled"})
 		}
 		if s.mustStop(name) && unit.Active != "inactive" && unit.Active != "failed" {
@@ -153,7 +153,7 @@ func (s unitsGone) Apply(ctx context.Context, report engine.Progress) error {
 		if err != nil {
 			return &engine.Retry{Err: err}
 		}
-		if unit.File == "enabled" {
+		if unit.FileState == "enabled" {
 			if err := systemd.Disable(ctx, name); err != nil {
 				return &engine.Retry{Err: err}
 			}

@@ -61,7 +61,7 @@ func (s World) Routes(_ struct{}, r *[]host.Route) error {
 	return nil
 }
 
-func (s World) SourceTo(to netip.Addr, r *netip.Addr) error {
+func (s World) SourceAddress(to netip.Addr, r *netip.Addr) error {
 	from, err := s.w.net.sourceTo(to)
 	*r = from
 	return err
@@ -231,8 +231,8 @@ func (s seam) Addresses() ([]host.Address, error) {
 
 func (s seam) Routes() ([]host.Route, error) { return look[[]host.Route](s, "Routes", struct{}{}) }
 
-func (s seam) SourceTo(to netip.Addr) (netip.Addr, error) {
-	return look[netip.Addr](s, "SourceTo", to)
+func (s seam) SourceAddress(to netip.Addr) (netip.Addr, error) {
+	return look[netip.Addr](s, "SourceAddress", to)
 }
 
 func (s seam) Listening(_ context.Context, at netip.AddrPort) bool {

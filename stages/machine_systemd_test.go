@@ -80,13 +80,13 @@ func (s *systemd) state(name string) (host.UnitState, error) {
 	state := host.UnitState{Load: "loaded", Active: u.active, Since: u.since.Truncate(time.Microsecond), NeedsReload: u.read != s.onDisk(name)}
 	switch {
 	case u.masked:
-		state.Load, state.File = "masked", "masked"
+		state.Load, state.FileState = "masked", "masked"
 	case u.read == "":
 		state.Load = "not-found"
 	case u.enabled:
-		state.File = "enabled"
+		state.FileState = "enabled"
 	default:
-		state.File = "disabled"
+		state.FileState = "disabled"
 	}
 	if u.active == "active" && u.slow > 0 {
 		u.slow--

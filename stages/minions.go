@@ -82,8 +82,8 @@ func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 	if err != nil {
 		return err
 	}
-	if unit.File != "enabled" {
-		f.Add(engine.Difference{Object: units.Minions, Actual: orNone(unit.File), Expected: "enabled"})
+	if unit.FileState != "enabled" {
+		f.Add(engine.Difference{Object: units.Minions, Actual: orNone(unit.FileState), Expected: "enabled"})
 	}
 	if unit.NeedsReload {
 		f.Add(engine.Difference{Object: units.Minions, Actual: "changed on disk", Expected: "loaded"})
@@ -111,7 +111,7 @@ func (e *Env) pluginErrors(ctx context.Context) []string {
 	for i, socket := range PluginSockets() {
 		want := []string{"NetworkDriver", "IpamDriver"}[i]
 		asked, cancel := context.WithTimeout(ctx, queryTimeout)
-		implements, err := e.Host.PluginActivate(asked, socket)
+		implements, err := e.Host.ActivatePlugin(asked, socket)
 		cancel()
 		switch {
 		case err != nil:

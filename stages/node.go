@@ -91,8 +91,8 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil {
 		return f, err
 	}
-	if unit.File != "enabled" {
-		f.Add(engine.Difference{Object: units.CalicoNode, Actual: orNone(unit.File), Expected: "enabled"})
+	if unit.FileState != "enabled" {
+		f.Add(engine.Difference{Object: units.CalicoNode, Actual: orNone(unit.FileState), Expected: "enabled"})
 	}
 	if unit.NeedsReload {
 		f.Add(engine.Difference{Object: units.CalicoNode, Actual: "changed on disk", Expected: "loaded"})

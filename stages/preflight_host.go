@@ -95,7 +95,7 @@ const (
 func (s preflight) diskSpace(ctx context.Context, view dockerView) ([]concern, error) {
 	var found []concern
 	want := func(path string, need uint64) {
-		free, err := s.Host.Free(path)
+		free, err := s.Host.FreeSpace(path)
 		if err == nil && free < need {
 			found = append(found, concernOf("disk-space", path, fmt.Sprintf("%d MiB free", free>>20),
 				fmt.Sprintf("at least %d MiB", need>>20), "make room, or give the machine a larger disk")...)

@@ -188,6 +188,6 @@ func (s verify) clean(ctx context.Context, network host.DockerNetwork) error {
 		return fmt.Errorf("cannot remove the probe container: %w", err)
 	}
 	// Nothing is connected in the common case, which Docker calls an error.
-	_ = d.Disconnect(ctx, network.ID, s.probeName())
+	_ = d.DisconnectContainer(ctx, network.ID, s.probeName())
 	return d.RemoveImage(ctx, probeImage)
 }

@@ -31,7 +31,7 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 func newStore(h *host.Host, c *config.Config) *artifact.Store {
 	o := artifact.Options{
 		Cache: h.RealPath(stages.CacheDir),
-		Proxy: artifact.Proxies(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+		Proxy: artifact.ProxyFunc(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
 	}
 	for _, dir := range stages.BundleDirs() {
 		o.Bundles = append(o.Bundles, h.RealPath(dir))

@@ -112,7 +112,7 @@ func (a *cli) collector(h *host.Host, c *config.Config, dir string, bundles ...s
 		Config: c, Artifacts: golden.Artifacts(c, (&stages.Env{Config: c}).References()), KeyPath: h.RealPath, Progress: say,
 		Store: artifact.NewStore(artifact.Options{
 			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: say,
-			Proxy: artifact.Proxies(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+			Proxy: artifact.ProxyFunc(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
 		}),
 	}
 }

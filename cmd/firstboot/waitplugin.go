@@ -78,7 +78,7 @@ func silent(ctx context.Context, h *host.Host) []string {
 	var missing []string
 	for _, socket := range stages.PluginSockets() {
 		asked, cancel := context.WithTimeout(ctx, pluginLate)
-		_, err := h.PluginActivate(asked, socket)
+		_, err := h.ActivatePlugin(asked, socket)
 		cancel()
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: %v", socket, err))

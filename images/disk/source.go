@@ -160,7 +160,7 @@ func (s *source) accept(resp *http.Response) error {
 	}
 	err := fmt.Errorf("the server answered %d %s", code, http.StatusText(code))
 	if code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests {
-		return artifact.Asked(err, resp)
+		return artifact.WithRetryAfter(err, resp)
 	}
 	return backoff.Permanent(err)
 }

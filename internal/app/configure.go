@@ -25,7 +25,7 @@ func (s *site) sources() config.Options {
 func (s *site) load(ctx context.Context, fetch fetcher) (*config.Loaded, error) {
 	o := s.sources()
 	if fetch != nil {
-		o.Fetch, o.Verify = fetch, artifact.VerifyDetached
+		o.Fetch, o.Verify = fetch, artifact.VerifyDetachedSignature
 	}
 	loaded, err := config.Load(ctx, o)
 	switch {

@@ -42,9 +42,9 @@ func (s *site) deliver(ctx context.Context, c *config.Config, status report.Stat
 		name = s.state.Hostname()
 	}
 	post := webhook.Post{
-		URL: c.Report.URL, Body: body, Agent: "firstboot/" + s.Version, Host: name,
-		Proxy: artifact.Proxies(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
-		Retrying: func(err error, next time.Duration) {
+		URL: c.Report.URL, Body: body, UserAgent: "firstboot/" + s.Version, Host: name,
+		Proxy: artifact.ProxyFunc(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+		OnRetry: func(err error, next time.Duration) {
 			say("telling %s how this ended: %v; next try in %s", c.Report.URL, err, next.Round(time.Second))
 		},
 	}

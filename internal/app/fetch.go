@@ -68,7 +68,7 @@ func get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
 	if resp.StatusCode < 500 && !late {
 		return nil, backoff.Permanent(err)
 	}
-	return nil, artifact.Asked(err, resp)
+	return nil, artifact.WithRetryAfter(err, resp)
 }
 
 // readCapped reads what opens, up to the size that a configuration may have.

@@ -121,7 +121,7 @@ func (r *run) whole(ctx context.Context) error {
 	if err := r.openJournal(); err != nil {
 		return err
 	}
-	if r.state.InMemory() {
+	if r.state.RootInMemory() {
 		r.say("%s", memoryNote)
 	}
 	loaded, err := r.configure(ctx)

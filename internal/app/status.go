@@ -57,7 +57,7 @@ func (s *site) advise(status *report.Status) {
 			untouched = false
 		}
 	}
-	if s.state.InMemory() {
+	if s.state.RootInMemory() {
 		status.Notes = append(status.Notes, memoryNote)
 	}
 	if !s.looksAlive() {

@@ -71,7 +71,7 @@ func (s *site) coming(ctx context.Context) bool {
 	}
 	j, _, err := state.LoadJournal(s.state)
 	ranBefore := err == nil && j.BootID != "" && j.BootID != s.state.BootID()
-	return ranBefore && unit.Active == "inactive" && unit.File == "enabled" && unit.Result == "success" && unit.Since.IsZero()
+	return ranBefore && unit.Active == "inactive" && unit.FileState == "enabled" && unit.Result == "success" && unit.Since.IsZero()
 }
 
 func waitLine(status report.Status) string {

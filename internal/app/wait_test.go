@@ -22,18 +22,18 @@ type unit struct {
 func (u unit) Unit(context.Context, string) (host.UnitState, error) { return u.state, u.err }
 
 func TestWaitKnowsARunThatIsStillToCome(t *testing.T) {
-	fresh := host.UnitState{Active: "inactive", File: "enabled", Result: "success"}
+	fresh := host.UnitState{Active: "inactive", FileState: "enabled", Result: "success"}
 	for _, c := range []struct {
 		what  string
 		boot  string // of the journal
 		unit  unit
 		waits bool
 	}{
-		{"this boot's run failed", "boot1", unit{state: host.UnitState{Active: "failed", File: "enabled", Result: "exit-code"}}, false},
-		{"the service is at it again", "boot1", unit{state: host.UnitState{Active: "activating", File: "enabled"}}, true},
+		{"this boot's run failed", "boot1", unit{state: host.UnitState{Active: "failed", FileState: "enabled", Result: "exit-code"}}, false},
+		{"the service is at it again", "boot1", unit{state: host.UnitState{Active: "activating", FileState: "enabled"}}, true},
 		{"the last boot's run failed, this one's is to come", "boot0", unit{state: fresh}, true},
 		{"a run by hand failed before the service's", "boot1", unit{state: fresh}, false},
-		{"nothing will start it", "boot0", unit{state: host.UnitState{Active: "inactive", File: "disabled", Result: "success"}}, false},
+		{"nothing will start it", "boot0", unit{state: host.UnitState{Active: "inactive", FileState: "disabled", Result: "success"}}, false},
 		{"systemd cannot be asked", "boot0", unit{err: errors.New("no")}, false},
 	} {
 		m := newMachine(t)

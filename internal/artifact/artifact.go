@@ -52,7 +52,7 @@ type Options struct {
 	Bundles []string // folders of bundles, first wins; those that are not there are passed over
 	// Client fetches; nil: one that asks Proxy. Its CheckRedirect is replaced.
 	Client *http.Client
-	// Proxy chooses the proxy of a request; nil: the environment's (see Proxies).
+	// Proxy chooses the proxy of a request; nil: the environment's (see ProxyFunc).
 	Proxy        func(*http.Request) (*url.URL, error)
 	MaxSize      int64         // in bytes; 0: DefaultMaxSize
 	StallTimeout time.Duration // 0: DefaultStallTimeout

@@ -13,9 +13,9 @@ import (
 // spread over, so that they do not come back together.
 const askedSpread = 10 * time.Second
 
-// Asked adds to the error of an answer the pause that it asked for
+// WithRetryAfter adds to the error of an answer the pause that it asked for
 // (Retry-After, five minutes at most), as backoff.Retry honours it.
-func Asked(err error, resp *http.Response) error {
+func WithRetryAfter(err error, resp *http.Response) error {
 	after := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if after == 0 {
 		return err

@@ -15,7 +15,7 @@ func TestAskedIsWhatBackoffHonours(t *testing.T) {
 		"": 0, "soon": 0, "-3": 0, "0": 0, "7": 7 * time.Second, "86400": longestRetryAfter,
 		time.Now().Add(time.Hour).UTC().Format(http.TimeFormat): longestRetryAfter,
 	} {
-		err := Asked(seen, &http.Response{Header: http.Header{"Retry-After": {header}}})
+		err := WithRetryAfter(seen, &http.Response{Header: http.Header{"Retry-After": {header}}})
 		var after *backoff.RetryAfterError
 		found := errors.As(err, &after)
 		if found != (least > 0) || !errors.Is(err, seen) || err.Error() != seen.Error() {

@@ -19,9 +19,9 @@ import (
 // maxRedirects is what curl and browsers never need in a working set-up.
 const maxRedirects = 10
 
-// Proxies is Options.Proxy for fixed proxies; no lists hosts that are reached
+// ProxyFunc is Options.Proxy for fixed proxies; no lists hosts that are reached
 // without one, as in NO_PROXY. All empty: the environment's.
-func Proxies(httpProxy, httpsProxy, no string) func(*http.Request) (*url.URL, error) {
+func ProxyFunc(httpProxy, httpsProxy, no string) func(*http.Request) (*url.URL, error) {
 	if httpProxy == "" && httpsProxy == "" && no == "" {
 		return http.ProxyFromEnvironment
 	}

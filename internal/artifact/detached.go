@@ -16,11 +16,11 @@ import (
 // MaxDetached bounds a detached signature, in bytes. One by RSA 4096 has 900.
 const MaxDetached = 64 << 10
 
-// VerifyDetached checks an armored OpenPGP signature over data, as gpg --armor
+// VerifyDetachedSignature checks an armored OpenPGP signature over data, as gpg --armor
 // --detach-sign makes it, by one of the armored public keys. Keys count as
 // they were when they signed, so that a clock which is not set yet decides
 // nothing; a key that is revoked in keys is refused whenever it signed.
-func VerifyDetached(data, signature, keys []byte) error {
+func VerifyDetachedSignature(data, signature, keys []byte) error {
 	if len(keys) > maxKeyring {
 		return refuse("", "cannot read the public key: more than %d bytes", maxKeyring)
 	}

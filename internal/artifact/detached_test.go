@@ -42,7 +42,7 @@ func TestVerifyDetached(t *testing.T) {
 	const text = "pool: {cidr: 10.213.0.0/16}\n"
 	site, other := key(t, nil), key(t, nil)
 	good := signature(t, site, text, nil)
-	if err := VerifyDetached([]byte(text), good, keys(t, other, site)); err != nil {
+	if err := VerifyDetachedSignature([]byte(text), good, keys(t, other, site)); err != nil {
 		t.Fatal(err)
 	}
 	revoked := key(t, nil)
@@ -78,7 +78,7 @@ func TestVerifyDetached(t *testing.T) {
 		{"a revoked key", text, byRevoked, keys(t, revoked), "is revoked"},
 		{"a signature that ran out", text, signature(t, early, text, short), keys(t, early), "it ran out on"},
 	} {
-		if err := VerifyDetached([]byte(c.text), c.sig, c.keys); err == nil || !strings.Contains(err.Error(), c.err) {
+		if err := VerifyDetachedSignature([]byte(c.text), c.sig, c.keys); err == nil || !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", c.what, err, c.err)
 		}
 	}
@@ -89,16 +89,16 @@ func TestVerifyDetached(t *testing.T) {
 func TestVerifyDetachedWithoutAClock(t *testing.T) {
 	later := time.Now().Add(10 * 365 * 24 * time.Hour)
 	future := key(t, func(c *packet.Config) { c.Time = at(later).Time })
-	if err := VerifyDetached([]byte("a"), signature(t, future, "a", at(later.Add(time.Hour))), keys(t, future)); err != nil {
+	if err := VerifyDetachedSignature([]byte("a"), signature(t, future, "a", at(later.Add(time.Hour))), keys(t, future)); err != nil {
 		t.Errorf("ten years behind: %v", err)
 	}
 	then := time.Now().Add(-72 * time.Hour)
 	expired := key(t, func(c *packet.Config) { c.Time, c.KeyLifetimeSecs = at(then).Time, 7200 })
-	if err := VerifyDetached([]byte("a"), signature(t, expired, "a", at(then.Add(time.Hour))), keys(t, expired)); err != nil {
+	if err := VerifyDetachedSignature([]byte("a"), signature(t, expired, "a", at(then.Add(time.Hour))), keys(t, expired)); err != nil {
 		t.Errorf("expired since: %v", err)
 	}
 	late := signature(t, expired, "a", at(then.Add(time.Hour)))
-	if err := VerifyDetached([]byte("b"), late, keys(t, expired)); err == nil {
+	if err := VerifyDetachedSignature([]byte("b"), late, keys(t, expired)); err == nil {
 		t.Error("any text is taken")
 	}
 }
@@ -136,10 +136,10 @@ func TestVerifyDetachedByGnuPG(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := VerifyDetached([]byte("a: 1\n"), sig, public); err != nil {
+	if err := VerifyDetachedSignature([]byte("a: 1\n"), sig, public); err != nil {
 		t.Error(err)
 	}
-	if err := VerifyDetached([]byte("a: 2\n"), sig, public); err == nil {
+	if err := VerifyDetachedSignature([]byte("a: 2\n"), sig, public); err == nil {
 		t.Error("another text is taken")
 	}
 	for what, option := range map[string][]string{
@@ -149,7 +149,7 @@ func TestVerifyDetachedByGnuPG(t *testing.T) {
 		if sig, err = os.ReadFile(file + ".asc"); err != nil {
 			t.Fatal(err)
 		}
-		if err := VerifyDetached([]byte("a: 1\n"), sig, public); err == nil || !strings.Contains(err.Error(), what) {
+		if err := VerifyDetachedSignature([]byte("a: 1\n"), sig, public); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("a signature %s: %v", what, err)
 		}
 	}
@@ -163,7 +163,7 @@ func FuzzVerifyDetached(f *testing.F) {
 	f.Add(public)
 	f.Add([]byte("-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----"))
 	f.Fuzz(func(t *testing.T, sig []byte) {
-		if err := VerifyDetached([]byte("b"), sig, public); err == nil {
+		if err := VerifyDetachedSignature([]byte("b"), sig, public); err == nil {
 			t.Error("it passes")
 		}
 	})

@@ -499,7 +499,7 @@ func TestProxyIsUsed(t *testing.T) {
 		w.Write(data)
 	}))
 	defer proxy.Close()
-	s, _ := logged(t, func(o *Options) { o.Proxy = Proxies(proxy.URL, "", "direct.example") })
+	s, _ := logged(t, func(o *Options) { o.Proxy = ProxyFunc(proxy.URL, "", "direct.example") })
 	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "http://files.example/x", SHA256: sumOf(data)}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -507,10 +507,10 @@ func TestProxyIsUsed(t *testing.T) {
 		t.Errorf("the proxy was asked for %q", url)
 	}
 	req := httptest.NewRequest(http.MethodGet, "http://direct.example/x", nil)
-	if u, err := Proxies(proxy.URL, "", "direct.example")(req); u != nil || err != nil {
+	if u, err := ProxyFunc(proxy.URL, "", "direct.example")(req); u != nil || err != nil {
 		t.Errorf("proxy of an excepted host is %v, %v", u, err)
 	}
-	if _, err := Proxies("http://user:s3cret@[", "", "")(httptest.NewRequest(http.MethodGet, "http://x/", nil)); err != nil && strings.Contains(err.Error(), "s3cret") {
+	if _, err := ProxyFunc("http://user:s3cret@[", "", "")(httptest.NewRequest(http.MethodGet, "http://x/", nil)); err != nil && strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the proxy's password is in %v", err)
 	}
 }

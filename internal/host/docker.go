@@ -134,16 +134,10 @@ func refused(resp *http.Response) error {
 
 // DockerInfo is what the daemon says of itself.
 type DockerInfo struct {
-	ServerVersion    string
-	ClusterStore     string
-	ClusterAdvertise string
-	Name             string
-	Driver           string
-	DockerRootDir    string
-	LiveRestore      bool `json:"LiveRestoreEnabled"`
-	SecurityOptions  []string
-	Plugins          struct{ Network []string }
-	Swarm            struct{ LocalNodeState string }
+	ServerVersion string
+	ClusterStore  string
+	DockerRootDir string
+	Swarm         struct{ LocalNodeState string }
 }
 
 // Info asks the daemon for its version and settings.
@@ -151,11 +145,6 @@ func (d *Docker) Info(ctx context.Context) (DockerInfo, error) {
 	var info DockerInfo
 	err := d.call(ctx, http.MethodGet, "/info", nil, nil, &info)
 	return info, err
-}
-
-// Ping tells whether the daemon answers.
-func (d *Docker) Ping(ctx context.Context) error {
-	return d.call(ctx, http.MethodGet, "/_ping", nil, nil, nil)
 }
 
 // LoadImage loads an image archive (a path of this process). progress gets the

@@ -12,10 +12,7 @@ import (
 
 // Image is an image in the daemon's store.
 type Image struct {
-	ID           string `json:"Id"`
-	RepoTags     []string
-	RepoDigests  []string
-	Architecture string
+	ID string `json:"Id"`
 }
 
 // Image looks an image up by name or ID; DockerNotFound tells its absence.
@@ -74,24 +71,16 @@ type ContainerDetails struct {
 	Config struct {
 		Image string
 		Env   []string
-		Cmd   []string
 	}
 	State struct {
-		Running   bool
-		Pid       int
-		ExitCode  int
-		StartedAt string
-		Error     string
-	}
-	HostConfig struct {
-		NetworkMode   string
-		Privileged    bool
-		RestartPolicy struct{ Name string }
-		Binds         []string
+		Running  bool
+		Pid      int
+		ExitCode int
+		Error    string
 	}
 	NetworkSettings struct {
 		Networks map[string]struct {
-			NetworkID, EndpointID, IPAddress, MacAddress, Gateway string
+			IPAddress string
 		}
 	}
 }
@@ -183,15 +172,6 @@ func (d *Docker) CreateNetwork(ctx context.Context, name, driver, ipam, subnet s
 	return made.ID, err
 }
 
-// RemoveNetwork removes a network by ID.
-func (d *Docker) RemoveNetwork(ctx context.Context, id string) error {
-	err := d.call(ctx, http.MethodDelete, "/networks/"+id, nil, nil, nil)
-	if DockerNotFound(err) {
-		return nil
-	}
-	return err
-}
-
 // Exec runs a command in a running container and returns its exit status and
 // what it printed.
 func (d *Docker) Exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
@@ -229,10 +209,10 @@ func (d *Docker) Exec(ctx context.Context, container string, command []string) (
 	return *state.ExitCode, output, nil
 }
 
-// PluginActivate asks a plugin at its socket (a path of the machine) what it
+// ActivatePlugin asks a plugin at its socket (a path of the machine) what it
 // implements. A socket whose plugin died is still a file: only an answer
 // proves that it lives.
-func (h *Host) PluginActivate(ctx context.Context, socket string) ([]string, error) {
+func (h *Host) ActivatePlugin(ctx context.Context, socket string) ([]string, error) {
 	client := http.Client{Transport: unixTransport(h.path(socket))}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/Plugin.Activate", nil)
 	if err != nil {

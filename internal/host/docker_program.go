@@ -51,9 +51,9 @@ func tarProgram(to io.Writer, f *os.File, path string) error {
 	return errors.Join(err, archive.Close())
 }
 
-// Disconnect takes a container's endpoint out of a network, also where the
+// DisconnectContainer takes a container's endpoint out of a network, also where the
 // container is gone and only the network's store still knows it.
-func (d *Docker) Disconnect(ctx context.Context, network, container string) error {
+func (d *Docker) DisconnectContainer(ctx context.Context, network, container string) error {
 	body := map[string]any{"Container": container, "Force": true}
 	return d.call(ctx, http.MethodPost, "/networks/"+network+"/disconnect", nil, body, nil)
 }

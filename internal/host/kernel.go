@@ -107,9 +107,9 @@ func (h *Host) line(path string) string {
 	return strings.TrimSpace(line)
 }
 
-// Free is how many bytes are free on the file system that path is on, or will
+// FreeSpace is how many bytes are free on the file system that path is on, or will
 // be when it is made.
-func (h *Host) Free(path string) (uint64, error) { return h.free(path) }
+func (h *Host) FreeSpace(path string) (uint64, error) { return h.free(path) }
 
 func (h *Host) freeSpace(path string) (uint64, error) {
 	for !h.Exists(path) && path != "/" {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// InMemory tells whether the root file system is lost with the next boot: it
+// RootInMemory tells whether the root file system is lost with the next boot: it
 // is one of memory, or an overlay whose changes go there (a live root).
-func (h *Host) InMemory() bool {
+func (h *Host) RootInMemory() bool {
 	data, err := h.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return false

@@ -22,7 +22,7 @@ func TestInMemory(t *testing.T) {
 		if err := h.WriteFile("/proc/self/mountinfo", []byte(c.mounts), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := h.InMemory(); got != c.want {
+		if got := h.RootInMemory(); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

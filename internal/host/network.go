@@ -32,9 +32,9 @@ type Network interface {
 	Addresses() ([]Address, error)
 	// Routes lists the IPv4 routes of the main table.
 	Routes() ([]Route, error)
-	// SourceTo is the local address from which to is reached, as the kernel
+	// SourceAddress is the local address from which to is reached, as the kernel
 	// would choose it.
-	SourceTo(to netip.Addr) (netip.Addr, error)
+	SourceAddress(to netip.Addr) (netip.Addr, error)
 	// Listening tells whether something accepts TCP at addr.
 	Listening(ctx context.Context, addr netip.AddrPort) bool
 	// Resolve looks up the IPv4 addresses of a host name.
@@ -92,7 +92,7 @@ func (kernelNetwork) Routes() ([]Route, error) {
 	return routes, nil
 }
 
-func (kernelNetwork) SourceTo(to netip.Addr) (netip.Addr, error) {
+func (kernelNetwork) SourceAddress(to netip.Addr) (netip.Addr, error) {
 	routes, err := netlink.RouteGet(net.IP(to.AsSlice()))
 	if err != nil || len(routes) == 0 {
 		return netip.Addr{}, fmt.Errorf("no route to %s: %w", to, err)

@@ -14,8 +14,7 @@ import (
 type UnitState struct {
 	Load        string    // loaded, not-found, masked, …
 	Active      string    // active, inactive, failed, activating, …
-	Sub         string    // running, exited, auto-restart, …
-	File        string    // enabled, disabled, static, …; "" if there is no file
+	FileState   string    // enabled, disabled, static, …; "" if there is no file
 	Result      string    // success, exit-code, …: how it ended last
 	Since       time.Time // of the last start of being active
 	NeedsReload bool      // its file is newer than what systemd has loaded
@@ -75,8 +74,8 @@ func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) 
 	}
 	text := func(key string) string { v, _ := props[key].(string); return v }
 	state := UnitState{
-		Load: text("LoadState"), Active: text("ActiveState"), Sub: text("SubState"),
-		File: text("UnitFileState"), Result: text("Result"),
+		Load: text("LoadState"), Active: text("ActiveState"),
+		FileState: text("UnitFileState"), Result: text("Result"),
 	}
 	state.NeedsReload, _ = props["NeedDaemonReload"].(bool)
 	if usec, ok := props["ActiveEnterTimestamp"].(uint64); ok && usec > 0 {

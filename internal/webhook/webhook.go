@@ -29,15 +29,15 @@ const (
 
 // Post is one delivery.
 type Post struct {
-	URL    config.URL // http or https
-	Body   []byte     // JSON
-	Agent  string     // the User-Agent: firstboot/v1.2.3
-	Host   string     // sent as X-Firstboot-Host, for servers that know hosts by name
-	Within time.Duration
+	URL       config.URL // http or https
+	Body      []byte     // JSON
+	UserAgent string     // the User-Agent: firstboot/v1.2.3
+	Host      string     // sent as X-Firstboot-Host, for servers that know hosts by name
+	Within    time.Duration
 	// Proxy chooses the proxy; nil: the environment's.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Retrying is told about each try that failed and is followed by another.
-	Retrying func(err error, next time.Duration)
+	// OnRetry is told about each try that failed and is followed by another.
+	OnRetry func(err error, next time.Duration)
 }
 
 // Deliver posts until the server takes it (2xx), refuses it for good, the time
@@ -60,8 +60,8 @@ func (p Post) Deliver(ctx context.Context) error {
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, next time.Duration) {
-		if p.Retrying != nil && limited.Err() == nil {
-			p.Retrying(err, next)
+		if p.OnRetry != nil && limited.Err() == nil {
+			p.OnRetry(err, next)
 		}
 	}))
 	switch {
@@ -100,7 +100,7 @@ func (p Post) try(ctx context.Context, client *http.Client) error {
 		return backoff.Permanent(errors.New("not a url"))
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", p.Agent)
+	req.Header.Set("User-Agent", p.UserAgent)
 	if p.Host != "" {
 		req.Header.Set("X-Firstboot-Host", p.Host)
 	}

@@ -36,7 +36,7 @@ func server(t *testing.T, codes ...int) (config.URL, *atomic.Int64) {
 }
 
 func deliver(t *testing.T, url config.URL, within time.Duration) error {
-	return Post{URL: url, Body: []byte(`{"a":1}`), Agent: "firstboot/test", Host: "web-1", Within: within}.Deliver(t.Context())
+	return Post{URL: url, Body: []byte(`{"a":1}`), UserAgent: "firstboot/test", Host: "web-1", Within: within}.Deliver(t.Context())
 }
 
 func TestDeliveredAfterTroubleThatPasses(t *testing.T) {
@@ -91,7 +91,7 @@ func TestEndsWithItsContext(t *testing.T) {
 	url, asked := server(t, 500)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("told to stop")
-	p := Post{URL: url, Body: []byte(`{"a":1}`), Host: "web-1", Retrying: func(error, time.Duration) { cancel(stop) }}
+	p := Post{URL: url, Body: []byte(`{"a":1}`), Host: "web-1", OnRetry: func(error, time.Duration) { cancel(stop) }}
 	if err := p.Deliver(ctx); !errors.Is(err, stop) || asked.Load() != 1 {
 		t.Errorf("asked %d times, %v", asked.Load(), err)
 	}
