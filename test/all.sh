@@ -8,13 +8,13 @@
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 
-# The nested modules are compiled by the lab; their own tests run here.
+# A nested module. The lab compiles it; its own tests run in step_lab.
 calico=test/lab/parts/calico
 
 step_format() {
-	local wrong
-	wrong=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l)
-	[ -z "$wrong" ] || { printf 'not formatted (gofmt -w FILE):\n%s\n' "$wrong"; return 1; }
+	local files
+	files=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l)
+	[ -z "$files" ] || { printf 'not formatted (run gofmt -w FILE):\n%s\n' "$files"; return 1; }
 }
 
 step_vet() {
@@ -50,18 +50,18 @@ step_unit() {
 	return "$status"
 }
 
-# Packages that have tests with the build tag $1, as arguments for go test.
+# Prints the packages that have tests with the build tag $1.
 tagged() {
 	git grep --untracked -lE "^//go:build .*\\b$1\\b" -- '*_test.go' ':!test/lab/parts/calico' | xargs -r -n1 dirname | sort -u | sed 's,^,./,'
 }
 
 step_integration() {
-	# shellcheck disable=SC2046 # package names are words
+	# shellcheck disable=SC2046 # split into words: package names
 	go test -count=1 -tags integration -timeout 15m $(tagged integration)
 }
 
 step_nspawn() {
-	# -p 1 and -v: what goes on is seen as it goes.
+	# -p 1 and -v print the output of each test while it runs.
 	go test -count=1 -tags lab -p 1 -v -timeout 20m ./test/nspawn/...
 }
 
@@ -69,16 +69,16 @@ step_lab() {
 	local packages
 	packages=$(tagged lab | grep -vE '^./(test/nspawn|stages)')
 	(cd "$calico" && go test -count=1 ./minions/...) || return 1
-	# Only what needs the lab's parts: the rest ran in the steps before.
+	# Only the tests that need the lab's parts. The others ran in earlier steps.
 	go test -count=1 -tags lab -timeout 20m -run '^TestReal' ./stages || return 1
-	# shellcheck disable=SC2086 # package names are words
-	go test -count=1 -tags lab -p 1 -v -timeout 60m $packages | tee "$told"
+	# shellcheck disable=SC2086 # split into words: package names
+	go test -count=1 -tags lab -p 1 -v -timeout 60m $packages | tee "$lab_output"
 }
 
-# The stories' names and times, as they told them themselves.
-stories() {
-	sed -nE 's/^ +[a-z_]+_test\.go:[0-9]+: +([0-9hms.]+)  ([a-zA-Z].*)/\1\t\2/p' "$told" |
-		while IFS=$'\t' read -r time story; do printf '  %10s  %s\n' "$time" "$story"; done
+# Prints the durations and names that labtest.Step logged in the lab's tests.
+scenarios() {
+	sed -nE 's/^ +[a-z_]+_test\.go:[0-9]+: +([0-9hms.]+)  ([a-zA-Z].*)/\1\t\2/p' "$lab_output" |
+		while IFS=$'\t' read -r duration name; do printf '  %10s  %s\n' "$duration" "$name"; done
 }
 
 step_build() { make --no-print-directory build; }
@@ -100,19 +100,19 @@ for step in "${steps[@]}"; do
 	break
 done
 failed=()
-told=$(mktemp) && trap 'rm -f "$told"' EXIT
+lab_output=$(mktemp) && trap 'rm -f "$lab_output"' EXIT
 summary=
 for step in "${steps[@]}"; do
 	if ! declare -F "step_$step" >/dev/null; then
-		printf 'cannot run %s: want check, or some of format vet lint shell unit build integration nspawn lab\n' "$step" >&2
+		printf 'unknown step %s: want check, or any of format vet lint shell unit build integration nspawn lab\n' "$step" >&2
 		exit 2
 	fi
 	printf '\n== %s\n' "$step"
 	start=$SECONDS
-	if "step_$step"; then word=ok; else word=FAILED && failed+=("$step"); fi
-	summary+=$(printf '\n  %-12s %-7s %4d s' "$step" "$word" $((SECONDS - start)))
+	if "step_$step"; then result=ok; else result=FAILED && failed+=("$step"); fi
+	summary+=$(printf '\n  %-12s %-7s %4d s' "$step" "$result" $((SECONDS - start)))
 done
-[ ! -s "$told" ] || printf '\n== stories of the lab\n%s\n' "$(stories)"
+[ ! -s "$lab_output" ] || printf '\n== scenarios of the lab\n%s\n' "$(scenarios)"
 printf '\n== summary%s\n  %-12s %12d s\n' "$summary" all "$SECONDS"
 if [ ${#failed[@]} -gt 0 ]; then
 	printf 'failed: %s\n' "${failed[*]}"

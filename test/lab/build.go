@@ -71,7 +71,7 @@ func (l *Lab) image(ctx context.Context, store cache.Store, o Options) (golden.I
 func (l *Lab) ImageFrom(ctx context.Context, from golden.Image, name string, inputs []string, change func(ctx context.Context, root string) error) (golden.Image, error) {
 	inputs = append([]string{string(l.key)}, inputs...)
 	return golden.Derive(ctx, l.store, from, name, inputs, func(ctx context.Context, root string) error {
-		if err := golden.PutKey(root, l.key); err != nil {
+		if err := golden.AuthorizeKey(root, l.key); err != nil {
 			return err
 		}
 		return change(ctx, root)

@@ -58,13 +58,13 @@ func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Hos
 	if n >= maxHosts {
 		return nil, fmt.Errorf("cannot add %s: the lab has %d hosts, at most %d are possible", name, n, maxHosts)
 	}
-	h := &Host{Name: name, Address: l.Wire.Address(firstHost + n), lab: l}
+	h := &Host{Name: name, Address: l.Net.Address(firstHost + n), lab: l}
 	spec.Name, spec.Dir, spec.Accel, spec.CodeMB = name, filepath.Join(l.Dir, name), l.Accel, l.codeMB
 	spec.Tap = fmt.Sprintf("tap%d", n+1)
 	spec.MAC = fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n)
 	// The same machine has the same UUID at every boot, and no other has.
 	spec.UUID = productUUID(name)
-	if err := l.Wire.Tap(spec.Tap); err != nil {
+	if err := l.Net.Tap(spec.Tap); err != nil {
 		return nil, err
 	}
 	var err error
@@ -79,7 +79,7 @@ func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Hos
 // KernelArguments are the lab's own and who the machine is, for one that is
 // told nowhere else: nothing of that is in an image.
 func (h *Host) KernelArguments() string {
-	w := h.lab.Wire
+	w := h.lab.Net
 	mask := net.IP(net.CIDRMask(w.Prefix.Bits(), 32))
 	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, w.Gateway(), mask)
 }
@@ -222,10 +222,10 @@ func (h *Host) WaitConsole(ctx context.Context, text string) (string, error) {
 }
 
 // Unplug pulls the network cable; Plug puts it in again.
-func (h *Host) Unplug() error { return h.lab.Wire.Plug(h.machine.Tap, false) }
+func (h *Host) Unplug() error { return h.lab.Net.Plug(h.machine.Tap, false) }
 
 // Plug puts the network cable in again.
-func (h *Host) Plug() error { return h.lab.Wire.Plug(h.machine.Tap, true) }
+func (h *Host) Plug() error { return h.lab.Net.Plug(h.machine.Tap, true) }
 
 // Machine is the host's hardware.
 func (h *Host) Machine() *machine.Machine { return h.machine }

@@ -26,7 +26,7 @@ func labsDir() string { return filepath.Join(cache.Open(nil).Dir, "labs") }
 
 // writeDoors says how to get in, for Shell in another process.
 func (l *Lab) writeDoors() error {
-	d := doors{Namespace: l.Wire.Namespace, Key: l.keyPath, Hosts: map[string]string{}}
+	d := doors{Namespace: l.Net.Namespace, Key: l.keyPath, Hosts: map[string]string{}}
 	for _, h := range l.Hosts {
 		d.Hosts[h.Name] = h.Address.String()
 	}

@@ -15,10 +15,10 @@ import (
 
 	"github.com/projecteru2/firstboot/test/lab/cache"
 	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/machine"
 	"github.com/projecteru2/firstboot/test/lab/parts"
 	"github.com/projecteru2/firstboot/test/lab/procs"
-	"github.com/projecteru2/firstboot/test/lab/wire"
 )
 
 const (
@@ -55,8 +55,8 @@ type Lab struct {
 	Name      string
 	Dir       string // disks, consoles, etcd's data: gone with the lab
 	Hosts     []*Host
-	Wire      *wire.Wire
-	Etcd      *wire.Etcd
+	Net       *labnet.Network
+	Etcd      *labnet.Etcd
 	Parts     parts.Parts
 	Firstboot string       // the binary
 	Image     golden.Image // of the hosts that are alike; of a bare lab, without firstboot
@@ -122,10 +122,10 @@ func (l *Lab) make(ctx context.Context, store cache.Store, o Options) error {
 	}
 	l.group = procs.NewGroup(l.Dir, o.Keep)
 	var err error
-	if l.Wire, err = wire.New(l.group, l.lease.namespace(), o.Prefix); err != nil {
+	if l.Net, err = labnet.New(l.group, l.lease.namespace(), o.Prefix); err != nil {
 		return err
 	}
-	l.Etcd = l.Wire.Etcd(l.Dir)
+	l.Etcd = l.Net.Etcd(l.Dir)
 	if err := l.Etcd.Start(ctx); err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (l *Lab) Leave() error {
 			h.hangUp()
 		}
 		l.group.Leave()
-		err = errors.Join(l.Wire.Leave(), l.lease.release())
+		err = errors.Join(l.Net.Leave(), l.lease.release())
 	})
 	return err
 }

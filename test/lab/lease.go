@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/procs"
-	"github.com/projecteru2/firstboot/test/lab/wire"
 )
 
 // A lab has a folder, labs/NAME, and this process holds a lock on the file
@@ -159,7 +159,7 @@ func (l *lease) keep() error {
 // The lock of all labs is held: else another run could open this lab's lock
 // just before it goes, and hold what nobody sees.
 func (l *lease) remove() error {
-	err := errors.Join(procs.Sweep(l.dir), wire.Remove(l.namespace()))
+	err := errors.Join(procs.Sweep(l.dir), labnet.Remove(l.namespace()))
 	if err == nil {
 		err = os.RemoveAll(l.dir)
 	}

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/procs"
-	"github.com/projecteru2/firstboot/test/lab/wire"
 )
 
 // asRun makes the test binary a run with a lab of this name (in a folder of
@@ -37,7 +37,7 @@ func beRun(labs, name string) error {
 	}
 	keep := os.Getenv("KEEP") != ""
 	group := procs.NewGroup(l.dir, keep)
-	if _, err := wire.New(group, l.namespace(), netip.MustParsePrefix(defaultPrefix)); err != nil {
+	if _, err := labnet.New(group, l.namespace(), netip.MustParsePrefix(defaultPrefix)); err != nil {
 		return err
 	}
 	if _, err := group.Start("sleeper", exec.Command("sleep", "600")); err != nil {

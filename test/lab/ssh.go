@@ -111,7 +111,7 @@ func (h *Host) connect(ctx context.Context) (*ssh.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	defer cancel()
 	address := net.JoinHostPort(h.Address.String(), "22")
-	conn, err := h.lab.Wire.Dial(ctx, "tcp", address)
+	conn, err := h.lab.Net.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

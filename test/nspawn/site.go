@@ -19,8 +19,8 @@ import (
 
 	"github.com/projecteru2/firstboot/test/cgroup"
 	"github.com/projecteru2/firstboot/test/lab/cache"
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/procs"
-	"github.com/projecteru2/firstboot/test/lab/wire"
 	"github.com/projecteru2/firstboot/test/program"
 	"github.com/projecteru2/firstboot/test/rootfs"
 	"github.com/projecteru2/firstboot/units"
@@ -45,12 +45,12 @@ func packages() []string {
 // Site is what machines have in common: their root file system, and a network
 // that leads nowhere, with an etcd that a test starts when it likes.
 type Site struct {
-	Etcd *wire.Etcd
+	Etcd *labnet.Etcd
 
 	dir    string
 	lower  string // overlayfs's lowerdir
 	group  *procs.Group
-	wire   *wire.Wire
+	net    *labnet.Network
 	serial int
 }
 
@@ -69,14 +69,14 @@ func Open(ctx context.Context, dir string, log cache.Logf) (*Site, error) {
 	}
 	sweep()
 	s := &Site{dir: dir, lower: layer + ":" + root, group: procs.NewGroup(dir, false)}
-	s.wire, err = wire.New(s.group, namePrefix+strconv.Itoa(os.Getpid()), netip.MustParsePrefix(Gateway+"/24"))
+	s.net, err = labnet.New(s.group, namePrefix+strconv.Itoa(os.Getpid()), netip.MustParsePrefix(Gateway+"/24"))
 	if err == nil {
 		err = s.group.Do(privateMounts)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.Etcd = s.wire.Etcd(dir)
+	s.Etcd = s.net.Etcd(dir)
 	return s, nil
 }
 
@@ -99,8 +99,8 @@ func privateMounts() error {
 // Close ends every machine and removes the network.
 func (s *Site) Close() error {
 	err := s.group.Close()
-	if s.wire != nil {
-		err = errors.Join(err, s.wire.Close())
+	if s.net != nil {
+		err = errors.Join(err, s.net.Close())
 	}
 	return err
 }
@@ -111,7 +111,7 @@ func sweep() {
 	left, _ := filepath.Glob("/run/netns/" + namePrefix + "*")
 	for _, path := range left {
 		if name := filepath.Base(path); !ownerLives(name) {
-			_ = wire.Remove(name)
+			_ = labnet.Remove(name)
 		}
 	}
 	for _, group := range cgroup.Find(namePrefix + "*") {

@@ -1,5 +1,5 @@
-// Package rootfs builds root folders of Debian 12 for machines of tests, each
-// once: it is the lab's cache that they are asked for.
+// Package rootfs builds Debian 12 root directories for test machines and keeps
+// them in the lab's cache.
 package rootfs
 
 import (
@@ -22,21 +22,22 @@ var recipe string
 
 const (
 	suite = "bookworm"
-	// maxSaid is how much of a failed mmdebstrap's output an error shows, in
-	// bytes.
-	maxSaid = 4 << 10
+	// maxOutput limits how much of a failed mmdebstrap's output an error
+	// shows, in bytes.
+	maxOutput = 4 << 10
 )
 
-// basic is what every machine has: PID 1, and what a boot needs.
+// basic are the packages that every machine needs to boot.
 var basic = []string{"dbus", "iproute2", "systemd-sysv", "udev"}
 
-// identity is what Debian's packages made when they were installed, which a
-// machine makes by itself.
+// identity are files that the installation of Debian's packages creates and
+// that each machine must create itself.
 var identity = []string{"/etc/hostname", "/etc/resolv.conf", "/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed"}
 
-// Debian returns the folder of a Debian with systemd and these packages, and
-// with an empty machine-id, from the cache or built (one to two minutes, by
-// root). Nobody may write to it: machines have overlays over it.
+// Debian returns the root directory of a Debian with systemd, these packages and
+// an empty machine-id. If it is not in the cache, Debian builds it, which takes
+// one to two minutes and needs root. Do not write to the directory: machines use
+// it as the lower layer of an overlay.
 func Debian(ctx context.Context, store cache.Store, packages ...string) (string, error) {
 	list := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(basic), packages...))))
 	dir, err := store.Get(ctx, "rootfs", cache.Key(append([]string{recipe}, list...)...), func(ctx context.Context, dir string) error {
@@ -60,18 +61,18 @@ func build(ctx context.Context, root string, packages []string) error {
 	return os.WriteFile(filepath.Join(root, "etc/machine-id"), nil, 0o444)
 }
 
-// mmdebstrap runs it; what it says is shown only if it fails.
+// mmdebstrap runs mmdebstrap. The error contains the end of its output.
 func mmdebstrap(ctx context.Context, args ...string) error {
-	var said bytes.Buffer
+	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	// It has children that must end with it.
+	// Its children must be terminated with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	if err := cmd.Run(); err != nil {
-		text := strings.TrimSpace(said.String())
-		return fmt.Errorf("cannot build a root folder: mmdebstrap failed: %w\n%s", err, text[max(0, len(text)-maxSaid):])
+		text := strings.TrimSpace(output.String())
+		return fmt.Errorf("cannot build a root directory: mmdebstrap failed: %w\n%s", err, text[max(0, len(text)-maxOutput):])
 	}
 	return nil
 }

@@ -1,12 +1,12 @@
 // Package golden builds the lab's golden image: a Debian 12 disk with Docker,
-// rpm and firstboot in it, and the kernel and initrd that boot it directly.
+// rpm and firstboot, and the kernel and initrd to boot it directly.
 //
-// It is built in three steps, each kept in the cache: the system (minutes), the
-// container images in its Docker (a minute, by booting it once), and on top of
-// these firstboot, its configuration and its bundle (seconds).
+// The build has three steps. The result of each is cached: the system (takes
+// minutes); the container images in its Docker (one minute, by booting it once);
+// firstboot with its configuration and its bundle (seconds).
 //
-// It knows nothing of who a machine is: a host name and an address come from
-// the kernel's command line.
+// The image has no machine identity. Host name and address are set on the
+// kernel command line.
 package golden
 
 import (
@@ -21,77 +21,77 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/machine"
 )
 
-// Options say what goes into the image.
+// Options configure the image.
 type Options struct {
 	Store  cache.Store
-	Accel  func(kernel string) machine.Accel // how to run the machine that loads the images
-	Mirror string                            // of Debian; empty: mmdebstrap's own
+	Accel  func(kernel string) machine.Accel // acceleration for the machine that loads the images
+	Mirror string                            // Debian mirror; empty: mmdebstrap's default
 
-	// DockerImages are image archives for the image's own Docker.
+	// DockerImages are image archives to load into the image's Docker.
 	DockerImages []string
 
 	Firstboot     string          // the static binary
 	Config        []byte          // /etc/firstboot/config.yaml
-	Bundle        []artifact.Item // /usr/lib/firstboot/bundle; none: no bundle
-	AuthorizedKey []byte          // root's way in by SSH
-	Files         []File          // whatever else a story needs
+	Bundle        []artifact.Item // /usr/lib/firstboot/bundle; empty: no bundle
+	AuthorizedKey []byte          // public SSH key of root
+	Files         []File          // other files that a scenario needs
 }
 
-// File is a file of the image.
+// File is a file in the image.
 type File struct {
 	Path string
 	Data []byte
 	Mode os.FileMode
 }
 
-// Image boots directly: kernel, initrd, and a raw disk without partitions.
+// Image is a kernel, an initrd, and a raw disk without partitions.
 type Image struct {
 	Disk, Kernel, Initrd string
-	// Key is made of all that the image was built from.
+	// Key is the cache key. It depends on all inputs of the image.
 	Key string
 }
 
-// The files of a cache entry.
+// Names of the files in a cache entry.
 const (
 	diskFile   = "disk.raw"
 	kernelFile = "vmlinuz"
 	initrdFile = "initrd"
 )
 
-// KernelArguments are those that every machine of the image is booted with.
+// KernelArguments are the kernel arguments of every machine.
 //
-//   - apparmor=0: the image has no apparmor_parser, and Docker then refuses to
-//     start containers.
-//   - net.ifnames=0: the card is eth0, as ip= on the same line says.
-//   - noinit_itable: mkfs left inode tables to be zeroed by the running
-//     system, which would go on beside the first boot.
-//   - nr_uarts=1: udev need not wait for three ports that are not there.
+//   - apparmor=0: without apparmor_parser, which the image lacks, Docker refuses
+//     to start containers.
+//   - net.ifnames=0: the interface is called eth0, which ip= refers to.
+//   - noinit_itable: otherwise the kernel zeroes the inode tables that mkfs left
+//     uninitialized during the first boot.
+//   - nr_uarts=1: otherwise udev waits for three serial ports that do not exist.
 const KernelArguments = "quiet apparmor=0 net.ifnames=0 rootflags=noinit_itable 8250.nr_uarts=1"
 
-// Build returns the image, built or from the cache.
+// Build returns the image. It builds the image if it is not in the cache.
 func Build(ctx context.Context, o Options) (Image, error) {
 	base, err := Base(ctx, o)
 	if err != nil {
 		return Image{}, err
 	}
-	return o.finished(ctx, base)
+	return o.withFirstboot(ctx, base)
 }
 
-// Base returns the image without firstboot: a bare host of the operators, with
-// the container images in its Docker.
+// Base returns the image without firstboot: an operator's bare host, with the
+// container images in its Docker.
 func Base(ctx context.Context, o Options) (Image, error) {
 	system, systemKey, err := o.system(ctx)
 	if err != nil {
 		return Image{}, err
 	}
-	i, key, err := o.loaded(ctx, system, systemKey)
+	i, key, err := o.withDockerImages(ctx, system, systemKey)
 	i.Key = key
 	return i, err
 }
 
-// Derive returns an image, built or from the cache under a name, that is
-// another with what change did to its mounted root. Inputs are all that change
-// depends on; change works in its own goroutine.
+// Derive returns a copy of an image, modified by change. It uses the cache entry
+// with this name if one matches. change gets the mounted root and must not use
+// other goroutines. inputs must contain everything that change depends on.
 func Derive(ctx context.Context, store cache.Store, from Image, name string, inputs []string, change func(ctx context.Context, root string) error) (Image, error) {
 	key := cache.Key(slices.Concat(inputs, []string{from.Key})...)
 	dir, err := store.Get(ctx, name, key, func(ctx context.Context, dir string) error {
@@ -99,7 +99,7 @@ func Derive(ctx context.Context, store cache.Store, from Image, name string, inp
 		if err != nil {
 			return err
 		}
-		return Mounted(ctx, i.Disk, func(root string) error { return change(ctx, root) })
+		return WithMounted(ctx, i.Disk, func(root string) error { return change(ctx, root) })
 	})
 	i := imageIn(dir)
 	i.Key = key
@@ -114,8 +114,8 @@ func imageIn(dir string) Image {
 	}
 }
 
-// copyTo makes dir the same image, to be changed. Holes stay holes, and where
-// the file system can, blocks are shared.
+// copyTo copies the image to dir. The copied disk stays sparse and shares blocks
+// with the original if the file system supports it.
 func (i Image) copyTo(ctx context.Context, dir string) (Image, error) {
 	to := imageIn(dir)
 	for from, to := range map[string]string{i.Kernel: to.Kernel, i.Initrd: to.Initrd} {

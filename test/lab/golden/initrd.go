@@ -11,23 +11,23 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// diskModules are what Debian's cloud kernel needs to see a virtio disk, in
-// the order of their dependencies. ext4 is built in.
+// diskModules are the modules that Debian's cloud kernel needs for a virtio
+// disk, in the order of their dependencies. ext4 is built in.
 var diskModules = []string{"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"}
 
-// initScript mounts the disk and hands over. Debian's own initrd does the same
-// in some seconds more.
+// initScript mounts the disk and starts its init. Debian's own initrd does the
+// same but takes some seconds longer.
 const initScript = `#!/bin/busybox sh
 bb=/bin/busybox
 $bb mount -t devtmpfs dev /dev
 for module in %s; do $bb insmod /modules/$module.ko; done
-tries=0
+attempts=0
 while [ ! -b /dev/vda ]; do
 	$bb usleep 20000
-	tries=$((tries + 1))
-	if [ $tries -gt 1500 ]; then echo 'no disk after 30 s'; exec $bb sh; fi
+	attempts=$((attempts + 1))
+	if [ $attempts -gt 1500 ]; then echo 'no disk after 30 s'; exec $bb sh; fi
 done
-# The kernel's command line, for its init= and rootflags=.
+# Read init= and rootflags= from the kernel command line.
 $bb mount -t proc proc /proc
 init=/sbin/init flags=rw
 for argument in $($bb cat /proc/cmdline); do
@@ -42,7 +42,7 @@ $bb mount -o move /dev /root/dev
 exec $bb switch_root /root $init
 `
 
-// makeInitrd writes an initrd of busybox, the disk's modules and the script.
+// makeInitrd writes an initrd with busybox, the disk modules and the script.
 func makeInitrd(root, release, path string) error {
 	modules, err := findModules(filepath.Join(root, "usr/lib/modules", release))
 	if err != nil {
@@ -84,7 +84,7 @@ func addFile(w *cpio.Writer, name string, data []byte) error {
 	return err
 }
 
-// findModules reads the modules of the initrd; all have to be there.
+// findModules reads the modules for the initrd. A missing module is an error.
 func findModules(dir string) (map[string][]byte, error) {
 	found := map[string][]byte{}
 	for _, name := range diskModules {

@@ -12,26 +12,26 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// aRoot is a root folder with a kernel's modules, but for the one left out.
-func aRoot(t *testing.T, without string) string {
+// newRoot makes a root directory with all kernel modules except one.
+func newRoot(t *testing.T, without string) string {
 	t.Helper()
 	root := t.TempDir()
 	for _, name := range append(slices.Clone(diskModules), "floppy") {
 		if name != without {
-			if err := put(root, File{Path: "usr/lib/modules/6.1/kernel/drivers/" + name + ".ko", Data: []byte("module " + name)}); err != nil {
+			if err := writeFile(root, File{Path: "usr/lib/modules/6.1/kernel/drivers/" + name + ".ko", Data: []byte("module " + name)}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := put(root, File{Path: "bin/busybox", Data: []byte("busybox"), Mode: 0o755}); err != nil {
+	if err := writeFile(root, File{Path: "bin/busybox", Data: []byte("busybox"), Mode: 0o755}); err != nil {
 		t.Fatal(err)
 	}
 	return root
 }
 
-func TestTheInitrdHasTheDisksModulesInOrder(t *testing.T) {
+func TestInitrdLoadsDiskModulesInOrder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "initrd")
-	if err := makeInitrd(aRoot(t, ""), "6.1", path); err != nil {
+	if err := makeInitrd(newRoot(t, ""), "6.1", path); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(path)
@@ -55,30 +55,30 @@ func TestTheInitrdHasTheDisksModulesInOrder(t *testing.T) {
 		files[h.Name] = string(data)
 	}
 	if files["bin/busybox"] != "busybox" || files["modules/virtio_blk.ko"] != "module virtio_blk" {
-		t.Errorf("the initrd's files are %v", files)
+		t.Errorf("files in the initrd: %v", files)
 	}
-	if _, there := files["modules/floppy.ko"]; there {
-		t.Error("a module that nobody asked for is in the initrd")
+	if _, exists := files["modules/floppy.ko"]; exists {
+		t.Error("the initrd contains a module that is not in the list")
 	}
 	if !strings.Contains(files["init"], "for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk ;") {
-		t.Errorf("the script loads other modules:\n%s", files["init"])
+		t.Errorf("the init script does not load the modules in order:\n%s", files["init"])
 	}
 }
 
-func TestAKernelWithoutAModuleIsRefused(t *testing.T) {
-	err := makeInitrd(aRoot(t, "virtio_pci"), "6.1", filepath.Join(t.TempDir(), "initrd"))
+func TestMakeInitrdFailsIfAModuleIsMissing(t *testing.T) {
+	err := makeInitrd(newRoot(t, "virtio_pci"), "6.1", filepath.Join(t.TempDir(), "initrd"))
 	if err == nil || !strings.Contains(err.Error(), "no module virtio_pci") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("error is %v, want one that names virtio_pci", err)
 	}
 }
 
-func TestUnitsAreEnabledByLinks(t *testing.T) {
+func TestEnableUnitsCreatesSymbolicLinks(t *testing.T) {
 	root := t.TempDir()
 	if err := enableUnits(root); err != nil {
 		t.Fatal(err)
 	}
 	target, err := os.Readlink(filepath.Join(root, "etc/systemd/system/multi-user.target.wants/firstboot.service"))
 	if err != nil || target != "/usr/lib/systemd/system/firstboot.service" {
-		t.Errorf("the link leads to %q (%v)", target, err)
+		t.Errorf("the link points to %q (%v)", target, err)
 	}
 }

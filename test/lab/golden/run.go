@@ -11,15 +11,15 @@ import (
 	"syscall"
 )
 
-// maxSaid is how much of a failed command's output an error shows, in bytes.
-const maxSaid = 4 << 10
+// maxOutput limits how much of a failed command's output an error shows, in bytes.
+const maxOutput = 4 << 10
 
-// run runs a command of this machine; what it says is shown only if it fails.
-// It dies with this process.
+// run runs a command on this machine. The error of a failed command contains the
+// end of its output. When ctx ends, the command and its children are terminated.
 func run(ctx context.Context, name string, args ...string) error {
-	var said bytes.Buffer
+	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -27,15 +27,15 @@ func run(ctx context.Context, name string, args ...string) error {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		text := strings.TrimSpace(said.String())
-		text = text[max(0, len(text)-maxSaid):]
+		text := strings.TrimSpace(output.String())
+		text = text[max(0, len(text)-maxOutput):]
 		return fmt.Errorf("%s failed: %w\n%s", strings.Join(append([]string{name}, args...), " "), err, text)
 	}
 	return nil
 }
 
-// put writes a file of an image, and the folders above it.
-func put(root string, f File) error {
+// writeFile writes a file of an image and creates its parent directories.
+func writeFile(root string, f File) error {
 	path := filepath.Join(root, f.Path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -47,5 +47,5 @@ func put(root string, f File) error {
 	if err := os.WriteFile(path, f.Data, mode); err != nil {
 		return err
 	}
-	return os.Chmod(path, mode) // whatever the umask is
+	return os.Chmod(path, mode) // independent of the umask
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/cache"
 )
 
-// The sources that decide what the system is: its key in the cache.
+// systemSources are the inputs of the system's cache key.
 //
 //go:embed system.go initrd.go files
 var systemSources embed.FS
@@ -24,19 +24,19 @@ const (
 	diskSize = 8 << 30
 )
 
-// packages are what a bare host of the operators has: Docker, rpm, a way in.
+// packages are those of an operator's host without firstboot: Docker, rpm, SSH.
 var packages = []string{
 	"ca-certificates", "dbus", "docker.io", "iproute2", "iptables", "iputils-ping", "kmod",
 	"linux-image-cloud-amd64", "openssh-server", "rpm", "systemd", "systemd-sysv", "udev",
-	"busybox-static", // for the initrd, and for containers that ping
+	"busybox-static", // for the initrd and the ping image
 }
 
-// enabled are the units that Debian leaves to the administrator.
-var enabled = []string{"systemd-networkd.service", "systemd-network-generator.service", "lab-hostkey.service"}
+// enabledUnits are units that Debian does not enable by default.
+var enabledUnits = []string{"systemd-networkd.service", "systemd-network-generator.service", "lab-hostkey.service"}
 
-// masked are units that a machine of the lab has no use for; each costs some
-// hundred milliseconds of its boot.
-var masked = []string{
+// maskedUnits are units that the lab's machines do not need. Each adds some
+// hundred milliseconds to a boot.
+var maskedUnits = []string{
 	"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
 	"fstrim.timer", "systemd-tmpfiles-clean.timer", "systemd-pstore.service", "systemd-random-seed.service",
 	"systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-logind.service",
@@ -45,11 +45,11 @@ var masked = []string{
 	"proc-sys-fs-binfmt_misc.automount",
 }
 
-// cloned are what Debian's packages made when they were installed, which two
-// machines must not have in common.
-var cloned = []string{"/etc/hostname", "/etc/resolv.conf", "/etc/ssh/ssh_host_*", "/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed"}
+// identityFiles are created when Debian's packages are installed. Two machines
+// must not share them.
+var identityFiles = []string{"/etc/hostname", "/etc/resolv.conf", "/etc/ssh/ssh_host_*", "/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed"}
 
-// system builds Debian: a disk, its kernel and an initrd.
+// system builds a Debian disk, and extracts its kernel and an initrd.
 func (o Options) system(ctx context.Context) (Image, string, error) {
 	key, err := sourceKey(systemSources)
 	if err != nil {
@@ -59,7 +59,7 @@ func (o Options) system(ctx context.Context) (Image, string, error) {
 	return imageIn(dir), key, err
 }
 
-// sourceKey is the key of what these sources build.
+// sourceKey returns a cache key made from the sources and more inputs.
 func sourceKey(sources embed.FS, more ...string) (string, error) {
 	inputs := more
 	err := fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {
@@ -86,11 +86,11 @@ func (o Options) buildSystem(ctx context.Context, dir string) error {
 		return err
 	}
 	i := imageIn(dir)
-	if err := takeKernel(root, i); err != nil {
-		return fmt.Errorf("cannot take the kernel out of the image: %w", err)
+	if err := extractKernel(root, i); err != nil {
+		return fmt.Errorf("cannot extract the kernel: %w", err)
 	}
-	if err := settle(ctx, root); err != nil {
-		return fmt.Errorf("cannot set the image up: %w", err)
+	if err := configure(ctx, root); err != nil {
+		return fmt.Errorf("cannot configure the system: %w", err)
 	}
 	if err := makeDisk(ctx, root, i.Disk, diskSize); err != nil {
 		return err
@@ -98,12 +98,12 @@ func (o Options) buildSystem(ctx context.Context, dir string) error {
 	return os.RemoveAll(root)
 }
 
-// takeKernel moves the kernel out of /boot, as it is booted directly, and makes
-// the initrd from modules and busybox of the image.
-func takeKernel(root string, i Image) error {
+// extractKernel moves the kernel out of /boot, because QEMU boots it directly.
+// It makes the initrd from the image's modules and busybox.
+func extractKernel(root string, i Image) error {
 	found, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
 	if err != nil || len(found) != 1 {
-		return fmt.Errorf("%d kernels in /boot, want one", len(found))
+		return fmt.Errorf("found %d kernels in /boot, want 1", len(found))
 	}
 	release := strings.TrimPrefix(filepath.Base(found[0]), "vmlinuz-")
 	if err := makeInitrd(root, release, i.Initrd); err != nil {
@@ -112,10 +112,10 @@ func takeKernel(root string, i Image) error {
 	if err := os.Rename(found[0], i.Kernel); err != nil {
 		return err
 	}
-	return emptyFolder(filepath.Join(root, "boot"))
+	return emptyDir(filepath.Join(root, "boot"))
 }
 
-func emptyFolder(dir string) error {
+func emptyDir(dir string) error {
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -127,9 +127,10 @@ func emptyFolder(dir string) error {
 	return errors.Join(all...)
 }
 
-// settle makes Debian the lab's machine: its own files, units, no identity.
-func settle(ctx context.Context, root string) error {
-	for _, pattern := range cloned {
+// configure adds the lab's files and units to Debian, and removes the machine
+// identity.
+func configure(ctx context.Context, root string) error {
+	for _, pattern := range identityFiles {
 		list, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			return err
@@ -140,25 +141,25 @@ func settle(ctx context.Context, root string) error {
 			}
 		}
 	}
-	// Empty: systemd makes one and keeps it (machine-id(5)).
-	if err := put(root, File{Path: "/etc/machine-id", Mode: 0o444}); err != nil {
+	// If the file is empty, systemd writes a machine ID to it (machine-id(5)).
+	if err := writeFile(root, File{Path: "/etc/machine-id", Mode: 0o444}); err != nil {
 		return err
 	}
 	if err := copyFiles(root); err != nil {
 		return err
 	}
-	// On the serial console root needs no password; by SSH only the lab's key
-	// is taken.
+	// root needs no password on the serial console. SSH accepts only the lab's
+	// key.
 	if err := run(ctx, "chroot", root, "passwd", "--delete", "root"); err != nil {
 		return err
 	}
-	if err := run(ctx, "chroot", append([]string{root, "systemctl", "mask", "--quiet"}, masked...)...); err != nil {
+	if err := run(ctx, "chroot", append([]string{root, "systemctl", "mask", "--quiet"}, maskedUnits...)...); err != nil {
 		return err
 	}
-	return run(ctx, "chroot", append([]string{root, "systemctl", "enable", "--quiet"}, enabled...)...)
+	return run(ctx, "chroot", append([]string{root, "systemctl", "enable", "--quiet"}, enabledUnits...)...)
 }
 
-// copyFiles puts the folder files into the image. Scripts become executable.
+// copyFiles copies the directory files into the image. Scripts become executable.
 func copyFiles(root string) error {
 	return fs.WalkDir(systemSources, "files", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -172,12 +173,12 @@ func copyFiles(root string) error {
 		if strings.HasPrefix(string(data), "#!") {
 			f.Mode = 0o755
 		}
-		return put(root, f)
+		return writeFile(root, f)
 	})
 }
 
-// makeDisk makes a file an ext4 file system with what is in a folder.
-func makeDisk(ctx context.Context, folder, path string, size int64) error {
+// makeDisk writes an ext4 image with the contents of a directory.
+func makeDisk(ctx context.Context, dir, path string, size int64) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -185,5 +186,5 @@ func makeDisk(ctx context.Context, folder, path string, size int64) error {
 	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
 		return err
 	}
-	return run(ctx, "mkfs.ext4", "-q", "-J", "size=16", "-d", folder, path)
+	return run(ctx, "mkfs.ext4", "-q", "-J", "size=16", "-d", dir, path)
 }

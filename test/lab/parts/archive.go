@@ -13,30 +13,30 @@ import (
 	"runtime"
 )
 
-// imageConfig is how a container of the image starts.
+// imageConfig holds the command and environment of the image's containers.
 type imageConfig struct {
 	Cmd []string
 	Env []string
 }
 
-// writeArchive writes a tree as an image of one layer, in the form that
-// docker save writes: the layer, its configuration, and a manifest that names
-// both. Its ID is the hash of the configuration, which holds the layer's.
+// writeArchive writes the tree as an image with one layer, in the format of
+// docker save: the layer, its configuration, and a manifest that names both.
+// The image ID is the digest of the configuration, which contains the layer's.
 func writeArchive(file string, t tree, c imageConfig) error {
 	layer, err := os.CreateTemp(filepath.Dir(file), "layer-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(layer.Name())
-	hash := sha256.New()
-	if err := errors.Join(t.write(io.MultiWriter(layer, hash)), layer.Close()); err != nil {
+	digest := sha256.New()
+	if err := errors.Join(t.write(io.MultiWriter(layer, digest)), layer.Close()); err != nil {
 		return err
 	}
-	layerID := hex.EncodeToString(hash.Sum(nil))
+	layerID := hex.EncodeToString(digest.Sum(nil))
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux", "created": imageTime(), "config": c,
 		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layerID}},
-		"history": []any{map[string]any{"created": imageTime(), "created_by": "firstboot's lab"}},
+		"history": []any{map[string]any{"created": imageTime(), "created_by": "firstboot lab"}},
 	})
 	if err != nil {
 		return err
@@ -49,31 +49,31 @@ func writeArchive(file string, t tree, c imageConfig) error {
 	if err != nil {
 		return err
 	}
-	return writeParts(file, []part{
-		// The small ones first: who looks for the manifest need not read
-		// through the layer.
+	return writeEntries(file, []archiveEntry{
+		// The small files come first, so that a reader finds the manifest
+		// without reading the layer.
 		{"manifest.json", node{mode: 0o644, data: manifest}},
 		{configName, node{mode: 0o644, data: config}},
 		{layerName, node{mode: 0o644, from: layer.Name()}},
 	})
 }
 
-// part is a file of the archive.
-type part struct {
+// archiveEntry is one file of the archive.
+type archiveEntry struct {
 	name string
 	node node
 }
 
-func writeParts(file string, all []part) error {
+func writeEntries(file string, entries []archiveEntry) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	out := tar.NewWriter(f)
-	for _, p := range all {
-		if err := p.node.write(out, p.name); err != nil {
-			return fmt.Errorf("cannot pack %s: %w", p.name, err)
+	for _, e := range entries {
+		if err := e.node.write(out, e.name); err != nil {
+			return fmt.Errorf("cannot pack %s: %w", e.name, err)
 		}
 	}
 	return errors.Join(out.Close(), f.Close())

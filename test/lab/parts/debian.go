@@ -12,19 +12,19 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/cache"
 )
 
-// imagePackages are Debian's packages with the programs of the node image, and
-// with the libraries that these need. A library that no package here holds is
-// an error when the image is built.
+// imagePackages lists the Debian packages with the programs of the node image
+// and the libraries that these need. The build fails if a needed library is in
+// none of them.
 func imagePackages() []string {
 	return []string{
 		"bird",           // bird, bird6, birdc
-		"runit",          // runsvdir, runsv, sv, svlogd: keep the image's services running
-		"iptables",       // both multi-binaries and their plugins
-		"ipset",          // Felix' sets
-		"conntrack",      // Felix removes connections of what is gone
+		"runit",          // runsvdir, runsv, sv, svlogd: supervise the image's services
+		"iptables",       // both multi-call binaries and their plugins
+		"ipset",          // Felix's IP sets
+		"conntrack",      // Felix removes connections of deleted endpoints
 		"iproute2",       // ip, tc
 		"bash",           // the log services of the image are bash scripts
-		"busybox-static", // everything else that the scripts call
+		"busybox-static", // all other programs that the scripts call
 		"libc6", "libtinfo6", "libreadline8",
 		"libmnl0", "libnftnl11", "libxtables12", "libip4tc2", "libip6tc2", "libipset13",
 		"libnfnetlink0", "libnetfilter-conntrack3",
@@ -32,24 +32,25 @@ func imagePackages() []string {
 	}
 }
 
-// debs are packages as apt would fetch them now.
+// debs are Debian packages in the versions that apt would download now.
 type debs struct {
-	names []string // as they were asked for
-	files []string // NAME_VERSION_ARCH.deb and its hash
+	names []string // as requested
+	files []string // NAME_VERSION_ARCH.deb and its digest
 }
 
-// key is an input of the cache's key: another version is another image.
+// key returns the packages' part of the image's cache key. It changes with
+// every version.
 func (d debs) key() string { return cache.Key(d.files...) }
 
-// debianPackages asks apt which versions it would fetch. Where it knows of no
-// packages (a new machine), its lists are fetched first.
+// debianPackages queries apt for the versions that it would download. On a new
+// machine without package lists, it downloads the lists first.
 func debianPackages(ctx context.Context, names []string) (debs, error) {
 	d, err := candidates(ctx, names)
 	if err == nil {
 		return d, nil
 	}
-	if failed := updateLists(ctx); failed != nil {
-		return debs{}, fmt.Errorf("cannot find Debian packages: %w", errors.Join(err, failed))
+	if updateErr := updateLists(ctx); updateErr != nil {
+		return debs{}, fmt.Errorf("cannot find Debian packages: %w", errors.Join(err, updateErr))
 	}
 	d, err = candidates(ctx, names)
 	if err != nil {
@@ -58,13 +59,13 @@ func debianPackages(ctx context.Context, names []string) (debs, error) {
 	return d, nil
 }
 
-// updateLists fetches what packages there are.
+// updateLists downloads apt's package lists.
 func updateLists(ctx context.Context) error {
 	_, err := run(ctx, process{name: "apt-get", args: []string{"update"}})
 	return err
 }
 
-// candidates reads apt-get's lines: 'URI' NAME_VERSION_ARCH.deb SIZE HASH.
+// candidates parses apt-get's output: 'URI' NAME_VERSION_ARCH.deb SIZE DIGEST.
 func candidates(ctx context.Context, names []string) (debs, error) {
 	out, err := run(ctx, process{name: "apt-get", args: append([]string{"download", "--print-uris"}, names...)})
 	if err != nil {
@@ -83,29 +84,29 @@ func candidates(ctx context.Context, names []string) (debs, error) {
 	return d, nil
 }
 
-// errNotFetched is a package that apt knows and cannot fetch: often its lists
-// are older than the mirror's packages.
-var errNotFetched = errors.New("cannot fetch Debian packages")
+// errDownload means that apt knows a package and cannot download it. Often its
+// package lists are older than the mirror.
+var errDownload = errors.New("cannot download Debian packages")
 
-// unpack fetches the packages, which apt verifies, and unpacks them into dir.
-// Nothing is installed and no script of theirs runs.
+// unpack downloads the packages, which apt verifies, and unpacks them into dir.
+// It installs nothing and runs no package scripts.
 func (d debs) unpack(ctx context.Context, dir string) error {
-	fetched, err := os.MkdirTemp(filepath.Dir(dir), "debs-")
+	downloads, err := os.MkdirTemp(filepath.Dir(dir), "debs-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(fetched)
-	// As root, apt would fetch as a user who may not write into the folder.
+	defer os.RemoveAll(downloads)
+	// By default apt downloads as a user that cannot write into the directory.
 	args := append([]string{"-o", "APT::Sandbox::User=root", "download"}, d.names...)
-	if _, err := run(ctx, process{name: "apt-get", args: args, dir: fetched}); err != nil {
-		return fmt.Errorf("%w: %w", errNotFetched, err)
+	if _, err := run(ctx, process{name: "apt-get", args: args, dir: downloads}); err != nil {
+		return fmt.Errorf("%w: %w", errDownload, err)
 	}
-	files, err := filepath.Glob(filepath.Join(fetched, "*.deb"))
+	files, err := filepath.Glob(filepath.Join(downloads, "*.deb"))
 	if err != nil {
 		return err
 	}
 	if len(files) != len(d.names) {
-		return fmt.Errorf("%w: %d of %d came", errNotFetched, len(files), len(d.names))
+		return fmt.Errorf("%w: got %d of %d", errDownload, len(files), len(d.names))
 	}
 	for _, f := range files {
 		if _, err := run(ctx, process{name: "dpkg-deb", args: []string{"-x", f, dir}}); err != nil {

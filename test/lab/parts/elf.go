@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// libraries are the shared libraries in an unpacked root, by file name, which
-// for those in use is the name that programs ask for.
+// libraries maps the names of the shared libraries in an unpacked root file
+// system to their paths.
 type libraries map[string]string
 
 func findLibraries(root string) (libraries, error) {
@@ -21,7 +21,7 @@ func findLibraries(root string) (libraries, error) {
 			return err
 		}
 		if name := d.Name(); strings.Contains(name, ".so") && (d.Type().IsRegular() || d.Type()&fs.ModeSymlink != 0) {
-			if _, there := found[name]; !there {
+			if _, exists := found[name]; !exists {
 				found[name] = path
 			}
 		}
@@ -30,9 +30,9 @@ func findLibraries(root string) (libraries, error) {
 	return found, err
 }
 
-// needed walks what programs ask for, and what that asks for, and returns the
-// file names of all libraries in the end, and the loaders that start them
-// (absolute paths in the image). Static programs and scripts need none.
+// needed returns the file names of all libraries that the programs need,
+// directly and indirectly, and the loaders that start them (absolute paths in
+// the image). Static programs and scripts need none.
 func (l libraries) needed(programs []string) (names, loaders map[string]bool, err error) {
 	names, loaders = map[string]bool{}, map[string]bool{}
 	for todo := programs; len(todo) > 0; {
@@ -49,9 +49,9 @@ func (l libraries) needed(programs []string) (names, loaders map[string]bool, er
 			if names[name] {
 				continue
 			}
-			path, there := l[name]
-			if !there {
-				return nil, nil, fmt.Errorf("%s needs %s, which no package of the image holds", filepath.Base(file), name)
+			path, exists := l[name]
+			if !exists {
+				return nil, nil, fmt.Errorf("%s needs %s, which is in no package of the image", filepath.Base(file), name)
 			}
 			names[name] = true
 			todo = append(todo, path)
@@ -60,8 +60,8 @@ func (l libraries) needed(programs []string) (names, loaders map[string]bool, er
 	return names, loaders, nil
 }
 
-// imports is what the loader would look at: the libraries that a file asks
-// for, and the loader that it asks for.
+// imports returns the libraries and the loader that an ELF file names. For any
+// other file it returns nothing.
 func imports(path string) (libraries []string, loader string, err error) {
 	f, err := elf.Open(path)
 	var notELF *elf.FormatError
@@ -78,19 +78,19 @@ func imports(path string) (libraries []string, loader string, err error) {
 		}
 		data := make([]byte, segment.Filesz)
 		if _, err := segment.ReadAt(data, 0); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", path, err)
+			return nil, "", fmt.Errorf("cannot read %s: %w", path, err)
 		}
 		loader = strings.TrimRight(string(data), "\x00")
 	}
 	libraries, err = f.ImportedLibraries()
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", path, err)
+		return nil, "", fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return libraries, loader, nil
 }
 
-// realFile follows links inside an unpacked root, absolute ones too, to a
-// regular file.
+// realFile resolves symbolic links inside an unpacked root file system.
+// Absolute links are relative to that root.
 func realFile(root, path string) (string, error) {
 	for range 8 {
 		target, err := os.Readlink(path)
@@ -104,5 +104,5 @@ func realFile(root, path string) (string, error) {
 			path = filepath.Join(filepath.Dir(path), target)
 		}
 	}
-	return "", fmt.Errorf("%s: too many links", path)
+	return "", fmt.Errorf("cannot resolve %s: too many symbolic links", path)
 }

@@ -29,9 +29,9 @@ func TestAllLibrariesOfAProgramAreFound(t *testing.T) {
 	}
 }
 
-func TestAMissingLibraryIsNamed(t *testing.T) {
+func TestNeededNamesAMissingLibrary(t *testing.T) {
 	_, _, err := libraries{}.needed([]string{"/bin/bash"})
-	if err == nil || !strings.HasPrefix(err.Error(), "bash needs lib") || !strings.Contains(err.Error(), "no package of the image holds") {
+	if err == nil || !strings.HasPrefix(err.Error(), "bash needs lib") || !strings.Contains(err.Error(), "is in no package of the image") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -14,36 +14,36 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/cache"
 )
 
-// imageInputs is what the node image is made of.
+// imageInputs are the inputs of the node image.
 type imageInputs struct {
-	calicoNode   string // the program
-	calicoSource string // Calico's module: its templates and start-up files
+	calicoNode   string // path of the program
+	calicoSource string // directory of Calico's Go module, with templates and startup scripts
 	packages     debs
 }
 
 //go:embed archive.go debian.go elf.go image.go rootfs.go tree.go
 var imageSources embed.FS
 
-// recipe is an input of the image's key: the code that makes it.
+// recipe returns the part of the image's cache key for the code that builds it.
 func recipe() string {
 	var all []string
 	entries, err := imageSources.ReadDir(".")
 	for _, e := range entries {
-		data, failed := imageSources.ReadFile(e.Name())
-		if failed != nil {
-			err = failed
+		data, readErr := imageSources.ReadFile(e.Name())
+		if readErr != nil {
+			err = readErr
 		}
 		all = append(all, e.Name(), string(data))
 	}
 	if err != nil {
-		panic(err) // what is embedded can be read
+		panic(err) // reading an embedded file cannot fail
 	}
 	return cache.Key(all...)
 }
 
-// writeNodeImage writes an image like upstream's calico/node, as an archive
-// for docker load: the same programs, scripts, templates and start, on
-// Debian's packages.
+// writeNodeImage writes an archive for docker load. The image is like
+// upstream's calico/node: the same programs, scripts, templates and command,
+// but from Debian's packages.
 func writeNodeImage(ctx context.Context, in imageInputs, file string) error {
 	unpacked, err := os.MkdirTemp(filepath.Dir(file), "root-")
 	if err != nil {
@@ -61,29 +61,29 @@ func writeNodeImage(ctx context.Context, in imageInputs, file string) error {
 		Cmd: []string{"start_runit"},
 		Env: []string{
 			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-			"SVDIR=/etc/service/enabled", // where sv finds the services, as upstream
-			"CALICO_MANAGE_CNI=false",    // no Kubernetes here: its service would only log errors
+			"SVDIR=/etc/service/enabled", // where sv finds the services, as in upstream's image
+			"CALICO_MANAGE_CNI=false",    // without Kubernetes, the CNI service would only log errors
 		},
 	})
 }
 
-// addCalico adds what upstream's image takes from Calico's own sources.
+// addCalico adds the files that upstream's image takes from Calico's sources.
 func addCalico(t tree, in imageInputs) error {
-	t.copyOf("usr/bin/calico-node", in.calicoNode, 0o755)
-	plain := func(string) fs.FileMode { return 0o644 }
-	if err := t.copyFolder("etc/calico", filepath.Join(in.calicoSource, "confd/etc/calico"), plain); err != nil {
+	t.addFile("usr/bin/calico-node", in.calicoNode, 0o755)
+	fileMode := func(string) fs.FileMode { return 0o644 }
+	if err := t.addDir("etc/calico", filepath.Join(in.calicoSource, "confd/etc/calico"), fileMode); err != nil {
 		return err
 	}
 	files := filepath.Join(in.calicoSource, "node/filesystem")
 	for from, to := range map[string]string{"etc": "etc", "licenses": "licenses", "sbin": "usr/sbin"} {
-		if err := t.copyFolder(to, filepath.Join(files, from), scriptMode); err != nil {
+		if err := t.addDir(to, filepath.Join(files, from), scriptMode); err != nil {
 			return err
 		}
 	}
 	return declareTunnel(t)
 }
 
-// scriptMode makes executable what upstream has so.
+// scriptMode returns the permissions that a file has in upstream's image.
 func scriptMode(file string) fs.FileMode {
 	switch path.Base(file) {
 	case "run", "rc.local", "start_runit", "restart-calico-confd", "versions":
@@ -97,19 +97,19 @@ const (
 	filterStart = "filter calico_kernel_programming {\n"
 )
 
-// declareTunnel makes the pools' filter one that Debian's bird takes. Calico's
-// fork of bird has an attribute krt_tunnel for routes into an IPIP tunnel;
-// here it is a local variable without effect, so IPIP pools do not work with
-// this image.
+// declareTunnel changes the filter of the pools so that Debian's bird accepts
+// it. Calico's fork of bird has an attribute krt_tunnel for routes into an IPIP
+// tunnel. Here krt_tunnel becomes a local variable without effect, so IPIP
+// pools do not work with this image.
 func declareTunnel(t tree) error {
 	data, err := os.ReadFile(t[poolFilter].from)
 	if err != nil {
 		return err
 	}
 	if n := bytes.Count(data, []byte(filterStart)); n != 1 {
-		return fmt.Errorf("cannot declare krt_tunnel: %s has %d times %q, want once", poolFilter, n, filterStart)
+		return fmt.Errorf("cannot declare krt_tunnel: %s contains %[3]q %[2]d times, want once", poolFilter, n, filterStart)
 	}
 	declared := strings.TrimSuffix(filterStart, " {\n") + "\nstring krt_tunnel;\n{\n"
-	t.text(poolFilter, strings.Replace(string(data), filterStart, declared, 1))
+	t.addText(poolFilter, strings.Replace(string(data), filterStart, declared, 1))
 	return nil
 }

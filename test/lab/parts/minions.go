@@ -18,8 +18,8 @@ const (
 	minionsName    = "eru-minions"
 	minionsVersion = "0.1.0"
 	minionsRelease = "1.lab"
-	// minionsConf is what the package installs, over what is there: the real
-	// one's does not mark it as a configuration file either.
+	// minionsConf overwrites an existing file when the package is installed:
+	// like the real package, this one does not mark it as a configuration file.
 	minionsConf = "ETCD_ENDPOINTS=http://127.0.0.1:2379\n"
 )
 
@@ -29,8 +29,8 @@ var minionsUnit []byte
 //go:embed minions.go
 var minionsRecipe string
 
-// minionsRPM builds the stand-in's package, with the real one's name, files
-// and only scriptlet, and unsigned as that is.
+// minionsRPM builds the package of the stand-in. Like the real package, it is
+// unsigned and has the same name, files and single scriptlet.
 func (b builder) minionsRPM(ctx context.Context) (string, error) {
 	program, err := b.goProgram(ctx, minions())
 	if err != nil {
@@ -48,7 +48,7 @@ func (b builder) minionsRPM(ctx context.Context) (string, error) {
 	return filepath.Join(dir, file), err
 }
 
-// rpmArch is rpm's name of this machine's architecture.
+// rpmArch returns rpm's name for this machine's architecture.
 func rpmArch() string {
 	if runtime.GOARCH == "arm64" {
 		return "aarch64"
@@ -61,9 +61,9 @@ func writeRPM(path string, program []byte) error { return writePackage(path, min
 func writePackage(path, name string, program []byte) error {
 	r, err := rpmpack.NewRPM(rpmpack.RPMMetaData{
 		Name: name, Version: minionsVersion, Release: minionsRelease, Arch: rpmArch(),
-		Summary: "stand-in for eru-minions, for firstboot's lab", Licence: "Apache-2.0",
+		Summary: "Stand-in for eru-minions in firstboot's lab", Licence: "Apache-2.0",
 		Compressor: "gzip", BuildTime: imageTime(),
-		Requires: rpmpack.Relations{{Name: "/bin/sh"}}, // of the scriptlet, as rpmbuild and fpm add it
+		Requires: rpmpack.Relations{{Name: "/bin/sh"}}, // for the scriptlet; rpmbuild and fpm add it too
 	})
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func put(t *testing.T, name, text string, mode os.FileMode) string {
 func archive(t *testing.T) string {
 	t.Helper()
 	tr := tree{}
-	tr.text("hello", "world")
+	tr.addText("hello", "world")
 	path := filepath.Join(t.TempDir(), "image.tar")
 	if err := writeArchive(path, tr, imageConfig{Cmd: []string{"hello"}}); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestTheImagesNameIsPicked(t *testing.T) {
 		{`null`, ""},
 	} {
 		path := filepath.Join(t.TempDir(), "image.tar")
-		if err := writeParts(path, []part{{"manifest.json", node{mode: 0o644, data: []byte(`[{"Config":"x.json","RepoTags":` + c.tags + `}]`)}}}); err != nil {
+		if err := writeEntries(path, []archiveEntry{{"manifest.json", node{mode: 0o644, data: []byte(`[{"Config":"x.json","RepoTags":` + c.tags + `}]`)}}}); err != nil {
 			t.Fatal(err)
 		}
 		name, err := imageName(path)

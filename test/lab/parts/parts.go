@@ -106,7 +106,7 @@ func (b builder) nodeImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	image, err := b.imageOf(ctx, node, calico)
-	if errors.Is(err, errNotFetched) {
+	if errors.Is(err, errDownload) {
 		if err := errors.Join(updateLists(ctx), ctx.Err()); err != nil {
 			return "", fmt.Errorf("cannot build the node image: %w", err)
 		}

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// imagePrograms are the programs that the image takes from Debian's packages.
+// imagePrograms lists the programs that the image takes from Debian's packages.
 func imagePrograms() []string {
 	return []string{
 		"bird", "bird6", "birdc",
@@ -22,10 +22,10 @@ func imagePrograms() []string {
 	}
 }
 
-// rootfs puts the image's file system together.
+// rootfs assembles the image's file system.
 func rootfs(ctx context.Context, in imageInputs, unpacked string) (tree, error) {
 	t := tree{}
-	for _, dir := range merged() {
+	for _, dir := range mergedDirs() {
 		t[dir] = node{mode: fs.ModeSymlink | 0o777, link: "usr/" + dir}
 	}
 	programs, err := addPrograms(t, unpacked)
@@ -41,12 +41,12 @@ func rootfs(ctx context.Context, in imageInputs, unpacked string) (tree, error) 
 	if err := addBusybox(ctx, t, filepath.Join(unpacked, "bin/busybox")); err != nil {
 		return nil, err
 	}
-	addFolders(t)
+	addBaseFiles(t)
 	return t, addCalico(t, in)
 }
 
-// addPrograms adds the programs, and returns them with their plugins: the
-// files whose libraries the image needs.
+// addPrograms adds the programs and the plugins of iptables. It returns the
+// paths of these files: the image needs their libraries.
 func addPrograms(t tree, unpacked string) ([]string, error) {
 	var files []string
 	for _, name := range imagePrograms() {
@@ -54,11 +54,11 @@ func addPrograms(t tree, unpacked string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.copyOf(to, from, 0o755)
+		t.addFile(to, from, 0o755)
 		files = append(files, from)
 	}
-	t.symlink("usr/bin/sh", "bash")       // as upstream
-	t.symlink("usr/sbin/birdcl", "birdc") // Calico's name for it
+	t.addSymlink("usr/bin/sh", "bash")       // as in upstream's image
+	t.addSymlink("usr/sbin/birdcl", "birdc") // the name that Calico uses
 	plugins, err := filepath.Glob(filepath.Join(unpacked, "usr/lib/*/xtables/*.so"))
 	if err != nil {
 		return nil, err
@@ -75,24 +75,24 @@ func addPrograms(t tree, unpacked string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.copyOf(to, from, 0o644)
+		t.addFile(to, from, 0o644)
 		files = append(files, from)
 	}
 	return files, nil
 }
 
-// findProgram finds a program where packages have them.
+// findProgram finds a program in the directories that packages use.
 func findProgram(unpacked, name string) (to, from string, err error) {
 	for _, dir := range []string{"usr/sbin", "usr/bin", "sbin", "bin"} {
 		if from, err := realFile(unpacked, filepath.Join(unpacked, dir, name)); err == nil {
 			return path.Join(dir, name), from, nil
 		}
 	}
-	return "", "", fmt.Errorf("no package of the image holds the program %s", name)
+	return "", "", fmt.Errorf("cannot find the program %s in the packages of the image", name)
 }
 
-// addLibraries adds the libraries that the files need, with the names that
-// they ask for as links, and the loader where they look for it.
+// addLibraries adds the libraries that the files need, a symbolic link for each
+// name that differs from the file's, and the loaders.
 func addLibraries(t tree, unpacked string, files []string) error {
 	all, err := findLibraries(unpacked)
 	if err != nil {
@@ -107,13 +107,13 @@ func addLibraries(t tree, unpacked string, files []string) error {
 		if err != nil {
 			return err
 		}
-		folder, err := filepath.Rel(unpacked, filepath.Dir(all[name]))
+		dir, err := filepath.Rel(unpacked, filepath.Dir(all[name]))
 		if err != nil {
 			return err
 		}
-		t.copyOf(path.Join(folder, filepath.Base(from)), from, 0o644)
+		t.addFile(path.Join(dir, filepath.Base(from)), from, 0o644)
 		if filepath.Base(from) != name {
-			t.symlink(path.Join(folder, name), filepath.Base(from))
+			t.addSymlink(path.Join(dir, name), filepath.Base(from))
 		}
 	}
 	for _, loader := range slices.Sorted(maps.Keys(loaders)) {
@@ -121,14 +121,14 @@ func addLibraries(t tree, unpacked string, files []string) error {
 		if err != nil {
 			return err
 		}
-		t.copyOf(loader, from, 0o755)
+		t.addFile(loader, from, 0o755)
 	}
 	return nil
 }
 
-// addXtables adds the names of the multi-binaries: iptables-legacy-save and so
-// on, as the package links them. The plain names are the legacy ones, as
-// upstream has it.
+// addXtables adds the symbolic links to the multi-call binaries
+// (iptables-legacy-save and so on) that the package has. Names without a suffix
+// are links to the legacy binary, as in upstream's image.
 func addXtables(t tree, unpacked string) error {
 	links, err := filepath.Glob(filepath.Join(unpacked, "usr/sbin/*"))
 	if err != nil {
@@ -137,19 +137,19 @@ func addXtables(t tree, unpacked string) error {
 	for _, link := range links {
 		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, "xtables-") {
 			name := filepath.Base(link)
-			t.symlink("usr/sbin/"+name, target)
+			t.addSymlink("usr/sbin/"+name, target)
 			if strings.HasPrefix(target, "xtables-legacy") {
-				t.symlink("usr/sbin/"+strings.Replace(name, "-legacy", "", 1), target)
+				t.addSymlink("usr/sbin/"+strings.Replace(name, "-legacy", "", 1), target)
 			}
 		}
 	}
 	if !t.has("iptables-nft-restore") || !t.has("ip6tables-save") {
-		return fmt.Errorf("the package iptables has not the links to xtables-*-multi that were expected")
+		return fmt.Errorf("cannot find iptables-nft-restore and ip6tables-save in the package iptables")
 	}
 	return nil
 }
 
-// addBusybox links every applet whose name no real program has.
+// addBusybox adds a link for every applet, unless the image has a program of that name.
 func addBusybox(ctx context.Context, t tree, busybox string) error {
 	out, err := run(ctx, process{name: busybox, args: []string{"--list"}})
 	if err != nil {
@@ -157,22 +157,22 @@ func addBusybox(ctx context.Context, t tree, busybox string) error {
 	}
 	for _, name := range strings.Fields(out) {
 		if !t.has(name) {
-			t.symlink("usr/bin/"+name, "busybox")
+			t.addSymlink("usr/bin/"+name, "busybox")
 		}
 	}
 	return nil
 }
 
-// addFolders adds what programs expect to be there. /etc/service/enabled must
-// not be: Calico's start makes it.
-func addFolders(t tree) {
+// addBaseFiles adds directories and files that programs expect. It must not add
+// /etc/service/enabled: Calico's startup script creates it.
+func addBaseFiles(t tree) {
 	for _, dir := range []string{"dev", "proc", "sys", "run", "var/lib/calico", "var/log/calico", "opt"} {
-		t.folder(dir, 0o755)
+		t.addEmptyDir(dir, 0o755)
 	}
-	t.folder("root", 0o700)
-	t.folder("tmp", fs.ModeSticky|0o777)
-	t.symlink("var/run", "../run")
-	t.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
-	t.text("etc/group", "root:x:0:\n")
-	t.text("etc/hosts", "127.0.0.1 localhost\n") // Felix listens there; Docker puts the host's over it
+	t.addEmptyDir("root", 0o700)
+	t.addEmptyDir("tmp", fs.ModeSticky|0o777)
+	t.addSymlink("var/run", "../run")
+	t.addText("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+	t.addText("etc/group", "root:x:0:\n")
+	t.addText("etc/hosts", "127.0.0.1 localhost\n") // Felix listens on localhost; Docker mounts its own file here
 }

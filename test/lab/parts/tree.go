@@ -14,52 +14,52 @@ import (
 	"time"
 )
 
-// tree is the file system of an image: path without a leading slash → file.
+// tree is the file system of an image. Its keys are paths without a leading slash.
 type tree map[string]node
 
-// node is a folder, a link, or a file with its bytes or where they are.
+// node is a directory, a symbolic link, or a file.
 type node struct {
 	mode fs.FileMode // type and permissions
 	link string      // target of a symbolic link
-	from string      // file on this machine
+	from string      // path of the contents on this machine; empty: data
 	data []byte
 }
 
-// merged are the folders that are links into usr, as Debian has them.
-func merged() []string { return []string{"bin", "sbin", "lib", "lib64"} }
+// mergedDirs lists the directories that are links into usr, as in Debian.
+func mergedDirs() []string { return []string{"bin", "sbin", "lib", "lib64"} }
 
-// clean maps a path as packages have it to where it stands in the image.
+// clean converts a path in a package to the path in the image.
 func clean(name string) string {
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	if top, _, _ := strings.Cut(name, "/"); slices.Contains(merged(), top) {
+	if top, _, _ := strings.Cut(name, "/"); slices.Contains(mergedDirs(), top) {
 		return "usr/" + name
 	}
 	return name
 }
 
-// add puts a node at a path, and the folders above it.
+// add adds a node and its parent directories.
 func (t tree) add(name string, n node) {
 	name = clean(name)
 	t[name] = n
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		if _, there := t[dir]; !there {
+		if _, exists := t[dir]; !exists {
 			t[dir] = node{mode: fs.ModeDir | 0o755}
 		}
 	}
 }
 
-func (t tree) folder(name string, perm fs.FileMode) { t.add(name, node{mode: fs.ModeDir | perm}) }
-func (t tree) symlink(name, target string) {
+func (t tree) addEmptyDir(name string, perm fs.FileMode) { t.add(name, node{mode: fs.ModeDir | perm}) }
+func (t tree) addSymlink(name, target string) {
 	t.add(name, node{mode: fs.ModeSymlink | 0o777, link: target})
 }
-func (t tree) copyOf(name, from string, perm fs.FileMode) {
+func (t tree) addFile(name, from string, perm fs.FileMode) {
 	t.add(name, node{mode: perm, from: from})
 }
-func (t tree) text(name, text string) { t.add(name, node{mode: 0o644, data: []byte(text)}) }
+func (t tree) addText(name, text string) { t.add(name, node{mode: 0o644, data: []byte(text)}) }
 
-// copyFolder adds all files of a folder. A Go module keeps no modes: perm
-// tells them.
-func (t tree) copyFolder(name, from string, perm func(file string) fs.FileMode) error {
+// addDir adds a directory and everything below it. Go modules do not store
+// permissions, so perm returns them for each file.
+func (t tree) addDir(name, from string, perm func(file string) fs.FileMode) error {
 	return filepath.WalkDir(from, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -69,26 +69,26 @@ func (t tree) copyFolder(name, from string, perm func(file string) fs.FileMode) 
 			return err
 		}
 		if d.IsDir() {
-			t.folder(path.Join(name, below), 0o755)
+			t.addEmptyDir(path.Join(name, below), 0o755)
 			return nil
 		}
-		t.copyOf(path.Join(name, below), file, perm(below))
+		t.addFile(path.Join(name, below), file, perm(below))
 		return nil
 	})
 }
 
-// has tells whether the image has a program of this name.
+// has reports whether the image has a program of this name.
 func (t tree) has(program string) bool {
 	for _, dir := range []string{"usr/bin/", "usr/sbin/"} {
-		if _, there := t[dir+program]; there {
+		if _, exists := t[dir+program]; exists {
 			return true
 		}
 	}
 	return false
 }
 
-// write writes the tree as a tar. The same tree gives the same bytes: sorted,
-// all of root's, all of one time.
+// write writes the tree as a tar archive. The same tree always gives the same
+// bytes: entries are sorted, owned by root, and have the same time.
 func (t tree) write(w io.Writer) error {
 	out := tar.NewWriter(w)
 	for _, name := range slices.Sorted(maps.Keys(t)) {
@@ -138,5 +138,5 @@ func (n node) write(out *tar.Writer, name string) error {
 	return err
 }
 
-// imageTime is the time of everything in the image: that of Calico's commit.
+// imageTime is the modification time of all files in the image: the time of Calico's commit.
 func imageTime() time.Time { return time.Date(2022, 5, 9, 19, 11, 50, 0, time.UTC) }

@@ -41,11 +41,11 @@ func listing(t *testing.T, data []byte) []string {
 func TestATreeIsPackedTheSameEveryTime(t *testing.T) {
 	pack := func() []byte {
 		tr := tree{"bin": {mode: fs.ModeSymlink | 0o777, link: "usr/bin"}}
-		tr.text("etc/b", "B")
-		tr.text("/etc/a", "A")
-		tr.copyOf("bin/program", put(t, "x", "run", 0o600), 0o755)
-		tr.symlink("sbin/link", "../bin/program")
-		tr.folder("tmp", fs.ModeSticky|0o777)
+		tr.addText("etc/b", "B")
+		tr.addText("/etc/a", "A")
+		tr.addFile("bin/program", put(t, "x", "run", 0o600), 0o755)
+		tr.addSymlink("sbin/link", "../bin/program")
+		tr.addEmptyDir("tmp", fs.ModeSticky|0o777)
 		var out bytes.Buffer
 		if err := tr.write(&out); err != nil {
 			t.Fatal(err)
@@ -105,7 +105,7 @@ func TestTheStandInsPackage(t *testing.T) {
 func TestTheTunnelAttributeIsDeclared(t *testing.T) {
 	template := func(text string) tree {
 		tr := tree{}
-		tr.copyOf(poolFilter, put(t, "template", text, 0o644), 0o644)
+		tr.addFile(poolFilter, put(t, "template", text, 0o644), 0o644)
 		return tr
 	}
 	tr := template("a\n" + filterStart + "  krt_tunnel = \"\";\n}\n")

@@ -16,15 +16,15 @@ import (
 const (
 	localSpace  = "CalicoLocalAddressSpace"
 	globalSpace = "CalicoGlobalAddressSpace"
-	// anyPool is the pool's ID of a network without --subnet, and noGateway
-	// what keeps Docker from asking for a gateway's address.
-	anyPool   = "CalicoPoolIPv4"
+	// anyPool is the pool ID of a network without --subnet.
+	anyPool = "CalicoPoolIPv4"
+	// noGateway keeps Docker from requesting an address for a gateway.
 	noGateway = "0.0.0.0/0"
 )
 
-// ipamDriver hands out addresses of Calico's pools. A Docker network's pool is
-// named by the Calico pool's name.
-type ipamDriver struct{ stores }
+// ipamDriver assigns addresses from Calico's pools. The pool ID that it returns
+// to Docker is the name of the Calico pool.
+type ipamDriver struct{ etcdClients }
 
 func (ipamDriver) GetCapabilities() (*ipam.CapabilitiesResponse, error) {
 	return &ipam.CapabilitiesResponse{}, nil
@@ -34,15 +34,15 @@ func (ipamDriver) GetDefaultAddressSpaces() (*ipam.AddressSpacesResponse, error)
 	return &ipam.AddressSpacesResponse{LocalDefaultAddressSpace: localSpace, GlobalDefaultAddressSpace: globalSpace}, nil
 }
 
-// RequestPool finds the Calico pool with the CIDR of docker network create
-// --subnet. It makes none.
+// RequestPool finds the Calico pool with the CIDR given to docker network
+// create --subnet. It never creates a pool.
 func (d ipamDriver) RequestPool(r *ipam.RequestPoolRequest) (*ipam.RequestPoolResponse, error) {
 	answer := &ipam.RequestPoolResponse{PoolID: anyPool, Pool: noGateway, Data: map[string]string{"com.docker.network.gateway": noGateway}}
 	switch {
 	case r.V6:
-		return nil, errors.New("IPv6 pools are not served")
+		return nil, errors.New("IPv6 pools are not supported")
 	case r.SubPool != "":
-		return nil, errors.New("sub pools are not supported: make the pool in Calico")
+		return nil, errors.New("subpools are not supported: create the pool in Calico")
 	case len(r.Options) != 0:
 		return nil, errors.New("arbitrary options are not supported")
 	case r.Pool == "":
@@ -52,7 +52,7 @@ func (d ipamDriver) RequestPool(r *ipam.RequestPoolRequest) (*ipam.RequestPoolRe
 	if err != nil {
 		return nil, fmt.Errorf("invalid CIDR %s: %w", r.Pool, err)
 	}
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	pools, err := d.calico.IPPools().List(ctx, options.ListOptions{})
 	if err != nil {
@@ -81,14 +81,14 @@ func (d ipamDriver) RequestAddress(r *ipam.RequestAddressRequest) (*ipam.Request
 	if err != nil {
 		return nil, err
 	}
-	log.Printf("address %s of pool %s for host %s", ip, r.PoolID, host)
+	log.Printf("assigned address %s of pool %s to host %s", ip, r.PoolID, host)
 	return &ipam.RequestAddressResponse{Address: ip + "/32"}, nil
 }
 
-// assign takes the address that was asked for, or else the next free one of
-// the pool, from a block of this host.
+// assign assigns the requested address. If none is requested, it assigns the
+// next free address of the pool, from one of this host's blocks.
 func (d ipamDriver) assign(host, pool, address string) (string, error) {
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	if address != "" {
 		ip := net.ParseIP(address)
@@ -114,13 +114,13 @@ func (d ipamDriver) assign(host, pool, address string) (string, error) {
 		return "", err
 	}
 	if v4 == nil || len(v4.IPs) != 1 {
-		return "", fmt.Errorf("pool %s gave no address to host %s", pool, host)
+		return "", fmt.Errorf("no free address in pool %s for host %s", pool, host)
 	}
 	return v4.IPs[0].IP.String(), nil
 }
 
 func (d ipamDriver) ReleaseAddress(r *ipam.ReleaseAddressRequest) error {
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	_, err := d.calico.IPAM().ReleaseIPs(ctx, calicoipam.ReleaseOptions{Address: r.Address})
 	return err

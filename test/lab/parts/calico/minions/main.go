@@ -1,7 +1,8 @@
-// Command eru-minions stands in for the Docker plugin of that name, which the
-// lab cannot have: the same unit, environment, flags, sockets and traps, on
-// Calico's real libraries. What it must behave like was measured on the real
-// one; where a comment says "as the real one", a trap is kept on purpose.
+// Command eru-minions is the lab's stand-in for the Docker plugin of that name,
+// which cannot be downloaded as a Go module. It uses Calico's real libraries
+// and has the plugin's unit, environment, flags, sockets and faults. Its
+// behaviour was measured on the real plugin. A comment that refers to "the
+// real plugin" marks a fault that is reproduced on purpose.
 package main
 
 import (
@@ -26,18 +27,18 @@ import (
 var version = "unknown"
 
 const (
-	// etcdTime is how long an etcd may stay silent at the start; then the
-	// plugin ends, and systemd starts it again.
-	etcdTime = 10 * time.Second
-	// callTime bounds one call by Docker, which waits for 30 s itself.
-	callTime = 25 * time.Second
+	// etcdTimeout limits the wait for etcd at startup. After it, the plugin
+	// exits and systemd starts it again.
+	etcdTimeout = 10 * time.Second
+	// callTimeout limits one call by Docker. Docker itself waits 30 s.
+	callTimeout = 25 * time.Second
 )
 
 func main() {
-	cnm := flag.String("cnm", fromEnvironment("CALICO_CNM", "calico"), "name of the network driver")
-	ipamName := flag.String("ipam", fromEnvironment("CALICO_IPAM", "calico-ipam"), "name of the IPAM driver")
-	debug := flag.Bool("debug", os.Getenv("CALICO_DEBUG") == "true", "log Calico's client too")
-	showVersion := flag.Bool("version", false, "print the version and end")
+	cnm := flag.String("cnm", getenv("CALICO_CNM", "calico"), "name of the network driver")
+	ipamName := flag.String("ipam", getenv("CALICO_IPAM", "calico-ipam"), "name of the IPAM driver")
+	debug := flag.Bool("debug", os.Getenv("CALICO_DEBUG") == "true", "also log Calico's client")
+	showVersion := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()
 	if *showVersion {
 		fmt.Println("eru-minions", version, "(the lab's stand-in)")
@@ -53,69 +54,71 @@ func main() {
 	}
 }
 
-func fromEnvironment(key, otherwise string) string {
+func getenv(key, defaultValue string) string {
 	if v := os.Getenv(key); v != "" {
 		return v
 	}
-	return otherwise
+	return defaultValue
 }
 
-// serve answers Docker until one of the two sockets fails. The sockets are
-// made after etcd has answered, and stay behind when the process is killed, as
-// the real one's do.
+// serve answers Docker's calls until one of the two sockets fails. It creates
+// the sockets after etcd has answered. Like those of the real plugin, they are
+// not removed when the process is killed.
 func serve(cnm, ipamName string) error {
-	stores, err := connect()
+	clients, err := connect()
 	if err != nil {
 		return err
 	}
-	driver, err := newNetworkDriver(stores)
+	driver, err := newNetworkDriver(clients)
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- network.NewHandler(driver).ServeUnix(cnm, 0) }()
-	go func() { ended <- ipam.NewHandler(ipamDriver{stores}).ServeUnix(ipamName, 0) }()
-	log.Printf("serving %s and %s with etcd at %s", cnm, ipamName, strings.Join(stores.raw.Endpoints(), " "))
-	return <-ended
+	failed := make(chan error, 2)
+	go func() { failed <- network.NewHandler(driver).ServeUnix(cnm, 0) }()
+	go func() { failed <- ipam.NewHandler(ipamDriver{clients}).ServeUnix(ipamName, 0) }()
+	log.Printf("serving %s and %s with etcd at %s", cnm, ipamName, strings.Join(clients.raw.Endpoints(), " "))
+	return <-failed
 }
 
-// stores are the two clients of one etcd: Calico's own for what it models, and
-// one without TLS or user, as the real one's, which rewrites pools.
-type stores struct {
+// etcdClients are two clients of the same etcd: Calico's client, and a plain
+// one that rewrites pools. Like that of the real plugin, the plain one uses
+// neither TLS nor a user.
+type etcdClients struct {
 	calico clientv3.Interface
 	raw    *etcd.Client
 }
 
-// connect takes everything from the environment; calicoctl.cfg is not read.
-func connect() (stores, error) {
+// connect reads its configuration from the environment only, not from
+// calicoctl.cfg.
+func connect() (etcdClients, error) {
 	config, err := apiconfig.LoadClientConfigFromEnvironment()
 	if err != nil {
-		return stores{}, err
+		return etcdClients{}, err
 	}
 	endpoints := config.Spec.EtcdEndpoints
 	if endpoints == "" {
-		return stores{}, errors.New("ETCD_ENDPOINTS is not set (/etc/eru/minions.conf)")
+		return etcdClients{}, errors.New("ETCD_ENDPOINTS is not set (/etc/eru/minions.conf)")
 	}
 	config.Spec.DatastoreType = apiconfig.EtcdV3
-	raw, err := etcd.New(etcd.Config{Endpoints: strings.Split(endpoints, ","), DialTimeout: etcdTime})
+	raw, err := etcd.New(etcd.Config{Endpoints: strings.Split(endpoints, ","), DialTimeout: etcdTimeout})
 	if err != nil {
-		return stores{}, fmt.Errorf("etcd at %s: %w", endpoints, err)
+		return etcdClients{}, fmt.Errorf("cannot connect to etcd at %s: %w", endpoints, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), etcdTime)
+	ctx, cancel := context.WithTimeout(context.Background(), etcdTimeout)
 	defer cancel()
 	if _, err := raw.Get(ctx, "/calico", etcd.WithCountOnly()); err != nil {
-		return stores{}, fmt.Errorf("etcd at %s: %w", endpoints, err)
+		return etcdClients{}, fmt.Errorf("cannot connect to etcd at %s: %w", endpoints, err)
 	}
 	calico, err := clientv3.New(*config)
 	if err != nil {
-		return stores{}, fmt.Errorf("etcd at %s: %w", endpoints, err)
+		return etcdClients{}, fmt.Errorf("cannot connect to etcd at %s: %w", endpoints, err)
 	}
-	return stores{calico: calico, raw: raw}, nil
+	return etcdClients{calico: calico, raw: raw}, nil
 }
 
-// hostname is the host's name as it is, upper case and all, as the real one
-// takes it: it does not match a node's name that calicoctl made lower case.
-// HOSTNAME in the environment wins, as there.
+// hostname returns the host name without changing its case, like the real
+// plugin. An upper-case name therefore differs from the node name, which
+// calicoctl converts to lower case. HOSTNAME in the environment has precedence.
 func hostname() (string, error) {
 	if name := os.Getenv("HOSTNAME"); name != "" {
 		return name, nil
@@ -123,6 +126,6 @@ func hostname() (string, error) {
 	return os.Hostname()
 }
 
-func call() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), callTime)
+func callContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), callTimeout)
 }

@@ -18,36 +18,36 @@ import (
 )
 
 const (
-	// orchestrator and workload are the same for all endpoints; the host and
-	// Docker's endpoint ID tell them apart.
+	// orchestrator and workload are the same for all endpoints. Endpoints are
+	// distinguished by the host and Docker's endpoint ID.
 	orchestrator = "libnetwork"
 	workload     = "libnetwork"
-	// nextHop is every container's gateway. No interface has it: the host
-	// answers for it by proxy ARP.
+	// nextHop is every container's gateway. No interface has this address:
+	// the host answers for it by proxy ARP.
 	nextHop = "169.254.1.1"
-	// connected is libnetwork's type of a route without a gateway.
-	connected = 1
+	// connectedRoute is libnetwork's type of a route without a gateway.
+	connectedRoute = 1
 )
 
-// networkDriver makes Calico workload endpoints of Docker's.
+// networkDriver creates a Calico workload endpoint for each Docker endpoint.
 type networkDriver struct {
-	stores
+	etcdClients
 	namespace string
-	prefix    string // of the NIC in the container: cali0
+	prefix    string // of the container's interface: cali0
 	mtu       int
 	profiles  bool
 }
 
-func newNetworkDriver(s stores) (networkDriver, error) {
+func newNetworkDriver(clients etcdClients) (networkDriver, error) {
 	host, err := hostname()
 	if err != nil {
 		return networkDriver{}, err
 	}
 	d := networkDriver{
-		stores:    s,
-		namespace: fromEnvironment("CALICO_LIBNETWORK_NAMESPACE", host),
-		prefix:    fromEnvironment("CALICO_LIBNETWORK_IFPREFIX", "cali"),
-		profiles:  !strings.EqualFold(os.Getenv("CALICO_LIBNETWORK_CREATE_PROFILES"), "false"),
+		etcdClients: clients,
+		namespace:   getenv("CALICO_LIBNETWORK_NAMESPACE", host),
+		prefix:      getenv("CALICO_LIBNETWORK_IFPREFIX", "cali"),
+		profiles:    !strings.EqualFold(os.Getenv("CALICO_LIBNETWORK_CREATE_PROFILES"), "false"),
 	}
 	if text := os.Getenv("CALICO_LIBNETWORK_VETH_MTU"); text != "" {
 		mtu, err := strconv.ParseUint(text, 10, 16)
@@ -64,7 +64,7 @@ func (networkDriver) GetCapabilities() (*network.CapabilitiesResponse, error) {
 }
 
 // CreateNetwork binds the pools of the network's subnets to it. Docker calls
-// it where the network is made, and on no other host of the cluster.
+// it only on the host where the network is created.
 func (d networkDriver) CreateNetwork(r *network.CreateNetworkRequest) error {
 	if err := refuseOptions(r.Options); err != nil {
 		return err
@@ -76,13 +76,13 @@ func (d networkDriver) CreateNetwork(r *network.CreateNetworkRequest) error {
 		}
 		cidrs = append(cidrs, data.Pool)
 	}
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	return d.bindPools(ctx, cidrs, r.NetworkID)
 }
 
-// refuseOptions refuses everything but --ipv6: what Docker 28 adds
-// (enable_ipv4) is refused too.
+// refuseOptions refuses every option except --ipv6, also enable_ipv4, which
+// Docker 28 adds.
 func refuseOptions(all map[string]any) error {
 	var given []string
 	for key, value := range all {
@@ -101,12 +101,12 @@ func refuseOptions(all map[string]any) error {
 		return nil
 	}
 	slices.Sort(given)
-	return fmt.Errorf("Calico driver does not support the flag %s", strings.Join(given, ", ")) //nolint:staticcheck // the real one's words
+	return fmt.Errorf("Calico driver does not support the flag %s", strings.Join(given, ", ")) //nolint:staticcheck // the real plugin's message
 }
 
 func (networkDriver) DeleteNetwork(*network.DeleteNetworkRequest) error { return nil }
 
-// CreateEndpoint makes the workload endpoint. Its MAC is not known yet.
+// CreateEndpoint creates the workload endpoint. Its MAC address is not known yet.
 func (d networkDriver) CreateEndpoint(r *network.CreateEndpointRequest) (*network.CreateEndpointResponse, error) {
 	if r.Interface == nil || r.Interface.Address == "" {
 		return nil, errors.New("no address assigned for the endpoint")
@@ -123,7 +123,7 @@ func (d networkDriver) CreateEndpoint(r *network.CreateEndpointRequest) (*networ
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	pool, err := d.poolOf(ctx, r.NetworkID)
 	if err != nil {
@@ -133,19 +133,19 @@ func (d networkDriver) CreateEndpoint(r *network.CreateEndpointRequest) (*networ
 	endpoint.Name, endpoint.Namespace = name, d.namespace
 	endpoint.Spec.Node, endpoint.Spec.Endpoint = host, r.EndpointID
 	endpoint.Spec.Orchestrator, endpoint.Spec.Workload = orchestrator, workload
-	endpoint.Spec.InterfaceName = hostSide(r.EndpointID)
+	endpoint.Spec.InterfaceName = hostEnd(r.EndpointID)
 	endpoint.Spec.MAC = r.Interface.MacAddress
 	endpoint.Spec.IPNetworks = []string{ip.String() + "/32"}
 	if d.profiles {
 		endpoint.Spec.Profiles = []string{pool}
-		if err := d.needProfile(ctx, pool); err != nil {
+		if err := d.ensureProfile(ctx, pool); err != nil {
 			return nil, err
 		}
 	}
 	if _, err := d.calico.WorkloadEndpoints().Create(ctx, endpoint, options.SetOptions{}); err != nil {
 		return nil, err
 	}
-	log.Printf("endpoint %s: %s of pool %s", name, ip, pool)
+	log.Printf("created endpoint %s with address %s of pool %s", name, ip, pool)
 	return &network.CreateEndpointResponse{Interface: &network.EndpointInterface{}}, nil
 }
 
@@ -158,18 +158,18 @@ func (d networkDriver) DeleteEndpoint(r *network.DeleteEndpointRequest) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	_, err = d.calico.WorkloadEndpoints().Delete(ctx, d.namespace, name, options.DeleteOptions{})
 	return err
 }
 
-// Join makes the veth pair; Docker moves one side into the container. The MAC
-// goes on record at once, as with the real one: where udevd gives the veth
-// another one afterwards, Felix programs the wrong one and nothing from
-// another host reaches the container.
+// Join creates the veth pair. Docker moves one end into the container. Like the
+// real plugin, Join records the MAC address at once. If udevd then changes the
+// address, Felix programs the wrong one, and no packet from another host
+// reaches the container.
 func (d networkDriver) Join(r *network.JoinRequest) (*network.JoinResponse, error) {
-	host, err := os.Hostname() // not hostname(), as with the real one: with HOSTNAME set, they differ
+	host, err := os.Hostname() // not hostname(), like the real plugin: they differ if HOSTNAME is set
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (d networkDriver) Join(r *network.JoinRequest) (*network.JoinResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := call()
+	ctx, cancel := callContext()
 	defer cancel()
 	endpoint, err := d.calico.WorkloadEndpoints().Get(ctx, d.namespace, name, options.GetOptions{})
 	if err != nil {
@@ -192,15 +192,15 @@ func (d networkDriver) Join(r *network.JoinRequest) (*network.JoinResponse, erro
 		return nil, err
 	}
 	answer := &network.JoinResponse{
-		InterfaceName: network.InterfaceName{SrcName: containerSide(r.EndpointID), DstPrefix: d.prefix},
+		InterfaceName: network.InterfaceName{SrcName: containerEnd(r.EndpointID), DstPrefix: d.prefix},
 		Gateway:       nextHop,
-		StaticRoutes:  []*network.StaticRoute{{Destination: nextHop + "/32", RouteType: connected}},
+		StaticRoutes:  []*network.StaticRoute{{Destination: nextHop + "/32", RouteType: connectedRoute}},
 	}
-	// With IPv6 on, the link has an address of its own, and Docker then fails
-	// to route to it: the trap is kept.
+	// If IPv6 is enabled, the link has a link-local address, and Docker fails
+	// to add a route to it, as with the real plugin.
 	if ip := linkLocal(r.EndpointID); ip != "" {
 		answer.GatewayIPv6 = ip
-		answer.StaticRoutes = append(answer.StaticRoutes, &network.StaticRoute{Destination: ip + "/128", RouteType: connected})
+		answer.StaticRoutes = append(answer.StaticRoutes, &network.StaticRoute{Destination: ip + "/128", RouteType: connectedRoute})
 	}
 	return answer, nil
 }
@@ -211,7 +211,7 @@ func (networkDriver) EndpointInfo(*network.InfoRequest) (*network.InfoResponse, 
 	return &network.InfoResponse{}, nil
 }
 
-// Swarm mode's calls, and notifications, mean nothing here.
+// Calls of swarm mode and notifications have no effect.
 
 func (networkDriver) AllocateNetwork(*network.AllocateNetworkRequest) (*network.AllocateNetworkResponse, error) {
 	return &network.AllocateNetworkResponse{}, nil

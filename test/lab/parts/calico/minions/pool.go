@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// networkAnnotation binds a pool to the ID of a Docker network.
+	// networkAnnotation holds the ID of the Docker network that uses the pool.
 	networkAnnotation = "org.projectcalico.label.network.ID"
 	poolPrefix        = "/calico/resources/v3/projectcalico.org/ippools/"
 )
 
-// oldPool is a pool as the real plugin's Calico client of June 2018 knows it.
-// What came later (vxlanMode, blockSize, nodeSelector, …) is lost when a pool
-// is read into it and written back: the trap is kept on purpose.
+// oldPool is the pool type of the real plugin's Calico client (June 2018).
+// Newer fields (vxlanMode, blockSize, nodeSelector, …) are lost when a pool is
+// read into it and written back, as with the real plugin.
 type oldPool struct {
 	meta.TypeMeta   `json:",inline"`
 	meta.ObjectMeta `json:"metadata,omitempty"`
@@ -34,17 +34,17 @@ type oldSpec struct {
 	Disabled    bool   `json:"disabled,omitempty"`
 }
 
-// bindPools writes the network's ID on every pool with one of these CIDRs. A
-// second network over the same CIDR steals the pool, as with the real one.
-func (s stores) bindPools(ctx context.Context, cidrs []string, networkID string) error {
-	all, err := s.raw.Get(ctx, poolPrefix, etcd.WithPrefix())
+// bindPools writes the network's ID to every pool with one of these CIDRs. Like
+// the real plugin, it overwrites the ID of another network with the same CIDR.
+func (c etcdClients) bindPools(ctx context.Context, cidrs []string, networkID string) error {
+	all, err := c.raw.Get(ctx, poolPrefix, etcd.WithPrefix())
 	if err != nil {
 		return err
 	}
 	for _, kv := range all.Kvs {
 		var pool oldPool
 		if err := json.Unmarshal(kv.Value, &pool); err != nil {
-			return fmt.Errorf("%s: %w", kv.Key, err)
+			return fmt.Errorf("cannot read the pool %s: %w", kv.Key, err)
 		}
 		for _, cidr := range cidrs {
 			if pool.Spec.CIDR != cidr {
@@ -54,22 +54,23 @@ func (s stores) bindPools(ctx context.Context, cidrs []string, networkID string)
 				pool.Annotations = map[string]string{}
 			}
 			pool.Annotations[networkAnnotation] = networkID
-			if err := s.rewrite(ctx, string(kv.Key), kv.ModRevision, pool); err != nil {
+			if err := c.rewrite(ctx, string(kv.Key), kv.ModRevision, pool); err != nil {
 				return err
 			}
-			log.Printf("pool %s is bound to the network %s", pool.Name, networkID)
+			log.Printf("bound pool %s to the network %s", pool.Name, networkID)
 		}
 	}
 	return nil
 }
 
-// rewrite puts the pool back unless somebody else has written it meanwhile.
-func (s stores) rewrite(ctx context.Context, key string, revision int64, pool oldPool) error {
+// rewrite writes the pool back. It fails if the pool has changed since it was
+// read at revision.
+func (c etcdClients) rewrite(ctx context.Context, key string, revision int64, pool oldPool) error {
 	data, err := json.Marshal(pool)
 	if err != nil {
 		return err
 	}
-	done, err := s.raw.Txn(ctx).
+	done, err := c.raw.Txn(ctx).
 		If(etcd.Compare(etcd.ModRevision(key), "=", revision)).
 		Then(etcd.OpPut(key, string(data))).Commit()
 	if err != nil {
@@ -81,10 +82,10 @@ func (s stores) rewrite(ctx context.Context, key string, revision int64, pool ol
 	return nil
 }
 
-// poolOf finds the pool that is bound to a network; without the annotation
-// there is none, and no container starts, as with the real one.
-func (s stores) poolOf(ctx context.Context, networkID string) (string, error) {
-	pools, err := s.calico.IPPools().List(ctx, options.ListOptions{})
+// poolOf finds the pool that is bound to a network. Like the real plugin, it
+// fails if no pool has the annotation, and no container can start.
+func (c etcdClients) poolOf(ctx context.Context, networkID string) (string, error) {
+	pools, err := c.calico.IPPools().List(ctx, options.ListOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -96,11 +97,11 @@ func (s stores) poolOf(ctx context.Context, networkID string) (string, error) {
 	return "", fmt.Errorf("the requested subnet must match the CIDR of a configured Calico IP pool (no pool is bound to the network %s)", networkID)
 }
 
-// needProfile makes the pool's profile where there is none: one that drops
-// what comes from endpoints without a label of the pool's name, and no
-// endpoint has it. The trap is kept on purpose.
-func (s stores) needProfile(ctx context.Context, name string) error {
-	profiles := s.calico.Profiles()
+// ensureProfile creates the pool's profile if it does not exist. Like that of
+// the real plugin, the profile drops traffic from every endpoint that has no
+// label with the pool's name. No endpoint has this label.
+func (c etcdClients) ensureProfile(ctx context.Context, name string) error {
+	profiles := c.calico.Profiles()
 	if _, err := profiles.Get(ctx, name, options.GetOptions{}); err == nil {
 		return nil
 	}

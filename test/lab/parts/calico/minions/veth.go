@@ -7,39 +7,39 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// hostSide and containerSide are the names of a veth pair. A name of a network
-// interface has 15 characters at most, so 11 of the endpoint's ID are kept.
-func hostSide(endpointID string) string      { return "cali" + short(endpointID) }
-func containerSide(endpointID string) string { return "temp" + short(endpointID) }
+// hostEnd and containerEnd return the interface names of a veth pair. Interface
+// names are limited to 15 characters, so only 11 of the endpoint ID are used.
+func hostEnd(endpointID string) string      { return "cali" + short(endpointID) }
+func containerEnd(endpointID string) string { return "temp" + short(endpointID) }
 
 func short(endpointID string) string { return endpointID[:min(11, len(endpointID))] }
 
-// createVeth makes the pair and returns the MAC of the container's side. Both
-// sides are set up, as with the real one: where IPv6 is on, the kernel gives
-// them link-local addresses at once.
+// createVeth creates the pair and returns the MAC address of the container's
+// end. Like the real plugin, it sets both ends up: if IPv6 is enabled, the
+// kernel assigns link-local addresses at once.
 func createVeth(endpointID string, mtu int) (mac string, err error) {
 	veth := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: hostSide(endpointID), MTU: mtu},
-		PeerName:  containerSide(endpointID),
+		LinkAttrs: netlink.LinkAttrs{Name: hostEnd(endpointID), MTU: mtu},
+		PeerName:  containerEnd(endpointID),
 	}
 	if err := netlink.LinkAdd(veth); err != nil {
-		return "", fmt.Errorf("veth %s: %w", veth.Name, err)
+		return "", fmt.Errorf("cannot create the veth %s: %w", veth.Name, err)
 	}
 	peer, err := netlink.LinkByName(veth.PeerName)
 	if err != nil {
-		return "", fmt.Errorf("veth %s: %w", veth.PeerName, err)
+		return "", fmt.Errorf("cannot create the veth %s: %w", veth.PeerName, err)
 	}
 	if err := errors.Join(netlink.LinkSetUp(peer), netlink.LinkSetUp(veth)); err != nil {
-		return "", fmt.Errorf("veth %s: %w", veth.Name, err)
+		return "", fmt.Errorf("cannot create the veth %s: %w", veth.Name, err)
 	}
 	return peer.Attrs().HardwareAddr.String(), nil
 }
 
 func removeVeth(endpointID string) error {
-	link, err := netlink.LinkByName(hostSide(endpointID))
-	var gone netlink.LinkNotFoundError
-	if errors.As(err, &gone) {
-		return nil // it went with the container's namespace
+	link, err := netlink.LinkByName(hostEnd(endpointID))
+	var notFound netlink.LinkNotFoundError
+	if errors.As(err, &notFound) {
+		return nil // the kernel removed it with the container's namespace
 	}
 	if err != nil {
 		return err
@@ -47,9 +47,9 @@ func removeVeth(endpointID string) error {
 	return netlink.LinkDel(link)
 }
 
-// linkLocal is the IPv6 address that the kernel gave the host's side, if any.
+// linkLocal returns the link-local IPv6 address of the host's end, or "".
 func linkLocal(endpointID string) string {
-	link, err := netlink.LinkByName(hostSide(endpointID))
+	link, err := netlink.LinkByName(hostEnd(endpointID))
 	if err != nil {
 		return ""
 	}

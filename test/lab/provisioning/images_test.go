@@ -1,6 +1,6 @@
 //go:build lab
 
-package ways
+package provisioning
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/golden"
 )
 
-// The source that decides what the images are: a part of their keys.
+// sources are inputs of the images' cache keys.
 //
 //go:embed images_test.go
 var sources embed.FS
 
-// inputs are what an image depends on, besides the image that it is made from:
-// texts, and paths of files.
+// inputs returns the inputs of an image's cache key, except its base image: texts
+// and the contents of files.
 func inputs(texts []string, files ...string) ([]string, error) {
 	own, err := sources.ReadFile("images_test.go")
 	if err != nil {
@@ -30,33 +30,33 @@ func inputs(texts []string, files ...string) ([]string, error) {
 	return append([]string{string(own), contents}, texts...), err
 }
 
-// cloudConfig is the image's own: only a seed disk is looked for. Of Debian's
-// modules those are left out whose programs this small root lacks. Keys: RSA
-// takes an emulated processor half a minute.
+// cloudConfig is the cloud-init configuration of the image. The only datasource
+// is the seed disk. It omits modules whose programs the image lacks. Generating
+// an RSA key would take half a minute on an emulated processor.
 const cloudConfig = `datasource_list: [NoCloud]
 cloud_config_modules: [ssh-import-id, set-passwords, grub-dpkg, apt-configure, ntp, timezone, disable-ec2-metadata, runcmd]
 ssh_genkeytypes: [ed25519]
 disable_root: false
 `
 
-// noIPv6 keeps network-online.target from waiting for addresses that the wire
-// has none of. The file beside it is written by cloud-init.
+// noIPv6 keeps network-online.target from waiting for IPv6 addresses, which the
+// lab's network does not have. It is a drop-in for a file of cloud-init.
 const noIPv6 = "[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 
-// cloudInitImage is Debian with its cloud-init, and with firstboot, which has no
-// configuration yet.
-func (s *site) cloudInitImage(ctx context.Context) (golden.Image, error) {
+// cloudInitImage returns an image with cloud-init and with firstboot, but without
+// a configuration for firstboot.
+func (s *environment) cloudInitImage(ctx context.Context) (golden.Image, error) {
 	in, err := inputs(nil)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	stock, err := s.l.ImageFrom(ctx, s.l.Image, "cloud-init-system", in, func(ctx context.Context, root string) error {
+	stock, err := s.lab.ImageFrom(ctx, s.lab.Image, "cloud-init-system", in, func(ctx context.Context, root string) error {
 		for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "cloud-init"}, {"clean"}} {
 			if err := install(ctx, root, args...); err != nil {
 				return err
 			}
 		}
-		return write(root, map[string]string{
+		return writeFiles(root, map[string]string{
 			"/etc/cloud/cloud.cfg.d/90-lab.cfg":                             cloudConfig,
 			"/etc/systemd/network/10-cloud-init-eth0.network.d/10-lab.conf": noIPv6,
 		})
@@ -64,16 +64,16 @@ func (s *site) cloudInitImage(ctx context.Context) (golden.Image, error) {
 	if err != nil {
 		return golden.Image{}, err
 	}
-	if in, err = inputs(nil, s.l.Firstboot); err != nil {
+	if in, err = inputs(nil, s.lab.Firstboot); err != nil {
 		return golden.Image{}, err
 	}
-	return s.l.ImageFrom(ctx, stock, "cloud-init-image", in, func(ctx context.Context, root string) error {
-		_, err := run(ctx, s.l.Firstboot, "bake", "--root", root, "--no-config")
+	return s.lab.ImageFrom(ctx, stock, "cloud-init-image", in, func(ctx context.Context, root string) error {
+		_, err := run(ctx, s.lab.Firstboot, "bake", "--root", root, "--no-config")
 		return err
 	})
 }
 
-// install runs apt-get in an image's root, with this machine's network.
+// install runs apt-get in an image's root directory, with this machine's network.
 func install(ctx context.Context, root string, args ...string) error {
 	resolver := filepath.Join(root, "etc/resolv.conf")
 	if err := errors.Join(os.RemoveAll(resolver), os.WriteFile(resolver, nil, 0o644)); err != nil {
@@ -84,7 +84,7 @@ func install(ctx context.Context, root string, args ...string) error {
 	return errors.Join(err, os.Remove(resolver))
 }
 
-func write(root string, files map[string]string) error {
+func writeFiles(root string, files map[string]string) error {
 	for name, data := range files {
 		path := filepath.Join(root, name)
 		mode := os.FileMode(0o644)
@@ -98,35 +98,36 @@ func write(root string, files map[string]string) error {
 	return nil
 }
 
-// ignition is where Debian's package has it: it is made to run in an initramfs.
+// ignition is the path of the program in Debian's package, which installs it for
+// an initramfs.
 const ignition = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
-// ignitionImage is a bare host's disk to which the real Ignition applied a
-// config, as it does in an initramfs.
-func (s *site) ignitionImage(ctx context.Context, config string) (golden.Image, error) {
+// ignitionImage returns a bare host's image to which the real Ignition has
+// applied a configuration, as in an initramfs.
+func (s *environment) ignitionImage(ctx context.Context, config string) (golden.Image, error) {
 	data, err := os.ReadFile(config)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	in, err := inputs([]string{string(data)}, ignition, s.l.Firstboot)
+	in, err := inputs([]string{string(data)}, ignition, s.lab.Firstboot)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	return s.l.ImageFrom(ctx, s.l.Image, "ignition-image", in, func(ctx context.Context, root string) error {
-		// As docs/ignition.md has it, for an image that knows no labels.
-		err := write(root, map[string]string{
+	return s.lab.ImageFrom(ctx, s.lab.Image, "ignition-image", in, func(ctx context.Context, root string) error {
+		// As docs/ignition.md describes for an image without SELinux labels.
+		err := writeFiles(root, map[string]string{
 			"/etc/selinux/config":                            "SELINUX=disabled\nSELINUXTYPE=none\n",
 			"/etc/selinux/none/contexts/files/file_contexts": "",
 		})
 		if err != nil {
 			return err
 		}
-		work, err := os.MkdirTemp(s.l.Dir, "ignition-")
+		work, err := os.MkdirTemp(s.lab.Dir, "ignition-")
 		if err != nil {
 			return err
 		}
 		for _, stage := range []string{"fetch", "files"} {
-			_, err := s.onWire(ctx, "env", "IGNITION_CONFIG_FILE="+config, ignition, "--platform=file", "--root="+root, "--stage="+stage,
+			_, err := s.runInLab(ctx, "env", "IGNITION_CONFIG_FILE="+config, ignition, "--platform=file", "--root="+root, "--stage="+stage,
 				"--log-to-stdout", "--config-cache="+filepath.Join(work, "cache.json"), "--neednet="+filepath.Join(work, "neednet"))
 			if err != nil {
 				return err

@@ -1,4 +1,4 @@
-package wire
+package labnet
 
 import (
 	"context"
@@ -31,18 +31,18 @@ type Etcd struct {
 	Log      string // path of what it says
 	Data     string // path of its data
 
-	wire *Wire
+	net *Network
 
 	mu      sync.Mutex
 	process *procs.Process
 }
 
 // Etcd prepares an etcd that keeps its data under dir; Start starts it.
-func (w *Wire) Etcd(dir string) *Etcd {
+func (n *Network) Etcd(dir string) *Etcd {
 	return &Etcd{
-		Endpoint: fmt.Sprintf("http://%s:%d", w.Gateway(), etcdPort),
+		Endpoint: fmt.Sprintf("http://%s:%d", n.Gateway(), etcdPort),
 		Log:      filepath.Join(dir, "etcd.log"),
-		wire:     w,
+		net:      n,
 		Data:     filepath.Join(dir, "etcd"),
 	}
 }
@@ -69,7 +69,7 @@ func (e *Etcd) Start(ctx context.Context) error {
 	if e.process != nil {
 		return errors.New("cannot start etcd: it runs")
 	}
-	if e.process, err = e.wire.group.Start("etcd", cmd); err != nil {
+	if e.process, err = e.net.group.Start("etcd", cmd); err != nil {
 		return err
 	}
 	return e.waitHealthy(ctx, e.process)
@@ -90,7 +90,7 @@ func plainEnvironment() []string {
 func (e *Etcd) waitHealthy(ctx context.Context, p *procs.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTime)
 	defer cancel()
-	client := e.wire.Client()
+	client := e.net.Client()
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -128,10 +128,10 @@ func get(ctx context.Context, client *http.Client, url string) error {
 }
 
 // Client is an HTTP client that lives on the wire.
-func (w *Wire) Client() *http.Client {
+func (n *Network) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return w.Dial(ctx, network, address)
+			return n.Dial(ctx, network, address)
 		},
 	}}
 }

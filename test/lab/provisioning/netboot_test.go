@@ -1,6 +1,6 @@
 //go:build lab
 
-package ways
+package provisioning
 
 import (
 	"context"
@@ -34,36 +34,36 @@ dhcp-boot=tag:ipxe,%[6]s/boot.ipxe
 
 // netboot is a machine with an empty disk, and what it boots from.
 type netboot struct {
-	s *site
+	s *environment
 	h *lab.Host
 }
 
 // newNetboot prepares the folder that hosts boot from, and a machine.
-func newNetboot(t *testing.T, s *site) *netboot {
+func newNetboot(t *testing.T, s *environment) *netboot {
 	t.Helper()
 	ctx := labtest.Context(t)
 	image, err := s.goldenImage(ctx)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	live, err := s.liveRoot(ctx)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	n := &netboot{s: s}
-	n.h, err = s.l.AddHost(ctx, "pxe-1", machine.Spec{DiskMB: 8 << 10})
-	labtest.Must(t, err)
+	n.h, err = s.lab.AddHost(ctx, "pxe-1", machine.Spec{DiskMB: 8 << 10})
+	labtest.NoError(t, err)
 
 	s.publish(t, image, "golden.raw.zst")
 	s.publish(t, live, "initrd.img")
-	s.publish(t, s.l.Image.Kernel, "vmlinuz")
+	s.publish(t, s.lab.Image.Kernel, "vmlinuz")
 	sum, err := run(ctx, "sha256sum", image)
-	labtest.Must(t, err)
-	mac, hosts := n.h.Machine().MAC, filepath.Join(s.l.Dir, "hosts.yaml")
-	labtest.Must(t, os.WriteFile(hosts, fmt.Appendf(nil, "hosts:\n  - mac: %s\n    name: %s\n", mac, n.h.Name), 0o644))
+	labtest.NoError(t, err)
+	mac, hosts := n.h.Machine().MAC, filepath.Join(s.lab.Dir, "hosts.yaml")
+	labtest.NoError(t, os.WriteFile(hosts, fmt.Appendf(nil, "hosts:\n  - mac: %s\n    name: %s\n", mac, n.h.Name), 0o644))
 	said := s.firstboot(t, "render", "pxe", "--config", s.config, "-o", s.web, "--url", s.url, "--hosts", hosts, "--arg", "console=ttyS0", "--arg", "net.ifnames=0",
 		"--image", s.url+"/golden.raw.zst", "--sha256", strings.Fields(sum)[0], "--disk", "/dev/vda")
-	labtest.Says(t, said, s.url+"/boot.ipxe")
-	labtest.Silent(t, said, "is not in")
-	w := s.l.Wire
-	_, err = w.Dnsmasq(s.l.Dir, fmt.Sprintf(dnsmasqConfig, w.Prefix.Addr(), mac, n.h.Address, w.Gateway(), s.web, s.url))
-	labtest.Must(t, err)
+	labtest.Contains(t, said, s.url+"/boot.ipxe")
+	labtest.NotContains(t, said, "is not in")
+	w := s.lab.Net
+	_, err = w.Dnsmasq(s.lab.Dir, fmt.Sprintf(dnsmasqConfig, w.Prefix.Addr(), mac, n.h.Address, w.Gateway(), s.web, s.url))
+	labtest.NoError(t, err)
 	return n
 }
 
@@ -72,12 +72,12 @@ func (n *netboot) installs(t *testing.T) {
 	began := time.Now()
 	ctx := labtest.Within(t, joinTime)
 	line, err := n.h.WaitConsole(ctx, "written, verified and read back")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	t.Logf("after %s: %s", time.Since(began).Round(time.Second), line)
 	asked := n.s.askedBy(n.h)
 	mac := strings.ReplaceAll(n.h.Machine().MAC, ":", "-")
-	labtest.Says(t, asked, "/boot.ipxe\n/hosts/firstboot-mac-"+mac+".ipxe\n/vmlinuz\n/initrd.img\n/config/", "/golden.raw.zst")
-	labtest.Silent(t, n.h.Console.Text(), secret)
+	labtest.Contains(t, asked, "/boot.ipxe\n/hosts/firstboot-mac-"+mac+".ipxe\n/vmlinuz\n/initrd.img\n/config/", "/golden.raw.zst")
+	labtest.NotContains(t, n.h.Console.Text(), secret)
 }
 
 // joins: from the disk, with no connection but to etcd and to the server that
@@ -85,14 +85,14 @@ func (n *netboot) installs(t *testing.T) {
 func (n *netboot) joins(t *testing.T) {
 	s, h := n.s, n.h
 	ctx := labtest.Within(t, joinTime)
-	labtest.Must(t, h.WaitUp(ctx))
+	labtest.NoError(t, h.WaitUp(ctx))
 	// The marker is written last, by a run that has verified everything; to
 	// ask for the status would be more talk to etcd.
-	labtest.Must(t, h.Wait(ctx, "the marker", func(ctx context.Context) error {
+	labtest.NoError(t, h.Wait(ctx, "the marker", func(ctx context.Context) error {
 		_, err := h.Output(ctx, "test -e "+state.MarkerPath)
 		return err
 	}))
-	counters := labtest.Do(t, h, 0, "iptables -t mangle -L COUNT -v -x -n")
+	counters := labtest.Run(t, h, 0, "iptables -t mangle -L COUNT -v -x -n")
 	for what, some := range map[string]bool{"etcd": true, "report": true, "elsewhere": false} {
 		found := regexp.MustCompile(`(?m)^\s*(\d+)\s.*/\* ` + what + ` \*/`).FindStringSubmatch(counters)
 		if len(found) != 2 || (found[1] != "0") != some {
@@ -100,14 +100,14 @@ func (n *netboot) joins(t *testing.T) {
 		}
 	}
 	docker := "journalctl --no-pager -b -u docker -o cat"
-	labtest.Same(t, "the number of Docker's starts", "1\n", labtest.Do(t, h, 0, docker+" | grep -c 'Started docker.service'"))
-	labtest.Silent(t, strings.ToLower(labtest.Do(t, h, 0, docker)), "reload")
+	labtest.Equal(t, "the number of Docker's starts", "1\n", labtest.Run(t, h, 0, docker+" | grep -c 'Started docker.service'"))
+	labtest.NotContains(t, strings.ToLower(labtest.Run(t, h, 0, docker)), "reload")
 	// Not written anew since the disk was.
-	labtest.Same(t, "what is newer than the installation", "", labtest.Do(t, h, 0, "find "+stages.DaemonPath+" -newer /etc/firstboot/installed-image"))
+	labtest.Equal(t, "what is newer than the installation", "", labtest.Run(t, h, 0, "find "+stages.DaemonPath+" -newer /etc/firstboot/installed-image"))
 
-	labtest.Do(t, h, 0, "firstboot status --wait=10m")
-	labtest.Same(t, "its names", h.Name+"\n"+h.Name+"\n", labtest.Do(t, h, 0, "cat /etc/hostname; hostname"))
-	if size := labtest.Do(t, h, 0, "stat --file-system --format=%b /"); len(strings.TrimSpace(size)) < len("1000000") {
+	labtest.Run(t, h, 0, "firstboot status --wait=10m")
+	labtest.Equal(t, "its names", h.Name+"\n"+h.Name+"\n", labtest.Run(t, h, 0, "cat /etc/hostname; hostname"))
+	if size := labtest.Run(t, h, 0, "stat --file-system --format=%b /"); len(strings.TrimSpace(size)) < len("1000000") {
 		t.Errorf("its file system did not grow to that of the disk: %s blocks", size)
 	}
 	s.reported(t, h)

@@ -1,4 +1,4 @@
-package wire
+package labnet
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 
 // Serve serves HTTP on a port of the bridge's address until stop is called: a
 // mirror of artifacts, which a story's handler may break as it likes.
-func (w *Wire) Serve(port int, handler http.Handler) (url string, stop func() error, err error) {
-	address := fmt.Sprintf("%s:%d", w.Gateway(), port)
-	listener, err := w.Listen("tcp", address)
+func (n *Network) Serve(port int, handler http.Handler) (url string, stop func() error, err error) {
+	address := fmt.Sprintf("%s:%d", n.Gateway(), port)
+	listener, err := n.Listen("tcp", address)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot serve files to the machines: %w", err)
 	}

@@ -3,7 +3,7 @@
 // namespace, so a lab can use any addresses and several labs the same ones.
 //
 // It knows nothing of virtual machines but the taps they are plugged into.
-package wire
+package labnet
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const bridgeName = "lab0"
 const namedDir = "/run/netns"
 
 // Wire is a lab's network.
-type Wire struct {
+type Network struct {
 	Namespace string       // as `ip netns` lists it
 	Prefix    netip.Prefix // the bridge has its first address
 
@@ -40,27 +40,27 @@ type Wire struct {
 // New makes the namespace and its bridge, and moves the group's thread into
 // it: what the group starts from now on lives there. The caller closes the
 // wire, and Remove takes away what a killed run left.
-func New(group *procs.Group, namespace string, prefix netip.Prefix) (*Wire, error) {
-	w := &Wire{Namespace: namespace, Prefix: prefix.Masked(), group: group, ns: netns.None()}
+func New(group *procs.Group, namespace string, prefix netip.Prefix) (*Network, error) {
+	n := &Network{Namespace: namespace, Prefix: prefix.Masked(), group: group, ns: netns.None()}
 	err := group.Do(func() error {
 		ns, err := netns.NewNamed(namespace)
 		if err != nil {
 			return fmt.Errorf("cannot make the network namespace %s: %w (the lab needs root)", namespace, err)
 		}
-		w.ns = ns
-		return w.build()
+		n.ns = ns
+		return n.build()
 	})
-	if err != nil && w.ns.IsOpen() {
-		return nil, errors.Join(err, w.Close())
+	if err != nil && n.ns.IsOpen() {
+		return nil, errors.Join(err, n.Close())
 	}
 	if err != nil { // the name may be another lab's: it stays
 		return nil, err
 	}
-	return w, nil
+	return n, nil
 }
 
 // build makes what is inside; it runs on a thread inside.
-func (w *Wire) build() error {
+func (n *Network) build() error {
 	loopback, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("cannot find the loopback: %w", err)
@@ -69,29 +69,29 @@ func (w *Wire) build() error {
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("cannot make a bridge: %w (is the kernel's bridge module there?)", err)
 	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: w.Gateway().AsSlice(), Mask: net.CIDRMask(w.Prefix.Bits(), w.Prefix.Addr().BitLen())}}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: n.Gateway().AsSlice(), Mask: net.CIDRMask(n.Prefix.Bits(), n.Prefix.Addr().BitLen())}}
 	if err := netlink.AddrAdd(bridge, address); err != nil {
-		return fmt.Errorf("cannot give the bridge %s: %w", w.Gateway(), err)
+		return fmt.Errorf("cannot give the bridge %s: %w", n.Gateway(), err)
 	}
 	return errors.Join(netlink.LinkSetUp(loopback), netlink.LinkSetUp(bridge))
 }
 
 // Gateway is the bridge's address: every machine's default route, and where
 // the lab's own services listen.
-func (w *Wire) Gateway() netip.Addr { return w.Address(1) }
+func (n *Network) Gateway() netip.Addr { return n.Address(1) }
 
 // Address is the n-th address of the wire's network.
-func (w *Wire) Address(n int) netip.Addr {
-	a := w.Prefix.Addr()
-	for range n {
+func (n *Network) Address(i int) netip.Addr {
+	a := n.Prefix.Addr()
+	for range i {
 		a = a.Next()
 	}
 	return a
 }
 
 // Tap makes a tap and plugs it into the bridge.
-func (w *Wire) Tap(name string) error {
-	return w.group.Do(func() error {
+func (n *Network) Tap(name string) error {
+	return n.group.Do(func() error {
 		bridge, err := netlink.LinkByName(bridgeName)
 		if err != nil {
 			return fmt.Errorf("cannot find the bridge: %w", err)
@@ -108,8 +108,8 @@ func (w *Wire) Tap(name string) error {
 }
 
 // Plug connects a tap again, or (false) pulls its cable.
-func (w *Wire) Plug(tap string, in bool) error {
-	return w.group.Do(func() error {
+func (n *Network) Plug(tap string, in bool) error {
+	return n.group.Do(func() error {
 		link, err := netlink.LinkByName(tap)
 		if err != nil {
 			return fmt.Errorf("cannot find the tap %s: %w", tap, err)
@@ -122,9 +122,9 @@ func (w *Wire) Plug(tap string, in bool) error {
 }
 
 // Dial connects to an address (host and port as numbers) of the wire.
-func (w *Wire) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var conn net.Conn
-	err := w.inside(func() (err error) {
+	err := n.inside(func() (err error) {
 		conn, err = new(net.Dialer).DialContext(ctx, network, address)
 		return err
 	})
@@ -132,9 +132,9 @@ func (w *Wire) Dial(ctx context.Context, network, address string) (net.Conn, err
 }
 
 // Listen listens on an address of the wire.
-func (w *Wire) Listen(network, address string) (net.Listener, error) {
+func (n *Network) Listen(network, address string) (net.Listener, error) {
 	var listener net.Listener
-	err := w.inside(func() (err error) {
+	err := n.inside(func() (err error) {
 		listener, err = net.Listen(network, address)
 		return err
 	})
@@ -144,12 +144,12 @@ func (w *Wire) Listen(network, address string) (net.Listener, error) {
 // inside runs fn on a thread of its own in the namespace: a socket belongs to
 // the namespace in which it was made, for good. The thread ends with it, as it
 // stays locked.
-func (w *Wire) inside(fn func() error) error {
+func (n *Network) inside(fn func() error) error {
 	answer := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		if err := netns.Set(w.ns); err != nil {
-			answer <- fmt.Errorf("cannot enter the network namespace %s: %w", w.Namespace, err)
+		if err := netns.Set(n.ns); err != nil {
+			answer <- fmt.Errorf("cannot enter the network namespace %s: %w", n.Namespace, err)
 			return
 		}
 		answer <- fn()
@@ -159,15 +159,15 @@ func (w *Wire) inside(fn func() error) error {
 
 // Close removes the namespace. What still runs in it keeps it alive, unnamed,
 // until it ends.
-func (w *Wire) Close() error {
-	if w.ns.IsOpen() {
-		_ = w.ns.Close()
+func (n *Network) Close() error {
+	if n.ns.IsOpen() {
+		_ = n.ns.Close()
 	}
-	return Remove(w.Namespace)
+	return Remove(n.Namespace)
 }
 
 // Leave keeps the namespace for others.
-func (w *Wire) Leave() error { return w.ns.Close() }
+func (n *Network) Leave() error { return n.ns.Close() }
 
 // Remove removes a namespace by its name, if it is there.
 func Remove(namespace string) error {

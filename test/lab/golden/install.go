@@ -14,8 +14,8 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-//go:embed finished.go
-var finishedSources embed.FS
+//go:embed install.go
+var installSources embed.FS
 
 const (
 	binaryPath = "/usr/bin/firstboot"
@@ -24,20 +24,21 @@ const (
 	keysPath   = "/root/.ssh/authorized_keys"
 )
 
-// finished puts firstboot and what it needs on top.
-func (o Options) finished(ctx context.Context, base Image) (Image, error) {
-	inputs, err := o.finishedInputs()
+// withFirstboot derives an image with firstboot, its configuration and its
+// bundle installed.
+func (o Options) withFirstboot(ctx context.Context, base Image) (Image, error) {
+	inputs, err := o.installInputs()
 	if err != nil {
 		return Image{}, err
 	}
-	key, err := sourceKey(finishedSources, inputs...)
+	key, err := sourceKey(installSources, inputs...)
 	if err != nil {
 		return Image{}, err
 	}
-	return Derive(ctx, o.Store, base, "golden", []string{key}, o.fill)
+	return Derive(ctx, o.Store, base, "golden", []string{key}, o.install)
 }
 
-func (o Options) finishedInputs() ([]string, error) {
+func (o Options) installInputs() ([]string, error) {
 	binary, err := cache.Contents(o.Firstboot)
 	if err != nil {
 		return nil, err
@@ -56,8 +57,8 @@ func (o Options) finishedInputs() ([]string, error) {
 	return inputs, nil
 }
 
-// fill writes into the image's mounted root.
-func (o Options) fill(ctx context.Context, root string) error {
+// install writes firstboot's files into the image's mounted root.
+func (o Options) install(ctx context.Context, root string) error {
 	binary, err := os.ReadFile(o.Firstboot)
 	if err != nil {
 		return err
@@ -67,11 +68,11 @@ func (o Options) fill(ctx context.Context, root string) error {
 		{Path: configPath, Data: o.Config, Mode: 0o600},
 	}
 	for _, f := range slices.Concat(files, unitFiles(), o.Files) {
-		if err := put(root, f); err != nil {
+		if err := writeFile(root, f); err != nil {
 			return err
 		}
 	}
-	if err := PutKey(root, o.AuthorizedKey); err != nil {
+	if err := AuthorizeKey(root, o.AuthorizedKey); err != nil {
 		return err
 	}
 	if len(o.Bundle) > 0 {
@@ -82,9 +83,9 @@ func (o Options) fill(ctx context.Context, root string) error {
 	return enableUnits(root)
 }
 
-// PutKey lets the owner of a key log in as root by SSH.
-func PutKey(root string, line []byte) error {
-	if err := put(root, File{Path: keysPath, Data: line, Mode: 0o600}); err != nil {
+// AuthorizeKey allows the owner of the public key to log in as root by SSH.
+func AuthorizeKey(root string, line []byte) error {
+	if err := writeFile(root, File{Path: keysPath, Data: line, Mode: 0o600}); err != nil {
 		return err
 	}
 	return os.Chmod(filepath.Dir(filepath.Join(root, keysPath)), 0o700)
@@ -98,7 +99,7 @@ func unitFiles() []File {
 	return list
 }
 
-// enableUnits makes the links that `systemctl enable` makes.
+// enableUnits creates the symbolic links that `systemctl enable` would create.
 func enableUnits(root string) error {
 	var all []error
 	for unit, target := range units.Enabled() {

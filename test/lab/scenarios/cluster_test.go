@@ -1,6 +1,6 @@
 //go:build lab
 
-package stories
+package scenarios
 
 import (
 	"context"
@@ -48,10 +48,10 @@ func trivial(command string) []byte {
 		"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=" + command + "\n")
 }
 
-// TestTheDaysOfACluster is the life of two hosts: they wait for etcd, join
+// TestClusterLifecycle is the life of two hosts: they wait for etcd, join
 // beside a Node of a machine that is gone, see their pool changed, reboot with
 // etcd late, and one leaves.
-func TestTheDaysOfACluster(t *testing.T) {
+func TestClusterLifecycle(t *testing.T) {
 	l := labtest.New(t, lab.Options{
 		Files: append(accounting, golden.File{Path: nextBinary, Data: buildFirstboot(t, nextVersion), Mode: 0o755}),
 		Config: func(c *lab.Config) {
@@ -60,51 +60,51 @@ func TestTheDaysOfACluster(t *testing.T) {
 		},
 	})
 	calicoctl(t, l, staleNode, "create", "-f", "-")
-	labtest.Must(t, l.Etcd.Stop())
-	labtest.Must(t, l.Boot(labtest.Context(t))) // both at the same instant
+	labtest.NoError(t, l.Etcd.Stop())
+	labtest.NoError(t, l.Boot(labtest.Context(t))) // both at the same instant
 
-	labtest.Tell(t, "etcd is not there at first boot: the run says what it waits for", func(t *testing.T) { waitsForEtcd(t, l) })
-	labtest.Tell(t, "etcd comes: both hosts complete by themselves, and name the stale node", func(t *testing.T) { staleNodeNamed(t, l) })
+	labtest.Step(t, "etcd is not there at first boot: the run says what it waits for", func(t *testing.T) { waitsForEtcd(t, l) })
+	labtest.Step(t, "etcd comes: both hosts complete by themselves, and name the stale node", func(t *testing.T) { staleNodeNamed(t, l) })
 	pair := &pair{}
-	labtest.Tell(t, "containers reach each other both ways, through one pool", func(t *testing.T) { pair.reachEachOther(t, l); poolMadeOnce(t, l) })
-	labtest.Tell(t, "a second run changes nothing, without a network", func(t *testing.T) { secondRun(t, l.Hosts[0]) })
-	labtest.Tell(t, "calico-node was stopped: status names it, until it runs again", func(t *testing.T) { statusNamesDrift(t, l) })
+	labtest.Step(t, "containers reach each other both ways, through one pool", func(t *testing.T) { pair.reachEachOther(t, l); poolMadeOnce(t, l) })
+	labtest.Step(t, "a second run changes nothing, without a network", func(t *testing.T) { secondRun(t, l.Hosts[0]) })
+	labtest.Step(t, "calico-node was stopped: status names it, until it runs again", func(t *testing.T) { statusNamesDrift(t, l) })
 	drift := &drift{l: l}
-	labtest.Tell(t, "the pool was changed: told on every host, never overwritten", drift.changed)
-	labtest.Tell(t, "the pool's annotation was stolen: it alone is repaired", drift.stolen)
+	labtest.Step(t, "the pool was changed: told on every host, never overwritten", drift.changed)
+	labtest.Step(t, "the pool's annotation was stolen: it alone is repaired", drift.stolen)
 	reboot := &reboot{l: l, pair: pair}
-	labtest.Tell(t, "a joined host reboots, etcd is late: firstboot's unit costs nothing", reboot.cheap)
-	labtest.Tell(t, "without etcd status cannot tell, and logs packs a report without secrets", reboot.askWithoutEtcd)
-	labtest.Tell(t, "etcd comes: containers come back by themselves", reboot.back)
-	labtest.Tell(t, "the binary is upgraded: nothing is done, and said so", func(t *testing.T) { upgraded(t, l.Hosts[1]) })
-	labtest.Tell(t, "a host leaves", func(t *testing.T) { leaves(t, l) })
-	labtest.Tell(t, "a host that left stays out at the next boot", func(t *testing.T) { staysOut(t, l) })
+	labtest.Step(t, "a joined host reboots, etcd is late: firstboot's unit costs nothing", reboot.cheap)
+	labtest.Step(t, "without etcd status cannot tell, and logs packs a report without secrets", reboot.askWithoutEtcd)
+	labtest.Step(t, "etcd comes: containers come back by themselves", reboot.back)
+	labtest.Step(t, "the binary is upgraded: nothing is done, and said so", func(t *testing.T) { upgraded(t, l.Hosts[1]) })
+	labtest.Step(t, "a host leaves", func(t *testing.T) { leaves(t, l) })
+	labtest.Step(t, "a host that left stays out at the next boot", func(t *testing.T) { staysOut(t, l) })
 }
 
 func waitsForEtcd(t *testing.T, l *lab.Lab) {
 	for _, h := range l.Hosts {
 		line := console(t, h, 0, 5*time.Minute, "firstboot: preflight", "waiting for etcd at "+l.Etcd.Endpoint)
 		t.Logf("%s: %s", h.Name, line)
-		labtest.Says(t, line, "since", "next try in", "connection refused")
+		labtest.Contains(t, line, "since", "next try in", "connection refused")
 	}
 	h := l.Hosts[0]
-	labtest.Must(t, h.WaitUp(labtest.Context(t)))
-	said := labtest.Do(t, h, 7, "firstboot status")
+	labtest.NoError(t, h.WaitUp(labtest.Context(t)))
+	said := labtest.Run(t, h, 7, "firstboot status")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "running: a run is under way", "preflight  running", "waiting for etcd at "+l.Etcd.Endpoint+" since", "the run goes on by itself", "firstboot status --wait")
-	labtest.Says(t, labtest.Do(t, h, 0, "systemctl show -p StatusText --value firstboot"), "1/9 preflight: waiting for etcd at "+l.Etcd.Endpoint)
-	labtest.Says(t, labtest.Do(t, h, 3, "systemctl is-active firstboot"), "activating")
-	labtest.Silent(t, labtest.Do(t, h, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
+	labtest.Contains(t, said, "running: a run is under way", "preflight  running", "waiting for etcd at "+l.Etcd.Endpoint+" since", "the run goes on by itself", "firstboot status --wait")
+	labtest.Contains(t, labtest.Run(t, h, 0, "systemctl show -p StatusText --value firstboot"), "1/9 preflight: waiting for etcd at "+l.Etcd.Endpoint)
+	labtest.Contains(t, labtest.Run(t, h, 3, "systemctl is-active firstboot"), "activating")
+	labtest.NotContains(t, labtest.Run(t, h, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
 	// Nothing is touched before preflight has passed.
-	labtest.Same(t, "what is installed", "", labtest.Do(t, h, 0, "ls -d /usr/bin/calicoctl /etc/calico /etc/docker/daemon.json 2>/dev/null; true"))
+	labtest.Equal(t, "what is installed", "", labtest.Run(t, h, 0, "ls -d /usr/bin/calicoctl /etc/calico /etc/docker/daemon.json 2>/dev/null; true"))
 }
 
 func staleNodeNamed(t *testing.T, l *lab.Lab) {
 	ctx := labtest.Within(t, joinTime)
-	labtest.Must(t, l.Each(func(h *lab.Host) error { return watchMemory(ctx, h) }))
-	labtest.Must(t, l.Etcd.Start(ctx))
+	labtest.NoError(t, l.Each(func(h *lab.Host) error { return watchMemory(ctx, h) }))
+	labtest.NoError(t, l.Etcd.Start(ctx))
 	began := time.Now()
-	labtest.Must(t, l.Each(func(h *lab.Host) error { return h.WaitComplete(ctx) }))
+	labtest.NoError(t, l.Each(func(h *lab.Host) error { return h.WaitComplete(ctx) }))
 	t.Logf("both hosts are complete %s after etcd was there (%s)", time.Since(began).Round(time.Second), l.Accel)
 	const warning = "BGP peer 10.123.0.99 (node ghost) is not established"
 	for _, h := range l.Hosts {
@@ -112,9 +112,9 @@ func staleNodeNamed(t *testing.T, l *lab.Lab) {
 		peakMemory(t, h)
 	}
 	everywhere(t, l, 0, "firstboot status", "complete", "warning: "+warning)
-	labtest.Do(t, l.Hosts[0], 0, "calicoctl delete node ghost")
+	labtest.Run(t, l.Hosts[0], 0, "calicoctl delete node ghost")
 	// The count of the story of the reboot can be other than zero.
-	labtest.Silent(t, labtest.Do(t, l.Hosts[0], 0, traffic), "=0\n", "no data")
+	labtest.NotContains(t, labtest.Run(t, l.Hosts[0], 0, traffic), "=0\n", "no data")
 }
 
 // drift is what happens to the cluster's pool, and what it was before.
@@ -126,30 +126,30 @@ type drift struct {
 func (d *drift) changed(t *testing.T) {
 	one, two := d.l.Hosts[0], d.l.Hosts[1]
 	d.before = poolNow(t, d.l)
-	labtest.Do(t, two, 0, `calicoctl patch ippool firstboot -p '{"spec": {"natOutgoing": false}}'`)
+	labtest.Run(t, two, 0, `calicoctl patch ippool firstboot -p '{"spec": {"natOutgoing": false}}'`)
 	changed := poolNow(t, d.l)
 	everywhere(t, d.l, 9, "firstboot status", "drifted", "pool       failed", "IPPool firstboot natOutgoing", "calicoctl patch")
-	said := labtest.Do(t, one, 1, "firstboot run --force")
+	said := labtest.Run(t, one, 1, "firstboot run --force")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "natOutgoing", "not overwritten")
-	labtest.Same(t, "the pool that somebody changed", changed, poolNow(t, d.l))
-	labtest.Do(t, two, 0, `calicoctl patch ippool firstboot -p '{"spec": {"natOutgoing": true}}'`)
+	labtest.Contains(t, said, "natOutgoing", "not overwritten")
+	labtest.Equal(t, "the pool that somebody changed", changed, poolNow(t, d.l))
+	labtest.Run(t, two, 0, `calicoctl patch ippool firstboot -p '{"spec": {"natOutgoing": true}}'`)
 	// calicoctl's patch of a spec takes the annotation with it (measured), and
 	// host1's last run failed: one more sets both right.
-	labtest.Do(t, one, 0, "firstboot run --force")
+	labtest.Run(t, one, 0, "firstboot run --force")
 	everywhere(t, d.l, 0, "firstboot status")
-	labtest.Same(t, "the pool", d.before, poolNow(t, d.l))
+	labtest.Equal(t, "the pool", d.before, poolNow(t, d.l))
 }
 
 // stolen: a second network took the pool's annotation.
 func (d *drift) stolen(t *testing.T) {
 	one, two := d.l.Hosts[0], d.l.Hosts[1]
-	id := strings.TrimSpace(labtest.Do(t, two, 0, "docker network create --driver calico --ipam-driver calico-ipam --subnet "+lab.PoolCIDR+" thief"))
-	labtest.Says(t, poolNow(t, d.l), id) // it was stolen
+	id := strings.TrimSpace(labtest.Run(t, two, 0, "docker network create --driver calico --ipam-driver calico-ipam --subnet "+lab.PoolCIDR+" thief"))
+	labtest.Contains(t, poolNow(t, d.l), id) // it was stolen
 	everywhere(t, d.l, 9, "firstboot status", "drifted", "IPPool firstboot annotation", "bound to network "+id[:12])
-	labtest.Do(t, two, 0, "docker network rm thief")
-	labtest.Do(t, one, 0, "firstboot run --force")
-	labtest.Same(t, "the pool", d.before, poolNow(t, d.l))
+	labtest.Run(t, two, 0, "docker network rm thief")
+	labtest.Run(t, one, 0, "firstboot run --force")
+	labtest.Equal(t, "the pool", d.before, poolNow(t, d.l))
 	everywhere(t, d.l, 0, "firstboot status")
 }
 
@@ -179,46 +179,46 @@ const notes = "cd /var/lib/firstboot && stat -c '%n %Y %Z %s' *.json && sha256su
 func (r *reboot) cheap(t *testing.T) {
 	one := r.l.Hosts[0]
 	ctx := labtest.Within(t, joinTime)
-	r.files = labtest.Do(t, one, 0, notes)
+	r.files = labtest.Run(t, one, 0, notes)
 
-	labtest.Must(t, one.PowerOff(ctx))
-	labtest.Must(t, r.l.Etcd.Stop())
+	labtest.NoError(t, one.PowerOff(ctx))
+	labtest.NoError(t, r.l.Etcd.Stop())
 	from := sofar(one)
 	r.began = time.Now()
-	labtest.Must(t, one.Boot(ctx))
-	labtest.Must(t, one.WaitUp(ctx))
-	labtest.Must(t, one.Wait(ctx, "the end of firstboot.service", unitActive(one, "lab-version.service")))
-	labtest.Says(t, console(t, one, from, time.Minute, "firstboot: complete"), "not re-checked")
-	labtest.Same(t, "what firstboot keeps", r.files, labtest.Do(t, one, 0, notes))
-	labtest.Says(t, labtest.Do(t, one, 0, "systemctl is-active firstboot.service firstboot-complete.target"), "active\nactive")
+	labtest.NoError(t, one.Boot(ctx))
+	labtest.NoError(t, one.WaitUp(ctx))
+	labtest.NoError(t, one.Wait(ctx, "the end of firstboot.service", unitActive(one, "lab-version.service")))
+	labtest.Contains(t, console(t, one, from, time.Minute, "firstboot: complete"), "not re-checked")
+	labtest.Equal(t, "what firstboot keeps", r.files, labtest.Run(t, one, 0, notes))
+	labtest.Contains(t, labtest.Run(t, one, 0, "systemctl is-active firstboot.service firstboot-complete.target"), "active\nactive")
 
 	for _, unit := range []string{"firstboot", "lab-version", "lab-true"} {
 		t.Logf("%s.service at this boot (%s): %s, of which the processor %s", unit, r.l.Accel, execTime(t, one, unit), cpuTime(t, one, unit))
 	}
 	quick(t, r.l, one)
-	labtest.Same(t, "bytes that the unit received and sent at this boot", "IPIngressBytes=0\nIPEgressBytes=0\n", labtest.Do(t, one, 0, traffic))
+	labtest.Equal(t, "bytes that the unit received and sent at this boot", "IPIngressBytes=0\nIPEgressBytes=0\n", labtest.Run(t, one, 0, traffic))
 }
 
 // execTime is how long the unit's command took, by systemd's clock.
 func execTime(t *testing.T, h *lab.Host, unit string) time.Duration {
 	t.Helper()
-	said := labtest.Do(t, h, 0, "systemctl show -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic --value "+unit)
+	said := labtest.Run(t, h, 0, "systemctl show -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic --value "+unit)
 	fields := strings.Fields(said)
 	if len(fields) != 2 {
 		t.Fatalf("the times of %s are %q", unit, said)
 	}
 	start, err := strconv.ParseInt(fields[0], 10, 64)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	end, err := strconv.ParseInt(fields[1], 10, 64)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	return time.Duration(end-start) * time.Microsecond
 }
 
 // cpuTime is what the unit took of the processor, which is shared at a boot.
 func cpuTime(t *testing.T, h *lab.Host, unit string) time.Duration {
 	t.Helper()
-	ns, err := strconv.ParseInt(strings.TrimSpace(labtest.Do(t, h, 0, "systemctl show -p CPUUsageNSec --value "+unit)), 10, 64)
-	labtest.Must(t, err)
+	ns, err := strconv.ParseInt(strings.TrimSpace(labtest.Run(t, h, 0, "systemctl show -p CPUUsageNSec --value "+unit)), 10, 64)
+	labtest.NoError(t, err)
 	return time.Duration(ns)
 }
 
@@ -235,8 +235,8 @@ if [ -z "$least" ] || [ $((b - a)) -lt $least ]; then least=$((b - a)); fi; done
 func quick(t *testing.T, l *lab.Lab, h *lab.Host) {
 	t.Helper()
 	took := func(command string) time.Duration {
-		us, err := strconv.ParseInt(strings.TrimSpace(labtest.Do(t, h, 0, fmt.Sprintf(measure, command))), 10, 64)
-		labtest.Must(t, err)
+		us, err := strconv.ParseInt(strings.TrimSpace(labtest.Run(t, h, 0, fmt.Sprintf(measure, command))), 10, 64)
+		labtest.NoError(t, err)
 		return time.Duration(us) * time.Microsecond
 	}
 	own, start, nothing := took("firstboot run"), took("firstboot version"), took("/bin/true")
@@ -251,16 +251,16 @@ func quick(t *testing.T, l *lab.Lab, h *lab.Host) {
 
 func (r *reboot) askWithoutEtcd(t *testing.T) {
 	one, two := r.l.Hosts[0], r.l.Hosts[1]
-	labtest.Says(t, labtest.Do(t, two, 11, "firstboot status"), "unknown", "etcd at "+r.l.Etcd.Endpoint)
-	labtest.Says(t, labtest.Do(t, one, 0, "systemctl status --no-pager docker; true"), "wait-plugin")
-	labtest.Says(t, labtest.Do(t, one, 0, "journalctl --no-pager -b -u docker"), "waiting for")
+	labtest.Contains(t, labtest.Run(t, two, 11, "firstboot status"), "unknown", "etcd at "+r.l.Etcd.Endpoint)
+	labtest.Contains(t, labtest.Run(t, one, 0, "systemctl status --no-pager docker; true"), "wait-plugin")
+	labtest.Contains(t, labtest.Run(t, one, 0, "journalctl --no-pager -b -u docker"), "waiting for")
 
-	labtest.Do(t, two, 0, "firstboot logs -o /root/report.tar.gz")
-	labtest.Says(t, labtest.Do(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "story.txt", "status.json", "journal.json")
-	report := labtest.Do(t, two, 0, "tar xzOf /root/report.tar.gz; firstboot logs; firstboot status -o json; firstboot config; true")
-	labtest.Silent(t, report, secret)
-	labtest.Says(t, report, "firstboot: complete")
-	labtest.Says(t, labtest.Do(t, two, 0, "cat /etc/firstboot/config.yaml"), secret) // it could have been shown
+	labtest.Run(t, two, 0, "firstboot logs -o /root/report.tar.gz")
+	labtest.Contains(t, labtest.Run(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "story.txt", "status.json", "journal.json")
+	report := labtest.Run(t, two, 0, "tar xzOf /root/report.tar.gz; firstboot logs; firstboot status -o json; firstboot config; true")
+	labtest.NotContains(t, report, secret)
+	labtest.Contains(t, report, "firstboot: complete")
+	labtest.Contains(t, labtest.Run(t, two, 0, "cat /etc/firstboot/config.yaml"), secret) // it could have been shown
 }
 
 func (r *reboot) back(t *testing.T) {
@@ -268,10 +268,10 @@ func (r *reboot) back(t *testing.T) {
 	late := time.Until(r.began.Add(etcdLate))
 	t.Logf("etcd stays away for %s more", max(0, late).Round(time.Second))
 	time.Sleep(late)
-	labtest.Must(t, r.l.Etcd.Start(labtest.Context(t)))
+	labtest.NoError(t, r.l.Etcd.Start(labtest.Context(t)))
 	began := time.Now()
 	ctx := labtest.Within(t, joinTime)
-	labtest.Must(t, one.Wait(ctx, "the container to run again", func(ctx context.Context) error {
+	labtest.NoError(t, one.Wait(ctx, "the container to run again", func(ctx context.Context) error {
 		out, err := one.Output(ctx, "docker inspect -f '{{.State.Running}}' "+r.pair.one.Name)
 		if err == nil && strings.TrimSpace(out) != "true" {
 			err = fmt.Errorf("running is %s", strings.TrimSpace(out))
@@ -281,18 +281,18 @@ func (r *reboot) back(t *testing.T) {
 	t.Logf("its container runs %s after etcd was there", time.Since(began).Round(time.Second))
 	summary, err := r.pair.two.Ping(ctx, address(t, r.pair.one))
 	t.Logf("reached %s after: %s", time.Since(began).Round(time.Second), summary)
-	labtest.Must(t, err)
-	labtest.Says(t, labtest.Do(t, one, 0, "docker run --rm --name new-one --network firstboot "+golden.PingImage+" ifconfig"), "cali0")
-	labtest.Says(t, labtest.Do(t, one, 0, "firstboot status"), "complete")
-	labtest.Same(t, "what firstboot keeps", r.files, labtest.Do(t, one, 0, notes))
+	labtest.NoError(t, err)
+	labtest.Contains(t, labtest.Run(t, one, 0, "docker run --rm --name new-one --network firstboot "+golden.PingImage+" ifconfig"), "cali0")
+	labtest.Contains(t, labtest.Run(t, one, 0, "firstboot status"), "complete")
+	labtest.Equal(t, "what firstboot keeps", r.files, labtest.Run(t, one, 0, notes))
 }
 
 func upgraded(t *testing.T, h *lab.Host) {
-	before := labtest.Do(t, h, 0, notes)
-	labtest.Do(t, h, 0, "install -m 755 "+nextBinary+" /usr/bin/firstboot")
-	said := labtest.Do(t, h, 0, "firstboot status")
+	before := labtest.Run(t, h, 0, notes)
+	labtest.Run(t, h, 0, "install -m 755 "+nextBinary+" /usr/bin/firstboot")
+	said := labtest.Run(t, h, 0, "firstboot status")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "complete", "this is firstboot "+nextVersion, "nothing is done about that until firstboot run --force")
-	labtest.Says(t, labtest.Do(t, h, 0, "firstboot run"), "complete (not re-checked)")
-	labtest.Same(t, "what firstboot keeps", before, labtest.Do(t, h, 0, notes))
+	labtest.Contains(t, said, "complete", "this is firstboot "+nextVersion, "nothing is done about that until firstboot run --force")
+	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot run"), "complete (not re-checked)")
+	labtest.Equal(t, "what firstboot keeps", before, labtest.Run(t, h, 0, notes))
 }

@@ -1,6 +1,6 @@
 //go:build lab
 
-package ways
+package provisioning
 
 import (
 	"context"
@@ -17,15 +17,15 @@ import (
 //go:embed bootable_test.go
 var bootableSources embed.FS
 
-// goldenMB is the size of the golden image's file system, which grows to that
-// of its disk at the first boot. It holds 760 MB.
+// goldenMB is the size of the golden image's file system, which contains 760 MB.
+// It grows to the size of the disk at the first boot.
 const goldenMB = 1000
 
-// count is set up before the run: what this host begins to say to others. Apart
-// are etcd, the report, BGP with the cluster's other hosts, its own containers,
-// IGMP, by which the kernel itself reports multicast groups, and answers of sshd
-// to the lab: connections that are older than the count look new to it.
-const count = `#!/bin/sh
+// countScript makes iptables count new outgoing connections. It runs before
+// firstboot. There are separate counters for etcd, the report and BGP. Not
+// counted are local traffic, containers, IGMP (multicast reports of the kernel)
+// and replies of sshd, whose older connections would look new.
+const countScript = `#!/bin/sh
 set -e
 iptables -t mangle -N COUNT
 iptables -t mangle -A COUNT -o lo -j RETURN
@@ -39,8 +39,8 @@ iptables -t mangle -A COUNT -m comment --comment elsewhere
 iptables -t mangle -A OUTPUT -m conntrack --ctstate NEW -j COUNT
 `
 
-// extlinux boots the kernel that the lab's other machines are booted with
-// directly. The disk is one file system, with a boot sector.
+// extlinux boots the same kernel as the lab's other machines, which QEMU boots
+// directly. The disk is a single file system with a boot sector.
 const extlinux = `SERIAL 0 115200
 DEFAULT linux
 LABEL linux
@@ -48,34 +48,34 @@ LABEL linux
   INITRD /boot/initrd
   APPEND root=/dev/vda rw console=ttyS0 ` + golden.KernelArguments + "\n"
 
-// fromDHCP: address and routes come from the network.
+// fromDHCP is a .network file that configures eth0 by DHCP.
 const fromDHCP = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n" + "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 
-// goldenImage bakes and seals a golden image with a boot loader, packs it, and
-// returns its path.
-func (s *site) goldenImage(ctx context.Context) (string, error) {
+// goldenImage bakes and seals a golden image with a boot loader, compresses it,
+// and returns its path.
+func (s *environment) goldenImage(ctx context.Context) (string, error) {
 	own, err := bootableSources.ReadFile("bootable_test.go")
 	if err != nil {
 		return "", err
 	}
-	contents, err := cache.Contents(s.l.Firstboot, s.config)
+	contents, err := cache.Contents(s.lab.Firstboot, s.config)
 	if err != nil {
 		return "", err
 	}
-	from, err := s.l.ImageFrom(ctx, s.l.Image, "baked-root", []string{string(own), contents}, s.bake)
+	from, err := s.lab.ImageFrom(ctx, s.lab.Image, "baked-root", []string{string(own), contents}, s.bake)
 	if err != nil {
 		return "", err
 	}
 	dir, err := s.store().Get(ctx, "baked-image", from.Key, func(ctx context.Context, dir string) error {
 		raw := filepath.Join(dir, "golden.raw")
-		err := golden.Read(ctx, from.Disk, func(root string) error {
+		err := golden.WithMountedReadOnly(ctx, from.Disk, func(root string) error {
 			_, err := run(ctx, "mkfs.ext4", "-q", "-O", "^64bit", "-J", "size=16", "-d", root, raw, fmt.Sprintf("%dM", goldenMB))
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		err = golden.Mounted(ctx, raw, func(root string) error {
+		err = golden.WithMounted(ctx, raw, func(root string) error {
 			_, err := run(ctx, "extlinux", "--install", filepath.Join(root, "boot/extlinux"))
 			return err
 		})
@@ -88,20 +88,21 @@ func (s *site) goldenImage(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "golden.raw.zst"), err
 }
 
-// bake makes a bare host's root a golden image's, as docs/golden-image.md has
-// it, with what the lab counts and boots by.
-func (s *site) bake(ctx context.Context, root string) error {
-	err := write(root, map[string]string{
+// bake installs and seals firstboot in a bare host's root directory, as
+// docs/golden-image.md describes. It adds the counting script and the files
+// needed to boot.
+func (s *environment) bake(ctx context.Context, root string) error {
+	err := writeFiles(root, map[string]string{
 		"/etc/fstab":                                         "/dev/vda / ext4 defaults,x-systemd.growfs 0 0\n",
 		"/etc/systemd/network/80-eth0.network":               fromDHCP,
-		"/usr/lib/lab/count":                                 fmt.Sprintf(count, s.l.Wire.Gateway()),
+		"/usr/lib/lab/count":                                 fmt.Sprintf(countScript, s.lab.Net.Gateway()),
 		"/etc/systemd/system/firstboot.service.d/count.conf": "[Service]\nExecStartPre=/usr/lib/lab/count\n",
 		"/boot/extlinux/extlinux.conf":                       extlinux,
 	})
 	if err != nil {
 		return err
 	}
-	for name, path := range map[string]string{"vmlinuz": s.l.Image.Kernel, "initrd": s.l.Image.Initrd} {
+	for name, path := range map[string]string{"vmlinuz": s.lab.Image.Kernel, "initrd": s.lab.Image.Initrd} {
 		if _, err := run(ctx, "cp", path, filepath.Join(root, "boot", name)); err != nil {
 			return err
 		}
@@ -111,35 +112,35 @@ func (s *site) bake(ctx context.Context, root string) error {
 		{"seal"},
 		{"seal", "--check"},
 	} {
-		if _, err := run(ctx, s.l.Firstboot, append(args, "--root", root)...); err != nil {
+		if _, err := run(ctx, s.lab.Firstboot, append(args, "--root", root)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *site) store() cache.Store { return cache.Open(s.log) }
+func (s *environment) store() cache.Store { return cache.Open(s.log) }
 
-// livePackages are what a root in memory needs to write a disk.
+// livePackages are the packages that the live system needs to write a disk.
 const livePackages = "systemd-sysv,udev,iproute2,kmod"
 
-// liveModules are those of the kernel that it needs besides the ones built in:
-// disk and card.
+// liveModules are the kernel modules for the disk and the network interface,
+// which are not built in.
 var liveModules = []string{"drivers/virtio", "drivers/block/virtio_blk.ko", "drivers/net/virtio_net.ko", "drivers/net/net_failover.ko", "net/core/failover.ko"}
 
-// liveRoot builds a live root with firstboot in it, as an initrd that is a whole
-// system, and returns the path.
-func (s *site) liveRoot(ctx context.Context) (string, error) {
+// liveRoot builds the live system, an initrd that contains a whole Debian with
+// firstboot, and returns its path.
+func (s *environment) liveRoot(ctx context.Context) (string, error) {
 	own, err := bootableSources.ReadFile("bootable_test.go")
 	if err != nil {
 		return "", err
 	}
-	key := cache.Key(string(own), s.l.Image.Key)
+	key := cache.Key(string(own), s.lab.Image.Key)
 	system, err := s.store().Get(ctx, "live-system", key, s.buildLive)
 	if err != nil {
 		return "", err
 	}
-	contents, err := cache.Contents(s.l.Firstboot)
+	contents, err := cache.Contents(s.lab.Firstboot)
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +148,7 @@ func (s *site) liveRoot(ctx context.Context) (string, error) {
 		root := filepath.Join(dir, "root")
 		for _, args := range [][]string{
 			{"cp", "-a", filepath.Join(system, "root"), root},
-			{s.l.Firstboot, "bake", "--root", root, "--no-config"},
+			{s.lab.Firstboot, "bake", "--root", root, "--no-config"},
 			{"sh", "-c", "cd " + root + " && find . | cpio -o -H newc --quiet | zstd -q -T0 -o ../initrd.img"},
 		} {
 			if _, err := run(ctx, args[0], args[1:]...); err != nil {
@@ -159,9 +160,9 @@ func (s *site) liveRoot(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "initrd.img"), err
 }
 
-// buildLive builds Debian without a kernel of its own: that comes from the
-// lab's image, with the modules that are needed.
-func (s *site) buildLive(ctx context.Context, dir string) error {
+// buildLive builds a Debian without a kernel. The kernel and its modules come
+// from the lab's image.
+func (s *environment) buildLive(ctx context.Context, dir string) error {
 	root := filepath.Join(dir, "root")
 	target := []string{"bookworm", root}
 	if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
@@ -172,11 +173,11 @@ func (s *site) buildLive(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	err = golden.Read(ctx, s.l.Image.Disk, func(image string) error { return takeModules(ctx, image, root) })
+	err = golden.WithMountedReadOnly(ctx, s.lab.Image.Disk, func(image string) error { return copyModules(ctx, image, root) })
 	if err != nil {
 		return err
 	}
-	err = write(root, map[string]string{
+	err = writeFiles(root, map[string]string{
 		"/etc/fstab":                           "",
 		"/etc/hostname":                        "live\n",
 		"/etc/systemd/network/80-eth0.network": fromDHCP,
@@ -191,11 +192,11 @@ func (s *site) buildLive(ctx context.Context, dir string) error {
 	return err
 }
 
-// takeModules copies the modules of an image's kernel into a root.
-func takeModules(ctx context.Context, image, root string) error {
+// copyModules copies liveModules from an image into a root directory.
+func copyModules(ctx context.Context, image, root string) error {
 	found, err := filepath.Glob(filepath.Join(image, "usr/lib/modules/*"))
 	if err != nil || len(found) != 1 {
-		return fmt.Errorf("%d kernels in the image, want one", len(found))
+		return fmt.Errorf("found %d kernels in the image, want 1", len(found))
 	}
 	to := filepath.Join(root, "usr/lib/modules", filepath.Base(found[0]))
 	var all []error

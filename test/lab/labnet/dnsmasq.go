@@ -1,4 +1,4 @@
-package wire
+package labnet
 
 import (
 	"fmt"
@@ -10,14 +10,14 @@ import (
 )
 
 // Start starts a process on the wire; it ends with the lab.
-func (w *Wire) Start(name string, cmd *exec.Cmd) (*procs.Process, error) {
-	return w.group.Start(name, cmd)
+func (n *Network) Start(name string, cmd *exec.Cmd) (*procs.Process, error) {
+	return n.group.Start(name, cmd)
 }
 
 // Dnsmasq starts a real dnsmasq (DHCP and TFTP, no DNS) with this
 // configuration on the wire, and returns the path of what it says. Its files
 // are kept under dir.
-func (w *Wire) Dnsmasq(dir, config string) (log string, err error) {
+func (n *Network) Dnsmasq(dir, config string) (log string, err error) {
 	path, err := exec.LookPath("dnsmasq")
 	if err != nil {
 		return "", fmt.Errorf("cannot start dnsmasq: %w (Debian: dnsmasq-base)", err)
@@ -38,6 +38,6 @@ func (w *Wire) Dnsmasq(dir, config string) (log string, err error) {
 	cmd := exec.Command(path, "--conf-file="+at("conf"), "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--port=0",
 		"--user=root", "--pid-file=", "--dhcp-leasefile="+at("leases"), "--interface="+bridgeName, "--bind-interfaces")
 	cmd.Stdout, cmd.Stderr = out, out
-	_, err = w.Start("dnsmasq", cmd)
+	_, err = n.Start("dnsmasq", cmd)
 	return out.Name(), err
 }

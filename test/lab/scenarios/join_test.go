@@ -1,6 +1,6 @@
 //go:build lab
 
-package stories
+package scenarios
 
 import (
 	"context"
@@ -28,13 +28,13 @@ func (p *pair) reachEachOther(t *testing.T, l *lab.Lab) {
 	ctx := labtest.Within(t, 10*time.Minute)
 	var err error
 	p.one, err = l.Hosts[0].StartContainer(ctx, "always-one", "--restart=always")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	p.two, err = l.Hosts[1].StartContainer(ctx, "two")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	everywhere(t, l, 0, "ip route show proto bird", " via ")
 	for from, to := range map[lab.Container]lab.Container{p.one: p.two, p.two: p.one} {
 		summary, err := from.Ping(ctx, to.Address)
-		labtest.Must(t, err)
+		labtest.NoError(t, err)
 		t.Logf("%s -> %s: %s", from.Name, to.Name, summary)
 	}
 }
@@ -67,7 +67,7 @@ func watchMemory(ctx context.Context, h *lab.Host) error {
 
 func peakMemory(t *testing.T, h *lab.Host) {
 	t.Helper()
-	said := labtest.Do(t, h, 0, "tail -n 1 /run/memory")
+	said := labtest.Run(t, h, 0, "tail -n 1 /run/memory")
 	var peak int
 	if _, err := fmt.Sscanf(said, "VmHWM: %d kB", &peak); err != nil {
 		t.Fatalf("%s: no measurement in %q: %v", h.Name, said, err)
@@ -115,17 +115,17 @@ exit $code`
 func statusNamesDrift(t *testing.T, l *lab.Lab) {
 	h := l.Hosts[0]
 	start := time.Now()
-	labtest.Says(t, labtest.Do(t, h, 0, "firstboot status"), "complete")
+	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot status"), "complete")
 	took := time.Since(start)
-	labtest.Do(t, h, 0, "systemctl stop calico-node")
-	labtest.Says(t, labtest.Do(t, h, 9, "firstboot status"), "drifted", "node       failed", "calico-node")
-	labtest.Do(t, h, 0, "systemctl start calico-node")
+	labtest.Run(t, h, 0, "systemctl stop calico-node")
+	labtest.Contains(t, labtest.Run(t, h, 9, "firstboot status"), "drifted", "node       failed", "calico-node")
+	labtest.Run(t, h, 0, "systemctl start calico-node")
 	limit := time.Minute
 	if l.Accel == machine.TCG { // calico-node alone needs 70 s then until it is ready, and one look takes long
 		limit = 3*time.Minute + 5*took
 	}
 	start = time.Now()
-	labtest.Must(t, h.Wait(labtest.Within(t, limit), "status 0", func(ctx context.Context) error {
+	labtest.NoError(t, h.Wait(labtest.Within(t, limit), "status 0", func(ctx context.Context) error {
 		_, err := h.Output(ctx, "firstboot status")
 		return err
 	}))

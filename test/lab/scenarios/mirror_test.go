@@ -1,6 +1,6 @@
 //go:build lab
 
-package stories
+package scenarios
 
 import (
 	"crypto/sha256"
@@ -109,11 +109,11 @@ func sums(t *testing.T, path string) (right, wrong string) {
 	t.Helper()
 	digest := func(wrap func(*os.File) io.Reader) string {
 		f, err := os.Open(path)
-		labtest.Must(t, err)
+		labtest.NoError(t, err)
 		defer f.Close()
 		h := sha256.New()
 		_, err = io.Copy(h, wrap(f))
-		labtest.Must(t, err)
+		labtest.NoError(t, err)
 		return hex.EncodeToString(h.Sum(nil))
 	}
 	return digest(func(f *os.File) io.Reader { return f }),

@@ -1,6 +1,6 @@
 //go:build lab
 
-package wire
+package labnet
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/procs"
 )
 
-// newWire makes a wire of its own for a test.
-func newWire(t *testing.T, prefix string) *Wire {
+// newNetwork makes a wire of its own for a test.
+func newNetwork(t *testing.T, prefix string) *Network {
 	t.Helper()
 	group := procs.NewGroup(t.TempDir(), false)
 	t.Cleanup(func() {
@@ -26,20 +26,20 @@ func newWire(t *testing.T, prefix string) *Wire {
 			t.Error(err)
 		}
 	})
-	w, err := New(group, fmt.Sprintf("fbtest-%d-%s", os.Getpid(), netip.MustParsePrefix(prefix).Addr()), netip.MustParsePrefix(prefix))
+	n, err := New(group, fmt.Sprintf("fbtest-%d-%s", os.Getpid(), netip.MustParsePrefix(prefix).Addr()), netip.MustParsePrefix(prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
+		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return w
+	return n
 }
 
 func TestNothingLeadsOutOfTheWire(t *testing.T) {
-	w := newWire(t, "10.123.0.0/24")
+	n := newNetwork(t, "10.123.0.0/24")
 	outside, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -47,11 +47,11 @@ func TestNothingLeadsOutOfTheWire(t *testing.T) {
 	defer outside.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if conn, err := w.Dial(ctx, "tcp", outside.Addr().String()); err == nil {
+	if conn, err := n.Dial(ctx, "tcp", outside.Addr().String()); err == nil {
 		conn.Close()
 		t.Error("this machine's loopback can be reached from the wire")
 	}
-	if conn, err := w.Dial(ctx, "tcp", "192.0.2.1:80"); err == nil || !strings.Contains(err.Error(), "unreachable") {
+	if conn, err := n.Dial(ctx, "tcp", "192.0.2.1:80"); err == nil || !strings.Contains(err.Error(), "unreachable") {
 		if err == nil {
 			conn.Close()
 		}
@@ -60,14 +60,14 @@ func TestNothingLeadsOutOfTheWire(t *testing.T) {
 }
 
 func TestServingStaysOnTheWire(t *testing.T) {
-	w := newWire(t, "10.123.0.0/24")
-	url, stop, err := w.Serve(8080, http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+	n := newNetwork(t, "10.123.0.0/24")
+	url, stop, err := n.Serve(8080, http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
 		io.WriteString(out, "hello")
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := w.Client()
+	client := n.Client()
 	defer client.CloseIdleConnections()
 	answer, err := client.Get(url)
 	if err != nil {
@@ -77,7 +77,7 @@ func TestServingStaysOnTheWire(t *testing.T) {
 	if text, _ := io.ReadAll(answer.Body); string(text) != "hello" {
 		t.Errorf("the wire's server says %q", text)
 	}
-	other := newWire(t, "10.124.0.0/24").Client()
+	other := newNetwork(t, "10.124.0.0/24").Client()
 	defer other.CloseIdleConnections()
 	if answer, err := other.Get(url); err == nil {
 		answer.Body.Close()
@@ -89,24 +89,24 @@ func TestServingStaysOnTheWire(t *testing.T) {
 }
 
 func TestATwinIsRefusedAndLeftAlone(t *testing.T) {
-	w := newWire(t, "10.123.0.0/24")
+	n := newNetwork(t, "10.123.0.0/24")
 	group := procs.NewGroup(t.TempDir(), false)
 	defer group.Close()
-	if _, err := New(group, w.Namespace, w.Prefix); err == nil || !strings.Contains(err.Error(), w.Namespace) {
+	if _, err := New(group, n.Namespace, n.Prefix); err == nil || !strings.Contains(err.Error(), n.Namespace) {
 		t.Fatalf("a second wire of the same name: %v", err)
 	}
-	if _, err := os.Stat("/run/netns/" + w.Namespace); err != nil {
+	if _, err := os.Stat("/run/netns/" + n.Namespace); err != nil {
 		t.Errorf("the first one's name is gone: %v", err)
 	}
 }
 
 func TestEtcdStopsFreezesAndKeepsItsData(t *testing.T) {
-	w := newWire(t, "10.123.0.0/24")
-	e := w.Etcd(t.TempDir())
+	n := newNetwork(t, "10.123.0.0/24")
+	e := n.Etcd(t.TempDir())
 	if err := e.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	client := w.Client()
+	client := n.Client()
 	defer client.CloseIdleConnections()
 	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, e.Endpoint+"/v2/keys/seen?value=1", nil)
 	if err != nil {

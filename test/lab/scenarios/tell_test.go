@@ -1,6 +1,6 @@
 //go:build lab
 
-package stories
+package scenarios
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ const (
 func everywhere(t *testing.T, l *lab.Lab, code int, command string, parts ...string) {
 	t.Helper()
 	ctx := labtest.Within(t, askTime)
-	labtest.Must(t, l.Each(func(h *lab.Host) error {
+	labtest.NoError(t, l.Each(func(h *lab.Host) error {
 		r, err := h.Run(ctx, command)
 		if err == nil && (r.Code != code || !containsAll(r.Stdout+r.Stderr, parts)) {
 			err = fmt.Errorf("%q ended with %d, want %d and %q:\n%s%s", command, r.Code, code, parts, r.Stdout, r.Stderr)
@@ -46,7 +46,7 @@ func everywhere(t *testing.T, l *lab.Lab, code int, command string, parts ...str
 // complete waits until the host says that it is a member.
 func complete(t *testing.T, h *lab.Host) {
 	t.Helper()
-	labtest.Must(t, h.WaitComplete(labtest.Within(t, joinTime)))
+	labtest.NoError(t, h.WaitComplete(labtest.Within(t, joinTime)))
 }
 
 // console waits for a line of the host's console, from the given length on.
@@ -63,7 +63,7 @@ func console(t *testing.T, h *lab.Host, from int, limit time.Duration, parts ...
 		}
 		return fmt.Errorf("it ends with:\n%s", h.Console.Tail(5))
 	})
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	return found
 }
 
@@ -82,9 +82,9 @@ func sofar(h *lab.Host) int { return len(h.Console.Text()) }
 // address is what a container has now; a restart may change it.
 func address(t *testing.T, c lab.Container) netip.Addr {
 	t.Helper()
-	text := labtest.Do(t, c.Host, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+c.Name)
+	text := labtest.Run(t, c.Host, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+c.Name)
 	a, err := netip.ParseAddr(strings.TrimSpace(text))
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	return a
 }
 
@@ -92,7 +92,7 @@ func address(t *testing.T, c lab.Container) netip.Addr {
 func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 	t.Helper()
 	ctx := labtest.Within(t, time.Minute)
-	args = append([]string{"netns", "exec", l.Wire.Namespace, l.Parts.Calicoctl, "--allow-version-mismatch"}, args...)
+	args = append([]string{"netns", "exec", l.Net.Namespace, l.Parts.Calicoctl, "--allow-version-mismatch"}, args...)
 	cmd := exec.CommandContext(ctx, "ip", args...)
 	cmd.Env = append(os.Environ(), "DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS="+l.Etcd.Endpoint)
 	cmd.Stdin = strings.NewReader(input)
@@ -107,7 +107,7 @@ func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 func etcdKeys(t *testing.T, l *lab.Lab, prefix string) string {
 	t.Helper()
 	answer, err := rangeOf(labtest.Within(t, time.Minute), l, prefix)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	return answer
 }
 
@@ -124,7 +124,7 @@ func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client := l.Wire.Client()
+	client := l.Net.Client()
 	defer client.CloseIdleConnections()
 	answer, err := client.Do(req)
 	if err != nil {
@@ -148,8 +148,8 @@ func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 func buildFirstboot(t *testing.T, version string) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "firstboot")
-	labtest.Must(t, lab.BuildFirstboot(labtest.Within(t, 5*time.Minute), path, "LDFLAGS=-s -w -X main.linked="+version))
+	labtest.NoError(t, lab.BuildFirstboot(labtest.Within(t, 5*time.Minute), path, "LDFLAGS=-s -w -X main.linked="+version))
 	data, err := os.ReadFile(path)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	return data
 }

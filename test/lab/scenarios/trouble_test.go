@@ -1,6 +1,6 @@
 //go:build lab
 
-package stories
+package scenarios
 
 import (
 	"context"
@@ -36,11 +36,11 @@ type trouble struct {
 	rpmRight, rpmWrong string
 }
 
-// TestTheDaysOfTrouble tells of files that are wrong, networks and names that
+// TestFailureScenarios tells of files that are wrong, networks and names that
 // are taken, and power that goes again and again.
-func TestTheDaysOfTrouble(t *testing.T) {
+func TestFailureScenarios(t *testing.T) {
 	p, err := parts.Build(labtest.Context(t), parts.Options{Log: t.Logf})
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	x := &trouble{mirror: mirrorOf(p)}
 	x.right, x.wrong = sums(t, p.Calicoctl)
 	x.rpmRight, x.rpmWrong = sums(t, p.MinionsRPM)
@@ -52,22 +52,22 @@ func TestTheDaysOfTrouble(t *testing.T) {
 		c.Set("minions", "sha256", x.rpmRight)
 	}})
 	x.one, x.two = x.l.Hosts[0], x.l.Hosts[1]
-	_, stop, err := x.l.Wire.Serve(mirrorPort, x.mirror)
-	labtest.Must(t, err)
-	defer func() { labtest.Must(t, stop()) }()
+	_, stop, err := x.l.Net.Serve(mirrorPort, x.mirror)
+	labtest.NoError(t, err)
+	defer func() { labtest.NoError(t, stop()) }()
 
 	x.mirror.set(true, 0)
 	x.two.Machine().Append += overlapping
-	labtest.Must(t, x.l.Boot(labtest.Context(t)))
-	labtest.Tell(t, "the pool overlaps the host's own network: refused, nothing touched", x.overlap)
-	labtest.Tell(t, "Docker needs a restart and runs a foreign container: refused, the container untouched", x.foreign)
-	labtest.Tell(t, "a wrong sha256: both digests named, nothing installed", x.wrongDigest)
+	labtest.NoError(t, x.l.Boot(labtest.Context(t)))
+	labtest.Step(t, "the pool overlaps the host's own network: refused, nothing touched", x.overlap)
+	labtest.Step(t, "Docker needs a restart and runs a foreign container: refused, the container untouched", x.foreign)
+	labtest.Step(t, "a wrong sha256: both digests named, nothing installed", x.wrongDigest)
 	x.mirror.set(false, 2<<20)
-	labtest.Tell(t, "the right file at last; the power goes while it is fetched", x.cutWhileFetching)
-	labtest.Tell(t, "the fetch goes on; the power goes between two stages", x.cutBetweenStages)
-	labtest.Tell(t, "the power goes while the pool's lock is held: nobody waits longer than its lease", x.cutUnderLock)
-	labtest.Tell(t, "a name that is taken by another address: refused, both addresses named", x.nameTaken)
-	labtest.Tell(t, "the same machine, installed again: it joins", x.reinstalled)
+	labtest.Step(t, "the right file at last; the power goes while it is fetched", x.cutWhileFetching)
+	labtest.Step(t, "the fetch goes on; the power goes between two stages", x.cutBetweenStages)
+	labtest.Step(t, "the power goes while the pool's lock is held: nobody waits longer than its lease", x.cutUnderLock)
+	labtest.Step(t, "a name that is taken by another address: refused, both addresses named", x.nameTaken)
+	labtest.Step(t, "the same machine, installed again: it joins", x.reinstalled)
 }
 
 // ended waits until the host's run ended as systemd saw it, with the exit code
@@ -75,34 +75,34 @@ func TestTheDaysOfTrouble(t *testing.T) {
 func ended(t *testing.T, h *lab.Host, code int) {
 	t.Helper()
 	ctx := labtest.Within(t, joinTime)
-	labtest.Must(t, h.WaitUp(ctx))
-	labtest.Must(t, h.Wait(ctx, "the end of the run", func(ctx context.Context) error {
+	labtest.NoError(t, h.WaitUp(ctx))
+	labtest.NoError(t, h.Wait(ctx, "the end of the run", func(ctx context.Context) error {
 		out, err := h.Output(ctx, "systemctl show -p ActiveState --value firstboot")
 		if state := strings.TrimSpace(out); err == nil && state != "failed" && state != "active" {
 			err = errors.New("firstboot.service is " + state)
 		}
 		return err
 	}))
-	labtest.Same(t, "the run's exit code", fmt.Sprintln(code), labtest.Do(t, h, 0, "systemctl show -p ExecMainStatus --value firstboot"))
+	labtest.Equal(t, "the run's exit code", fmt.Sprintln(code), labtest.Run(t, h, 0, "systemctl show -p ExecMainStatus --value firstboot"))
 }
 
 // told is what the host's login screen says, once it is the same as the
 // message of the day.
 func told(t *testing.T, h *lab.Host) string {
 	t.Helper()
-	issue := labtest.Do(t, h, 0, "cat /run/issue.d/firstboot.issue")
-	labtest.Same(t, "the login screen and the message of the day", labtest.Do(t, h, 0, "cat /run/motd.d/firstboot"), issue)
+	issue := labtest.Run(t, h, 0, "cat /run/issue.d/firstboot.issue")
+	labtest.Equal(t, "the login screen and the message of the day", labtest.Run(t, h, 0, "cat /run/motd.d/firstboot"), issue)
 	t.Logf("the login screen:\n%s", issue)
 	return issue
 }
 
 func (x *trouble) overlap(t *testing.T) {
 	ended(t, x.two, 4)
-	for _, said := range []string{told(t, x.two), labtest.Do(t, x.two, 4, "firstboot status"), x.two.Console.Text()} {
-		labtest.Says(t, said, "cidr-overlap", "pool.cidr 10.123.0.128/25", "10.123.0.0/24 on eth0", "choose another pool.cidr", "nothing was changed")
+	for _, said := range []string{told(t, x.two), labtest.Run(t, x.two, 4, "firstboot status"), x.two.Console.Text()} {
+		labtest.Contains(t, said, "cidr-overlap", "pool.cidr 10.123.0.128/25", "10.123.0.0/24 on eth0", "choose another pool.cidr", "nothing was changed")
 	}
-	labtest.Silent(t, labtest.Do(t, x.two, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
-	labtest.Same(t, "files outside of firstboot's own", "", labtest.Do(t, x.two, 0, writtenSince))
+	labtest.NotContains(t, labtest.Run(t, x.two, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
+	labtest.Equal(t, "files outside of firstboot's own", "", labtest.Run(t, x.two, 0, writtenSince))
 }
 
 // writtenSince lists what was written since the run began, but for logs and
@@ -111,48 +111,48 @@ const writtenSince = `touch -d "$(systemctl show -p ExecMainStartTimestamp --val
 find / -xdev -newer /run/began ! -type d ! -path '/var/lib/firstboot/*' ! -path '/var/log/*' ! -path '/var/lib/docker/*' ! -path '/var/lib/containerd/*' ! -path '/etc/docker/key.json' ! -path '/var/lib/systemd/*' ! -path '/tmp/*'`
 
 func (x *trouble) foreign(t *testing.T) {
-	labtest.Do(t, x.two, 0, `mkdir -p /etc/docker && echo '{"cluster-store": "etcd://10.123.0.1:2379/elsewhere"}' >/etc/docker/daemon.json && systemctl restart docker`)
-	labtest.Do(t, x.two, 0, "docker run -d --name foreign "+golden.PingImage+" sleep 100000")
+	labtest.Run(t, x.two, 0, `mkdir -p /etc/docker && echo '{"cluster-store": "etcd://10.123.0.1:2379/elsewhere"}' >/etc/docker/daemon.json && systemctl restart docker`)
+	labtest.Run(t, x.two, 0, "docker run -d --name foreign "+golden.PingImage+" sleep 100000")
 	const look = "docker inspect -f '{{.State.Running}} {{.State.StartedAt}} {{.RestartCount}}' foreign; cat /etc/docker/daemon.json"
-	before := labtest.Do(t, x.two, 0, look)
-	labtest.Says(t, before, "true")
-	said := labtest.Do(t, x.two, 4, "firstboot run")
+	before := labtest.Run(t, x.two, 0, look)
+	labtest.Contains(t, before, "true")
+	said := labtest.Run(t, x.two, 4, "firstboot run")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "foreign-containers: Docker: has the cluster-store etcd://10.123.0.1:2379/elsewhere and runs foreign", "docker.restart: allow")
-	labtest.Same(t, "the foreign container, and Docker's configuration", before, labtest.Do(t, x.two, 0, look))
+	labtest.Contains(t, said, "foreign-containers: Docker: has the cluster-store etcd://10.123.0.1:2379/elsewhere and runs foreign", "docker.restart: allow")
+	labtest.Equal(t, "the foreign container, and Docker's configuration", before, labtest.Run(t, x.two, 0, look))
 }
 
 func (x *trouble) wrongDigest(t *testing.T) {
 	ended(t, x.one, 1)
-	for _, said := range []string{told(t, x.one), labtest.Do(t, x.one, 1, "firstboot status"), x.one.Console.Text()} {
-		labtest.Says(t, said, "cannot use calicoctl from "+mirrorURL("/calicoctl"), x.right, x.wrong, x.rpmRight, x.rpmWrong, "correct the url, or the sha256")
+	for _, said := range []string{told(t, x.one), labtest.Run(t, x.one, 1, "firstboot status"), x.one.Console.Text()} {
+		labtest.Contains(t, said, "cannot use calicoctl from "+mirrorURL("/calicoctl"), x.right, x.wrong, x.rpmRight, x.rpmWrong, "correct the url, or the sha256")
 	}
-	labtest.Same(t, "what is installed", "", labtest.Do(t, x.one, 0, "ls -d /usr/bin/calicoctl /usr/bin/eru-minions 2>/dev/null; true"))
-	labtest.Same(t, "what is kept of the wrong files", "", labtest.Do(t, x.one, 0, "find / -xdev -size +1M -newer /proc/1 ! -path '/var/log/*' ! -path '/var/lib/docker/*' ! -path '/var/lib/containerd/*'"))
+	labtest.Equal(t, "what is installed", "", labtest.Run(t, x.one, 0, "ls -d /usr/bin/calicoctl /usr/bin/eru-minions 2>/dev/null; true"))
+	labtest.Equal(t, "what is kept of the wrong files", "", labtest.Run(t, x.one, 0, "find / -xdev -size +1M -newer /proc/1 ! -path '/var/log/*' ! -path '/var/lib/docker/*' ! -path '/var/lib/containerd/*'"))
 }
 
 func (x *trouble) cutWhileFetching(t *testing.T) {
-	labtest.Must(t, x.two.Reinstall(labtest.Context(t)))
+	labtest.NoError(t, x.two.Reinstall(labtest.Context(t)))
 	x.two.Machine().Append = strings.Replace(x.two.Machine().Append, overlapping, "", 1)
-	labtest.Must(t, x.one.Kill())
-	labtest.Must(t, x.one.Boot(labtest.Context(t)))
+	labtest.NoError(t, x.one.Kill())
+	labtest.NoError(t, x.one.Boot(labtest.Context(t)))
 	const enough = 20 << 20 // of 43 MB, at 2 MB/s
-	labtest.Must(t, x.one.Wait(labtest.Within(t, 5*time.Minute), "half of calicoctl", func(context.Context) error {
+	labtest.NoError(t, x.one.Wait(labtest.Within(t, 5*time.Minute), "half of calicoctl", func(context.Context) error {
 		if n := x.mirror.sentOf("/calicoctl"); n < enough {
 			return fmt.Errorf("%d bytes went out", n)
 		}
 		return nil
 	}))
-	labtest.Must(t, x.one.Kill())
+	labtest.NoError(t, x.one.Kill())
 	x.mirror.set(false, 8<<20)
 }
 
 func (x *trouble) cutBetweenStages(t *testing.T) {
 	from := sofar(x.one)
-	labtest.Must(t, x.one.Boot(labtest.Context(t)))
-	labtest.Must(t, x.one.WaitUp(labtest.Context(t)))
+	labtest.NoError(t, x.one.Boot(labtest.Context(t)))
+	labtest.NoError(t, x.one.WaitUp(labtest.Context(t)))
 	t.Logf("%s", console(t, x.one, from, 5*time.Minute, "firstboot: calicoctl", "done"))
-	labtest.Must(t, x.one.Kill())
+	labtest.NoError(t, x.one.Kill())
 	t.Logf("asked for in part: %q", x.mirror.resumed())
 	if !regexp.MustCompile(`/calicoctl bytes=[1-9]\d*-`).MatchString(strings.Join(x.mirror.resumed(), "\n")) {
 		t.Error("calicoctl was not fetched on from where it was cut off")
@@ -166,9 +166,9 @@ var ownerOf = regexp.MustCompile(`"owner":"(host\d)"`)
 
 func (x *trouble) cutUnderLock(t *testing.T) {
 	ctx := labtest.Within(t, joinTime)
-	labtest.Must(t, x.l.Boot(ctx))
+	labtest.NoError(t, x.l.Boot(ctx))
 	var holder string
-	labtest.Must(t, x.one.Wait(ctx, "the pool's lock to be held", func(ctx context.Context) error {
+	labtest.NoError(t, x.one.Wait(ctx, "the pool's lock to be held", func(ctx context.Context) error {
 		queue, err := rangeOf(ctx, x.l, poolLock)
 		if found := ownerOf.FindStringSubmatch(queue); err == nil && found != nil {
 			holder = found[1]
@@ -180,9 +180,9 @@ func (x *trouble) cutUnderLock(t *testing.T) {
 	if holder == x.two.Name {
 		dead, other = x.two, x.one
 	}
-	labtest.Must(t, dead.Kill())
+	labtest.NoError(t, dead.Kill())
 	began := time.Now()
-	labtest.Must(t, other.Wait(labtest.Within(t, lapse), "the lapse of the lock of "+holder, func(ctx context.Context) error {
+	labtest.NoError(t, other.Wait(labtest.Within(t, lapse), "the lapse of the lock of "+holder, func(ctx context.Context) error {
 		queue, err := rangeOf(ctx, x.l, poolLock)
 		if err == nil && strings.Contains(queue, `"`+holder+`"`) {
 			err = errors.New("it is held: " + queue)
@@ -192,43 +192,43 @@ func (x *trouble) cutUnderLock(t *testing.T) {
 	t.Logf("the power of %s went while it held the pool's lock, which lapsed %s later", holder, time.Since(began).Round(time.Second))
 	complete(t, other)
 	t.Logf("%s is complete %s after that", other.Name, time.Since(began).Round(time.Second))
-	labtest.Must(t, dead.Boot(ctx))
+	labtest.NoError(t, dead.Boot(ctx))
 	complete(t, dead)
 	for _, h := range x.l.Hosts {
-		labtest.Do(t, h, 0, "firstboot status")
+		labtest.Run(t, h, 0, "firstboot status")
 	}
 	a, err := x.one.StartContainer(ctx, "one")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	b, err := x.two.StartContainer(ctx, "two")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	summary, err := a.Ping(ctx, b.Address)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	t.Logf("container to container: %s", summary)
 }
 
 func (x *trouble) nameTaken(t *testing.T) {
 	arguments := x.two.Machine().Append
-	labtest.Must(t, x.two.Reinstall(labtest.Context(t)))
+	labtest.NoError(t, x.two.Reinstall(labtest.Context(t)))
 	x.two.Machine().Append = strings.Replace(arguments, "systemd.hostname=host2", "systemd.hostname=host1", 1)
-	labtest.Must(t, x.two.Boot(labtest.Context(t)))
+	labtest.NoError(t, x.two.Boot(labtest.Context(t)))
 	ended(t, x.two, 4)
-	labtest.Says(t, told(t, x.two), "node-name-taken: node host1: at "+x.one.Address.String(), "this host's "+x.two.Address.String(), "calicoctl delete node host1")
-	labtest.Same(t, "files outside of firstboot's own", "", labtest.Do(t, x.two, 0, writtenSince))
-	labtest.Do(t, x.one, 0, "firstboot status")
+	labtest.Contains(t, told(t, x.two), "node-name-taken: node host1: at "+x.one.Address.String(), "this host's "+x.two.Address.String(), "calicoctl delete node host1")
+	labtest.Equal(t, "files outside of firstboot's own", "", labtest.Run(t, x.two, 0, writtenSince))
+	labtest.Run(t, x.one, 0, "firstboot status")
 	x.two.Machine().Append = arguments
 }
 
 func (x *trouble) reinstalled(t *testing.T) {
 	before := calicoctl(t, x.l, "", "get", "nodes", "-o", "wide")
-	labtest.Must(t, x.two.Reinstall(labtest.Context(t)))
+	labtest.NoError(t, x.two.Reinstall(labtest.Context(t)))
 	began := time.Now()
-	labtest.Must(t, x.two.Boot(labtest.Context(t)))
+	labtest.NoError(t, x.two.Boot(labtest.Context(t)))
 	complete(t, x.two)
 	t.Logf("complete %s after power-on", time.Since(began).Round(time.Second))
-	labtest.Same(t, "the cluster's nodes", before, calicoctl(t, x.l, "", "get", "nodes", "-o", "wide"))
+	labtest.Equal(t, "the cluster's nodes", before, calicoctl(t, x.l, "", "get", "nodes", "-o", "wide"))
 	c, err := x.two.StartContainer(labtest.Within(t, joinTime), "again")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	other := lab.Container{Host: x.one, Name: "one"}
 	_, err = other.Ping(labtest.Within(t, askTime), c.Address)
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 }

@@ -1,6 +1,6 @@
 //go:build lab
 
-package ways
+package provisioning
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 // clones are machines with the disk of a host that was complete.
 type clones struct {
-	s        *site
+	s        *environment
 	original clouded
 	node     string // the original's Node, as it was
 	both     [2]clouded
@@ -26,7 +26,7 @@ func newClones(t *testing.T, original clouded) *clones {
 	t.Helper()
 	c := &clones{s: original.s, original: original}
 	c.node = c.originalNode(t)
-	labtest.Must(t, original.h.PowerOff(labtest.Within(t, 5*time.Minute)))
+	labtest.NoError(t, original.h.PowerOff(labtest.Within(t, 5*time.Minute)))
 	for i, name := range []string{"clone-1", "clone-2"} {
 		c.both[i] = c.s.seeded(t, name, machine.Spec{Image: original.h.Machine().Disk(), Format: "qcow2"})
 	}
@@ -41,11 +41,11 @@ func (c *clones) originalNode(t *testing.T) string {
 func (c *clones) join(t *testing.T) {
 	var all sync.WaitGroup
 	for _, clone := range c.both {
-		labtest.Must(t, clone.h.Boot(labtest.Context(t)))
+		labtest.NoError(t, clone.h.Boot(labtest.Context(t)))
 		all.Go(func() { c.notices(t, clone) })
 	}
 	all.Wait()
-	labtest.Same(t, "the original's Node", c.node, c.originalNode(t))
+	labtest.Equal(t, "the original's Node", c.node, c.originalNode(t))
 }
 
 // notices: it is told on the console and by status while the run goes on.
@@ -66,7 +66,7 @@ func (c *clones) notices(t *testing.T, clone clouded) {
 	if err != nil || r.Code != 7 {
 		t.Errorf("%s: status ended with %d (%v), want 7:\n%s%s", h.Name, r.Code, err, r.Stdout, r.Stderr)
 	}
-	labtest.Says(t, r.Stdout, "running", "another machine's state was found here and set aside in /var/lib/firstboot/foreign/")
+	labtest.Contains(t, r.Stdout, "running", "another machine's state was found here and set aside in /var/lib/firstboot/foreign/")
 	if err := h.WaitComplete(ctx); err != nil {
 		t.Error(err)
 		return
@@ -75,8 +75,8 @@ func (c *clones) notices(t *testing.T, clone clouded) {
 	if err != nil {
 		t.Error(err)
 	}
-	labtest.Says(t, r.Stdout, h.Name+"\n"+h.Name+"\n", "complete.json", "journal.json")
-	labtest.Silent(t, r.Stdout, c.original.h.Name)
+	labtest.Contains(t, r.Stdout, h.Name+"\n"+h.Name+"\n", "complete.json", "journal.json")
+	labtest.NotContains(t, r.Stdout, c.original.h.Name)
 }
 
 // notes are what firstboot keeps of a complete host, with times and contents.
@@ -90,33 +90,33 @@ func (c *clones) swap(t *testing.T) {
 		member(t, c.s, b.h)
 		c.s.reported(t, b.h)
 	}
-	before, instance := labtest.Do(t, h, 0, notes), labtest.Do(t, h, 0, "readlink /var/lib/cloud/instance")
-	labtest.Must(t, h.PowerOff(labtest.Within(t, 5*time.Minute)))
+	before, instance := labtest.Run(t, h, 0, notes), labtest.Run(t, h, 0, "readlink /var/lib/cloud/instance")
+	labtest.NoError(t, h.PowerOff(labtest.Within(t, 5*time.Minute)))
 	h.Machine().MAC = "52:54:00:fb:01:01"
 	clone.seed(t, "--instance-id", "iid-after-the-swap")
 	h.ForgetKey() // cloud-init makes a new one for a new instance
-	labtest.Must(t, h.Boot(labtest.Context(t)))
-	labtest.Must(t, h.WaitUp(labtest.Within(t, joinTime)))
-	labtest.Do(t, h, 0, "cloud-init status --wait")
-	labtest.Must(t, h.Wait(labtest.Within(t, 5*time.Minute), "the target", targetReached(h)))
-	labtest.Says(t, labtest.Do(t, h, 0, "journalctl --no-pager -b -u firstboot -o cat"), "complete (not re-checked)")
-	labtest.Same(t, "what firstboot keeps", before, labtest.Do(t, h, 0, notes))
-	if now := labtest.Do(t, h, 0, "readlink /var/lib/cloud/instance"); now == instance {
+	labtest.NoError(t, h.Boot(labtest.Context(t)))
+	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTime)))
+	labtest.Run(t, h, 0, "cloud-init status --wait")
+	labtest.NoError(t, h.Wait(labtest.Within(t, 5*time.Minute), "the target", targetReached(h)))
+	labtest.Contains(t, labtest.Run(t, h, 0, "journalctl --no-pager -b -u firstboot -o cat"), "complete (not re-checked)")
+	labtest.Equal(t, "what firstboot keeps", before, labtest.Run(t, h, 0, notes))
+	if now := labtest.Run(t, h, 0, "readlink /var/lib/cloud/instance"); now == instance {
 		t.Errorf("the instance is still %s", now)
 	}
-	labtest.Says(t, labtest.Do(t, h, 0, "cat /sys/class/net/eth0/address"), h.Machine().MAC)
+	labtest.Contains(t, labtest.Run(t, h, 0, "cat /sys/class/net/eth0/address"), h.Machine().MAC)
 }
 
 // reach: containers of a clone and of a host that came by another way.
 func (c *clones) reach(t *testing.T, other *lab.Host) {
 	ctx := labtest.Within(t, 10*time.Minute)
 	mine, err := c.both[1].h.StartContainer(ctx, "ways-clone")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	theirs, err := other.StartContainer(ctx, "ways-other")
-	labtest.Must(t, err)
+	labtest.NoError(t, err)
 	for _, way := range [][2]lab.Container{{mine, theirs}, {theirs, mine}} {
 		summary, err := way[0].Ping(ctx, way[1].Address)
-		labtest.Must(t, err)
+		labtest.NoError(t, err)
 		t.Logf("%s -> %s: %s", way[0].Host.Name, way[1].Host.Name, summary)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build lab
 
-package stories
+package scenarios
 
 import (
 	"context"
@@ -23,27 +23,27 @@ func leaves(t *testing.T, l *lab.Lab) {
 		t.Fatal("host1 has no block of addresses to give back")
 	}
 
-	plan := labtest.Do(t, one, 6, "firstboot leave --plan")
+	plan := labtest.Run(t, one, 6, "firstboot leave --plan")
 	t.Logf("%s", plan)
-	labtest.Says(t, plan, "always-one", "calico-node", "node host1", "eru-minions")
-	said := labtest.Do(t, one, 4, "firstboot leave")
+	labtest.Contains(t, plan, "always-one", "calico-node", "node host1", "eru-minions")
+	said := labtest.Run(t, one, 4, "firstboot leave")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "container always-one", "nothing was changed", "docker rm -f")
-	labtest.Same(t, "the cluster's nodes", nodes, calicoctl(t, l, "", "get", "nodes"))
-	labtest.Do(t, one, 0, "systemctl is-active calico-node eru-minions")
+	labtest.Contains(t, said, "container always-one", "nothing was changed", "docker rm -f")
+	labtest.Equal(t, "the cluster's nodes", nodes, calicoctl(t, l, "", "get", "nodes"))
+	labtest.Run(t, one, 0, "systemctl is-active calico-node eru-minions")
 
-	labtest.Do(t, one, 0, "docker rm -f always-one")
-	said = labtest.Do(t, one, 0, "firstboot leave")
+	labtest.Run(t, one, 0, "docker rm -f always-one")
+	said = labtest.Run(t, one, 0, "firstboot leave")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "this host has left the network")
+	labtest.Contains(t, said, "this host has left the network")
 	left := calicoctl(t, l, "", "get", "nodes")
-	labtest.Silent(t, left, "host1")
-	labtest.Says(t, left, "host2")
+	labtest.NotContains(t, left, "host1")
+	labtest.Contains(t, left, "host2")
 	if blocks := affinities(t, l, one); blocks != "" {
 		t.Errorf("host1 still holds addresses:\n%s", blocks)
 	}
 	outside(t, one)
-	labtest.Do(t, two, 0, "firstboot status")
+	labtest.Run(t, two, 0, "firstboot status")
 }
 
 // affinities are the blocks of addresses that the host holds.
@@ -56,21 +56,21 @@ func affinities(t *testing.T, l *lab.Lab, h *lab.Host) string {
 // outside wants a host that has left, and says so.
 func outside(t *testing.T, h *lab.Host) {
 	t.Helper()
-	said := labtest.Do(t, h, 8, "firstboot status")
+	said := labtest.Run(t, h, 8, "firstboot status")
 	t.Logf("%s", said)
-	labtest.Says(t, said, "not-started", "this host has left the network", "firstboot.service is not enabled", "systemctl enable --now firstboot.service firstboot-complete.target")
-	units := labtest.Do(t, h, 1, "systemctl is-enabled firstboot calico-node eru-minions 2>&1")
-	labtest.Silent(t, units, "enabled")
-	labtest.Do(t, h, 3, "systemctl is-active calico-node eru-minions")
+	labtest.Contains(t, said, "not-started", "this host has left the network", "firstboot.service is not enabled", "systemctl enable --now firstboot.service firstboot-complete.target")
+	units := labtest.Run(t, h, 1, "systemctl is-enabled firstboot calico-node eru-minions 2>&1")
+	labtest.NotContains(t, units, "enabled")
+	labtest.Run(t, h, 3, "systemctl is-active calico-node eru-minions")
 	// Docker itself goes on.
-	labtest.Do(t, h, 0, "docker ps")
+	labtest.Run(t, h, 0, "docker ps")
 }
 
 func staysOut(t *testing.T, l *lab.Lab) {
 	h := l.Hosts[0]
 	ctx := labtest.Within(t, joinTime)
-	labtest.Must(t, h.Reboot(ctx))
-	labtest.Must(t, h.Wait(ctx, "the end of the boot", func(ctx context.Context) error {
+	labtest.NoError(t, h.Reboot(ctx))
+	labtest.NoError(t, h.Wait(ctx, "the end of the boot", func(ctx context.Context) error {
 		r, err := h.Run(ctx, "systemctl is-system-running")
 		state := strings.TrimSpace(r.Stdout)
 		if err == nil && state != "running" && state != "degraded" {
@@ -79,7 +79,7 @@ func staysOut(t *testing.T, l *lab.Lab) {
 		return err
 	}))
 	outside(t, h)
-	labtest.Silent(t, calicoctl(t, l, "", "get", "nodes"), "host1")
+	labtest.NotContains(t, calicoctl(t, l, "", "get", "nodes"), "host1")
 }
 
 // unitActive asks whether a unit is active.
