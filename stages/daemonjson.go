@@ -19,10 +19,12 @@ import (
 // DaemonPath is Docker's configuration file.
 const DaemonPath = "/etc/docker/daemon.json"
 
+// join returns the items of list with commas between them.
 func join(list []string) string { return strings.Join(list, ",") }
 
-// clusterStore is the store that Docker shares its global networks through,
-// as daemon.json names it; "" where Docker's configuration is left alone.
+// clusterStore returns Docker's cluster-store, the store of its global networks,
+// as a value for daemon.json. It is empty if firstboot does not change Docker's
+// configuration.
 func clusterStore(c *config.Config) string {
 	switch c.Docker.ClusterStore {
 	case config.ClusterStoreOff:
@@ -39,13 +41,13 @@ func clusterStore(c *config.Config) string {
 	return c.Docker.ClusterStore
 }
 
-// advertisePort is the port that cluster-advertise names. Nothing listens
-// there: Docker only wants an address to tell the hosts apart by, and 2376 is
-// the one that its documentation uses.
+// advertisePort is the port in cluster-advertise. Docker uses the address only
+// to distinguish the hosts, and nothing listens on it. Docker's documentation
+// uses 2376.
 const advertisePort = 2376
 
-// daemonFile is daemon.json with the cluster store merged into what is there;
-// nil where Docker's configuration is left alone.
+// daemonFile returns daemon.json with the cluster store merged into its present
+// content. It is nil if firstboot does not change Docker's configuration.
 func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 	store := clusterStore(e.Config)
 	if store == "" {
@@ -58,11 +60,12 @@ func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 	if hasStoreAlone(have, store) {
 		return &file{DaemonPath, have, daemonMode(e.Host)}, nil
 	}
-	return e.withStore(ctx, have, store)
+	return e.mergeStore(ctx, have, store)
 }
 
-// withStore is daemon.json with the cluster store and the address to advertise.
-func (e *Env) withStore(ctx context.Context, have []byte, store string) (*file, error) {
+// mergeStore merges the cluster store and the address to advertise into have,
+// the content of daemon.json.
+func (e *Env) mergeStore(ctx context.Context, have []byte, store string) (*file, error) {
 	addr, err := e.address(ctx)
 	if err != nil {
 		return nil, err
@@ -73,13 +76,13 @@ func (e *Env) withStore(ctx context.Context, have []byte, store string) (*file, 
 	})
 	if err != nil {
 		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err),
-			"repair the file; Docker itself would not start with it")
+			"repair the file; Docker cannot start with it either")
 	}
 	return &file{DaemonPath, data, daemonMode(e.Host)}, nil
 }
 
-// daemonMode is the mode that daemon.json keeps: who keeps it from others has
-// secrets in it.
+// daemonMode returns the mode of daemon.json, which is kept: the file may hold
+// secrets.
 func daemonMode(h *host.Host) fs.FileMode {
 	if info, err := h.Stat(DaemonPath); err == nil {
 		return info.Mode().Perm()
@@ -87,9 +90,9 @@ func daemonMode(h *host.Host) fs.FileMode {
 	return 0o644
 }
 
-// MergeDaemon sets keys in the text of a daemon.json. Where they are set
-// already the text comes back as it is, so that a hand-written file keeps its
-// form.
+// MergeDaemon sets keys in have, the content of a daemon.json. It returns have
+// unchanged if all of them are set already, so that a hand-written file keeps
+// its formatting.
 func MergeDaemon(have []byte, set map[string]any) ([]byte, error) {
 	merged := map[string]any{}
 	if len(bytes.TrimSpace(have)) > 0 {

@@ -16,45 +16,47 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// Env is what every stage works with. It is made once and not changed.
+// Env is the environment of the stages. It is not changed after its creation.
 type Env struct {
 	Host   *host.Host
 	Config *config.Config
 	Store  *artifact.Store
 	Notes  Notes
-	// Self is the path of the running binary; the probe container is made
-	// from it.
+	// Self is the path of the running binary. The image of the probe container
+	// is made from it.
 	Self string
-	// Built is when the binary was built: no clock can be right that shows
-	// an earlier time. Zero where the build does not say.
+	// Built is the time at which the binary was built, zero if unknown. A clock
+	// that shows an earlier time is wrong.
 	Built time.Time
-	// Sleep pauses between two attempts of a stage. nil: in real time. Tests
-	// set it so that they do not wait.
+	// Sleep replaces the pauses of a stage that polls. nil: real time. Tests set
+	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
-// Notes keeps facts across checks and boots that the machine does not tell.
+// Notes stores facts that later checks need, also after a reboot, and that
+// cannot be read from the machine.
 type Notes interface {
 	Notes() state.Notes
 	SetNotes(change func(*state.Notes)) error
 }
 
-// CacheDir keeps fetched artifacts by their sha256.
+// CacheDir holds fetched artifacts under the name of their digest.
 const CacheDir = "/var/lib/firstboot/cache"
 
-// BundleDirs are where a bundle lies: of the image, or put there later.
+// BundleDirs returns the directories of the bundles: the one in the image, and
+// the one that can be added later.
 func BundleDirs() []string {
 	return []string{"/usr/lib/firstboot/bundle", "/var/lib/firstboot/bundle"}
 }
 
-// short bounds a question to a daemon of this machine or to etcd.
+// queryTimeout limits one query to etcd or to a daemon of this machine.
 const queryTimeout = 10 * time.Second
 
-// nodeName is this host's name in Calico: always its host name, because the
-// plugin uses that one whatever it is told.
+// nodeName returns this host's name in Calico. It is always the host name,
+// because the plugin uses no other.
 func (e *Env) nodeName() string { return e.Host.Hostname() }
 
-// etcd opens the cluster's etcd. The caller closes it.
+// etcd returns a client for the cluster's etcd. The caller closes it.
 func (e *Env) etcd() (*cluster.Client, error) {
 	c := e.Config.Etcd
 	return cluster.Dial(cluster.Options{
@@ -63,8 +65,8 @@ func (e *Env) etcd() (*cluster.Client, error) {
 	})
 }
 
-// withEtcd calls use with an open client; what fails because etcd is out of
-// reach becomes a wait for it.
+// withEtcd calls use with an open client. It returns an *engine.Wait if etcd
+// cannot be reached.
 func (e *Env) withEtcd(ctx context.Context, use func(context.Context, *cluster.Client) error) error {
 	client, err := e.etcd()
 	if err != nil {
@@ -79,16 +81,18 @@ func (e *Env) withEtcd(ctx context.Context, use func(context.Context, *cluster.C
 	return use(ctx, client)
 }
 
+// etcdWait returns a wait for etcd that wraps err.
 func (e *Env) etcdWait(err error) error {
 	return &engine.Wait{For: "etcd at " + strings.Join(e.Config.Etcd.Endpoints, ", "), Err: err}
 }
 
-// address is the IPv4 address under which this host is a BGP peer: the
-// configured one if the machine has it, else the one that reaches etcd.
+// address returns the IPv4 address of this host as a BGP peer: the one that
+// host.address selects or, if it is empty, the source address of the route to
+// etcd.
 func (e *Env) address(ctx context.Context) (netip.Addr, error) {
 	want := e.Config.Host.Address
 	if want == "" {
-		return e.addressTowardsEtcd(ctx)
+		return e.addressToEtcd(ctx)
 	}
 	all, err := e.Host.Network().Addresses()
 	if err != nil {
@@ -101,10 +105,11 @@ func (e *Env) address(ctx context.Context) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, engine.WithHint(fmt.Errorf("no address of this machine matches host.address %s; it has %s", want, listAddresses(all)),
-		"set host.address to one of these, to interface=NAME, or leave it empty for the address that reaches etcd")
+		"set host.address to one of these or to interface=NAME, or leave it empty to use the address that reaches etcd")
 }
 
-// addressMatcher understands the three forms of host.address.
+// addressMatcher returns a function that reports whether an address matches
+// host.address, which is interface=NAME, a CIDR or an address.
 func addressMatcher(want string) func(host.Address) bool {
 	if name, ok := strings.CutPrefix(want, "interface="); ok {
 		return func(a host.Address) bool { return a.Interface == name }
@@ -115,6 +120,7 @@ func addressMatcher(want string) func(host.Address) bool {
 	return func(a host.Address) bool { return a.Prefix.Addr().String() == want }
 }
 
+// listAddresses formats the IPv4 addresses for an error message.
 func listAddresses(all []host.Address) string {
 	var list []string
 	for _, a := range all {
@@ -128,7 +134,9 @@ func listAddresses(all []host.Address) string {
 	return strings.Join(list, ", ")
 }
 
-func (e *Env) addressTowardsEtcd(ctx context.Context) (netip.Addr, error) {
+// addressToEtcd returns the source address of the route to the first endpoint
+// that has one.
+func (e *Env) addressToEtcd(ctx context.Context) (netip.Addr, error) {
 	var last error
 	for _, endpoint := range e.Config.Etcd.Endpoints {
 		to, err := e.resolve(ctx, endpoint)
@@ -148,8 +156,9 @@ func (e *Env) addressTowardsEtcd(ctx context.Context) (netip.Addr, error) {
 	return netip.Addr{}, &engine.Wait{For: "a route to etcd at " + strings.Join(e.Config.Etcd.Endpoints, ", "), Err: last}
 }
 
-// onlyAddress serves the host that etcd itself runs on, where the route to
-// etcd says nothing: the machine's one address outside of containers.
+// onlyAddress returns the machine's only address, without those of containers.
+// It is for a host on which etcd itself runs: there the route to etcd leads
+// over loopback.
 func (e *Env) onlyAddress() (netip.Addr, error) {
 	all, err := e.Host.Network().Addresses()
 	if err != nil {
@@ -164,14 +173,14 @@ func (e *Env) onlyAddress() (netip.Addr, error) {
 	}
 	if len(found) != 1 {
 		return netip.Addr{}, engine.WithHint(
-			fmt.Errorf("etcd is on this machine, so the address that reaches it does not tell the node's; it has %s", listAddresses(all)),
+			fmt.Errorf("cannot choose the node's address: etcd is on this machine, which has %s", listAddresses(all)),
 			"set host.address")
 	}
 	return found[0], nil
 }
 
-// containerInterface tells the interfaces of containers and tunnels, whose
-// addresses are never the host's own.
+// isContainerInterface reports whether an interface belongs to containers or a
+// tunnel. Its addresses are never the host's own.
 func isContainerInterface(name string) bool {
 	for _, p := range []string{"cali", "tunl", "docker", "br-", "veth", "vxlan"} {
 		if strings.HasPrefix(name, p) {
@@ -181,11 +190,11 @@ func isContainerInterface(name string) bool {
 	return false
 }
 
-// resolve finds an IPv4 address of an endpoint's host.
+// resolve returns an IPv4 address of an endpoint's host.
 func (e *Env) resolve(ctx context.Context, endpoint string) (netip.Addr, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("cannot understand the endpoint %s", endpoint)
+		return netip.Addr{}, fmt.Errorf("cannot parse the endpoint %s", endpoint)
 	}
 	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return ip, nil

@@ -20,9 +20,9 @@ const (
 	networkManagerPath  = networkManagerDir + "/conf.d/90-firstboot-calico.conf"
 )
 
-// linkFile keeps udevd off the MAC addresses of the containers' interfaces:
-// the plugin records the first MAC, udevd (242 and later) then sets another,
-// and Felix's permanent neighbour entry leads nowhere.
+// linkFile stops udevd (242 and later) from changing the MAC addresses of the
+// containers' interfaces. The plugin records the first MAC address, and Felix
+// makes a permanent neighbour entry of it.
 const linkFile = fileHeader + `[Match]
 OriginalName=cali* temp*
 
@@ -34,13 +34,14 @@ const networkManagerFile = fileHeader + `[keyfile]
 unmanaged-devices=interface-name:cali*;interface-name:tunl*
 `
 
-// files is the stage "config": the configuration files of calicoctl, Docker,
-// udev and NetworkManager.
+// files is the stage "config": it writes the configuration files of calicoctl,
+// Docker, udev and NetworkManager.
 type files struct{ *Env }
 
 func (files) Name() string    { return "config" }
 func (files) After() []string { return []string{"preflight"} }
 
+// wanted returns the files that this host needs.
 func (s files) wanted(ctx context.Context) ([]file, error) {
 	cfg, err := s.calicoctlConfig()
 	if err != nil {
@@ -63,7 +64,8 @@ func (s files) wanted(ctx context.Context) ([]file, error) {
 	return list, nil
 }
 
-// calicoctlConfig is calicoctl's strict configuration file.
+// calicoctlConfig returns calicoctl's configuration file, which calicoctl parses
+// strictly.
 func (s files) calicoctlConfig() ([]byte, error) {
 	etcd := s.Config.Etcd
 	spec := yaml.MapSlice{
@@ -96,26 +98,26 @@ func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
 		want.check(s.Host, &f)
 	}
 	if f.OK() {
-		s.checkReaders(ctx, &f)
+		s.checkLoaded(ctx, &f)
 	}
 	return f, nil
 }
 
-// checkReaders adds a difference where udevd or NetworkManager runs and has
-// not read its file: a run can end between writing it and telling them. Where
-// systemd cannot be asked, or does not run them, they read it when they start.
-func (s files) checkReaders(ctx context.Context, f *engine.CheckResult) {
-	for _, reader := range []struct{ unit, path string }{{udevUnit, linkPath}, {networkManagerUnit, networkManagerPath}} {
-		unit, err := s.Host.Systemd().Unit(ctx, reader.unit)
-		if err != nil || unit.Active != "active" || !s.Host.Exists(reader.path) {
+// checkLoaded adds a difference if udevd or NetworkManager runs and has not read
+// its file. A run can end between the write and the reload. A daemon that does
+// not run reads the file when it starts.
+func (s files) checkLoaded(ctx context.Context, f *engine.CheckResult) {
+	for _, daemon := range []struct{ unit, path string }{{udevUnit, linkPath}, {networkManagerUnit, networkManagerPath}} {
+		unit, err := s.Host.Systemd().Unit(ctx, daemon.unit)
+		if err != nil || unit.Active != "active" || !s.Host.Exists(daemon.path) {
 			continue
 		}
-		read := unit.Since
-		if told := s.Notes.Notes().FilesReloaded; told.After(read) {
-			read = told
+		loaded := unit.Since
+		if reloaded := s.Notes.Notes().FilesReloaded; reloaded.After(loaded) {
+			loaded = reloaded
 		}
-		if older, err := s.startedBefore(read, reader.path); err == nil && older {
-			f.Add(engine.Difference{Object: reader.unit, Actual: "has not read " + reader.path, Expected: "a reload"})
+		if older, err := s.startedBefore(loaded, daemon.path); err == nil && older {
+			f.Add(engine.Difference{Object: daemon.unit, Actual: "has not read " + daemon.path, Expected: "a reload"})
 		}
 	}
 }
@@ -126,28 +128,28 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 		return err
 	}
 	for _, want := range list {
-		var seen engine.CheckResult
-		if want.check(s.Host, &seen); seen.OK() {
+		var f engine.CheckResult
+		if want.check(s.Host, &f); f.OK() {
 			continue
 		}
 		if err := want.write(s.Host); err != nil {
 			return err
 		}
 	}
-	return s.reloadReaders(ctx)
+	return s.reload(ctx)
 }
 
-// reloadReaders makes udev and NetworkManager read their files before the
-// first container's interface appears, and notes that they did.
-func (s files) reloadReaders(ctx context.Context) error {
-	began := time.Now()
-	if err := s.tellReaders(ctx); err != nil {
+// reload makes udevd and NetworkManager read their files before the first
+// container starts, and records the time in the notes.
+func (s files) reload(ctx context.Context) error {
+	start := time.Now()
+	if err := s.reloadDaemons(ctx); err != nil {
 		return err
 	}
-	return s.Notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = began })
+	return s.Notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = start })
 }
 
-func (s files) tellReaders(ctx context.Context) error {
+func (s files) reloadDaemons(ctx context.Context) error {
 	if _, ok := s.Host.LookPath("udevadm"); ok {
 		_, err := s.Host.Run(ctx, host.Command{Name: "udevadm", Args: []string{"control", "--reload"}, Timeout: 20 * time.Second})
 		if err != nil {

@@ -69,10 +69,10 @@ func TestConfigSeesWhatOthersChange(t *testing.T) {
 	m.applies("config")
 	for _, path := range []string{calicoctlConfig, linkFile} {
 		m.put(path, "else\n")
-		m.differs("config", path, "other content")
+		m.differs("config", path, "different content")
 		m.applies("config")
 		m.remove(path)
-		m.differs("config", path, "not there")
+		m.differs("config", path, "missing")
 		m.applies("config")
 	}
 	m.put(stages.DaemonPath, `{"cluster-store": "etcd://10.0.0.9:2379", "cluster-advertise": "10.0.0.2:2376"}`)

@@ -67,7 +67,7 @@ func (s docker) advertise(ctx context.Context) error {
 	if !hasStoreAlone(have, store) {
 		return nil
 	}
-	f, err := s.withStore(ctx, have, store)
+	f, err := s.mergeStore(ctx, have, store)
 	if err != nil {
 		return err
 	}

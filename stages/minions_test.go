@@ -82,7 +82,7 @@ func (m *machine) writePackaged() {
 func TestMinionsConfOverwrittenByAnotherInstall(t *testing.T) {
 	m := withPlugin(t)
 	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.parts.rpm})
-	m.differs("minions", minionsConf, "other content")
+	m.differs("minions", minionsConf, "different content")
 	m.applies("minions")
 	if jobs := m.taken("unit restart"); !slices.Equal(jobs, []string{"unit restart eru-minions.service"}) {
 		t.Errorf("a plugin with another configuration was told %q", jobs)
@@ -101,7 +101,7 @@ func TestMinionsUnit(t *testing.T) {
 		"disabled":                      {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "wanted enabled"}},
 		"changed on disk":               {func(m *machine) { m.put(units.AdminDir+"/eru-minions.service.d/x.conf", "[Service]\n") }, []string{"changed on disk"}},
 		"older than its configuration":  {func(m *machine) { m.systemd.unit(units.Minions).since = time.Now().Add(-time.Hour) }, []string{"started before " + minionsConf}},
-		"without the order of its boot": {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "not there"}},
+		"without the order of its boot": {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "missing"}},
 		"without Docker's wait":         {func(m *machine) { m.put(units.DockerDropIn, "") }, []string{units.DockerDropIn}},
 	} {
 		t.Run(what, func(t *testing.T) {

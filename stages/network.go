@@ -7,18 +7,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// networkAsks is how often Docker is asked for a network before it counts as
-// not there. On a busy machine Docker 20.10.24 was seen to answer, without a word,
-// with a list that lacked the networks of its cluster store; that it had waited
-// in vain for etcd is a guess, from etcd being slow at the time and from the 3 s
-// that such an answer took; so there is no pause between two. That three are
-// enough was not measured.
-const networkAsks = 3
+// networkQueries is the number of times that Docker's list must lack the network
+// before the network counts as missing. On a busy machine Docker 20.10.24 has
+// returned, without an error, a list without the networks of its cluster store.
+// Such an answer took 3 s while etcd was slow, so Docker probably gave up on
+// etcd, and a pause between the queries is not needed. Whether three are enough
+// was not measured.
+const networkQueries = 3
 
-// network finds the Docker network over the pool; nil: it is not there. While
-// etcd is out of reach nobody can tell.
+// poolNetwork returns the Docker network over the pool, nil if it does not
+// exist. It returns an *engine.Wait if etcd cannot be reached, because Docker's
+// list is then incomplete.
 func (e *Env) poolNetwork(ctx context.Context) (*host.DockerNetwork, error) {
-	for range networkAsks {
+	for range networkQueries {
 		list, err := e.Host.Docker().Networks(ctx)
 		if err != nil {
 			return nil, err

@@ -1,15 +1,15 @@
-// Package stages is what a host becomes: the ordered list, and one file a
-// stage. A stage looks at the live machine and never believes that a command
-// which exited 0 did its work.
+// Package stages holds the stages of a host's provisioning: the ordered list
+// and one file for each stage. A stage checks the live machine. It never relies
+// on the exit status of a command as proof that the command did its work.
 package stages
 
 import "github.com/projecteru2/firstboot/internal/engine"
 
-// All is what a host becomes, in the order that people are shown. A stage
-// starts as soon as those that it comes after are done.
+// All returns the stages in the order of the output. A stage starts as soon as
+// the stages that it comes after are done.
 func All(e *Env) []engine.Stage {
 	return []engine.Stage{
-		preflight{e}, // refuse before anything is changed
+		preflight{e}, // before all others; changes nothing
 		sysctl{e},    // after preflight
 		calicoctl{e}, // after preflight
 		files{e},     // after preflight; shown as "config"

@@ -14,21 +14,21 @@ import (
 
 const (
 	modulesPath = "/etc/modules-load.d/firstboot.conf"
-	// systemd-sysctl applies files in the order of their names; this one is
+	// systemd-sysctl applies files in the order of their names. This name sorts
 	// after 99-sysctl.conf, the link to /etc/sysctl.conf.
 	sysctlPath = "/etc/sysctl.d/99-zz-firstboot.conf"
 )
 
-// sysctl loads the kernel modules and sets the kernel settings that routing
-// for containers needs, now and at every boot.
+// sysctl loads the kernel modules and sets the sysctl keys that containers'
+// traffic needs, now and at every boot.
 type sysctl struct{ *Env }
 
 func (sysctl) Name() string    { return "sysctl" }
 func (sysctl) After() []string { return []string{"preflight"} }
 
-// modules are needed before their settings exist (nf_conntrack) and by Felix,
-// which cannot load them from inside its container (xt_set, ip6_tables: the
-// ones that calicoctl loads).
+// modules returns the kernel modules to load. The key of nf_conntrack does not
+// exist before the module is loaded. The others are those that calicoctl loads
+// for Felix, which cannot load modules from inside its container.
 func modules(c *config.Config) []string {
 	list := []string{"nf_conntrack", "ip_tables", "ip6_tables", "xt_set"}
 	if c.Pool.IPIP != config.IPIPNever {
@@ -37,6 +37,7 @@ func modules(c *config.Config) []string {
 	return list
 }
 
+// files returns the files that repeat the settings at every boot.
 func (s sysctl) files() []file {
 	var settings strings.Builder
 	settings.WriteString(fileHeader)
@@ -60,13 +61,13 @@ func (s sysctl) Check(context.Context) (engine.CheckResult, error) {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
-		want := normal(s.Config.Sysctl[key])
+		want := normalize(s.Config.Sysctl[key])
 		seen, err := s.Host.Sysctl(key)
 		switch {
 		case host.NotExist(err):
 			f.Add(engine.Difference{
 				Object: key, Actual: "the kernel has no such key", Expected: want,
-				Fix: "load the module that brings the key, or take it out of sysctl in the configuration",
+				Fix: "load the module that provides the key, or remove the key from sysctl in the configuration",
 			})
 		case err != nil:
 			return f, err
@@ -77,8 +78,9 @@ func (s sysctl) Check(context.Context) (engine.CheckResult, error) {
 	return f, nil
 }
 
-// normal is a value as the kernel shows it: fields with one blank between.
-func normal(value string) string { return strings.Join(strings.Fields(value), " ") }
+// normalize returns a value as the kernel prints it, with one space between
+// fields.
+func normalize(value string) string { return strings.Join(strings.Fields(value), " ") }
 
 func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
 	for _, f := range s.files() {
@@ -91,11 +93,11 @@ func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
 			continue
 		}
 		if err := s.Host.LoadModule(ctx, m); err != nil {
-			return engine.WithHint(err, "install the kernel's modules (linux-modules-extra or the like) for the running kernel")
+			return engine.WithHint(err, "install the modules of the running kernel (a package such as linux-modules-extra)")
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
-		want := normal(s.Config.Sysctl[key])
+		want := normalize(s.Config.Sysctl[key])
 		if seen, err := s.Host.Sysctl(key); err == nil && seen == want {
 			continue
 		}
