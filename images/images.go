@@ -1,5 +1,5 @@
-// Package images has what the ways in have in common: a file that a host gets
-// from a server, always with its sum, and the configuration to hand over.
+// Package images holds what the provisioning methods share: files that a host
+// downloads, always verified by their SHA-256, and checks of user input.
 package images
 
 import (
@@ -15,34 +15,34 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// MaxInput bounds a file that a person hands in, in bytes: an Ignition config
-// to merge, a list of hosts, a network configuration.
+// MaxInput limits the size of an input file in bytes: an Ignition config to
+// merge, a list of hosts, a network configuration.
 const MaxInput = 4 << 20
 
-// Remote is a file that a host gets from a server.
+// Remote is a file that a host downloads from a server.
 type Remote struct {
 	URL    config.URL // http or https
-	SHA256 string     // 64 lower-case hexadecimal digits
+	SHA256 string     // 64 lowercase hexadecimal digits
 }
 
-// Check refuses what a host could not fetch or would have to trust unseen.
-// flag and sumFlag name the two on the command line.
-func (r Remote) Check(flag, sumFlag string) error {
+// Check reports an error if a host cannot download or cannot verify the file.
+// urlFlag and digestFlag are the names of the two command-line flags.
+func (r Remote) Check(urlFlag, digestFlag string) error {
 	if err := CheckURL(r.URL); err != nil {
-		return fmt.Errorf("cannot use %s: %w", flag, err)
+		return fmt.Errorf("cannot use %s: %w", urlFlag, err)
 	}
 	if r.SHA256 == "" {
-		return engine.WithHint(fmt.Errorf("cannot use %s without %s: nothing unverified is executed", flag, sumFlag),
+		return engine.WithHint(fmt.Errorf("cannot use %s without %s: nothing unverified is executed", urlFlag, digestFlag),
 			"sha256sum FILE prints it")
 	}
-	if sum, err := hex.DecodeString(r.SHA256); err != nil || len(sum) != 32 || strings.ToLower(r.SHA256) != r.SHA256 {
-		return engine.WithHint(fmt.Errorf("cannot use %s %q: not 64 lower-case hexadecimal digits", sumFlag, Truncate(r.SHA256)),
+	if digest, err := hex.DecodeString(r.SHA256); err != nil || len(digest) != 32 || strings.ToLower(r.SHA256) != r.SHA256 {
+		return engine.WithHint(fmt.Errorf("cannot use %s %q: not 64 lowercase hexadecimal digits", digestFlag, Truncate(r.SHA256)),
 			"sha256sum FILE prints it")
 	}
 	return nil
 }
 
-// Ext is the ending of the file's name, with its dot and in lower case.
+// Ext returns the extension of the file's name, with its dot, in lower case.
 func (r Remote) Ext() string {
 	u, err := url.Parse(r.URL.Reveal())
 	if err != nil {
@@ -51,44 +51,47 @@ func (r Remote) Ext() string {
 	return strings.ToLower(path.Ext(u.Path))
 }
 
-// CheckURL refuses what is no http or https address that can stand in a
-// script, a unit and a kernel command line alike.
+// CheckURL reports an error unless location is an http or https URL that can be
+// written unquoted into scripts, units and kernel command lines.
 func CheckURL(location config.URL) error {
 	raw := location.Reveal()
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'\\`<>^|{}", r) }) {
-		return errors.New("the url holds a character that must be written as %XX")
+		return errors.New("the URL contains a character that must be written as %XX")
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return errors.New("the url cannot be understood")
+		return errors.New("the URL cannot be parsed")
 	}
-	if !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Hostname() == "" {
-		return engine.WithHint(fmt.Errorf("%q is not reached by http or https", location.String()), "such as http://10.0.0.5/firstboot")
+	if !slices.Contains([]string{"http", "https"}, u.Scheme) {
+		return engine.WithHint(fmt.Errorf("%q must begin with http:// or https://", location.String()), "such as http://10.0.0.5/firstboot")
+	}
+	if u.Hostname() == "" {
+		return engine.WithHint(fmt.Errorf("%q has no host name", location.String()), "such as http://10.0.0.5/firstboot")
 	}
 	return nil
 }
 
-// Truncate makes foreign text fit for an error: short, and without what could
-// steer a terminal (the caller prints it with %q).
+// Truncate shortens untrusted text for an error message. The caller prints it
+// with %q, which escapes terminal control sequences.
 func Truncate(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
+	const limit = 80 // bytes
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }
 
-// Indent puts each line that is not empty behind blanks.
-func Indent(text string, blanks int) string {
+// Indent indents each line that is not empty by a number of spaces.
+func Indent(text string, spaces int) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if strings.TrimRight(line, "\n") != "" {
-			b.WriteString(strings.Repeat(" ", blanks))
+			b.WriteString(strings.Repeat(" ", spaces))
 		}
 		b.WriteString(line)
 	}
 	return b.String()
 }
 
-// ShellQuote makes one word of a POSIX shell stand for exactly text.
+// ShellQuote quotes text as one word of a POSIX shell.
 func ShellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

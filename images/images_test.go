@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestCheckYAML(t *testing.T) {
+func TestCheckYAMLRejectsDeepNesting(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"":                               true,
 		"hosts: [{mac: a, args: [b]}]\n": true,

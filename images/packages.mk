@@ -1,4 +1,4 @@
-# The packages of firstboot itself; included by the Makefile.
+# Builds the firstboot packages; included by the Makefile.
 
 .PHONY: packages
 packages: ## dist/firstboot*.deb and .rpm: units, man pages, completion. VERSION= GOARCH=

@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// Bounds on YAML that a person hands in: a list of hosts and a network
+// Limits on the nesting of YAML input. A list of hosts and a network
 // configuration are five levels deep.
 const (
 	maxDepth  = 32
 	maxDashes = 16
 )
 
-// CheckYAML refuses the nesting that would keep the parser busy for minutes,
-// or overflow its stack, before the parser sees it. Brackets in texts count:
-// nobody writes that many.
+// CheckYAML reports an error if data is nested so deeply that the parser would
+// take minutes or overflow its stack. Brackets inside strings count too; real
+// input does not contain that many.
 func CheckYAML(data []byte) error {
 	depth := 0
 	for line := range strings.Lines(string(data)) {
@@ -26,11 +26,11 @@ func CheckYAML(data []byte) error {
 				depth = max(0, depth-1)
 			}
 			if depth > maxDepth {
-				return errors.New("it is nested too deeply")
+				return errors.New("nested too deeply")
 			}
 		}
 		if start := strings.TrimLeft(line, "- "); strings.Count(line[:len(line)-len(start)], "-") > maxDashes {
-			return errors.New("it is nested too deeply")
+			return errors.New("nested too deeply")
 		}
 	}
 	return nil

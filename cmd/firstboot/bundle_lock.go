@@ -52,7 +52,7 @@ func (a *cli) showLock(b bundled, files []golden.LockedFile, written bool) error
 		switch {
 		case written:
 			fmt.Fprintf(a.errs, "written: %s\n", f.Name)
-		case f.Private:
+		case f.Secret:
 			fmt.Fprintf(a.errs, "%s holds secrets and is not shown; --write writes it back\n", f.Name)
 		default:
 			if len(files) > 1 {

@@ -14,36 +14,37 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// BinaryPath is where the units expect firstboot.
+// BinaryPath is the path that the units run firstboot from.
 const BinaryPath = "/usr/bin/firstboot"
 
-// Bake puts firstboot into an image.
+// Bake installs firstboot into an image.
 type Bake struct {
-	Host   *host.Host // the image's root folder
-	Binary string     // the firstboot that the image gets, a path of this process
+	Host   *host.Host // the image's root directory
+	Binary string     // the firstboot to install, a path on this machine
 
-	// Config are configuration files to put into the image; none: the image
-	// has its own. They are a path of this process each.
+	// Config lists configuration files to install, as paths on this machine.
+	// If it is empty, the image must have its own configuration.
 	Config []string
-	// NoConfig says that the configuration comes later: the image's is not
-	// looked at, and what depends on it is left out.
+	// NoConfig means that the configuration is provided later: the image's own
+	// is not read, and everything that depends on it is left out.
 	NoConfig bool
 
-	// Files are what the configuration needs before the first run.
+	// Files returns the files that a configuration needs before the first run.
 	Files func(*config.Config, *host.Host) ([]File, error)
 
-	// BundleDirs are where a host looks for bundles; the first gets one.
+	// BundleDirs are the directories that a host searches for bundles. The
+	// image's bundle is written to the first.
 	BundleDirs []string
-	// Artifacts are those of a configuration, and Collect gets them.
+	// Artifacts returns the artifacts of a configuration; Collect fetches them.
 	Artifacts func(*config.Config) []Artifact
 	Collect   func(context.Context, *config.Config) (Collection, error)
-	// Bundle is a ready bundle to put in, a path of this process; NoBundle
-	// leaves the image without.
+	// Bundle is an existing bundle to copy, a path on this machine. With
+	// NoBundle the image gets no bundle.
 	Bundle   string
 	NoBundle bool
 }
 
-// Plan is what an image lacks.
+// Plan lists the changes that bake an image.
 type Plan struct {
 	Changes  []Change `json:"changes"`
 	Warnings []string `json:"warnings"`
@@ -53,40 +54,40 @@ func (p *Plan) warn(format string, args ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
 }
 
-// Plan looks at the image and changes nothing. An invalid configuration comes
-// back as it is (config.IsInvalid).
+// Plan examines the image and changes nothing. The error of an invalid
+// configuration is returned unwrapped (config.IsInvalid).
 func (b *Bake) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{Changes: []Change{}, Warnings: []string{}}
-	if err := b.look(p); err != nil {
+	if err := b.checkImage(p); err != nil {
 		return nil, err
 	}
-	loaded, files, err := b.configuration(ctx, p)
+	loaded, files, err := b.loadConfig(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	// First what can fail for want of a network: then the image is as it was.
-	if err := b.bundle(ctx, p, loaded); err != nil {
+	// The bundle comes first: if a download fails, the image is unchanged.
+	if err := b.planBundle(ctx, p, loaded); err != nil {
 		return nil, err
 	}
-	if err := b.program(p); err != nil {
+	if err := b.planBinary(p); err != nil {
 		return nil, err
 	}
 	for _, u := range units.ImageFiles() {
 		files = append(files, File{Path: u.Path, Data: u.Data, Mode: 0o644})
 	}
 	if loaded != nil {
-		early, err := b.Files(loaded.Config, b.Host)
+		needed, err := b.Files(loaded.Config, b.Host)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, early...)
+		files = append(files, needed...)
 	}
 	for _, f := range files {
 		if err := p.add(f.change(b.Host)); err != nil {
 			return nil, err
 		}
 	}
-	b.links(p)
+	b.planLinks(p)
 	return p, nil
 }
 
@@ -97,9 +98,9 @@ func (p *Plan) add(c Change, differs bool, err error) error {
 	return err
 }
 
-// program compares the image's firstboot with the one that it gets.
-func (b *Bake) program(p *Plan) error {
-	want, size, err := sumOfFile(b.Binary)
+// planBinary compares the image's firstboot with the one to install.
+func (b *Bake) planBinary(p *Plan) error {
+	want, size, err := fileDigest(b.Binary)
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", b.Binary, err)
 	}
@@ -107,7 +108,7 @@ func (b *Bake) program(p *Plan) error {
 	have, err := b.Host.SHA256(BinaryPath)
 	switch {
 	case host.NotExist(err):
-		seen = absent
+		seen = missing
 	case err != nil:
 		return err
 	case have != want:
@@ -123,9 +124,10 @@ func (b *Bake) program(p *Plan) error {
 	}, seen != "", nil)
 }
 
-// links enables the units as systemctl enable would, and lets a failure reach
-// the login screen of a machine whose disk nothing was written to.
-func (b *Bake) links(p *Plan) {
+// planLinks enables the units as systemctl enable does. It also links the login
+// message to /run, so that a failure is shown even if nothing was written to the
+// disk.
+func (b *Bake) planLinks(p *Plan) {
 	enabled := units.Enabled()
 	for _, unit := range slices.Sorted(maps.Keys(enabled)) {
 		path := fmt.Sprintf("%s/%s.wants/%s", units.AdminDir, enabled[unit], unit)
@@ -137,24 +139,25 @@ func (b *Bake) links(p *Plan) {
 	}
 }
 
-// look refuses a folder that is no image, or that this firstboot cannot serve.
-func (b *Bake) look(p *Plan) error {
+// checkImage reports an error if the root directory is not an image, or if this
+// firstboot cannot run in it.
+func (b *Bake) checkImage(p *Plan) error {
 	if !b.Host.Exists("/etc/os-release") && !b.Host.Exists("/usr/lib/os-release") {
-		return engine.WithHint(fmt.Errorf("cannot bake %s: it is no unpacked image (no /etc/os-release, no /usr/lib/os-release)", b.Host.Root()),
-			"name the folder that holds the image's /usr and /etc")
+		return engine.WithHint(fmt.Errorf("cannot bake %s: it is not an unpacked image (no /etc/os-release, no /usr/lib/os-release)", b.Host.Root()),
+			"name the directory that holds the image's /usr and /etc")
 	}
 	for unit := range units.Enabled() {
 		if b.Host.Readlink(units.AdminDir+"/"+unit) == "/dev/null" {
-			return engine.WithHint(fmt.Errorf("cannot bake %s: %s is masked there", b.Host.Root(), unit),
+			return engine.WithHint(fmt.Errorf("cannot bake %s: %s is masked in it", b.Host.Root(), unit),
 				"systemctl --root %s unmask %s", b.Host.Root(), unit)
 		}
 	}
-	if err := b.fits(p); err != nil {
+	if err := b.checkArchitecture(p); err != nil {
 		return err
 	}
-	b.lacks(p)
+	b.warnMissing(p)
 	if b.Host.Exists(state.EffectivePath) || b.Host.Exists(state.MarkerPath) {
-		p.warn("firstboot has run in this image, and what it kept rules over a new configuration: firstboot seal --root %s", b.Host.Root())
+		p.warn("firstboot has run in this image, and its saved state overrides a new configuration: run firstboot seal --root %s", b.Host.Root())
 	}
 	return nil
 }

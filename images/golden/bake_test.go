@@ -18,9 +18,9 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-const least = provisiontest.Minimal
+const minimal = provisiontest.Minimal
 
-// write makes a file of this machine, with its folders.
+// write writes a file on this machine and makes its directories.
 func write(t *testing.T, path, text string, mode fs.FileMode) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -32,8 +32,8 @@ func write(t *testing.T, path, text string, mode fs.FileMode) string {
 	return path
 }
 
-// newBake bakes a new image, which has nothing but its name, with this test's
-// own program.
+// newBake returns a bake of an image that has only an os-release file. The test's
+// own executable takes the place of firstboot.
 func newBake(t *testing.T, configs ...string) *Bake {
 	t.Helper()
 	root := t.TempDir()
@@ -47,7 +47,7 @@ func newBake(t *testing.T, configs ...string) *Bake {
 	}
 }
 
-// bake makes all of the image's changes.
+// bake applies a bake to the image, and checks that a second bake changes nothing.
 func bake(t *testing.T, b *Bake) *Plan {
 	t.Helper()
 	p, err := b.Plan(t.Context())
@@ -66,12 +66,12 @@ func bake(t *testing.T, b *Bake) *Plan {
 	return p
 }
 
-func TestLaterConfigurationsWinInTheImageToo(t *testing.T) {
+func TestLaterConfigurationFilesWinInTheImage(t *testing.T) {
 	dir := t.TempDir()
-	first := write(t, dir+"/base.yaml", least+"node: {asNumber: 64513}\n", 0o644)
+	first := write(t, dir+"/base.yaml", minimal+"node: {asNumber: 64513}\n", 0o644)
 	second := write(t, dir+"/secret.yml", "node: {asNumber: 64514, environment: {A: correct-horse}}\n", 0o600)
 	b := newBake(t, first, second)
-	write(t, b.Host.Root()+config.VendorDir+"/50-maker.yaml", "node: {asNumber: 64512}\npool: {blockSize: 28}\n", 0o644)
+	write(t, b.Host.Root()+config.VendorDir+"/50-vendor.yaml", "node: {asNumber: 64512}\npool: {blockSize: 28}\n", 0o644)
 	write(t, b.Host.Root()+config.DropInDir+"/05-early.yaml", "node: {asNumber: 64515}\n", 0o644)
 	p := bake(t, b)
 	loaded, err := config.Load(t.Context(), config.Options{Root: b.Host.Root()})
@@ -79,7 +79,7 @@ func TestLaterConfigurationsWinInTheImageToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := loaded.Config; c.Node.ASNumber != 64514 || c.Pool.BlockSize != 28 {
-		t.Errorf("AS %d, block %d: the sources' order is another", c.Node.ASNumber, c.Pool.BlockSize)
+		t.Errorf("AS %d, block %d: the sources are read in the wrong order", c.Node.ASNumber, c.Pool.BlockSize)
 	}
 	for path, want := range map[string]fs.FileMode{"/etc/firstboot/config.yaml": 0o644, "/etc/firstboot/config.d/10-secret.yaml": 0o600} {
 		if info, err := b.Host.Stat(path); err != nil || info.Mode().Perm() != want {
@@ -93,8 +93,8 @@ func TestLaterConfigurationsWinInTheImageToo(t *testing.T) {
 	}
 }
 
-func TestWhatTheImageAddsIsValidatedWithTheRest(t *testing.T) {
-	b := newBake(t, write(t, t.TempDir()+"/my.yaml", least, 0o644))
+func TestConfigurationInTheImageIsValidated(t *testing.T) {
+	b := newBake(t, write(t, t.TempDir()+"/my.yaml", minimal, 0o644))
 	path := write(t, b.Host.Root()+config.DropInDir+"/99-late.yaml", "pool: {blockSize: 8}\n", 0o644)
 	_, err := b.Plan(t.Context())
 	problems, invalid := config.IsInvalid(err)
@@ -103,10 +103,10 @@ func TestWhatTheImageAddsIsValidatedWithTheRest(t *testing.T) {
 	}
 }
 
-func TestABakeStaysInsideTheImage(t *testing.T) {
+func TestBakeWritesOnlyInsideTheImage(t *testing.T) {
 	outside := t.TempDir()
-	write(t, outside+"/daemon.json", "of the build machine", 0o644)
-	b := newBake(t, write(t, t.TempDir()+"/my.yaml", least, 0o644))
+	write(t, outside+"/daemon.json", "build machine's", 0o644)
+	b := newBake(t, write(t, t.TempDir()+"/my.yaml", minimal, 0o644))
 	root := b.Host.Root()
 	for link, target := range map[string]string{"etc": outside, "usr/bin": outside + "/bin", "usr/lib/systemd": outside, "usr/lib/firstboot": outside} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, link)), 0o755); err != nil {
@@ -119,49 +119,41 @@ func TestABakeStaysInsideTheImage(t *testing.T) {
 	bake(t, b)
 	entries, err := os.ReadDir(outside)
 	if err != nil || len(entries) != 1 {
-		t.Errorf("the build machine's folder holds %v, %v", entries, err)
+		t.Errorf("the build machine's directory contains %v, %v", entries, err)
 	}
 	if _, err := os.Stat(filepath.Join(root, outside, "bin/firstboot")); err != nil {
-		t.Errorf("the image's links were not followed inside it: %v", err)
+		t.Errorf("the image's links were not followed inside the image: %v", err)
 	}
 }
 
-func TestAnImageOfAnotherProcessorIsRefused(t *testing.T) {
+func TestImageForAnotherArchitectureIsRefused(t *testing.T) {
 	b := newBake(t)
 	b.NoConfig = true
-	program, err := os.ReadFile("/proc/self/exe")
+	data, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	program = bytes.Clone(program[:4096])
-	if _, err := elf.NewFile(bytes.NewReader(program)); err == nil {
-		t.Fatal("a program cut short is still read whole")
+	if _, err := elf.NewFile(bytes.NewReader(data[:4096])); err == nil {
+		t.Fatal("a truncated executable was accepted")
 	}
-	foreign := write(t, t.TempDir()+"/foreign", "", 0o755)
-	whole, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole[18], whole[19] = byte(elf.EM_RISCV), 0 // e_machine, elf(5)
-	if err := os.WriteFile(foreign, whole, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(t, b.Host.Root()+"/bin/sh", string(whole), 0o755)
+	data[18], data[19] = byte(elf.EM_RISCV), 0 // e_machine, elf(5)
+	foreign := write(t, t.TempDir()+"/foreign", string(data), 0o755)
+	write(t, b.Host.Root()+"/bin/sh", string(data), 0o755)
 	_, err = b.Plan(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "the image is for RISCV") {
 		t.Errorf("got %v", err)
 	}
 	b.Binary = foreign
 	if _, err := b.Plan(t.Context()); err != nil {
-		t.Errorf("with a firstboot that is built for it: %v", err)
+		t.Errorf("with a firstboot for the same architecture: %v", err)
 	}
 	b.Binary = write(t, t.TempDir()+"/text", "#!/bin/sh\n", 0o755)
 	if _, err := b.Plan(t.Context()); err == nil {
-		t.Error("a text was taken for a program")
+		t.Error("a shell script was accepted as an executable")
 	}
 }
 
-func TestAMaskedUnitIsSaid(t *testing.T) {
+func TestMaskedUnitIsRefused(t *testing.T) {
 	b := newBake(t)
 	b.NoConfig = true
 	if err := b.Host.Symlink("/dev/null", units.AdminDir+"/"+units.Service); err != nil {
@@ -172,7 +164,7 @@ func TestAMaskedUnitIsSaid(t *testing.T) {
 	}
 }
 
-func TestWarningsOfWhatAFirstBootWillMiss(t *testing.T) {
+func TestWarnsOfWhatTheFirstBootNeeds(t *testing.T) {
 	b := newBake(t)
 	b.NoConfig = true
 	write(t, b.Host.Root()+"/etc/selinux/config", "# mode\nSELINUX=enforcing\n", 0o644)
@@ -181,10 +173,10 @@ func TestWarningsOfWhatAFirstBootWillMiss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := strings.Join(p.Warnings, "\n")
+	warnings := strings.Join(p.Warnings, "\n")
 	for _, want := range []string{"no systemd", "no Docker", "no rpm", "SELinux", "has run in this image"} {
-		if !strings.Contains(said, want) {
-			t.Errorf("no word of %q in:\n%s", want, said)
+		if !strings.Contains(warnings, want) {
+			t.Errorf("no warning %q in:\n%s", want, warnings)
 		}
 	}
 	write(t, b.Host.Root()+"/etc/selinux/config", "SELINUX=disabled\n", 0o644)
@@ -196,49 +188,50 @@ func TestWarningsOfWhatAFirstBootWillMiss(t *testing.T) {
 	}
 }
 
-// dynamic is 1 where the test's own program is, which is one more warning.
+// dynamic returns 1 if the test's executable is dynamically linked, which causes one
+// more warning.
 func dynamic(t *testing.T) int {
 	t.Helper()
-	if _, is, err := processor("/proc/self/exe"); err != nil || !is {
+	if _, linked, err := architecture("/proc/self/exe"); err != nil || !linked {
 		return 0
 	}
 	return 1
 }
 
-func TestAReadyBundleIsCopiedWhole(t *testing.T) {
-	ready := t.TempDir()
+func TestExistingBundleIsCopied(t *testing.T) {
+	source := t.TempDir()
 	items := []artifact.Item{
 		{Entry: artifact.Entry{Name: calicoctl, Version: "v3.23.0"}, Path: write(t, t.TempDir()+"/c", "one", 0o644)},
 		{Entry: artifact.Entry{Name: nodeImage}, Path: write(t, t.TempDir()+"/n", "two", 0o644)},
 	}
-	if _, err := Pack(t.Context(), ready, items); err != nil {
+	if _, err := Pack(t.Context(), source, items); err != nil {
 		t.Fatal(err)
 	}
-	b := newBake(t, write(t, t.TempDir()+"/my.yaml", least+"minions: {url: http://nowhere.invalid/m, sha256: "+sumOf("three")+"}\n", 0o644))
-	b.Bundle = ready
+	b := newBake(t, write(t, t.TempDir()+"/my.yaml", minimal+"minions: {url: http://nowhere.invalid/m, sha256: "+digestOf("three")+"}\n", 0o644))
+	b.Bundle = source
 	p := bake(t, b)
-	if said := strings.Join(p.Warnings, "\n"); !strings.Contains(said, "without eru-minions") {
-		t.Errorf("no word of what the bundle lacks: %s", said)
+	if warnings := strings.Join(p.Warnings, "\n"); !strings.Contains(warnings, "has no eru-minions") {
+		t.Errorf("no warning of the missing artifact: %s", warnings)
 	}
 	dir := b.Host.Root() + stages.BundleDirs()[0]
 	got, err := artifact.OpenBundle(dir)
 	if err != nil || len(got.Entries) != 2 {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	// A bundle that was damaged since is made whole.
+	// A second bake repairs a damaged bundle.
 	write(t, got.Path(got.Entries[0]), "eno", 0o644)
 	bake(t, b)
 	if err := got.Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
-	write(t, filepath.Join(ready, "sha256", sumOf("one")), "eno", 0o644)
+	write(t, filepath.Join(source, "sha256", digestOf("one")), "eno", 0o644)
 	if _, err := b.Plan(t.Context()); err == nil {
-		t.Error("a damaged bundle was taken")
+		t.Error("a damaged bundle was accepted")
 	}
 }
 
-func TestAPinnedArtifactThatNobodyHasIsAnError(t *testing.T) {
-	b := newBake(t, write(t, t.TempDir()+"/my.yaml", least+"calicoctl: {sha256: "+sumOf("one")+"}\n", 0o644))
+func TestUnavailablePinnedArtifactFailsBeforeTheImageChanges(t *testing.T) {
+	b := newBake(t, write(t, t.TempDir()+"/my.yaml", minimal+"calicoctl: {sha256: "+digestOf("one")+"}\n", 0o644))
 	b.Collect = func(ctx context.Context, c *config.Config) (Collection, error) {
 		return collector(c, b.Host.RealPath(stages.BundleDirs()[0]), new(bytes.Buffer)).Collect(ctx)
 	}
@@ -247,11 +240,11 @@ func TestAPinnedArtifactThatNobodyHasIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.Changes[0].Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "calicoctl") {
-		t.Errorf("the first change to the image is not the one that can fail: %+v, %v", p.Changes[0], err)
+		t.Errorf("the bundle is not the first change, or its error is not reported: %+v, %v", p.Changes[0], err)
 	}
 }
 
-func TestEnabledUnitsAreWhatTheirInstallSectionsSay(t *testing.T) {
+func TestEnabledUnitsMatchTheirInstallSections(t *testing.T) {
 	enabled := units.Enabled()
 	for _, u := range units.ImageFiles() {
 		unit, wanted := filepath.Base(u.Path), ""
@@ -261,13 +254,13 @@ func TestEnabledUnitsAreWhatTheirInstallSectionsSay(t *testing.T) {
 			}
 		}
 		if enabled[unit] != wanted {
-			t.Errorf("%s: enabled for %q, [Install] says %q", unit, enabled[unit], wanted)
+			t.Errorf("%s: enabled for %q, WantedBy=%q", unit, enabled[unit], wanted)
 		}
 	}
 }
 
-// As systemctl enable writes it where /lib is a link.
-func TestALinkByAnotherWayIsALink(t *testing.T) {
+// systemctl enable writes such a link if /lib is a link.
+func TestLinkByAnotherPathIsAccepted(t *testing.T) {
 	b := newBake(t)
 	b.NoConfig = true
 	h := b.Host

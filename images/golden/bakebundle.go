@@ -11,33 +11,33 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// bundle plans the image's bundle: a ready one as it is, else what the
-// configuration pins.
-func (b *Bake) bundle(ctx context.Context, p *Plan, loaded *config.Loaded) error {
+// planBundle plans the image's bundle: a copy of an existing one, or the
+// artifacts that the configuration pins.
+func (b *Bake) planBundle(ctx context.Context, p *Plan, loaded *config.Loaded) error {
 	if b.NoBundle {
 		return nil
 	}
 	if b.Bundle != "" {
-		return b.readyBundle(ctx, p, loaded)
+		return b.planCopy(ctx, p, loaded)
 	}
 	if loaded == nil {
 		return nil
 	}
-	wanted := b.wanted(p, loaded.Config)
+	wanted := b.pinned(p, loaded.Config)
 	if len(wanted) == 0 {
 		return nil
 	}
-	seen := absent
+	seen := missing
 	for _, dir := range b.BundleDirs {
 		have, err := artifact.OpenBundle(b.Host.RealPath(dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		lack := missing(ctx, have, err, wanted)
-		if lack == "" {
+		problem := firstProblem(ctx, have, err, wanted)
+		if problem == "" {
 			return nil
 		}
-		seen = lack
+		seen = problem
 	}
 	p.Changes = append(p.Changes, Change{Action: "bundle", Path: b.BundleDirs[0], Seen: seen, apply: func(ctx context.Context) error {
 		return b.collect(ctx, loaded.Config)
@@ -45,29 +45,31 @@ func (b *Bake) bundle(ctx context.Context, p *Plan, loaded *config.Loaded) error
 	return nil
 }
 
-// wanted are the artifacts that a host could take from a bundle.
-func (b *Bake) wanted(p *Plan, c *config.Config) []artifact.Entry {
+// pinned returns the artifacts that a host takes from a bundle: those with a
+// digest. It warns of those without.
+func (b *Bake) pinned(p *Plan, c *config.Config) []artifact.Entry {
 	var all []artifact.Entry
 	for _, a := range b.Artifacts(c) {
 		switch {
 		case a.SHA256 != "":
 			all = append(all, artifact.Entry{Name: a.Name, SHA256: a.SHA256})
 		case a.URL != "":
-			p.warn("%s.sha256 is not set: hosts fetch %s from its url (firstboot bundle --lock sets it)", a.Section, a.Name)
+			p.warn("%s.sha256 is not set: hosts fetch %s from its URL (firstboot bundle --lock sets it)", a.Section, a.Name)
 		}
 	}
 	return all
 }
 
-// missing says what of wanted a bundle lacks, "" if nothing.
-func missing(ctx context.Context, have *artifact.Bundle, err error, wanted []artifact.Entry) string {
+// firstProblem describes the first reason why a bundle does not provide wanted;
+// "" if it does. err is the error of opening the bundle.
+func firstProblem(ctx context.Context, have *artifact.Bundle, err error, wanted []artifact.Entry) string {
 	if err != nil {
 		return err.Error()
 	}
 	for _, w := range wanted {
 		i := slices.IndexFunc(have.Entries, func(e artifact.Entry) bool { return e.SHA256 == w.SHA256 && e.Name == w.Name })
 		if i < 0 {
-			return "without " + w.Name
+			return "has no " + w.Name
 		}
 		if err := have.VerifyEntry(ctx, have.Entries[i]); err != nil {
 			return err.Error()
@@ -76,8 +78,8 @@ func missing(ctx context.Context, have *artifact.Bundle, err error, wanted []art
 	return ""
 }
 
-// collect fetches what the configuration pins into the image's bundle. What is
-// not pinned would not be taken from there.
+// collect fetches the pinned artifacts into the image's bundle. Hosts take only
+// pinned artifacts from a bundle.
 func (b *Bake) collect(ctx context.Context, c *config.Config) error {
 	all, err := b.Collect(ctx, c)
 	if err != nil {
@@ -87,40 +89,40 @@ func (b *Bake) collect(ctx context.Context, c *config.Config) error {
 	return err
 }
 
-// readyBundle plans a copy of a whole bundle.
-func (b *Bake) readyBundle(ctx context.Context, p *Plan, loaded *config.Loaded) error {
-	ready, err := artifact.OpenBundle(b.Bundle)
+// planCopy plans a copy of an existing bundle.
+func (b *Bake) planCopy(ctx context.Context, p *Plan, loaded *config.Loaded) error {
+	source, err := artifact.OpenBundle(b.Bundle)
 	if err != nil {
 		return err
 	}
-	if err := ready.Verify(ctx); err != nil {
+	if err := source.Verify(ctx); err != nil {
 		return err
 	}
 	if loaded != nil {
-		for _, w := range b.wanted(p, loaded.Config) {
-			if lack := missing(ctx, ready, nil, []artifact.Entry{w}); lack != "" {
-				p.warn("the bundle in %s is %s (sha256 %s): hosts fetch it", b.Bundle, lack, w.SHA256)
+		for _, w := range b.pinned(p, loaded.Config) {
+			if problem := firstProblem(ctx, source, nil, []artifact.Entry{w}); problem != "" {
+				p.warn("the bundle in %s %s (sha256 %s): hosts fetch it", b.Bundle, problem, w.SHA256)
 			}
 		}
 	}
 	dir := b.BundleDirs[0]
 	have, err := artifact.OpenBundle(b.Host.RealPath(dir))
-	seen := absent
+	seen := missing
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		seen = err.Error()
-	case !slices.Equal(have.Entries, ready.Entries):
+	case !slices.Equal(have.Entries, source.Entries):
 		seen = "another bundle"
 	default:
-		if seen = missing(ctx, have, nil, ready.Entries); seen == "" {
+		if seen = firstProblem(ctx, have, nil, source.Entries); seen == "" {
 			return nil
 		}
 	}
-	p.Changes = append(p.Changes, Change{Action: "bundle", Path: dir, Seen: seen, Size: total(ready), apply: func(ctx context.Context) error {
+	p.Changes = append(p.Changes, Change{Action: "bundle", Path: dir, Seen: seen, Size: totalSize(source), apply: func(ctx context.Context) error {
 		var items []artifact.Item
-		for _, e := range ready.Entries {
-			items = append(items, artifact.Item{Entry: e, Path: ready.Path(e)})
+		for _, e := range source.Entries {
+			items = append(items, artifact.Item{Entry: e, Path: source.Path(e)})
 		}
 		if _, err := Pack(ctx, b.Host.RealPath(dir), items); err != nil {
 			return fmt.Errorf("cannot copy the bundle: %w", err)
@@ -130,7 +132,8 @@ func (b *Bake) readyBundle(ctx context.Context, p *Plan, loaded *config.Loaded) 
 	return nil
 }
 
-func total(b *artifact.Bundle) int64 {
+// totalSize returns the size of a bundle's artifacts in bytes.
+func totalSize(b *artifact.Bundle) int64 {
 	var n int64
 	for _, e := range b.Entries {
 		n += e.Size

@@ -14,10 +14,9 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// configuration validates what the image's hosts will read, and lists the
-// files that it needs for that. loaded is nil where the configuration comes
-// later.
-func (b *Bake) configuration(ctx context.Context, p *Plan) (*config.Loaded, []File, error) {
+// loadConfig validates the configuration that the image's hosts will read, and
+// returns the files to install for it. The configuration is nil with NoConfig.
+func (b *Bake) loadConfig(ctx context.Context, p *Plan) (*config.Loaded, []File, error) {
 	if b.NoConfig {
 		return nil, nil, nil
 	}
@@ -34,7 +33,7 @@ func (b *Bake) configuration(ctx context.Context, p *Plan) (*config.Loaded, []Fi
 	loaded, err := config.Load(ctx, o)
 	if err != nil {
 		if _, invalid := config.IsInvalid(err); invalid && len(b.Config) == 0 {
-			return nil, nil, engine.WithHint(err, "name one with --config, or say --no-config if it comes by user-data or the kernel's command line")
+			return nil, nil, engine.WithHint(err, "name one with --config, or use --no-config if it is provided by user-data or the kernel command line")
 		}
 		return nil, nil, err
 	}
@@ -44,8 +43,8 @@ func (b *Bake) configuration(ctx context.Context, p *Plan) (*config.Loaded, []Fi
 	return loaded, files, nil
 }
 
-// configFiles are the given files where they go in the image: the first is its
-// main file, each further one a drop-in, so that later ones win there too.
+// configFiles returns the files of --config with their paths in the image. The
+// first is the main file and each further one a drop-in, so that later files win.
 func (b *Bake) configFiles() ([]File, error) {
 	var files []File
 	for i, name := range b.Config {
@@ -58,14 +57,14 @@ func (b *Bake) configFiles() ([]File, error) {
 			base := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
 			path = fmt.Sprintf("%s/%02d-%s.yaml", config.DropInDir, 10*i, base)
 		}
-		hidden := config.MayHoldSecrets(config.Source{Name: name, Data: data})
-		files = append(files, File{Path: path, Data: data, Mode: mode, Hidden: hidden})
+		secret := config.MayHoldSecrets(config.Source{Name: name, Data: data})
+		files = append(files, File{Path: path, Data: data, Mode: mode, Secret: secret})
 	}
 	return files, nil
 }
 
-// readConfig reads a configuration file; in the image nobody but root may
-// change it, and nobody may read it who may not read it here.
+// readConfig reads a configuration file. In the image only root may write it,
+// and only those who can read it here may read it.
 func readConfig(name string) (data []byte, mode os.FileMode, err error) {
 	fail := func(err error) ([]byte, os.FileMode, error) {
 		var p *os.PathError
@@ -79,7 +78,7 @@ func readConfig(name string) (data []byte, mode os.FileMode, err error) {
 		return fail(err)
 	}
 	if !info.Mode().IsRegular() {
-		return fail(engine.WithHint(errors.New("it is no regular file"), "write it to a file first: it is read more than once"))
+		return fail(engine.WithHint(errors.New("not a regular file"), "write it to a file first: firstboot reads it more than once"))
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -92,10 +91,10 @@ func readConfig(name string) (data []byte, mode os.FileMode, err error) {
 	return data, info.Mode().Perm()&0o044 | 0o600, nil
 }
 
-// sources are the files that a host with this image will read, in order: what
-// the image has of its own, with the new ones in their places.
+// sources returns the configuration files that a host with this image will read,
+// in order: the image's own files, with files added or replaced.
 func (b *Bake) sources(files []File) ([]string, error) {
-	own := func(dir string) ([]string, error) {
+	existing := func(dir string) ([]string, error) {
 		names, err := b.Host.ReadDir(dir)
 		var paths []string
 		for _, name := range names {
@@ -107,15 +106,15 @@ func (b *Bake) sources(files []File) ([]string, error) {
 		}
 		return paths, err
 	}
-	vendor, err := own(config.VendorDir)
+	vendor, err := existing(config.VendorDir)
 	if err != nil {
 		return nil, err
 	}
-	local, err := own(config.DropInDir)
+	local, err := existing(config.DropInDir)
 	if err != nil {
 		return nil, err
 	}
-	from := map[string]string{} // path in the image → path here
+	from := map[string]string{} // path in the image → path on this machine
 	for _, path := range slices.Concat(vendor, local) {
 		from[path] = b.Host.RealPath(path)
 	}

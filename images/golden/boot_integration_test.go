@@ -17,7 +17,7 @@ import (
 
 func imageHost(root string) *host.Host { return host.New(root, host.Offline()) }
 
-// keys are the fingerprints of a machine's SSH host keys.
+// keys returns the fingerprints of a machine's SSH host keys.
 func keys(t *testing.T, root string) string {
 	t.Helper()
 	found, err := filepath.Glob(root + "/etc/ssh/ssh_host_*_key.pub")
@@ -31,26 +31,26 @@ func keys(t *testing.T, root string) string {
 	return strings.Join(all, "")
 }
 
-// boot starts a machine and waits until it has come up and its run has begun.
+// boot boots a machine and waits until its run has started.
 func boot(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	m.Boot()
-	m.Run("systemctl", "start", "multi-user.target") // joins the boot's own job
+	m.Run("systemctl", "start", "multi-user.target") // waits for the boot
 	deadline := time.Now().Add(time.Minute)
 	for !host.New(m.Root, host.Offline()).Exists(state.JournalPath) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no run has begun:\n%s", m.Run("systemctl", "status", "--no-pager", "firstboot.service"))
+			t.Fatalf("no run has started:\n%s", m.Run("systemctl", "status", "--no-pager", "firstboot.service"))
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
-// A baked image boots by itself into a run; a sealed one boots as a new
-// machine that can be reached.
-func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
+// A baked image starts a run at boot. A sealed image boots as a new machine with
+// its own machine-id and SSH host keys.
+func TestSealedImageBootsAsANewMachine(t *testing.T) {
 	m := boottest.New(t, []string{"openssh-server"})
 	binary := provisiontest.BuildProgram(t)
-	cfg := write(t, t.TempDir()+"/my.yaml", least, 0o600)
+	cfg := write(t, t.TempDir()+"/my.yaml", minimal, 0o600)
 	command(t, binary, "bake", "--root", m.Root, "--config", cfg)
 
 	boot(t, m)
@@ -61,7 +61,7 @@ func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
 	host := imageHost(m.Root)
 	if left := identities(t, host, SealOptions{}); !strings.Contains(strings.Join(left, "\n"), "/var/lib/firstboot/journal.json") ||
 		!strings.Contains(strings.Join(left, "\n"), "machine-id empty") {
-		t.Fatalf("the boot left no identities: %q", left)
+		t.Fatalf("the boot left no machine identity: %q", left)
 	}
 	command(t, binary, "seal", "--root", m.Root)
 	command(t, binary, "seal", "--root", m.Root, "--check")
@@ -71,18 +71,18 @@ func TestABakedAndSealedImageBootsAsANewMachine(t *testing.T) {
 
 	boot(t, m)
 	if second := m.Run("cat", "/etc/machine-id"); second == first || len(strings.TrimSpace(second)) != 32 {
-		t.Errorf("machine-id %q after %q", second, first)
+		t.Errorf("machine-id %q, before the seal %q", second, first)
 	}
 	m.Run("systemctl", "is-active", "ssh.service")
 	if out := keys(t, m.Root); out == "" || out == firstKeys {
-		t.Errorf("SSH host keys:\n%safter\n%s", out, firstKeys)
+		t.Errorf("SSH host keys:\n%sbefore the seal\n%s", out, firstKeys)
 	}
 	if out := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(out, "ordering cycle") {
-		t.Errorf("an ordering cycle:\n%s", out)
+		t.Errorf("systemd reports an ordering cycle:\n%s", out)
 	}
 	m.Stop()
 
-	// The keys' unit is for a machine without keys: it leaves these.
+	// firstboot-ssh-keys.service does nothing on a machine that has keys.
 	third := keys(t, m.Root)
 	boot(t, m)
 	if out := keys(t, m.Root); out != third {

@@ -14,17 +14,17 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Change is one thing that an image lacks.
+// Change is one change to an image.
 type Change struct {
 	Action string `json:"action"` // write, link or bundle
 	Path   string `json:"path"`   // in the image
-	Seen   string `json:"seen"`   // what is there now
+	Seen   string `json:"seen"`   // the actual state
 	Size   int64  `json:"bytes,omitempty"`
-	Diff   string `json:"diff,omitempty"` // unified; only of texts that everyone may read
+	Diff   string `json:"diff,omitempty"` // unified; only for files that everyone may read
 	apply  func(context.Context) error
 }
 
-// Apply makes one change. It may be made again.
+// Apply makes the change. It may be called again.
 func (c Change) Apply(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -32,21 +32,22 @@ func (c Change) Apply(ctx context.Context) error {
 	return c.apply(ctx)
 }
 
-// File is a file as an image should have it.
+// File is a file to install into an image.
 type File struct {
 	Path   string
 	Data   []byte
 	Mode   fs.FileMode
-	Hidden bool // its content is not to be shown
+	Secret bool // holds secrets: its content is never shown
 }
 
-// change is what makes an image's file f; ok is false where it is f already.
-func (f File) change(h *host.Host) (c Change, ok bool, err error) {
+// change returns the change that installs f. differs is false if the image
+// already has f.
+func (f File) change(h *host.Host) (c Change, differs bool, err error) {
 	have, err := h.ReadFile(f.Path)
 	var seen string
 	switch {
 	case host.NotExist(err):
-		seen, err = absent, nil
+		seen, err = missing, nil
 	case err != nil:
 		return c, false, err
 	case !bytes.Equal(have, f.Data):
@@ -63,18 +64,21 @@ func (f File) change(h *host.Host) (c Change, ok bool, err error) {
 	}, true, nil
 }
 
-const absent = "not there"
+// missing is the actual state of a file that does not exist.
+const missing = "missing"
 
+// wrongMode describes the mode of a file that differs from want; "" if it does not.
 func wrongMode(h *host.Host, path string, want fs.FileMode) (string, error) {
 	info, err := h.Stat(path)
 	if err != nil || info.Mode().Perm() == want {
 		return "", err
 	}
-	return fmt.Sprintf("mode %04o, not %04o", info.Mode().Perm(), want), nil
+	return fmt.Sprintf("mode %04o, want %04o", info.Mode().Perm(), want), nil
 }
 
+// diff returns a unified diff, or "" if the content may not be shown.
 func (f File) diff(have []byte) string {
-	if f.Hidden || f.Mode&0o004 == 0 || bytes.Equal(have, f.Data) {
+	if f.Secret || f.Mode&0o004 == 0 || bytes.Equal(have, f.Data) {
 		return ""
 	}
 	from := f.Path
@@ -86,12 +90,12 @@ func (f File) diff(have []byte) string {
 		FromFile: from, ToFile: f.Path, Context: 2,
 	})
 	if err != nil {
-		return "" // it only shows what the change says anyway
+		return "" // the diff is optional
 	}
 	return text
 }
 
-// lines are a text's, each with its end.
+// lines splits text into lines, each with its newline.
 func lines(text []byte) []string {
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		text = append(slices.Clone(text), '\n')
@@ -99,17 +103,18 @@ func lines(text []byte) []string {
 	return slices.Collect(strings.Lines(string(text)))
 }
 
-// link is what makes path a symbolic link; ok is false where it is one already,
-// maybe by another way: systemctl enable on Debian writes /lib for /usr/lib.
-func link(h *host.Host, target, path string) (c Change, ok bool) {
-	seen := absent
+// link returns the change that makes path a symbolic link to target. differs is
+// false if it already leads to target, even by another path: systemctl enable on
+// Debian writes /lib for /usr/lib.
+func link(h *host.Host, target, path string) (c Change, differs bool) {
+	seen := missing
 	switch have := h.Readlink(path); {
 	case have == target, have != "" && sameFile(h, path, target):
 		return c, false
 	case have != "":
-		seen = "leads to " + have
+		seen = "links to " + have
 	case h.Exists(path):
-		seen = "no link"
+		seen = "not a link"
 	}
 	return Change{
 		Action: "link", Path: path, Seen: seen,
@@ -117,7 +122,7 @@ func link(h *host.Host, target, path string) (c Change, ok bool) {
 	}, true
 }
 
-// sameFile tells whether two paths lead to one file that exists.
+// sameFile reports whether two paths lead to the same existing file.
 func sameFile(h *host.Host, a, b string) bool {
 	one, err := h.Stat(a)
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// fetchFolder is where a bundle's artifacts come in, inside the bundle's own
-// folder: a fetch that was cut off goes on from there the next time.
-const fetchFolder = ".fetch"
+// downloadDir is the subdirectory of a bundle that artifacts are fetched into. An
+// interrupted download resumes from there.
+const downloadDir = ".fetch"
 
-// Collection is what of a configuration goes into a bundle.
+// Collection is the result of fetching a configuration's artifacts.
 type Collection struct {
 	Items    []artifact.Item
 	Skipped  []Skipped
@@ -35,47 +35,47 @@ type Collector struct {
 	Artifacts []Artifact
 	// Store fetches; its cache is DownloadDir(dir).
 	Store *artifact.Store
-	// Locking says that missing sums are about to be set.
+	// Locking means that missing digests will be set afterwards.
 	Locking bool
-	// KeyPath finds the file of minions.signedBy: it may lie in an image.
+	// KeyPath returns the file of minions.signedBy, which may be in an image.
 	KeyPath func(path string) string
-	// Progress takes a line for people now and then.
+	// Progress receives lines of progress, for people.
 	Progress func(line string)
 }
 
-// DownloadDir is the folder that a bundle's artifacts are fetched into.
-func DownloadDir(bundle string) string { return filepath.Join(bundle, fetchFolder) }
+// DownloadDir returns the directory that a bundle's artifacts are fetched into.
+func DownloadDir(bundle string) string { return filepath.Join(bundle, downloadDir) }
 
-// Collect gets every artifact that has a url or a sum, side by side. All that
-// cannot be had is reported at once.
+// Collect fetches every artifact that has a URL or a digest, in parallel. It
+// reports all failures at once.
 func (c *Collector) Collect(ctx context.Context) (Collection, error) {
 	var all Collection
 	results := make([]result, len(c.Artifacts))
 	var fetches sync.WaitGroup
-	say := newProgress(c.Progress)
+	progress := newProgress(c.Progress)
 	for i, a := range c.Artifacts {
-		fetches.Go(func() { results[i] = c.one(ctx, a, say) })
+		fetches.Go(func() { results[i] = c.fetchOne(ctx, a, progress) })
 	}
 	fetches.Wait()
-	var broken []error
+	var failed []error
 	for _, r := range results {
 		all.Warnings = append(all.Warnings, r.warnings...)
 		switch {
 		case r.err != nil:
-			broken = append(broken, r.err)
+			failed = append(failed, r.err)
 		case r.skipped != nil:
 			all.Skipped = append(all.Skipped, *r.skipped)
 		default:
 			all.Items = append(all.Items, r.item)
 		}
 	}
-	if len(broken) == 1 {
-		return all, broken[0] // as it is, with its hint
+	if len(failed) == 1 {
+		return all, failed[0] // unwrapped, so that its hint is kept
 	}
-	return all, errors.Join(broken...)
+	return all, errors.Join(failed...)
 }
 
-// result is what became of one artifact.
+// result is the result of fetching one artifact.
 type result struct {
 	item     artifact.Item
 	skipped  *Skipped
@@ -83,18 +83,18 @@ type result struct {
 	err      error
 }
 
-func (c *Collector) one(ctx context.Context, a Artifact, say *progress) (r result) {
+func (c *Collector) fetchOne(ctx context.Context, a Artifact, progress *progress) (r result) {
 	if a.URL == "" && a.SHA256 == "" {
-		r.skipped = &Skipped{a.Name, c.unnamed(a)}
+		r.skipped = &Skipped{a.Name, c.skipReason(a)}
 		return r
 	}
 	if a.SHA256 == "" {
-		// Only by its url a file could be an older one than the server has.
+		// Without a digest, a file fetched earlier may be outdated.
 		if r.err = c.Store.Remove(a.Ref); r.err != nil {
 			return r
 		}
 	}
-	path, err := c.get(ctx, a, say)
+	path, err := c.download(ctx, a, progress)
 	if err != nil {
 		r.err = err
 		return r
@@ -103,27 +103,27 @@ func (c *Collector) one(ctx context.Context, a Artifact, say *progress) (r resul
 	r.err = c.inspect(a, &r)
 	if a.SHA256 == "" && !c.Locking {
 		r.warnings = append(r.warnings, fmt.Sprintf(
-			"%s.sha256 is not set: hosts fetch %s from its url, not from the bundle (firstboot bundle --lock sets it)", a.Section, a.Name))
+			"%s.sha256 is not set: hosts fetch %s from its URL, not from the bundle (firstboot bundle --lock sets it)", a.Section, a.Name))
 	}
 	return r
 }
 
-// unnamed says what an artifact without url and sum means for a host.
-func (c *Collector) unnamed(a Artifact) string {
+// skipReason explains what a missing URL means for a host.
+func (c *Collector) skipReason(a Artifact) string {
 	if a.Name == nodeImage {
 		return fmt.Sprintf("%s.url is not set: hosts pull %s", a.Section, c.Config.Node.Image)
 	}
 	return a.Section + ".url is not set: hosts must have it already"
 }
 
-// Pack makes dir a bundle of the items, and removes what was fetched for it.
+// Pack writes the items as a bundle to dir and removes the download directory.
 func Pack(ctx context.Context, dir string, items []artifact.Item) (*artifact.Bundle, error) {
 	b, err := artifact.WriteBundle(ctx, dir, items)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.RemoveAll(DownloadDir(dir)); err != nil {
-		return nil, fmt.Errorf("cannot clean the bundle in %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot remove the downloads in %s: %w", dir, err)
 	}
 	return b, nil
 }

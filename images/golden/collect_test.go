@@ -22,13 +22,13 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-func sumOf(data string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(data))) }
+func digestOf(data string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(data))) }
 
-// mirror serves texts by their paths, and counts the connections that it got.
+// mirror serves texts by their paths and counts its connections.
 type mirror struct {
 	*httptest.Server
 	connections atomic.Int32
-	busy        atomic.Int32 // how many requests are still to be answered 503
+	busy        atomic.Int32 // how many more requests to answer with 503
 }
 
 func newMirror(t *testing.T, texts map[string]string) *mirror {
@@ -56,22 +56,23 @@ func newMirror(t *testing.T, texts map[string]string) *mirror {
 	return m
 }
 
-// collector is one for a configuration, into dir; what it says goes to said.
-func collector(c *config.Config, dir string, said *bytes.Buffer) *Collector {
-	say := func(line string) { fmt.Fprintln(said, line) }
+// collector returns a collector that fetches into dir and prints its progress to
+// output.
+func collector(c *config.Config, dir string, output *bytes.Buffer) *Collector {
+	log := func(line string) { fmt.Fprintln(output, line) }
 	return &Collector{
-		Config: c, Artifacts: Artifacts(c, (&stages.Env{Config: c}).References()), Progress: say,
+		Config: c, Artifacts: Artifacts(c, (&stages.Env{Config: c}).References()), Progress: log,
 		KeyPath: func(path string) string { return path },
-		Store:   artifact.NewStore(artifact.Options{Cache: DownloadDir(dir), Bundles: []string{dir}, Log: say}),
+		Store:   artifact.NewStore(artifact.Options{Cache: DownloadDir(dir), Bundles: []string{dir}, Log: log}),
 	}
 }
 
-// pinned is a configuration of all three artifacts, served by m.
+// pinned returns a configuration that pins all three artifacts, served by m.
 func pinned(m *mirror) *config.Config {
 	c := config.Default()
-	c.Calicoctl.URL, c.Calicoctl.SHA256 = config.URL(m.URL+"/calicoctl?token=correct-horse"), sumOf("one")
-	c.Node.URL, c.Node.SHA256 = config.URL(m.URL+"/node.tar"), sumOf("two")
-	c.Minions.URL, c.Minions.SHA256 = config.URL(m.URL+"/minions.rpm"), sumOf("three")
+	c.Calicoctl.URL, c.Calicoctl.SHA256 = config.URL(m.URL+"/calicoctl?token=correct-horse"), digestOf("one")
+	c.Node.URL, c.Node.SHA256 = config.URL(m.URL+"/node.tar"), digestOf("two")
+	c.Minions.URL, c.Minions.SHA256 = config.URL(m.URL+"/minions.rpm"), digestOf("three")
 	return c
 }
 
@@ -79,11 +80,11 @@ func threeArtifacts() map[string]string {
 	return map[string]string{"/calicoctl": "one", "/node.tar": "two", "/minions.rpm": "three"}
 }
 
-func TestABundleHoldsEveryArtifact(t *testing.T) {
+func TestBundleContainsEveryArtifact(t *testing.T) {
 	m := newMirror(t, threeArtifacts())
-	var said bytes.Buffer
+	var output bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "bundle")
-	got, err := collector(pinned(m), dir, &said).Collect(t.Context())
+	got, err := collector(pinned(m), dir, &output).Collect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +99,9 @@ func TestABundleHoldsEveryArtifact(t *testing.T) {
 		t.Error(err)
 	}
 	want := []artifact.Entry{
-		{Name: "calicoctl", Version: "v3.23.0", SHA256: sumOf("one"), Size: 3, Source: m.URL + "/calicoctl?***"},
-		{Name: "node-image", Version: "v3.23.0", SHA256: sumOf("two"), Size: 3, Source: m.URL + "/node.tar"},
-		{Name: "eru-minions", SHA256: sumOf("three"), Size: 5, Source: m.URL + "/minions.rpm"},
+		{Name: "calicoctl", Version: "v3.23.0", SHA256: digestOf("one"), Size: 3, Source: m.URL + "/calicoctl?***"},
+		{Name: "node-image", Version: "v3.23.0", SHA256: digestOf("two"), Size: 3, Source: m.URL + "/node.tar"},
+		{Name: "eru-minions", SHA256: digestOf("three"), Size: 5, Source: m.URL + "/minions.rpm"},
 	}
 	if len(b.Entries) != len(want) {
 		t.Fatalf("%d entries: %v", len(b.Entries), b.Entries)
@@ -111,16 +112,16 @@ func TestABundleHoldsEveryArtifact(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(DownloadDir(dir)); err == nil {
-		t.Error("what was fetched is there twice")
+		t.Error("the downloads were not removed")
 	}
-	if strings.Contains(said.String(), "correct-horse") {
-		t.Errorf("a token was shown: %s", said.String())
+	if strings.Contains(output.String(), "correct-horse") {
+		t.Errorf("a token was shown: %s", output.String())
 	}
 }
 
-// A host's stages ask the store for these references; with the bundle in the
-// image no connection may be opened for any of them.
-func TestAHostWithTheBundleOpensNoConnection(t *testing.T) {
+// The stages of a host get these references from the store. With the bundle in the
+// image they need no connection.
+func TestHostWithBundleOpensNoConnection(t *testing.T) {
 	m := newMirror(t, threeArtifacts())
 	c, dir := pinned(m), filepath.Join(t.TempDir(), "bundle")
 	got, err := collector(c, dir, new(bytes.Buffer)).Collect(t.Context())
@@ -144,30 +145,30 @@ func TestAHostWithTheBundleOpensNoConnection(t *testing.T) {
 	if n := m.connections.Load() - before; n != 0 {
 		t.Errorf("%d connections with a bundle", n)
 	}
-	get() // the counter counts
+	get() // shows that the counter works
 	if n := m.connections.Load() - before; n == 0 {
 		t.Error("no connection without a bundle")
 	}
 }
 
-func TestCollectAnswersABusyServerAgain(t *testing.T) {
+func TestCollectRetriesIfTheServerIsBusy(t *testing.T) {
 	m := newMirror(t, threeArtifacts())
 	m.busy.Store(1)
 	c := config.Default()
-	c.Calicoctl.URL, c.Calicoctl.SHA256 = config.URL(m.URL+"/calicoctl"), sumOf("one")
-	var said bytes.Buffer
-	if _, err := collector(c, t.TempDir(), &said).Collect(t.Context()); err != nil {
+	c.Calicoctl.URL, c.Calicoctl.SHA256 = config.URL(m.URL+"/calicoctl"), digestOf("one")
+	var output bytes.Buffer
+	if _, err := collector(c, t.TempDir(), &output).Collect(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(said.String(), "the server answered 503 Service Unavailable; again in") {
-		t.Errorf("said %q", said.String())
+	if !strings.Contains(output.String(), "the server answered 503 Service Unavailable; next attempt in") {
+		t.Errorf("output %q", output.String())
 	}
 }
 
-func TestCollectReportsEverythingThatCannotBeHad(t *testing.T) {
+func TestCollectReportsAllFailures(t *testing.T) {
 	m := newMirror(t, map[string]string{"/calicoctl": "an error page"})
-	var said bytes.Buffer
-	_, err := collector(pinned(m), t.TempDir(), &said).Collect(t.Context())
+	var output bytes.Buffer
+	_, err := collector(pinned(m), t.TempDir(), &output).Collect(t.Context())
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -178,12 +179,12 @@ func TestCollectReportsEverythingThatCannotBeHad(t *testing.T) {
 	}
 }
 
-func TestCollectEndsWithItsContext(t *testing.T) {
+func TestCollectStopsWithItsContext(t *testing.T) {
 	m := newMirror(t, nil)
 	m.busy.Store(1 << 20)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(context.Canceled)
-	dir, err := os.MkdirTemp("", "firstboot-test") // a fetch that ends may still write there
+	dir, err := os.MkdirTemp("", "firstboot-test") // a fetch that is being cancelled may still write to it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,8 +194,8 @@ func TestCollectEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// With only a url, what an earlier fetch left is not what the server has now.
-func TestLockingFetchesAnew(t *testing.T) {
+// Without a digest a file fetched earlier may be outdated.
+func TestUnpinnedArtifactIsFetchedAgain(t *testing.T) {
 	texts := map[string]string{"/calicoctl": "old"}
 	m := newMirror(t, texts)
 	c, dir := config.Default(), t.TempDir()
@@ -207,33 +208,33 @@ func TestLockingFetchesAnew(t *testing.T) {
 		}
 		data, err := os.ReadFile(got.Items[0].Path)
 		if err != nil || string(data) != text {
-			t.Errorf("got %q, %v; the server has %q", data, err, text)
+			t.Errorf("got %q, %v; want the server's %q", data, err, text)
 		}
-		if len(got.Warnings) == 0 || !strings.Contains(strings.Join(got.Warnings, "\n"), "hosts fetch calicoctl from its url") {
-			t.Errorf("no word about the sum that a host needs: %v", got.Warnings)
+		if len(got.Warnings) == 0 || !strings.Contains(strings.Join(got.Warnings, "\n"), "hosts fetch calicoctl from its URL") {
+			t.Errorf("no warning that hosts need a digest: %v", got.Warnings)
 		}
 	}
 }
 
-func TestProgressIsSaidNowAndThen(t *testing.T) {
+func TestProgressIsPrintedEveryFewSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said []string
-		p := newProgress(func(line string) { said = append(said, line) })
+		var lines []string
+		p := newProgress(func(line string) { lines = append(lines, line) })
 		for i := range 40 { // a fetch of ten seconds, reported four times a second
-			p.moved("node-image", int64(i+1)*1e6, 40e6)
+			p.update("node-image", int64(i+1)*1e6, 40e6)
 			time.Sleep(250 * time.Millisecond)
 		}
 		want := []string{"node-image: 13 MB of 40 MB (32 %)", "node-image: 25 MB of 40 MB (62 %)", "node-image: 37 MB of 40 MB (92 %)"}
-		if !slices.Equal(said, want) {
-			t.Errorf("said %q, want %q", said, want)
+		if !slices.Equal(lines, want) {
+			t.Errorf("printed %q, want %q", lines, want)
 		}
 	})
 }
 
-func TestImageTags(t *testing.T) {
+func TestImageTag(t *testing.T) {
 	for name, want := range map[string]string{
 		"calico/node:v3.23.0": "v3.23.0", "registry:5000/calico/node": "", "registry:5000/calico/node:v1": "v1",
-		"calico/node@sha256:" + sumOf(""): sumOf(""),
+		"calico/node@sha256:" + digestOf(""): digestOf(""),
 	} {
 		if got := imageTag(name); got != want {
 			t.Errorf("imageTag(%q) = %q, want %q", name, got, want)
@@ -241,7 +242,7 @@ func TestImageTags(t *testing.T) {
 	}
 }
 
-func TestAnUnsignedPackageIsNotPacked(t *testing.T) {
+func TestUnsignedPackageIsRefused(t *testing.T) {
 	m := newMirror(t, threeArtifacts())
 	c := pinned(m)
 	c.Minions.SignedBy = filepath.Join(t.TempDir(), "key")
@@ -250,6 +251,6 @@ func TestAnUnsignedPackageIsNotPacked(t *testing.T) {
 	}
 	_, err := collector(c, t.TempDir(), new(bytes.Buffer)).Collect(t.Context())
 	if err == nil || !strings.Contains(err.Error(), c.Minions.SignedBy) {
-		t.Errorf("packed, or no word of the key: %v", err)
+		t.Errorf("accepted, or the error does not name the key: %v", err)
 	}
 }

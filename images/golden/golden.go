@@ -1,11 +1,11 @@
-// Package golden makes machine images: it fetches and packs what a host needs
-// (bundle), puts firstboot into an image's root folder without running
-// anything of it (bake), and takes out of an image what its clones must not
-// inherit (seal).
+// Package golden prepares machine images. It packs the artifacts that a host needs
+// (bundle), installs firstboot into an image's root directory without running any
+// program of the image (bake), and removes the machine identity from an image
+// (seal).
 //
-// It knows images: their root folder, their units, what makes them one of a
-// kind. What the files are for that an image gets, it does not know: the
-// stages' files come in as a function.
+// It knows the layout of images, their units and the machine identity in them. It
+// does not know what the stages' files are for: the caller passes a function that
+// returns them.
 package golden
 
 import (
@@ -16,22 +16,22 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// Artifact is one that a configuration names.
+// Artifact is an artifact of a configuration.
 type Artifact struct {
 	artifact.Ref
-	Section string // of the configuration: "calicoctl"
-	Version string // as the configuration says it; empty where only the file tells
+	Section string // in the configuration, such as "calicoctl"
+	Version string // in the configuration; empty if only the file contains it
 }
 
-// The artifacts' names, as the stages ask for them.
+// The artifacts' names, as the stages use them.
 const (
 	calicoctl = "calicoctl"
 	nodeImage = "node-image"
 	minions   = "eru-minions"
 )
 
-// Artifacts adds to the stages' references what a bundle's manifest and the
-// configuration call them.
+// Artifacts adds to the stages' references their sections in the configuration and
+// their versions.
 func Artifacts(c *config.Config, refs []artifact.Ref) []Artifact {
 	var all []Artifact
 	for _, ref := range refs {
@@ -49,7 +49,7 @@ func Artifacts(c *config.Config, refs []artifact.Ref) []Artifact {
 	return all
 }
 
-// imageTag is the tag of an image's name, without the registry's port.
+// imageTag returns the tag of an image's name. A registry's port is not a tag.
 func imageTag(name string) string {
 	_, tag, found := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ":")
 	if !found {
@@ -58,8 +58,8 @@ func imageTag(name string) string {
 	return tag
 }
 
-// Pinned are the artifacts that a host could take from a bundle: those with a
-// sum.
+// Pinned returns the artifacts that a host takes from a bundle: those with a
+// digest.
 func Pinned(all []Artifact) []Artifact {
 	return slices.DeleteFunc(slices.Clone(all), func(a Artifact) bool { return a.SHA256 == "" })
 }

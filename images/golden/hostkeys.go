@@ -13,21 +13,21 @@ var hostKeysUnit []byte
 
 const hostKeysPath = units.AdminDir + "/firstboot-ssh-keys.service"
 
-// keyMakers are units that make SSH host keys at boot where there are none:
-// Fedora and RHEL, Debian from 13 on, Raspberry Pi OS, and our own.
-func keyMakers() []string {
+// keyGenerators lists units that generate missing SSH host keys at boot: those of
+// Fedora and RHEL, Debian since 13, and Raspberry Pi OS.
+func keyGenerators() []string {
 	return []string{
 		units.Dir + "/sshd-keygen.target", units.Dir + "/sshd-keygen@.service", units.Dir + "/sshd-keygen.service",
 		units.Dir + "/ssh-keygen.service", units.Dir + "/regenerate_ssh_host_keys.service",
 	}
 }
 
-// HostKeyChanges is what an image without SSH host keys needs so that its clones can
-// be reached: on Debian only the package's installation makes keys, and sshd
-// does not start without. Empty where something in the image makes them, or
-// where there is no sshd.
+// HostKeyChanges returns the changes that make clones of an image generate SSH host
+// keys at boot. On Debian 12 only the installation of the package generates keys,
+// and sshd does not start without them. There are no changes if the image has no
+// sshd, or has a unit that generates keys.
 func HostKeyChanges(h *host.Host) ([]Change, error) {
-	if !h.Exists("/usr/sbin/sshd") || !h.Exists("/usr/bin/ssh-keygen") || slices.ContainsFunc(keyMakers(), h.Exists) {
+	if !h.Exists("/usr/sbin/sshd") || !h.Exists("/usr/bin/ssh-keygen") || slices.ContainsFunc(keyGenerators(), h.Exists) {
 		return nil, nil
 	}
 	var all []Change

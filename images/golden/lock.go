@@ -15,39 +15,39 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// Pin is a sum that was found out.
+// Pin is a digest to set in a configuration source.
 type Pin struct {
 	Key    string `json:"key"` // "calicoctl.sha256"
 	SHA256 string `json:"sha256"`
-	File   string `json:"file"` // the source that gets it
+	File   string `json:"file"` // the source to set it in
 }
 
-// LockedFile is a source with the sums that it lacked.
+// LockedFile is a configuration source with its missing digests set.
 type LockedFile struct {
-	Name    string
-	Text    []byte
-	Private bool // it holds secrets: not to be shown
+	Name   string
+	Text   []byte
+	Secret bool // holds secrets: never shown
 }
 
-// Lock writes the sums of a bundle's artifacts into the sources that name
-// their urls; a source that has them all comes back as it is. read reads a
-// source by its name.
+// Lock sets the digests of a bundle's artifacts in the sources that name their
+// URLs. It returns the text of each such source; one that lacks no digest is
+// unchanged. read reads a source by its name.
 func Lock(loaded *config.Loaded, artifacts []Artifact, bundle *artifact.Bundle, read func(name string) ([]byte, error)) ([]Pin, []LockedFile, error) {
 	var pins []Pin
 	var names []string
-	sums := map[string]map[string]string{} // source → section → sum
+	digests := map[string]map[string]string{} // source → section → digest
 	for _, a := range artifacts {
 		if a.URL == "" {
 			continue
 		}
 		name := source(loaded, a.Section)
-		if sums[name] == nil {
-			sums[name] = map[string]string{}
+		if digests[name] == nil {
+			digests[name] = map[string]string{}
 			names = append(names, name)
 		}
 		i := slices.IndexFunc(bundle.Entries, func(e artifact.Entry) bool { return e.Name == a.Name })
 		if a.SHA256 == "" && i >= 0 {
-			sums[name][a.Section] = bundle.Entries[i].SHA256
+			digests[name][a.Section] = bundle.Entries[i].SHA256
 			pins = append(pins, Pin{a.Section + ".sha256", bundle.Entries[i].SHA256, name})
 		}
 	}
@@ -55,12 +55,12 @@ func Lock(loaded *config.Loaded, artifacts []Artifact, bundle *artifact.Bundle, 
 	for _, name := range names {
 		text, err := read(name)
 		if err != nil {
-			return pins, nil, byHand(fmt.Errorf("cannot lock %s: %w", name, err), pins)
+			return pins, nil, withManualHint(fmt.Errorf("cannot lock %s: %w", name, err), pins)
 		}
 		s := config.Source{Name: name, Data: text}
-		locked, err := config.Pin(s, sums[name])
+		locked, err := config.Pin(s, digests[name])
 		if err != nil {
-			return pins, nil, byHand(err, pins)
+			return pins, nil, withManualHint(err, pins)
 		}
 		files = append(files, LockedFile{name, locked, config.MayHoldSecrets(s)})
 	}
@@ -68,7 +68,8 @@ func Lock(loaded *config.Loaded, artifacts []Artifact, bundle *artifact.Bundle, 
 }
 
 // byHand says what to write where firstboot cannot.
-func byHand(err error, pins []Pin) error {
+// withManualHint adds a hint that lists the digests to set by hand.
+func withManualHint(err error, pins []Pin) error {
 	var lines []string
 	for _, p := range pins {
 		lines = append(lines, p.Key+": "+p.SHA256)
@@ -76,23 +77,23 @@ func byHand(err error, pins []Pin) error {
 	return engine.WithHint(err, "set %s", strings.Join(lines, ", "))
 }
 
-// Rewrite replaces a file whole, keeping its mode and owner; a symbolic link
-// stays one.
+// Rewrite replaces a file atomically and keeps its mode and owner. A symbolic link
+// is followed.
 func Rewrite(path string, data []byte) error {
 	fail := func(err error) error { return fmt.Errorf("cannot write %s: %w", path, err) }
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fail(err)
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(target)
 	if err != nil {
 		return fail(err)
 	}
-	f, err := renameio.NewPendingFile(real, renameio.WithTempDir(filepath.Dir(real)), renameio.WithStaticPermissions(info.Mode().Perm()))
+	f, err := renameio.NewPendingFile(target, renameio.WithTempDir(filepath.Dir(target)), renameio.WithStaticPermissions(info.Mode().Perm()))
 	if err != nil {
 		return fail(err)
 	}
-	defer func() { _ = f.Cleanup() }() // of what was not put into place
+	defer func() { _ = f.Cleanup() }() // removes the temporary file after an error
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 			return fail(err)
@@ -107,8 +108,8 @@ func Rewrite(path string, data []byte) error {
 	return nil
 }
 
-// source is where a section's sum belongs: where one stands in vain (sha256:
-// ""), else where the url is.
+// source returns the source in which to set a section's digest: the one with an
+// empty sha256 key, or else the one with the URL.
 func source(loaded *config.Loaded, section string) string {
 	if s := loaded.SourceOf(section + ".sha256"); s != "" && s != "default" {
 		return s

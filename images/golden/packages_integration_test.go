@@ -16,7 +16,7 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// command runs a program that must go well.
+// command runs a program that must succeed and returns its output.
 func command(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), name, args...)
@@ -28,7 +28,7 @@ func command(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// packages builds the packages as make packages does.
+// packages builds the packages like make packages.
 func packages(t *testing.T) (deb, rpm string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func packages(t *testing.T) (deb, rpm string) {
 	return find("*.deb"), find("*.rpm")
 }
 
-// isEnabled asks systemctl of an image's units.
+// isEnabled reports whether the units are enabled in an image.
 func isEnabled(t *testing.T, root string) bool {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "systemctl", "--root="+root, "is-enabled", units.Service, units.Target).CombinedOutput()
@@ -57,8 +57,8 @@ func isEnabled(t *testing.T, root string) bool {
 	return false
 }
 
-// into puts a file into an image, for a program that runs inside it.
-func into(t *testing.T, root, file string) string {
+// copyInto copies a file into an image and returns its path there.
+func copyInto(t *testing.T, root, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -68,8 +68,9 @@ func into(t *testing.T, root, file string) string {
 	return "/root/" + filepath.Base(file)
 }
 
-// edited is a default configuration that its owner has filled in.
-func edited(t *testing.T, root string) {
+// editConfig fills in the required keys of the default configuration, like an
+// administrator.
+func editConfig(t *testing.T, root string) {
 	t.Helper()
 	path := root + "/etc/firstboot/config.yaml"
 	text, err := os.ReadFile(path)
@@ -80,7 +81,7 @@ func edited(t *testing.T, root string) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the default configuration: %v, %v; want mode 600", info.Mode(), err)
 	}
-	// As the file's head says: take the marks off.
+	// As the file's first lines say: uncomment the keys.
 	var out []string
 	for line := range strings.Lines(string(text)) {
 		for _, key := range []string{"# etcd:", "#   endpoints:", "#     - http://10.0.0.1", "# pool:", "#   cidr:"} {
@@ -94,24 +95,24 @@ func edited(t *testing.T, root string) {
 	command(t, root+"/usr/bin/firstboot", "validate", "--root", root)
 }
 
-// keepsEdits tells whether a configuration is still the owner's.
-func keepsEdits(t *testing.T, root string) {
+// checkEdits checks that the administrator's configuration was kept.
+func checkEdits(t *testing.T, root string) {
 	t.Helper()
 	text, err := os.ReadFile(root + "/etc/firstboot/config.yaml")
 	if err != nil || !strings.Contains(string(text), "\netcd:\n") {
-		t.Errorf("the owner's configuration is gone: %v\n%s", err, text)
+		t.Errorf("the edited configuration was replaced: %v\n%s", err, text)
 	}
 }
 
-// freshlyInstalled is what both packages must give.
-func freshlyInstalled(t *testing.T, m *boottest.Machine) {
+// checkInstalled checks an image after the first installation of either package.
+func checkInstalled(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	if !isEnabled(t, m.Root) {
 		t.Error("the units are not enabled")
 	}
 	out, err := exec.CommandContext(t.Context(), m.Root+"/usr/bin/firstboot", "validate", "--root", m.Root).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "/etc/firstboot/config.yaml:1:1: etcd.endpoints: is required") {
-		t.Errorf("the default configuration says nothing is missing: %v\n%s", err, out)
+		t.Errorf("validate does not report the missing key of the default configuration: %v\n%s", err, out)
 	}
 	if target, err := os.Readlink(m.Root + "/etc/issue.d/firstboot.issue"); target != "/run/issue.d/firstboot.issue" {
 		t.Errorf("issue: %q, %v", target, err)
@@ -120,33 +121,34 @@ func freshlyInstalled(t *testing.T, m *boottest.Machine) {
 		Host: imageHost(m.Root), Binary: m.Root + "/usr/bin/firstboot", NoConfig: true, NoBundle: true,
 	}).Plan(t.Context())
 	if err != nil || len(p.Changes) > 0 {
-		t.Errorf("a bake would still change %v, %v", p, err)
+		t.Errorf("a bake would change %v, %v", p, err)
 	}
-	edited(t, m.Root)
+	editConfig(t, m.Root)
 }
 
 func TestPackages(t *testing.T) {
 	deb, rpm := packages(t)
 	t.Run("the deb bakes an image", func(t *testing.T) { debBakes(t, deb) })
 	t.Run("the rpm bakes an image", func(t *testing.T) { rpmBakes(t, rpm) })
-	t.Run("the rpm goes into an empty folder", func(t *testing.T) { rpmIntoNothing(t, rpm) })
-	t.Run("both bring the same", func(t *testing.T) { bringTheSame(t, deb, rpm) })
-	t.Run("one commit gives the same bytes", func(t *testing.T) { sameBytes(t, deb, rpm) })
+	t.Run("the rpm installs into an empty directory", func(t *testing.T) { rpmIntoEmptyRoot(t, rpm) })
+	t.Run("both contain the same files", func(t *testing.T) { sameFiles(t, deb, rpm) })
+	t.Run("builds are reproducible", func(t *testing.T) { reproducible(t, deb, rpm) })
 }
 
 func debBakes(t *testing.T, deb string) {
 	m := boottest.New(t, nil)
-	inside := into(t, m.Root, deb)
+	inside := copyInto(t, m.Root, deb)
 	command(t, "chroot", m.Root, "dpkg", "-i", inside)
-	freshlyInstalled(t, m)
+	checkInstalled(t, m)
 
-	// A new install decides; an upgrade leaves what the owner decided.
+	// A new installation enables the units; an upgrade keeps the administrator's
+	// choice.
 	command(t, "systemctl", "--root="+m.Root, "disable", units.Service, units.Target)
 	command(t, "chroot", m.Root, "dpkg", "-i", inside)
 	if isEnabled(t, m.Root) {
-		t.Error("the upgrade enabled what its owner had disabled")
+		t.Error("the upgrade enabled units that the administrator had disabled")
 	}
-	keepsEdits(t, m.Root)
+	checkEdits(t, m.Root)
 	command(t, "systemctl", "--root="+m.Root, "enable", units.Service, units.Target)
 
 	command(t, "chroot", m.Root, "dpkg", "--purge", "firstboot")
@@ -158,19 +160,19 @@ func debBakes(t *testing.T, deb string) {
 
 func rpmBakes(t *testing.T, rpm string) {
 	m := boottest.New(t, nil)
-	// Of Debian's packages rpm's database knows nothing, so not even /bin/sh
-	// counts as there.
+	// rpm's database does not contain Debian's packages, so not even /bin/sh is
+	// known to be installed.
 	command(t, "rpm", "--root", m.Root, "--nodeps", "-i", rpm)
-	freshlyInstalled(t, m)
+	checkInstalled(t, m)
 	if out, err := exec.CommandContext(t.Context(), "rpm", "--root", m.Root, "-V", "--nodeps", "firstboot").CombinedOutput(); err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), " c /etc/firstboot/config.yaml") {
 		t.Errorf("only the edited configuration should differ: %v\n%s", err, out)
 	}
 	command(t, "systemctl", "--root="+m.Root, "disable", units.Service, units.Target)
 	command(t, "rpm", "--root", m.Root, "--nodeps", "-U", "--replacepkgs", rpm)
 	if isEnabled(t, m.Root) {
-		t.Error("the upgrade enabled what its owner had disabled")
+		t.Error("the upgrade enabled units that the administrator had disabled")
 	}
-	keepsEdits(t, m.Root)
+	checkEdits(t, m.Root)
 	command(t, "systemctl", "--root="+m.Root, "enable", units.Service, units.Target)
 	command(t, "rpm", "--root", m.Root, "--nodeps", "-e", "firstboot")
 	left, err := filepath.Glob(m.Root + "/etc/systemd/system/*/firstboot*")
@@ -179,20 +181,20 @@ func rpmBakes(t *testing.T, rpm string) {
 	}
 }
 
-// rpmIntoNothing has a root folder without any systemd, shell or package of its
-// own: what a builder begins with.
-func rpmIntoNothing(t *testing.T, rpm string) {
+// rpmIntoEmptyRoot installs into a root directory without systemd, shell or
+// packages, as image builders start with.
+func rpmIntoEmptyRoot(t *testing.T, rpm string) {
 	root := t.TempDir()
 	command(t, "rpm", "--root", root, "--initdb")
 	command(t, "rpm", "--root", root, "--nodeps", "--noscripts", "-i", rpm)
-	wholePackage(t, root, "/usr/share/zsh/site-functions/_firstboot")
+	checkFiles(t, root, "/usr/share/zsh/site-functions/_firstboot")
 	if out := command(t, "rpm", "--root", root, "-q", "--configfiles", "firstboot"); out != "/etc/firstboot/config.yaml\n" {
 		t.Errorf("configuration files: %q", out)
 	}
 }
 
-// wholePackage wants units, preset, completion, and a man page for each command.
-func wholePackage(t *testing.T, root, zsh string) {
+// checkFiles checks for units, preset, completion and a man page for each command.
+func checkFiles(t *testing.T, root, zsh string) {
 	t.Helper()
 	want := []string{
 		"/usr/bin/firstboot", "/usr/lib/systemd/system/firstboot.service", "/usr/lib/systemd/system/firstboot-complete.target",
@@ -202,7 +204,7 @@ func wholePackage(t *testing.T, root, zsh string) {
 	}
 	commands := strings.Split(command(t, "sh", "-c", "'"+root+"'/usr/bin/firstboot __complete '' 2>/dev/null | sed -n 's/\t.*//p'"), "\n")
 	if !slices.Contains(commands, "run") {
-		t.Errorf("completion knows these commands: %q", commands)
+		t.Errorf("completion lists the commands %q, without run", commands)
 	}
 	for _, name := range commands {
 		if name != "" && name != "help" {
@@ -216,40 +218,40 @@ func wholePackage(t *testing.T, root, zsh string) {
 	}
 }
 
-// bringTheSame compares the packages' lists of files, but for the folder in
-// which zsh looks on either kind of system.
-func bringTheSame(t *testing.T, deb, rpm string) {
+// sameFiles compares the packages' lists of files. They differ only in zsh's
+// directory for completions.
+func sameFiles(t *testing.T, deb, rpm string) {
 	root := t.TempDir()
 	command(t, "dpkg-deb", "--extract", deb, root)
-	wholePackage(t, root, "/usr/share/zsh/vendor-completions/_firstboot")
+	checkFiles(t, root, "/usr/share/zsh/vendor-completions/_firstboot")
 	if out := command(t, "dpkg-deb", "--info", deb, "conffiles"); out != "/etc/firstboot/config.yaml\n" {
 		t.Errorf("configuration files: %q", out)
 	}
-	ofDeb := command(t, "sh", "-c", "dpkg-deb --fsys-tarfile '"+deb+"' | tar t | sed -n 's,^\\.\\(.*[^/]\\)$,\\1,p' | sort")
-	ofRPM := command(t, "sh", "-c", "rpm -qpl '"+rpm+"' | sed 's,/site-functions/,/vendor-completions/,' | grep -vx '/.*/firstboot/config.d' | sort")
-	if d := cmp.Diff(ofDeb, ofRPM); d != "" {
+	debFiles := command(t, "sh", "-c", "dpkg-deb --fsys-tarfile '"+deb+"' | tar t | sed -n 's,^\\.\\(.*[^/]\\)$,\\1,p' | sort")
+	rpmFiles := command(t, "sh", "-c", "rpm -qpl '"+rpm+"' | sed 's,/site-functions/,/vendor-completions/,' | grep -vx '/.*/firstboot/config.d' | sort")
+	if d := cmp.Diff(debFiles, rpmFiles); d != "" {
 		t.Errorf("deb and rpm differ: %s", d)
 	}
 }
 
-// sameBytes builds anew. Sources that somebody edits meanwhile are no fault of
-// the build, so two tries may differ and three may not.
-func sameBytes(t *testing.T, deb, rpm string) {
+// reproducible builds the packages again and compares them. Somebody may edit the
+// sources during the test, so it compares a second time before it fails.
+func reproducible(t *testing.T, deb, rpm string) {
 	for range 2 {
-		before := []string{sumOfPackage(t, deb), sumOfPackage(t, rpm)}
+		before := []string{packageDigest(t, deb), packageDigest(t, rpm)}
 		deb, rpm = packages(t)
-		if slices.Equal(before, []string{sumOfPackage(t, deb), sumOfPackage(t, rpm)}) {
+		if slices.Equal(before, []string{packageDigest(t, deb), packageDigest(t, rpm)}) {
 			return
 		}
 	}
-	t.Error("each build gives other bytes")
+	t.Error("each build gives a different package")
 }
 
-func sumOfPackage(t *testing.T, path string) string {
+func packageDigest(t *testing.T, path string) string {
 	t.Helper()
-	sum, _, err := sumOfFile(path)
+	digest, _, err := fileDigest(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sum
+	return digest
 }

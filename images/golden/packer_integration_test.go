@@ -11,7 +11,7 @@ import (
 	"github.com/projecteru2/firstboot/test/boottest"
 )
 
-// recipe puts a recipe's files into a folder of the test's own.
+// recipe copies a recipe's files into a temporary directory, with a configuration.
 func recipe(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,13 +26,13 @@ func recipe(t *testing.T, name string) string {
 		}
 		write(t, filepath.Join(dir, e.Name()), string(data), 0o755)
 	}
-	write(t, dir+"/my.yaml", least, 0o600)
+	write(t, dir+"/my.yaml", minimal, 0o600)
 	return dir
 }
 
-// The real Packer provisions a running machine by SSH with the recipe as it
-// stands; the machine's disk is then a sealed image.
-func TestThePackerRecipe(t *testing.T) {
+// Packer runs the unmodified recipe against a running machine, over SSH. The
+// machine's disk must then be a sealed image.
+func TestPackerRecipe(t *testing.T) {
 	m := boottest.New(t, []string{"openssh-server"})
 	dir := recipe(t, "packer")
 	deb, _ := packages(t)
@@ -57,7 +57,7 @@ func TestThePackerRecipe(t *testing.T) {
 	}
 	for _, want := range []string{"sealed /: ", "nothing of one machine is left in /"} {
 		if !strings.Contains(string(out), want) {
-			t.Errorf("no %q in\n%s", want, out)
+			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
 	m.Stop()
@@ -65,10 +65,10 @@ func TestThePackerRecipe(t *testing.T) {
 	if !isEnabled(t, m.Root) {
 		t.Error("the units are not enabled")
 	}
-	if text, err := os.ReadFile(m.Root + "/etc/firstboot/config.yaml"); err != nil || string(text) != least {
+	if text, err := os.ReadFile(m.Root + "/etc/firstboot/config.yaml"); err != nil || string(text) != minimal {
 		t.Errorf("configuration: %v\n%s", err, text)
 	}
 	if left, err := filepath.Glob(m.Root + "/tmp/firstboot*"); err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
+		t.Errorf("left in /tmp: %v, %v", left, err)
 	}
 }

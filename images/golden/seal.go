@@ -8,23 +8,23 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// SealOptions are choices about a seal.
+// SealOptions are the options of a seal.
 type SealOptions struct {
-	// KeepCache leaves firstboot's cache of downloads: verified by their sums
-	// anyway, and large.
+	// KeepCache keeps firstboot's cache of downloads. It is large, and every use
+	// of it is verified by digest.
 	KeepCache bool
-	// Uninitialized writes "uninitialized" into /etc/machine-id instead of
-	// emptying it. Only then is ConditionFirstBoot= true; and systemd applies
+	// Uninitialized writes "uninitialized" to /etc/machine-id instead of
+	// emptying it. Only then ConditionFirstBoot= is true. systemd then applies
 	// the presets, which on Debian enables every unit (measured, systemd 252).
 	Uninitialized bool
 }
 
-// Identity is one thing that makes an image one of a kind.
+// Identity is one machine identity item in an image.
 type Identity struct {
-	Name   string `json:"name"`   // of its kind: "machine-id"
+	Name   string `json:"name"`   // of its category, such as "machine-id"
 	Path   string `json:"path"`   // in the image
-	Action string `json:"action"` // remove, empty, write, link; or report, where a person has to act
-	Why    string `json:"why"`    // what a clone would do with it
+	Action string `json:"action"` // remove, empty, write, link; or report if a person has to act
+	Why    string `json:"why"`    // the effect on clones
 	apply  func() error
 }
 
@@ -35,37 +35,38 @@ const (
 	uninitialized = "uninitialized"
 )
 
-// Identities lists what a seal would remove; none: nothing of one machine is left.
-// Nothing is changed.
+// Identities lists what a seal removes. An empty list means that no machine
+// identity is left. It changes nothing.
 func Identities(h *host.Host, o SealOptions) ([]Identity, error) {
 	all := []Identity{}
-	for _, k := range kinds(h.Live()) {
-		for _, p := range k.places {
-			found, err := p.find(h)
+	for _, c := range categories(h.Live()) {
+		for _, l := range c.locations {
+			found, err := l.find(h)
 			if err != nil {
-				return nil, fmt.Errorf("cannot look for %s: %w", k.name, err)
+				return nil, fmt.Errorf("cannot search for %s: %w", c.name, err)
 			}
 			for _, path := range found {
 				if !isKept(h, path, o) {
-					all = append(all, Identity{k.name, path, "remove", k.why, func() error { return h.RemoveAll(path) }})
+					all = append(all, Identity{c.name, path, "remove", c.why, func() error { return h.RemoveAll(path) }})
 				}
 			}
 		}
 	}
-	for _, look := range []func(*host.Host, SealOptions) (*Identity, error){machineIDIdentity, dbusIdentity, swarmIdentity} {
-		t, err := look(h, o)
+	for _, find := range []func(*host.Host, SealOptions) (*Identity, error){machineIDIdentity, dbusIdentity, swarmIdentity} {
+		i, err := find(h, o)
 		if err != nil {
 			return nil, err
 		}
-		if t != nil {
-			all = append(all, *t)
+		if i != nil {
+			all = append(all, *i)
 		}
 	}
 	return all, nil
 }
 
-// machineIDIdentity is the machine-id, unless systemd will make a new one. A
-// missing file is one too: that is what systemd's own image tools leave.
+// machineIDIdentity returns the machine-id, or nil if systemd will generate a new
+// one at boot. It does so too if the file is missing, as systemd's own image tools
+// leave it.
 func machineIDIdentity(h *host.Host, o SealOptions) (*Identity, error) {
 	data, err := h.ReadFile(machineID)
 	missing := host.NotExist(err)
@@ -77,23 +78,23 @@ func machineIDIdentity(h *host.Host, o SealOptions) (*Identity, error) {
 	case id == uninitialized, !o.Uninitialized && (missing || id == ""):
 		return nil, nil
 	case o.Uninitialized:
-		return &Identity{"machine-id", machineID, "write", "the first boot is to be one to systemd too (ConditionFirstBoot=)",
+		return &Identity{"machine-id", machineID, "write", "systemd would not treat a clone's first boot as a first boot (ConditionFirstBoot=)",
 			func() error { return h.Overwrite(machineID, []byte(uninitialized+"\n")) }}, nil
 	}
-	return &Identity{"machine-id", machineID, "empty", "clones would be one machine to systemd, DHCP and firstboot",
+	return &Identity{"machine-id", machineID, "empty", "systemd, DHCP and firstboot would take all clones for one machine",
 		func() error { return h.Overwrite(machineID, nil) }}, nil
 }
 
-// dbusIdentity is D-Bus' own copy of the machine-id, where it is not a link to it.
+// dbusIdentity returns D-Bus's copy of the machine-id, unless it is a link.
 func dbusIdentity(h *host.Host, _ SealOptions) (*Identity, error) {
 	if h.Readlink(dbusMachineID) != "" || !h.Exists(dbusMachineID) {
 		return nil, nil
 	}
-	return &Identity{"dbus-machine-id", dbusMachineID, "link", "a copy of the machine-id, which clones would keep",
+	return &Identity{"dbus-machine-id", dbusMachineID, "link", "clones would keep this copy of the machine-id",
 		func() error { return h.Symlink(machineID, dbusMachineID) }}, nil
 }
 
-// swarmIdentity is a membership that removing files would not end.
+// swarmIdentity returns a swarm membership, which deleting files does not end.
 func swarmIdentity(h *host.Host, _ SealOptions) (*Identity, error) {
 	if _, err := h.Stat(swarmState); err != nil {
 		if host.NotExist(err) {
@@ -101,13 +102,13 @@ func swarmIdentity(h *host.Host, _ SealOptions) (*Identity, error) {
 		}
 		return nil, err
 	}
-	return &Identity{"docker-swarm", swarmState, "report", "clones would be the same swarm node; run docker swarm leave --force before the image is taken", nil}, nil
+	return &Identity{"docker-swarm", swarmState, "report", "clones would be the same swarm node: run docker swarm leave --force before you capture the image", nil}, nil
 }
 
-// Remove makes an image forget a identity. Removing it again is no error.
-func (t Identity) Remove() error {
-	if t.apply == nil {
-		return errors.New(t.Path + ": " + t.Why)
+// Remove removes the identity from the image. It may be called again.
+func (i Identity) Remove() error {
+	if i.apply == nil {
+		return errors.New(i.Path + ": " + i.Why)
 	}
-	return t.apply()
+	return i.apply()
 }

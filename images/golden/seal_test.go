@@ -13,7 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// tree lists everything below a folder, files with their content.
+// tree returns everything below a directory, with the content of files.
 func tree(t *testing.T, root string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -24,7 +24,7 @@ func tree(t *testing.T, root string) map[string]string {
 		name := strings.TrimPrefix(path, root)
 		switch {
 		case d.IsDir():
-			all[name] = "folder"
+			all[name] = "directory"
 		case d.Type()&fs.ModeSymlink != 0:
 			all[name], err = os.Readlink(path)
 		default:
@@ -39,13 +39,13 @@ func tree(t *testing.T, root string) map[string]string {
 	return all
 }
 
-// image is a root folder with these files; a text that begins with -> is a
-// link.
+// image returns a root directory with these files. A text that begins with -> is the
+// target of a link.
 func image(t *testing.T, files map[string]string) *host.Host {
 	t.Helper()
 	root := t.TempDir()
 	for path, text := range files {
-		if target, is := strings.CutPrefix(text, "->"); is {
+		if target, isLink := strings.CutPrefix(text, "->"); isLink {
 			if err := os.MkdirAll(filepath.Dir(root+path), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func image(t *testing.T, files map[string]string) *host.Host {
 	return host.New(root, host.Offline())
 }
 
-// identities are what a seal finds, as NAME ACTION PATH.
+// identities returns what seal finds, as NAME ACTION PATH.
 func identities(t *testing.T, h *host.Host, o SealOptions) []string {
 	t.Helper()
 	found, err := Identities(h, o)
@@ -77,6 +77,7 @@ func identities(t *testing.T, h *host.Host, o SealOptions) []string {
 	return lines
 }
 
+// seal removes all identities from an image.
 func seal(t *testing.T, h *host.Host, o SealOptions) {
 	t.Helper()
 	found, err := Identities(h, o)
@@ -90,12 +91,12 @@ func seal(t *testing.T, h *host.Host, o SealOptions) {
 	}
 }
 
-// usedImage is what a machine leaves in its image: each identity, and beside it
-// what looks like one and must stay.
-func usedImage() (files map[string]string, gone []string) {
+// usedImage returns the files of an image that a machine has booted from: each
+// identity, and similar files that must stay.
+func usedImage() (files map[string]string, removed []string) {
 	files = map[string]string{
 		"/etc/machine-id": "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n", "/var/lib/dbus/machine-id": "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n",
-		// These stay.
+		// These files stay.
 		"/var/lib/firstboot/bundle/manifest.json": "{}", "/var/lib/firstboot/bundle/sha256/abc": "x",
 		"/etc/firstboot/config.yaml": "etcd: {}", "/usr/bin/firstboot": "program",
 		"/etc/systemd/system/multi-user.target.wants/firstboot.service": "->/usr/lib/systemd/system/firstboot.service",
@@ -110,7 +111,7 @@ func usedImage() (files map[string]string, gone []string) {
 		"/etc/docker/daemon.json": "{}", "/var/lib/docker/overlay2/l/x": "layer", "/var/lib/calico/other": "x",
 		"/etc/eru/minions.conf": "ETCD_ENDPOINTS=http://10.0.0.1:2379", "/etc/hostname": "image",
 	}
-	gone = []string{
+	removed = []string{
 		"/var/lib/firstboot/complete.json", "/var/lib/firstboot/complete.former.json", "/var/lib/firstboot/journal.json",
 		"/var/lib/firstboot/manifest.json", "/var/lib/firstboot/effective.yaml", "/var/lib/firstboot/foreign/2026/complete.json",
 		"/var/lib/firstboot/cache/abc", "/var/lib/firstboot/.complete.json123",
@@ -123,16 +124,16 @@ func usedImage() (files map[string]string, gone []string) {
 		"/var/lib/systemd/random-seed", "/boot/efi/loader/random-seed", "/efi/loader/random-seed", "/boot/loader/random-seed", "/var/lib/urandom/random-seed",
 		"/var/lib/systemd/credential.secret", "/etc/docker/key.json", "/var/lib/docker/engine-id",
 	}
-	for _, path := range gone {
+	for _, path := range removed {
 		files[path] = "of one machine"
 	}
 	files["/var/lib/cloud/instance"] = "->/var/lib/cloud/instances/i-1"
 	files["/etc/systemd/system/docker.service.wants/calico-node.service"] = "->/etc/systemd/system/calico-node.service"
-	return files, append(gone, "/var/lib/cloud/instance", "/etc/systemd/system/docker.service.wants/calico-node.service")
+	return files, append(removed, "/var/lib/cloud/instance", "/etc/systemd/system/docker.service.wants/calico-node.service")
 }
 
-func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
-	files, gone := usedImage()
+func TestSealRemovesEveryIdentityAndNothingElse(t *testing.T) {
+	files, removed := usedImage()
 	h := image(t, files)
 	before := tree(t, h.Root())
 	if n := len(identities(t, h, SealOptions{})); n < 30 {
@@ -144,23 +145,23 @@ func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
 	}
 	after := tree(t, h.Root())
 	for path, was := range before {
-		now, there := after[path]
+		now, exists := after[path]
 		switch {
 		case path == machineID:
-			if !there || now != "" {
-				t.Errorf("%s is %q, %v", path, now, there)
+			if !exists || now != "" {
+				t.Errorf("%s is %q, exists: %v", path, now, exists)
 			}
 		case path == dbusMachineID:
 			if now != machineID {
-				t.Errorf("%s leads to %q", path, now)
+				t.Errorf("%s links to %q", path, now)
 			}
-		case slices.Contains(gone, path):
-			if there {
-				t.Errorf("%s is still there", path)
+		case slices.Contains(removed, path):
+			if exists {
+				t.Errorf("%s still exists", path)
 			}
-		case !there && was == "folder": // that a identity was in
+		case !exists && was == "directory": // it contained an identity
 		case now != was:
-			t.Errorf("%s was %q and is %q: not a identity", path, was, now)
+			t.Errorf("%s was changed from %q to %q but is not an identity", path, was, now)
 		}
 	}
 	for path := range after {
@@ -170,48 +171,49 @@ func TestASealTakesEveryTraceAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestEachTraceIsFoundByItself(t *testing.T) {
-	_, gone := usedImage()
-	for _, path := range gone {
+func TestEachIdentityIsFoundAlone(t *testing.T) {
+	_, removed := usedImage()
+	for _, path := range removed {
 		if got := identities(t, image(t, map[string]string{path: "of one machine"}), SealOptions{}); len(got) != 1 {
 			t.Errorf("%s: found %q", path, got)
 		}
 	}
 }
 
-func TestMachineIDs(t *testing.T) {
+func TestMachineIDIsEmptiedOrUninitialized(t *testing.T) {
 	const id = "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n"
 	for _, c := range []struct {
-		have          string // "-": no file
+		before        string // "-": no file
 		uninitialized bool
 		found         bool
-		then          string
+		after         string
 	}{
 		{id, false, true, ""}, {"", false, false, ""}, {"uninitialized\n", false, false, "uninitialized\n"}, {"-", false, false, "-"},
 		{id, true, true, "uninitialized\n"}, {"", true, true, "uninitialized\n"}, {"uninitialized\n", true, false, "uninitialized\n"},
 		{"-", true, true, "uninitialized\n"}, {"no id at all", false, true, ""},
 	} {
 		files := map[string]string{"/etc/os-release": ""}
-		if c.have != "-" {
-			files[machineID] = c.have
+		if c.before != "-" {
+			files[machineID] = c.before
 		}
 		h, o := image(t, files), SealOptions{Uninitialized: c.uninitialized}
 		if got := identities(t, h, o); (len(got) > 0) != c.found {
-			t.Errorf("%q, %v: found %q", c.have, o, got)
+			t.Errorf("%q, %v: found %q", c.before, o, got)
 		}
 		seal(t, h, o)
-		then := "-"
+		after := "-"
 		if data, err := h.ReadFile(machineID); err == nil {
-			then = string(data)
+			after = string(data)
 		}
-		if then != c.then {
-			t.Errorf("%q, %v: became %q, want %q", c.have, o, then, c.then)
+		if after != c.after {
+			t.Errorf("%q, %v: became %q, want %q", c.before, o, after, c.after)
 		}
 	}
 }
 
-// In place: the mode and a mount over the file, as builders make it, stay.
-func TestTheMachineIDKeepsItsMode(t *testing.T) {
+// The file is written in place, because image builders may mount another file over
+// it.
+func TestMachineIDKeepsItsMode(t *testing.T) {
 	h := image(t, nil)
 	write(t, h.Root()+machineID, "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33\n", 0o600)
 	if err := os.Chmod(h.Root()+machineID, 0o604); err != nil {
@@ -223,7 +225,7 @@ func TestTheMachineIDKeepsItsMode(t *testing.T) {
 	}
 }
 
-func TestTheCacheStaysWhereItIsWanted(t *testing.T) {
+func TestKeepCacheKeepsTheCache(t *testing.T) {
 	h := image(t, map[string]string{"/var/lib/firstboot/cache/abc": "x"})
 	if got := identities(t, h, SealOptions{KeepCache: true}); len(got) > 0 {
 		t.Errorf("found %q", got)
@@ -233,27 +235,27 @@ func TestTheCacheStaysWhereItIsWanted(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoTrace(t *testing.T) {
+func TestEmptyAndLinkedFilesAreNotIdentities(t *testing.T) {
 	h := image(t, map[string]string{
 		"/var/lib/dbus/machine-id":     "->/etc/machine-id",
 		"/etc/issue.d/firstboot.issue": "->/run/issue.d/firstboot.issue",
 		"/etc/machine-id":              "",
 	})
 	for _, dir := range []string{"/var/lib/cloud/instances", "/var/lib/cloud/data", "/var/lib/systemd/network", "/var/lib/docker/swarm"} {
-		if err := h.MkdirAll(dir); err != nil { // as packages bring them
+		if err := h.MkdirAll(dir); err != nil { // packages ship these directories
 			t.Fatal(err)
 		}
 	}
 	if got := identities(t, h, SealOptions{}); len(got) > 0 {
 		t.Errorf("found %q", got)
 	}
-	failure := image(t, map[string]string{"/etc/issue.d/firstboot.issue": "firstboot failed on host-1"})
-	if got := identities(t, failure, SealOptions{}); len(got) != 1 {
-		t.Errorf("a failure's message: found %q", got)
+	failed := image(t, map[string]string{"/etc/issue.d/firstboot.issue": "firstboot failed on host-1"})
+	if got := identities(t, failed, SealOptions{}); len(got) != 1 {
+		t.Errorf("the message of a failed run: found %q", got)
 	}
 }
 
-func TestASwarmNodeHasToLeaveItself(t *testing.T) {
+func TestSwarmMembershipIsReportedAndNotRemoved(t *testing.T) {
 	h := image(t, map[string]string{swarmState: "{}"})
 	found, err := Identities(h, SealOptions{})
 	if err != nil || len(found) != 1 || found[0].Action != "report" {
@@ -267,7 +269,7 @@ func TestASwarmNodeHasToLeaveItself(t *testing.T) {
 	}
 }
 
-func TestASealStaysInsideTheImage(t *testing.T) {
+func TestSealWritesOnlyInsideTheImage(t *testing.T) {
 	outside := t.TempDir()
 	for _, name := range []string{"ssh_host_rsa_key", "random-seed", "instance/x", "complete.json", "machine-id"} {
 		write(t, outside+"/"+name, "6c0e5c3fd0f14d2b8f6f2b6b9d2a1c33", 0o644)
@@ -279,11 +281,11 @@ func TestASealStaysInsideTheImage(t *testing.T) {
 	})
 	seal(t, h, SealOptions{})
 	if diff := cmp.Diff(before, tree(t, outside)); diff != "" {
-		t.Errorf("the build machine changed:\n%s", diff)
+		t.Errorf("the build machine was changed:\n%s", diff)
 	}
 }
 
-func TestSSHKeysAreMadeAgain(t *testing.T) {
+func TestSealedImageGeneratesSSHHostKeys(t *testing.T) {
 	debian := map[string]string{"/usr/sbin/sshd": "", "/usr/bin/ssh-keygen": "", "/usr/lib/systemd/system/ssh.service": ""}
 	h := image(t, debian)
 	changes, err := HostKeyChanges(h)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the packages of firstboot itself, dist/firstboot*.deb and .rpm.
+# Builds the firstboot packages: dist/firstboot*.deb and .rpm.
 #
-#   images/packages/build.sh [FOLDER]     default: dist
+#   images/packages/build.sh [DIRECTORY]     default: dist
 #
-# VERSION (default: what git says) and GOARCH choose what is built, BUILD_FLAGS
-# are go build's (make packages gives those of make build). The same commit
-# gives the same bytes: times are the commit's.
+# VERSION (default: git describe) and GOARCH select what is built. BUILD_FLAGS are
+# passed to go build; make packages sets them to those of make build. Builds are
+# reproducible: file times are the commit's.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -16,8 +16,8 @@ out=$(CDPATH='' cd -- "$out" && pwd)
 
 describe() { git -C "$root" describe --tags --always --dirty --match 'v[0-9]*' 2>/dev/null || echo unknown; }
 VERSION=${VERSION:-$(describe)}
-# A version that packages can be ordered by: a commit after no tag is older
-# than every release.
+# Packages are ordered by version: a commit without a tag must be older than
+# every release.
 case "$VERSION" in
 v[0-9]*) version=${VERSION#v} ;;
 [0-9]*.[0-9]*.[0-9]*) version=$VERSION ;;
@@ -36,10 +36,10 @@ say() { printf 'packages: %s\n' "$*"; }
 
 say "building firstboot $VERSION for $ARCH"
 cd "$root"
-eval "set -- ${BUILD_FLAGS:--trimpath}" # they are quoted as in a shell
+eval "set -- ${BUILD_FLAGS:--trimpath}" # BUILD_FLAGS is quoted for a shell
 flags="-s -w -X main.linked=$VERSION"
 CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build "$@" -ldflags "$flags" -o "$STAGE/firstboot" ./cmd/firstboot
-# The same program, for this machine and with the generator of man pages.
+# The same program for this machine, with the man page generator.
 CGO_ENABLED=0 GOOS='' GOARCH='' go build -tags docs -ldflags "$flags" -o "$STAGE/docs" ./cmd/firstboot
 
 say 'writing man pages, completion and the default configuration'
@@ -51,21 +51,21 @@ for shell in bash zsh fish; do
 done
 cp units/files/firstboot.service units/files/firstboot-complete.target units/files/firstboot-disk.service units/files/90-firstboot.preset "$STAGE/units/"
 {
-	printf '# The default of the package: nothing is set, so firstboot says what is missing.\n# Take the marks off what you set.\n#\n'
+	printf '# Default configuration: no key is set, so firstboot reports what is missing.\n# Uncomment the keys that you set.\n#\n'
 	sed 's/^[^#]/# &/' internal/config/example.yaml
 } >"$STAGE/config.yaml"
 cp README.md LICENSE "$STAGE/doc/"
-cp docs/*.md "$STAGE/doc/docs/" # as in the checkout: they name each other
+cp docs/*.md "$STAGE/doc/docs/" # in docs/ as in the repository, so that relative links work
 
 find "$STAGE" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
 export STAGE ARCH MAINTAINER
 cd "$here"
 for kind in deb rpm; do
-	say "packing the .$kind"
+	say "building the .$kind package"
 	VERSION=$version go tool nfpm package --config nfpm.yaml --packager "$kind" --target "$out" >"$STAGE/nfpm.log" 2>&1 || {
 		cat "$STAGE/nfpm.log" >&2
-		echo "cannot make the .$kind package" >&2
+		echo "cannot build the .$kind package" >&2
 		exit 1
 	}
 	sed -n 's/^created package: /packages: /p' "$STAGE/nfpm.log"

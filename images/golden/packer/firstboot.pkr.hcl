@@ -1,5 +1,5 @@
-# The provisioners, for any builder: add your own "sources". Files beside this
-# one: firstboot.sh, firstboot.deb (or .rpm), my.yaml.
+# Provisioners for any builder: add your own "sources". Put these files next to
+# this one: firstboot.sh, firstboot.deb (or .rpm), my.yaml.
 variable "package" {
   type    = string
   default = "firstboot.deb"
@@ -16,15 +16,15 @@ build {
     source      = "my.yaml"
     destination = "/tmp/firstboot.yaml"
   }
-  # As root: with another user, execute_command = "sudo sh {{ .Path }}".
+  # For root. For another user: execute_command = "sudo sh {{ .Path }}".
   provisioner "shell" {
     script          = "firstboot.sh"
     execute_command = "sh {{ .Path }}"
   }
 }
 
-# A machine that runs already, reached by SSH: replace it by your builder
-# (qemu, amazon-ebs, …).
+# An example: a running machine, over SSH. Replace it with your builder (qemu,
+# amazon-ebs, …).
 source "null" "example" {
   ssh_host             = "127.0.0.1"
   ssh_username         = "root"

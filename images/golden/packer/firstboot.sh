@@ -1,6 +1,6 @@
 #!/bin/sh
-# Bakes firstboot into the machine that Packer has booted, as its last
-# provisioner: before it, a file provisioner puts into /tmp the package
+# Bakes and seals the machine that Packer has booted. It must be the last
+# provisioner. Before it, a file provisioner uploads to /tmp the package
 # (firstboot.deb or firstboot.rpm) and the configuration (firstboot.yaml).
 set -eu
 
@@ -12,6 +12,6 @@ fi
 firstboot bake --this-machine --config /tmp/firstboot.yaml
 rm -f /tmp/firstboot.deb /tmp/firstboot.rpm /tmp/firstboot.yaml
 
-# Nothing may run after this but the power-off.
+# Only the power-off may follow.
 firstboot seal --yes
 firstboot seal --check

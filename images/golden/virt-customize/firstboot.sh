@@ -1,5 +1,5 @@
 #!/bin/sh
-# Bakes firstboot into a disk image and seals it, without booting it:
+# Bakes firstboot into a disk image and seals the image, without booting it:
 #
 #   firstboot.sh IMAGE PACKAGE CONFIG
 #   firstboot.sh debian-12.qcow2 firstboot.deb my.yaml
@@ -15,12 +15,12 @@ case $package in
 *.deb) name=firstboot.deb install='dpkg --force-confold -i' ;;
 *.rpm) name=firstboot.rpm install='rpm -U --replacepkgs' ;;
 *)
-	echo "cannot install $package: neither .deb nor .rpm" >&2
+	echo "cannot install $package: it is not a .deb or .rpm" >&2
 	exit 2
 	;;
 esac
 
-# --selinux-relabel does nothing where the image has no SELinux.
+# --selinux-relabel has no effect on an image without SELinux.
 virt-customize -a "$image" --no-network --no-logfile \
 	--upload "$package:/root/$name" \
 	--upload "$config:/root/firstboot.yaml" \

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Enables firstboot, as its preset says, when it is new here: an upgrade leaves
-# what the machine's owner decided. Nothing is started: the next boot does that,
-# so that installing the package into an image runs nothing of it.
+# Applies firstboot's preset on a new installation; an upgrade keeps the
+# administrator's choice. Starts nothing, because the package may be installed
+# into an image: the next boot starts firstboot.
 set -eu
 
 # dpkg calls: configure [OLD-VERSION]; rpm calls: 1 (new) or 2 (upgrade).
@@ -11,7 +11,7 @@ configure) [ -n "${2:-}" ] || new=yes ;;
 1) new=yes ;;
 esac
 
-# What systemctl would make, for an image that gets its systemd later.
+# Makes the links that systemctl would make, for an image without systemd so far.
 link() {
 	mkdir -p /etc/systemd/system/multi-user.target.wants
 	for unit in firstboot.service firstboot-complete.target; do
@@ -20,7 +20,7 @@ link() {
 }
 
 if [ "$new" = yes ]; then
-	# Offline: on the files alone, whether or not a systemd runs here.
+	# Offline: change files only, even if systemd is running.
 	SYSTEMD_OFFLINE=1 systemctl preset firstboot.service firstboot-complete.target >/dev/null 2>&1 || link
 fi
 if [ -d /run/systemd/system ]; then

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What firstboot made on a host stays: `firstboot reset`, before, takes it away.
+# Keeps what firstboot made on a host. To remove it, run `firstboot reset` before
+# you remove the package.
 set -eu
 
 if [ "${1:-}" = purge ]; then

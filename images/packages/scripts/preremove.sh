@@ -1,8 +1,8 @@
 #!/bin/sh
-# Disables firstboot when it goes for good (rpm calls: 0), not on an upgrade.
-# Nothing is stopped: a host that has joined needs firstboot's program only to
-# wait for the network plugin at boot. dpkg's packages are disabled when they
-# are purged, so that one that comes back is as it was.
+# Disables firstboot on removal (rpm calls: 0), not on an upgrade. Stops nothing:
+# a host that has joined needs the program only to wait for the network plugin at
+# boot. A deb is disabled on purge only, so that a reinstalled package keeps the
+# administrator's choice.
 set -eu
 
 if [ "${1:-}" = 0 ]; then

@@ -16,17 +16,18 @@ import (
 	"github.com/projecteru2/firstboot/test/rootfs"
 )
 
-// tool wants a builder's tool, which test/soak.sh installs.
-func tool(t *testing.T, name, pkg string) {
+// requireTool fails the test if an image builder is not installed. test/soak.sh
+// installs them.
+func requireTool(t *testing.T, name, pkg string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		t.Fatalf("%s is not installed: test/lab/install-packages.sh %s", name, pkg)
 	}
 }
 
-// The real mkosi makes an image with the recipe as it stands (5 minutes).
-func TestTheMkosiRecipe(t *testing.T) {
-	tool(t, "mkosi", "mkosi")
+// mkosi builds an image with the unmodified recipe (5 minutes).
+func TestMkosiRecipe(t *testing.T) {
+	requireTool(t, "mkosi", "mkosi")
 	dir := recipe(t, "mkosi")
 	binary := provisiontest.BuildProgram(t)
 	if err := os.Rename(binary, dir+"/firstboot"); err != nil {
@@ -34,7 +35,7 @@ func TestTheMkosiRecipe(t *testing.T) {
 	}
 	path := os.Getenv("PATH")
 	if _, err := os.Stat("/run/dbus/system_bus_socket"); err != nil {
-		// Without a system bus systemd-nspawn must not register its containers,
+		// Without a system bus systemd-nspawn cannot register its containers,
 		// and mkosi 14 has no option for that.
 		shim := t.TempDir()
 		write(t, shim+"/systemd-nspawn", "#!/bin/sh\nexec /usr/bin/systemd-nspawn --register=no --keep-unit \"$@\"\n", 0o755)
@@ -45,13 +46,13 @@ func TestTheMkosiRecipe(t *testing.T) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("mkosi: %v\n%s", err, out)
 	}
-	sealedImage(t, dir+"/image", dir+"/firstboot")
+	checkSealed(t, dir+"/image", dir+"/firstboot")
 }
 
-// The real virt-customize bakes a disk image with the recipe as it stands.
-func TestTheVirtCustomizeRecipe(t *testing.T) {
-	tool(t, "virt-customize", "libguestfs-tools")
-	kernelForLibguestfs(t)
+// virt-customize bakes a disk image with the unmodified recipe.
+func TestVirtCustomizeRecipe(t *testing.T) {
+	requireTool(t, "virt-customize", "libguestfs-tools")
+	setKernelForLibguestfs(t)
 	m := boottest.New(t, []string{"openssh-server"})
 	dir := recipe(t, "virt-customize")
 	deb, _ := packages(t)
@@ -63,12 +64,12 @@ func TestTheVirtCustomizeRecipe(t *testing.T) {
 	command(t, dir+"/firstboot.sh", dir+"/disk.qcow2", deb, dir+"/my.yaml")
 	root := t.TempDir()
 	command(t, "virt-copy-out", "-a", dir+"/disk.qcow2", "/etc", "/usr", "/var", root)
-	sealedImage(t, root, root+"/usr/bin/firstboot")
+	checkSealed(t, root, root+"/usr/bin/firstboot")
 }
 
-// kernelForLibguestfs gives it a kernel, and keeps it from a KVM that does not
-// work: it believes the device file.
-func kernelForLibguestfs(t *testing.T) {
+// setKernelForLibguestfs gives libguestfs a kernel. It also prevents the use of a
+// KVM that does not work: libguestfs checks only that /dev/kvm exists.
+func setKernelForLibguestfs(t *testing.T) {
 	t.Helper()
 	root, err := rootfs.Debian(t.Context(), cache.Open(t.Logf), "linux-image-cloud-amd64")
 	if err != nil {
@@ -85,8 +86,8 @@ func kernelForLibguestfs(t *testing.T) {
 	}
 }
 
-// sealedImage is what each builder's image must be.
-func sealedImage(t *testing.T, root, binary string) {
+// checkSealed checks that an image is valid, sealed and enabled.
+func checkSealed(t *testing.T, root, binary string) {
 	t.Helper()
 	command(t, binary, "validate", "--root", root)
 	command(t, binary, "seal", "--check", "--root", root)

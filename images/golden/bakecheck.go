@@ -1,0 +1,90 @@
+package golden
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+)
+
+// checkArchitecture reports an error if firstboot is built for another
+// architecture than the image's own programs.
+func (b *Bake) checkArchitecture(p *Plan) error {
+	ours, dynamic, err := architecture(b.Binary)
+	if err != nil {
+		return engine.WithHint(fmt.Errorf("cannot bake %s: %s is not a Linux executable", b.Host.Root(), b.Binary), "--binary names a built firstboot")
+	}
+	if dynamic {
+		p.warn("%s needs libraries that the image may not have: build firstboot with CGO_ENABLED=0", b.Binary)
+	}
+	for _, path := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/bin/sh", "/usr/bin/env"} {
+		theirs, _, err := architecture(b.Host.RealPath(path))
+		if err != nil {
+			continue
+		}
+		if ours != theirs {
+			return engine.WithHint(fmt.Errorf("cannot bake %s: the image is for %s, this firstboot is for %s", b.Host.Root(), theirs, ours),
+				"--binary names a firstboot built for the image")
+		}
+		return nil
+	}
+	return nil
+}
+
+// architecture returns the architecture that an executable is built for, and
+// whether it is dynamically linked.
+func architecture(path string) (name string, dynamic bool, err error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", false, err
+	}
+	defer func() { _ = f.Close() }() // opened for reading only
+	dynamic = slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
+	return fmt.Sprintf("%s (%s)", strings.TrimPrefix(f.Machine.String(), "EM_"), f.Class), dynamic, nil
+}
+
+// warnMissing warns of programs that the stages need at first boot.
+func (b *Bake) warnMissing(p *Plan) {
+	any := func(paths ...string) bool { return slices.ContainsFunc(paths, b.Host.Exists) }
+	if !any("/usr/lib/systemd/systemd", "/lib/systemd/systemd") {
+		p.warn("the image has no systemd: nothing will start firstboot")
+	}
+	if !any("/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd") {
+		p.warn("the image has no Docker: preflight will refuse")
+	}
+	if !any("/usr/bin/rpm", "/bin/rpm") {
+		p.warn("the image has no rpm: it is needed to install eru-minions at first boot")
+	}
+	if selinux, err := b.Host.ReadFile("/etc/selinux/config"); err == nil && usesSELinux(string(selinux)) && !b.Host.Live() {
+		p.warn("the image uses SELinux, and files written offline have no labels: touch %s/.autorelabel, or relabel the image with its builder", b.Host.Root())
+	}
+}
+
+func usesSELinux(config string) bool {
+	for line := range strings.Lines(config) {
+		if mode, ok := strings.CutPrefix(strings.TrimSpace(line), "SELINUX="); ok {
+			return strings.TrimSpace(mode) != "disabled"
+		}
+	}
+	return false
+}
+
+// fileDigest returns the SHA-256 and the size in bytes of a file on this machine.
+func fileDigest(path string) (digest string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(h.Sum(nil)), size, nil
+}
