@@ -120,7 +120,7 @@ func TestPreflightFindsWhatIsWrong(t *testing.T) {
 				t.Fatalf("want this one finding, got %v and %q", f.Differences, f.Warnings)
 			}
 			if w.warning {
-				wantWords(t, warned[w.name], append(w.words, ", wanted ", "; ")...)
+				wantWords(t, warned[w.name], append(w.words, ", expected ", "; ")...)
 				return
 			}
 			d := refused[w.name]

@@ -121,7 +121,7 @@ func TestFewStagesByForceKeepACompleteHostComplete(t *testing.T) {
 	m.runs(app.ExitDone)
 	marker := m.get(state.MarkerPath)
 	m.put("/etc/second", "drifted")
-	m.is(state.Drifted, "/etc/second: other text, wanted 10.213.0.0/16")
+	m.is(state.Drifted, "/etc/second: other text, expected 10.213.0.0/16")
 	m.only, m.force = []string{"second"}, true
 	m.runs(app.ExitDone)
 	if m.get(state.MarkerPath) != marker {

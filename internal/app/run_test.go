@@ -72,14 +72,14 @@ func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
 	broken := true
 	m.stages[1].apply = func(context.Context) error {
 		if broken {
-			return engine.WithHint(errors.New("sha256 is aa, wanted bb"), "correct it")
+			return engine.WithHint(errors.New("sha256 is aa, expected bb"), "correct it")
 		}
 		return nil
 	}
-	m.runs(app.ExitFailed, "second (2/3) failed", "sha256 is aa, wanted bb", "hint: correct it", "third  (3/3) skipped",
+	m.runs(app.ExitFailed, "second (2/3) failed", "sha256 is aa, expected bb", "hint: correct it", "third  (3/3) skipped",
 		"next: the next boot goes on from here", "type: systemctl start")
 	m.is(state.Failed, "sha256 is aa", "correct it", "second is not done")
-	if text := m.get(report.RunIssue); !strings.Contains(text, "sha256 is aa, wanted bb") || !strings.Contains(text, "correct it") {
+	if text := m.get(report.RunIssue); !strings.Contains(text, "sha256 is aa, expected bb") || !strings.Contains(text, "correct it") {
 		t.Errorf("login screen: %s", text)
 	}
 	if m.h.Exists(state.MarkerPath) {

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Result is one stage's check.
+// Result is the outcome of checking one stage.
 type Result struct {
 	Stage string
 	Check CheckResult
-	Err   error // the check could not be made
+	Err   error // why the check could not be made
 	Took  time.Duration
 }
 
-// CheckAll checks every stage side by side, each bounded by timeout, and
-// returns the results in the list's order. Nothing is changed.
+// CheckAll checks all stages in parallel and returns the results in the order
+// of the list. Each check may take as long as timeout. Nothing is changed.
 func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Result {
 	results := make([]Result, len(stages))
 	var wg sync.WaitGroup
@@ -25,20 +25,20 @@ func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Resu
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			start := time.Now()
-			finding, err := s.Check(ctx)
-			if err == nil && ctx.Err() != nil && !finding.OK() {
-				err = cutOff(ctx, finding, timeout)
+			check, err := s.Check(ctx)
+			if err == nil && ctx.Err() != nil && !check.OK() {
+				err = checkTimeout(ctx, check, timeout)
 			}
-			results[i] = Result{Stage: s.Name(), Check: finding, Err: err, Took: time.Since(start)}
+			results[i] = Result{Stage: s.Name(), Check: check, Err: err, Took: time.Since(start)}
 		})
 	}
 	wg.Wait()
 	return results
 }
 
-// cutOff is the error of a check that ran out of time: what it took for a
-// difference may be nothing but a command that did not end, so it proves
-// nothing, and a slow machine is not called a wrong one.
-func cutOff(ctx context.Context, f CheckResult, timeout time.Duration) error {
-	return fmt.Errorf("cannot tell within %s: %s: %w", timeout, f.Differences[0], ctx.Err())
+// checkTimeout returns the error of a check that reported a difference after
+// its context ended. The difference may only be the output of a killed command,
+// so it does not prove that the machine differs.
+func checkTimeout(ctx context.Context, check CheckResult, timeout time.Duration) error {
+	return fmt.Errorf("check timed out after %s: %s: %w", timeout, check.Differences[0], ctx.Err())
 }

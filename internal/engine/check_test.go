@@ -8,41 +8,41 @@ import (
 	"time"
 )
 
-// looking is a stage whose check takes its time.
-type looking struct {
-	takes time.Duration
-	sees  CheckResult
+// slowStage is a stage whose check takes some time.
+type slowStage struct {
+	duration time.Duration
+	result   CheckResult
 }
 
-func (looking) Name() string                          { return "looking" }
-func (looking) After() []string                       { return nil }
-func (looking) Apply(context.Context, Progress) error { return errors.New("must not be applied") }
-func (l looking) Check(ctx context.Context) (CheckResult, error) {
+func (slowStage) Name() string                          { return "slow" }
+func (slowStage) After() []string                       { return nil }
+func (slowStage) Apply(context.Context, Progress) error { return errors.New("must not be applied") }
+func (s slowStage) Check(ctx context.Context) (CheckResult, error) {
 	select {
-	case <-time.After(l.takes):
-	case <-ctx.Done(): // as with a command that is ended, and then misread
+	case <-time.After(s.duration):
+	case <-ctx.Done(): // like a check that misreads the output of a killed command
 	}
-	return l.sees, nil
+	return s.result, nil
 }
 
-func TestACheckThatRanOutOfTimeProvesNothing(t *testing.T) {
-	wrong := CheckResult{Differences: []Difference{{Object: "/usr/bin/calicoctl", Actual: "signal: terminated", Expected: "v3.23.0"}}}
+func TestDifferenceFoundAfterTheTimeoutIsAnError(t *testing.T) {
+	differs := CheckResult{Differences: []Difference{{Object: "/usr/bin/calicoctl", Actual: "signal: terminated", Expected: "v3.23.0"}}}
 	for name, c := range map[string]struct {
-		stage   looking
-		unknown bool
+		stage   slowStage
+		wantErr bool
 	}{
-		"in time and wrong":  {looking{time.Second, wrong}, false},
-		"too late and wrong": {looking{time.Hour, wrong}, true},
-		"too late and right": {looking{time.Hour, CheckResult{}}, false},
+		"in time and different": {slowStage{time.Second, differs}, false},
+		"late and different":    {slowStage{time.Hour, differs}, true},
+		"late and the same":     {slowStage{time.Hour, CheckResult{}}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := CheckAll(t.Context(), []Stage{c.stage}, time.Minute)[0]
-			if (r.Err != nil) != c.unknown {
+			if (r.Err != nil) != c.wantErr {
 				t.Errorf("%s: the error is %v", name, r.Err)
 			}
-			const says = "cannot tell within 1m0s: /usr/bin/calicoctl: signal: terminated, wanted v3.23.0: context deadline exceeded"
-			if c.unknown && r.Err.Error() != says {
-				t.Errorf("%s: the error is %v, want %s", name, r.Err, says)
+			const want = "check timed out after 1m0s: /usr/bin/calicoctl: signal: terminated, expected v3.23.0: context deadline exceeded"
+			if c.wantErr && r.Err.Error() != want {
+				t.Errorf("%s: the error is %v, want %s", name, r.Err, want)
 			}
 		})
 	}

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Wait says that only time is needed: etcd that is not there yet, a download
-// that broke. The engine tries again, without limit but for the run's own
-// deadline, and shows what is being waited for.
+// Wait reports that a stage waits for something outside this host, such as etcd
+// or a download. The engine repeats the stage until the run's deadline and
+// shows what it waits for.
 type Wait struct {
-	For   string        // what is being waited for: "etcd at http://10.0.0.1:2379"
-	Err   error         // what was seen last
-	After time.Duration // not before, as a server asked; the back-off comes on top, so that hosts do not all come back together
+	For   string        // what the stage waits for: "etcd at http://10.0.0.1:2379"
+	Err   error         // the last error
+	After time.Duration // least time until the next attempt, as a server requested it; the back-off is added, so that hosts do not return together
 }
 
 func (w *Wait) Error() string {
@@ -25,10 +25,10 @@ func (w *Wait) Error() string {
 
 func (w *Wait) Unwrap() error { return w.Err }
 
-// Retry says that another try may help. The engine tries a limited number of
-// times (Options.Attempts).
+// Retry reports that another attempt may succeed. The number of attempts is
+// limited (Options.Attempts).
 type Retry struct {
-	After time.Duration // at least this long; 0 leaves it to the back-off
+	After time.Duration // least time until the next attempt; 0: the back-off decides
 	Err   error
 }
 
@@ -36,7 +36,7 @@ func (r *Retry) Error() string { return r.Err.Error() }
 
 func (r *Retry) Unwrap() error { return r.Err }
 
-// Refusal says that the machine must not be touched as it is; nothing was
+// Refusal reports that a stage refuses to change this machine. Nothing was
 // changed. It lists every finding.
 type Refusal struct{ Findings []Difference }
 
@@ -48,7 +48,7 @@ func (r *Refusal) Error() string {
 	return "refused: " + strings.Join(lines, "; ")
 }
 
-// hinted carries what a person can do about an error.
+// hinted is an error with a hint.
 type hinted struct {
 	error
 	hint string
@@ -56,7 +56,7 @@ type hinted struct {
 
 func (h hinted) Unwrap() error { return h.error }
 
-// Hint says what a person can do.
+// Hint returns what a person can do about the error.
 func (h hinted) Hint() string { return h.hint }
 
 // WithHint adds to err what a person can do about it.
@@ -67,8 +67,8 @@ func WithHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// Hint returns what a person can do about err, or "": what the first error of
-// its chain that has a method Hint says, whichever package it is from.
+// Hint returns what a person can do about err, or "". It is the first hint in
+// the chain of err; any error with a method Hint() string can give one.
 func Hint(err error) string {
 	var r *Refusal
 	if errors.As(err, &r) && len(r.Findings) > 0 {
@@ -88,17 +88,18 @@ func Hint(err error) string {
 	return ""
 }
 
-// differs is the error of a stage whose second check still differs.
-func differs(f CheckResult) error {
-	lines := make([]string, len(f.Differences))
+// stillDiffers returns the error of a stage whose check finds differences after
+// Apply.
+func stillDiffers(check CheckResult) error {
+	lines := make([]string, len(check.Differences))
 	hint := ""
-	for i, d := range f.Differences {
+	for i, d := range check.Differences {
 		lines[i] = d.String()
 		if hint == "" {
 			hint = d.Fix
 		}
 	}
-	err := fmt.Errorf("still not as wanted: %s", strings.Join(lines, "; "))
+	err := fmt.Errorf("still differs after the change: %s", strings.Join(lines, "; "))
 	if hint != "" {
 		return WithHint(err, "%s", hint)
 	}

@@ -2,23 +2,23 @@ package engine
 
 import "time"
 
-// Kind is what happened to a stage.
+// Kind is the kind of an event.
 type Kind string
 
-// The kinds of events, in the order in which a stage can meet them.
+// The kinds of events, in the order in which they can occur in a stage.
 const (
 	Started    Kind = "started"  // the first check begins
-	Applying   Kind = "applying" // something differs; Findings says what
-	Progressed Kind = "progress" // a long step moved on; Done and Total are set
-	Waiting    Kind = "waiting"  // only time is needed; Next says when it is tried again
-	Retrying   Kind = "retrying" // an attempt failed; Next says when the next one is
+	Applying   Kind = "applying" // the check found differences; Check holds them
+	Progressed Kind = "progress" // a long step advanced; Done and Total are set
+	Waiting    Kind = "waiting"  // the stage waits; Message names for what, Next is the time of the next attempt
+	Retrying   Kind = "retrying" // an attempt failed; Next is the time of the next one
 	Warned     Kind = "warning"  // Message is the warning
-	Done       Kind = "done"     // Changed says whether anything had to be applied
-	Failed     Kind = "failed"   // Err says why
+	Done       Kind = "done"     // Changed reports whether anything had to be applied
+	Failed     Kind = "failed"   // Err is the reason
 	Skipped    Kind = "skipped"  // a stage before it failed; Message names it
 )
 
-// Event is one thing that happened in a run.
+// Event is one event of a run.
 type Event struct {
 	Time    time.Time
 	Stage   string
@@ -27,12 +27,12 @@ type Event struct {
 	Changed bool
 	Message string
 	Err     error
-	Since   time.Time // since when the stage runs; for Waiting, since when it waits
-	Next    time.Time // of the next try
+	Since   time.Time // the start of the stage; for Waiting, the start of the wait
+	Next    time.Time // of the next attempt
 	Done    int64
 	Total   int64
 	Check   CheckResult
 }
 
-// Elapsed is the time from Since to the event.
+// Elapsed returns the time from Since to the event.
 func (e Event) Elapsed() time.Duration { return e.Time.Sub(e.Since) }

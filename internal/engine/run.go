@@ -10,15 +10,15 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Options of a run.
+// Options configure a run.
 type Options struct {
 	// Events receives every event, one at a time, in order.
 	Events func(Event)
-	// Attempts limits the tries of one stage that ask for a Retry; 0 means 5.
+	// Attempts limits the attempts of a stage that returns Retry; 0 means 5.
 	Attempts int
-	// CheckTimeout bounds one Check; 0 means a minute.
+	// CheckTimeout limits one Check; 0 means one minute.
 	CheckTimeout time.Duration
-	// MinBackOff and MaxBackOff bound the mean pause between tries;
+	// MinBackOff and MaxBackOff limit the mean pause between attempts;
 	// 0 means 500 ms and 10 s.
 	MinBackOff, MaxBackOff time.Duration
 }
@@ -42,10 +42,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Error is a run in which stages failed.
+// Error reports the stages that failed in a run.
 type Error struct {
-	Stages map[string]error // by name, for each stage that failed itself
-	Order  []string         // their names in the order of the list
+	Stages map[string]error // by name; without the stages that were skipped
+	Order  []string         // their names, in the order of the list
 }
 
 func (e *Error) Error() string {
@@ -57,7 +57,7 @@ func (e *Error) Error() string {
 	return msg
 }
 
-// Unwrap gives the errors of all failed stages to errors.Is and errors.As.
+// Unwrap returns the errors of all failed stages.
 func (e *Error) Unwrap() []error {
 	errs := make([]error, len(e.Order))
 	for i, name := range e.Order {
@@ -66,45 +66,46 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// Run runs the stages, each as soon as those it comes after are done, so that
-// independent stages work side by side. It returns nil when every stage was
-// checked to be as wanted, an *Error naming those that failed (what depends on
-// them is skipped, the rest is finished), or ctx's error.
+// Run runs the stages. A stage starts when all stages it comes after are done;
+// independent stages run in parallel. If a stage fails, those that come after
+// it are skipped and the others are finished. Run returns nil if the last check
+// of every stage found no difference, an *Error with the failed stages, or the
+// cause of ctx's end.
 func Run(ctx context.Context, stages []Stage, opts Options) error {
 	if err := validate(stages); err != nil {
 		return err
 	}
-	r := &run{opts: opts.withDefaults(), stages: stages, ends: map[string]*end{}, told: map[string]bool{}}
+	r := &run{opts: opts.withDefaults(), stages: stages, outcomes: map[string]*outcome{}, skipped: map[string]bool{}}
 	for _, s := range stages {
-		r.ends[s.Name()] = &end{done: make(chan struct{})}
+		r.outcomes[s.Name()] = &outcome{done: make(chan struct{})}
 	}
 	var wg sync.WaitGroup
 	for _, s := range stages {
-		wg.Go(func() { r.stage(ctx, s) })
+		wg.Go(func() { r.runStage(ctx, s) })
 	}
 	wg.Wait()
 	return r.result(ctx, stages)
 }
 
-// end is how one stage ended; the fields are set before done is closed.
-type end struct {
+// outcome is the outcome of one stage. The fields are set before done is closed.
+type outcome struct {
 	done    chan struct{}
 	err     error
 	skipped bool
 }
 
 type run struct {
-	opts    Options
-	stages  []Stage
-	ends    map[string]*end
-	mu      sync.Mutex // orders events
-	skipped sync.Mutex // orders what is skipped, guards told
-	told    map[string]bool
+	opts     Options
+	stages   []Stage
+	outcomes map[string]*outcome
+	eventMu  sync.Mutex // one event at a time
+	skipMu   sync.Mutex // guards skipped, and the order of its events
+	skipped  map[string]bool
 }
 
 func (r *run) emit(e Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.eventMu.Lock()
+	defer r.eventMu.Unlock()
 	e.Time = time.Now()
 	r.opts.Events(e)
 }
@@ -112,8 +113,8 @@ func (r *run) emit(e Event) {
 func (r *run) result(ctx context.Context, stages []Stage) error {
 	failed := &Error{Stages: map[string]error{}}
 	for _, s := range stages {
-		if e := r.ends[s.Name()]; e.err != nil && !e.skipped {
-			failed.Stages[s.Name()] = e.err
+		if o := r.outcomes[s.Name()]; o.err != nil && !o.skipped {
+			failed.Stages[s.Name()] = o.err
 			failed.Order = append(failed.Order, s.Name())
 		}
 	}
@@ -126,54 +127,55 @@ func (r *run) result(ctx context.Context, stages []Stage) error {
 	return nil
 }
 
-// stage waits for what s comes after, then runs it.
-func (r *run) stage(ctx context.Context, s Stage) {
-	e := r.ends[s.Name()]
-	defer close(e.done)
-	for _, need := range s.After() {
-		before, ok := r.ends[need]
+// runStage waits for the stages that s comes after, then runs s.
+func (r *run) runStage(ctx context.Context, s Stage) {
+	o := r.outcomes[s.Name()]
+	defer close(o.done)
+	for _, name := range s.After() {
+		before, ok := r.outcomes[name]
 		if !ok {
-			continue // not selected, so not needed
+			continue // not selected for this run
 		}
 		<-before.done
 		if before.err != nil {
-			e.err, e.skipped = before.err, true
+			o.err, o.skipped = before.err, true
 			return
 		}
 	}
 	t := &task{run: r, stage: s, since: time.Now(), backOff: r.newBackOff()}
-	e.err = t.work(ctx)
-	if e.err != nil {
-		r.emit(Event{Stage: s.Name(), Kind: Failed, Attempt: t.attempt, Err: e.err, Since: t.since})
-		if ctx.Err() == nil { // else the run was told to end, and the rest is pending
+	o.err = t.execute(ctx)
+	if o.err != nil {
+		r.emit(Event{Stage: s.Name(), Kind: Failed, Attempt: t.attempt, Err: o.err, Since: t.since})
+		if ctx.Err() == nil { // after an interruption the other stages are pending, not skipped
 			r.skipAfter(s.Name())
 		}
 	}
 }
 
-// skipAfter tells which stages need the failed one, in the list's order.
+// skipAfter emits Skipped for each stage that needs the failed one, directly or
+// through others, in the order of the list and once per stage.
 func (r *run) skipAfter(failed string) {
-	r.skipped.Lock()
-	defer r.skipped.Unlock()
-	gone := map[string]bool{failed: true}
+	r.skipMu.Lock()
+	defer r.skipMu.Unlock()
+	notDone := map[string]bool{failed: true}
 	for _, s := range r.stages {
-		for _, need := range s.After() {
-			if !gone[need] {
+		for _, name := range s.After() {
+			if !notDone[name] {
 				continue
 			}
-			gone[s.Name()] = true
-			if !r.told[s.Name()] {
-				r.told[s.Name()] = true
-				r.emit(Event{Stage: s.Name(), Kind: Skipped, Message: need})
+			notDone[s.Name()] = true
+			if !r.skipped[s.Name()] {
+				r.skipped[s.Name()] = true
+				r.emit(Event{Stage: s.Name(), Kind: Skipped, Message: name})
 			}
 			break
 		}
 	}
 }
 
-// newBackOff doubles the pause from MinBackOff to MaxBackOff; the factor 1
-// spreads each pause evenly over 0 to twice its mean: full jitter, so that a
-// thousand hosts that boot together do not ask together.
+// newBackOff doubles the mean pause from MinBackOff to MaxBackOff. The factor 1
+// spreads each pause evenly between 0 and twice its mean (full jitter), so that
+// a thousand hosts that boot together do not send their requests together.
 func (r *run) newBackOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = r.opts.MinBackOff
@@ -183,16 +185,16 @@ func (r *run) newBackOff() *backoff.ExponentialBackOff {
 	return b
 }
 
-// validate refuses lists that could never end: names used twice and cycles.
+// validate rejects lists with duplicate names or cycles.
 func validate(stages []Stage) error {
 	seen := map[string]bool{}
 	for _, s := range stages {
 		if seen[s.Name()] {
 			return fmt.Errorf("stage %s is listed twice", s.Name())
 		}
-		for _, need := range s.After() {
-			if _, listed := Find(stages, need); listed && !seen[need] {
-				return fmt.Errorf("stage %s comes after %s, which is listed later", s.Name(), need)
+		for _, name := range s.After() {
+			if _, listed := Find(stages, name); listed && !seen[name] {
+				return fmt.Errorf("stage %s comes after %s, which is listed later", s.Name(), name)
 			}
 		}
 		seen[s.Name()] = true
@@ -200,7 +202,8 @@ func validate(stages []Stage) error {
 	return nil
 }
 
-// Interrupted tells whether err is the end of a context, not a stage's failure.
+// Interrupted reports whether err is the end of a context rather than the
+// failure of a stage.
 func Interrupted(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -13,46 +13,46 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// thing is a stage whose machine is one boolean.
-type thing struct {
+// boolStage is a stage whose machine is one boolean.
+type boolStage struct {
 	name  string
 	after []string
-	right bool
-	apply func(t *thing, ctx context.Context) error
+	done  bool
+	apply func(s *boolStage, ctx context.Context) error
 	check func() error
-	took  time.Duration
+	took  time.Duration // by Apply
 }
 
-func (t *thing) Name() string    { return t.name }
-func (t *thing) After() []string { return t.after }
+func (s *boolStage) Name() string    { return s.name }
+func (s *boolStage) After() []string { return s.after }
 
-func (t *thing) Check(context.Context) (engine.CheckResult, error) {
-	var f engine.CheckResult
-	if t.check != nil {
-		if err := t.check(); err != nil {
-			return f, err
+func (s *boolStage) Check(context.Context) (engine.CheckResult, error) {
+	var result engine.CheckResult
+	if s.check != nil {
+		if err := s.check(); err != nil {
+			return result, err
 		}
 	}
-	if !t.right {
-		f.Add(engine.Difference{Object: t.name, Actual: "wrong", Expected: "right"})
+	if !s.done {
+		result.Add(engine.Difference{Object: s.name, Actual: "false", Expected: "true"})
 	}
-	return f, nil
+	return result, nil
 }
 
-func (t *thing) Apply(ctx context.Context, _ engine.Progress) error {
-	time.Sleep(t.took)
-	if t.apply != nil {
-		return t.apply(t, ctx)
+func (s *boolStage) Apply(ctx context.Context, _ engine.Progress) error {
+	time.Sleep(s.took)
+	if s.apply != nil {
+		return s.apply(s, ctx)
 	}
-	t.right = true
+	s.done = true
 	return nil
 }
 
-type log struct{ events []engine.Event }
+type eventLog struct{ events []engine.Event }
 
-func (l *log) add(e engine.Event) { l.events = append(l.events, e) }
+func (l *eventLog) add(e engine.Event) { l.events = append(l.events, e) }
 
-func (l *log) String() string {
+func (l *eventLog) String() string {
 	var b strings.Builder
 	for _, e := range l.events {
 		fmt.Fprintf(&b, "%s %s;", e.Stage, e.Kind)
@@ -60,7 +60,7 @@ func (l *log) String() string {
 	return b.String()
 }
 
-func (l *log) count(kind engine.Kind) int {
+func (l *eventLog) count(kind engine.Kind) int {
 	n := 0
 	for _, e := range l.events {
 		if e.Kind == kind {
@@ -70,39 +70,39 @@ func (l *log) count(kind engine.Kind) int {
 	return n
 }
 
-func TestDoneOnlyByTheSecondCheck(t *testing.T) {
+func TestStageFailsIfTheCheckAfterApplyStillDiffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		liar := &thing{name: "liar", apply: func(*thing, context.Context) error { return nil }}
-		var l log
-		err := engine.Run(t.Context(), []engine.Stage{liar}, engine.Options{Events: l.add, Attempts: 3})
+		noop := &boolStage{name: "noop", apply: func(*boolStage, context.Context) error { return nil }}
+		var log eventLog
+		err := engine.Run(t.Context(), []engine.Stage{noop}, engine.Options{Events: log.add, Attempts: 3})
 		var failed *engine.Error
-		if !errors.As(err, &failed) || !strings.Contains(err.Error(), "still not as wanted: liar: wrong, wanted right") {
-			t.Fatalf("an apply that changes nothing passed for done: %v", err)
+		if !errors.As(err, &failed) || !strings.Contains(err.Error(), "still differs after the change: noop: false, expected true") {
+			t.Fatalf("an Apply without effect gave %v", err)
 		}
-		if got := l.count(engine.Applying); got != 3 {
+		if got := log.count(engine.Applying); got != 3 {
 			t.Errorf("applied %d times, want 3", got)
 		}
 	})
 }
 
-func TestRightMachineIsNotTouched(t *testing.T) {
-	var l log
-	if err := engine.Run(t.Context(), []engine.Stage{&thing{name: "a", right: true}}, engine.Options{Events: l.add}); err != nil {
+func TestStageWithoutDifferencesIsNotApplied(t *testing.T) {
+	var log eventLog
+	if err := engine.Run(t.Context(), []engine.Stage{&boolStage{name: "a", done: true}}, engine.Options{Events: log.add}); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.String(); got != "a started;a done;" {
+	if got := log.String(); got != "a started;a done;" {
 		t.Errorf("events %q", got)
 	}
 }
 
-func TestIndependentStagesRunSideBySide(t *testing.T) {
+func TestIndependentStagesRunInParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		stages := []engine.Stage{
-			&thing{name: "first", took: time.Second},
-			&thing{name: "left", after: []string{"first"}, took: 10 * time.Second},
-			&thing{name: "right", after: []string{"first"}, took: 8 * time.Second},
-			&thing{name: "last", after: []string{"left", "right"}, took: time.Second},
+			&boolStage{name: "first", took: time.Second},
+			&boolStage{name: "left", after: []string{"first"}, took: 10 * time.Second},
+			&boolStage{name: "right", after: []string{"first"}, took: 8 * time.Second},
+			&boolStage{name: "last", after: []string{"left", "right"}, took: time.Second},
 		}
 		if err := engine.Run(t.Context(), stages, engine.Options{}); err != nil {
 			t.Fatal(err)
@@ -113,75 +113,75 @@ func TestIndependentStagesRunSideBySide(t *testing.T) {
 	})
 }
 
-func TestFailureSkipsOnlyWhatDependsOnIt(t *testing.T) {
-	boom := errors.New("disk on fire")
-	bad := &thing{name: "bad", apply: func(*thing, context.Context) error { return boom }}
-	other := &thing{name: "other"}
-	child := &thing{name: "child", after: []string{"bad"}}
-	grandchild := &thing{name: "grandchild", after: []string{"child", "other"}}
-	var l log
-	err := engine.Run(t.Context(), []engine.Stage{bad, other, child, grandchild}, engine.Options{Events: l.add})
+func TestFailureSkipsOnlyTheStagesThatNeedIt(t *testing.T) {
+	broken := errors.New("disk is broken")
+	bad := &boolStage{name: "bad", apply: func(*boolStage, context.Context) error { return broken }}
+	other := &boolStage{name: "other"}
+	child := &boolStage{name: "child", after: []string{"bad"}}
+	grandchild := &boolStage{name: "grandchild", after: []string{"child", "other"}}
+	var log eventLog
+	err := engine.Run(t.Context(), []engine.Stage{bad, other, child, grandchild}, engine.Options{Events: log.add})
 	var failed *engine.Error
-	if !errors.As(err, &failed) || !slices.Equal(failed.Order, []string{"bad"}) || !errors.Is(err, boom) {
+	if !errors.As(err, &failed) || !slices.Equal(failed.Order, []string{"bad"}) || !errors.Is(err, broken) {
 		t.Fatalf("got %v", err)
 	}
-	if !other.right || child.right || grandchild.right {
-		t.Errorf("other %v child %v grandchild %v", other.right, child.right, grandchild.right)
+	if !other.done || child.done || grandchild.done {
+		t.Errorf("other %v child %v grandchild %v", other.done, child.done, grandchild.done)
 	}
-	if got := l.count(engine.Skipped); got != 2 {
+	if got := log.count(engine.Skipped); got != 2 {
 		t.Errorf("%d stages skipped, want 2", got)
 	}
 }
 
-func TestWaitGoesOnWithoutLimitAndSaysSinceWhen(t *testing.T) {
+func TestWaitIsRepeatedWithoutLimitAndReportsItsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		s := &thing{name: "s", check: func() error {
+		s := &boolStage{name: "s", check: func() error {
 			if time.Since(start) < time.Hour {
 				return &engine.Wait{For: "etcd", Err: errors.New("connection refused")}
 			}
 			return nil
 		}}
-		var l log
-		if err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{Events: l.add}); err != nil {
+		var log eventLog
+		if err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{Events: log.add}); err != nil {
 			t.Fatal(err)
 		}
 		waits := 0
 		var last engine.Event
-		for _, e := range l.events {
+		for _, e := range log.events {
 			if e.Kind == engine.Waiting {
 				waits++
 				last = e
 			}
 		}
 		if waits < 100 {
-			t.Errorf("only %d tries in an hour", waits)
+			t.Errorf("only %d attempts in an hour", waits)
 		}
 		if last.Message != "etcd" || last.Elapsed() < 59*time.Minute || !last.Next.After(last.Time) {
-			t.Errorf("last wait says %q since %v next %v", last.Message, last.Elapsed(), last.Next)
+			t.Errorf("last wait for %q since %v, next attempt %v", last.Message, last.Elapsed(), last.Next)
 		}
 		if last.Next.Sub(last.Time) > 20*time.Second {
-			t.Errorf("pause of %v is beyond twice the maximum's mean", last.Next.Sub(last.Time))
+			t.Errorf("pause of %v is longer than twice the maximum mean", last.Next.Sub(last.Time))
 		}
 	})
 }
 
-// TestWaitIsNoShorterThanAServerAsked, and longer by the back-off.
-func TestWaitIsNoShorterThanAServerAsked(t *testing.T) {
+// The back-off is added to the pause that a server requests.
+func TestWaitIsAtLeastAsLongAsTheServerRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked := 0
-		s := &thing{name: "s", check: func() error {
-			if asked++; asked > 5 {
+		calls := 0
+		s := &boolStage{name: "s", check: func() error {
+			if calls++; calls > 5 {
 				return nil
 			}
 			return &engine.Wait{For: "server", After: time.Minute}
 		}}
-		var l log
-		if err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{Events: l.add}); err != nil {
+		var log eventLog
+		if err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{Events: log.add}); err != nil {
 			t.Fatal(err)
 		}
 		var pauses []time.Duration
-		for _, e := range l.events {
+		for _, e := range log.events {
 			if e.Kind == engine.Waiting {
 				pauses = append(pauses, e.Next.Sub(e.Time))
 			}
@@ -192,22 +192,22 @@ func TestWaitIsNoShorterThanAServerAsked(t *testing.T) {
 	})
 }
 
-func TestRetryIsAReturnedValueAndLimited(t *testing.T) {
+func TestRetryIsMadeAfterTheReturnedPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries := 0
-		s := &thing{name: "s", apply: func(s *thing, _ context.Context) error {
-			if tries++; tries < 3 {
+		attempts := 0
+		s := &boolStage{name: "s", apply: func(s *boolStage, _ context.Context) error {
+			if attempts++; attempts < 3 {
 				return &engine.Retry{After: time.Minute, Err: errors.New("held")}
 			}
-			s.right = true
+			s.done = true
 			return nil
 		}}
 		start := time.Now()
 		if err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if tries != 3 || time.Since(start) < 2*time.Minute {
-			t.Errorf("%d tries in %v", tries, time.Since(start))
+		if attempts != 3 || time.Since(start) < 2*time.Minute {
+			t.Errorf("%d attempts in %v", attempts, time.Since(start))
 		}
 	})
 }
@@ -216,7 +216,7 @@ func TestDeadlineEndsAWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		s := &thing{name: "s", check: func() error { return &engine.Wait{For: "godot"} }}
+		s := &boolStage{name: "s", check: func() error { return &engine.Wait{For: "etcd"} }}
 		err := engine.Run(ctx, []engine.Stage{s}, engine.Options{})
 		if !errors.Is(err, context.DeadlineExceeded) || !engine.Interrupted(err) {
 			t.Errorf("got %v", err)
@@ -225,25 +225,25 @@ func TestDeadlineEndsAWait(t *testing.T) {
 }
 
 func TestRefusalIsNotRetried(t *testing.T) {
-	tries := 0
-	s := &thing{name: "s", apply: func(*thing, context.Context) error {
-		tries++
+	attempts := 0
+	s := &boolStage{name: "s", apply: func(*boolStage, context.Context) error {
+		attempts++
 		return &engine.Refusal{Findings: []engine.Difference{{Name: "clock", Object: "clock", Actual: "1970", Fix: "set it"}}}
 	}}
 	err := engine.Run(t.Context(), []engine.Stage{s}, engine.Options{})
 	var refusal *engine.Refusal
-	if !errors.As(err, &refusal) || tries != 1 {
-		t.Fatalf("%d tries, %v", tries, err)
+	if !errors.As(err, &refusal) || attempts != 1 {
+		t.Fatalf("%d attempts, %v", attempts, err)
 	}
 	if engine.Hint(err) != "set it" {
 		t.Errorf("hint %q", engine.Hint(err))
 	}
 }
 
-func TestSelectTakesWhatIsNeeded(t *testing.T) {
+func TestSelectAddsTheStagesThatAreNeeded(t *testing.T) {
 	stages := []engine.Stage{
-		&thing{name: "a"}, &thing{name: "b", after: []string{"a"}}, &thing{name: "c"},
-		&thing{name: "d", after: []string{"b"}},
+		&boolStage{name: "a"}, &boolStage{name: "b", after: []string{"a"}}, &boolStage{name: "c"},
+		&boolStage{name: "d", after: []string{"b"}},
 	}
 	got, err := engine.Select(stages, []string{"d"})
 	if err != nil || !slices.Equal(engine.Names(got), []string{"a", "b", "d"}) {
@@ -254,19 +254,20 @@ func TestSelectTakesWhatIsNeeded(t *testing.T) {
 	}
 }
 
-func TestListsThatCannotEndAreRefused(t *testing.T) {
-	cycle := []engine.Stage{&thing{name: "a", after: []string{"b"}}, &thing{name: "b", after: []string{"a"}}}
+func TestCyclesAndDuplicateNamesAreErrors(t *testing.T) {
+	cycle := []engine.Stage{&boolStage{name: "a", after: []string{"b"}}, &boolStage{name: "b", after: []string{"a"}}}
 	if err := engine.Run(t.Context(), cycle, engine.Options{}); err == nil {
 		t.Error("a cycle was accepted")
 	}
-	twice := []engine.Stage{&thing{name: "a"}, &thing{name: "a"}}
-	if err := engine.Run(t.Context(), twice, engine.Options{}); err == nil {
-		t.Error("a name used twice was accepted")
+	duplicate := []engine.Stage{&boolStage{name: "a"}, &boolStage{name: "a"}}
+	if err := engine.Run(t.Context(), duplicate, engine.Options{}); err == nil {
+		t.Error("a duplicate name was accepted")
 	}
 }
 
-// skips are the stages that were said to be skipped, in the order of the events.
-func (l *log) skips() string {
+// skipped lists the events about skipped stages, in order: the stage, and the
+// stage that it needs.
+func (l *eventLog) skipped() string {
 	var names []string
 	for _, e := range l.events {
 		if e.Kind == engine.Skipped {
@@ -276,32 +277,30 @@ func (l *log) skips() string {
 	return strings.Join(names, ", ")
 }
 
-// TestSkippedStagesAreToldInTheirOrder: whoever reads the console sees the
-// list's order, each stage once, whatever goroutine was first.
-func TestSkippedStagesAreToldInTheirOrder(t *testing.T) {
-	bad := func(*thing, context.Context) error { return errors.New("no") }
+// The order does not depend on which goroutine is first.
+func TestSkippedStagesAreReportedOnceInTheOrderOfTheList(t *testing.T) {
+	bad := func(*boolStage, context.Context) error { return errors.New("no") }
 	for range 50 {
-		var l log
+		var log eventLog
 		err := engine.Run(t.Context(), []engine.Stage{
-			&thing{name: "a", apply: bad}, &thing{name: "b", after: []string{"a"}}, &thing{name: "c", apply: bad},
-			&thing{name: "d", after: []string{"c", "a"}}, &thing{name: "e", after: []string{"b"}}, &thing{name: "f", after: []string{"a", "e"}},
-			&thing{name: "g"},
-		}, engine.Options{Events: l.add})
-		// Which of the two failed first is left open.
-		if got := l.skips(); err == nil || got != "b a, d a, e b, f a" && got != "d c, b a, e b, f a" {
+			&boolStage{name: "a", apply: bad}, &boolStage{name: "b", after: []string{"a"}}, &boolStage{name: "c", apply: bad},
+			&boolStage{name: "d", after: []string{"c", "a"}}, &boolStage{name: "e", after: []string{"b"}}, &boolStage{name: "f", after: []string{"a", "e"}},
+			&boolStage{name: "g"},
+		}, engine.Options{Events: log.add})
+		// Either of the two can fail first.
+		if got := log.skipped(); err == nil || got != "b a, d a, e b, f a" && got != "d c, b a, e b, f a" {
 			t.Fatalf("%v: skipped %s", err, got)
 		}
 	}
 }
 
-// TestInterruptionSkipsNothing: what was not begun when a run was told to end
-// is pending, and worth no line.
-func TestInterruptionSkipsNothing(t *testing.T) {
+// Stages that did not start before an interruption are pending, not skipped.
+func TestInterruptionSkipsNoStage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	first := &thing{name: "a", apply: func(_ *thing, ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }}
-	var l log
-	err := engine.Run(ctx, []engine.Stage{first, &thing{name: "b", after: []string{"a"}}, &thing{name: "c", after: []string{"b"}}}, engine.Options{Events: l.add})
-	if !engine.Interrupted(err) || l.skips() != "" || l.count(engine.Failed) != 1 {
-		t.Errorf("%v: %s", err, &l)
+	first := &boolStage{name: "a", apply: func(_ *boolStage, ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }}
+	var log eventLog
+	err := engine.Run(ctx, []engine.Stage{first, &boolStage{name: "b", after: []string{"a"}}, &boolStage{name: "c", after: []string{"b"}}}, engine.Options{Events: log.add})
+	if !engine.Interrupted(err) || log.skipped() != "" || log.count(engine.Failed) != 1 {
+		t.Errorf("%v: %s", err, &log)
 	}
 }

@@ -1,7 +1,8 @@
-// Package engine brings a machine to a wanted state by stages: it checks a
-// stage, applies it where something differs, and checks again; only the second
-// check makes the stage done. It knows order, dependencies, retries, deadlines
-// and events, and nothing of what the stages are about.
+// Package engine brings a machine to its desired state in stages. It checks a
+// stage, applies it if the check finds a difference, and checks again; a stage
+// is done only when a check finds no difference. The package implements order,
+// dependencies, retries, deadlines and events. It knows nothing about what the
+// stages configure.
 package engine
 
 import (
@@ -10,55 +11,56 @@ import (
 	"strings"
 )
 
-// Stage is one thing a machine becomes. Check looks and never changes
-// anything; Apply makes it so and may be called again at any time.
+// Stage is one step of a host's provisioning. Check examines the machine and
+// never changes it. Apply changes it and may be called again at any time.
 type Stage interface {
-	// Name is the stage's fixed name, as users type it.
+	// Name returns the stage's fixed name, as users type it.
 	Name() string
 	// After names the stages that must be done before this one starts.
 	After() []string
-	// Check reports what differs from the wanted state. An error says that
-	// the check could not be made; it is a *Wait where time can cure that.
+	// Check compares the machine with the desired state. An error means that
+	// the check could not be made; it is a *Wait if time can resolve it.
 	Check(ctx context.Context) (CheckResult, error)
-	// Apply makes the machine as wanted. It returns a *Wait for what time
-	// cures, a *Retry for what another try may cure, a *Refusal where the
-	// machine must not be touched, and any other error where trying again
-	// is useless. It reports progress through report, which is never nil.
+	// Apply brings the machine to the desired state. It returns a *Wait if it
+	// waits for something outside this host, a *Retry if another attempt may
+	// succeed, a *Refusal if it must not change this machine, and any other
+	// error if another attempt is useless. It reports progress through
+	// report, which is never nil.
 	Apply(ctx context.Context, report Progress) error
 }
 
-// CheckResult is what a check saw.
+// CheckResult is the result of a check.
 type CheckResult struct {
 	Differences []Difference
 	Warnings    []string
-	Notes       []string // facts worth a line in verbose output
+	Notes       []string // shown in verbose output
 }
 
-// OK tells whether the machine is as wanted.
-func (f CheckResult) OK() bool { return len(f.Differences) == 0 }
+// OK reports whether the check found no difference.
+func (c CheckResult) OK() bool { return len(c.Differences) == 0 }
 
-// Differ adds a difference.
-func (f *CheckResult) Add(d Difference) { f.Differences = append(f.Differences, d) }
+// Add adds a difference.
+func (c *CheckResult) Add(d Difference) { c.Differences = append(c.Differences, d) }
 
 // Warn adds a warning.
-func (f *CheckResult) Warn(format string, args ...any) {
-	f.Warnings = append(f.Warnings, fmt.Sprintf(format, args...))
+func (c *CheckResult) Warn(format string, args ...any) {
+	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
 }
 
-// Difference is one way in which the machine is not as wanted.
+// Difference is one way in which a check finds the machine other than expected.
 type Difference struct {
-	Name     string // short stable name, for findings that a configuration can demote
-	Object   string // the object: a path, a unit, a sysctl key
+	Name     string // short stable name; a configuration can demote a finding by it
+	Object   string // a path, a unit, a sysctl key
 	Actual   string // what the machine has
-	Expected string // what it should have
-	Fix      string // what a person can do about it; empty when firstboot does it
-	Diff     string // a unified diff, where the object is a file
-	// Stops says that it is not firstboot's to change: Apply refuses it, and a
-	// run ends there.
+	Expected string // what it must have
+	Fix      string // what a person can do about it; empty if firstboot fixes it
+	Diff     string // a unified diff if the object is a file
+	// Stops reports that firstboot must not change the object: Apply refuses,
+	// and the run stops at this stage.
 	Stops bool
 }
 
-// String is the difference in one line.
+// String returns the difference in one line.
 func (d Difference) String() string {
 	var b strings.Builder
 	b.WriteString(d.Object)
@@ -66,16 +68,16 @@ func (d Difference) String() string {
 		fmt.Fprintf(&b, ": %s", d.Actual)
 	}
 	if d.Expected != "" {
-		fmt.Fprintf(&b, ", wanted %s", d.Expected)
+		fmt.Fprintf(&b, ", expected %s", d.Expected)
 	}
 	return b.String()
 }
 
-// Progress receives how far a long step is. Total is 0 where unknown; both are
-// in the unit that message names (bytes for downloads).
+// Progress receives the progress of a long step. done and total are in the unit
+// that message names (bytes for downloads); total is 0 if it is unknown.
 type Progress func(message string, done, total int64)
 
-// Find returns the stage of that name.
+// Find returns the stage with this name.
 func Find(stages []Stage, name string) (Stage, bool) {
 	for _, s := range stages {
 		if s.Name() == name {
@@ -85,25 +87,26 @@ func Find(stages []Stage, name string) (Stage, bool) {
 	return nil, false
 }
 
-// Select returns the named stages and all they need, in the list's order. No
-// names select everything; an unknown name is an error that lists the known.
+// Select returns the named stages and all stages that they need, in the order of
+// the list. Without names it returns all stages. The error about an unknown name
+// lists the known ones.
 func Select(stages []Stage, names []string) ([]Stage, error) {
 	if len(names) == 0 {
 		return stages, nil
 	}
-	wanted := map[string]bool{}
+	needed := map[string]bool{}
 	var add func(name string) error
 	add = func(name string) error {
-		if wanted[name] {
+		if needed[name] {
 			return nil
 		}
 		s, ok := Find(stages, name)
 		if !ok {
 			return fmt.Errorf("unknown stage %q; the stages are %s", name, strings.Join(Names(stages), ", "))
 		}
-		wanted[name] = true
-		for _, need := range s.After() {
-			if err := add(need); err != nil {
+		needed[name] = true
+		for _, before := range s.After() {
+			if err := add(before); err != nil {
 				return err
 			}
 		}
@@ -116,14 +119,14 @@ func Select(stages []Stage, names []string) ([]Stage, error) {
 	}
 	var selected []Stage
 	for _, s := range stages {
-		if wanted[s.Name()] {
+		if needed[s.Name()] {
 			selected = append(selected, s)
 		}
 	}
 	return selected, nil
 }
 
-// Names lists the stages' names in order.
+// Names returns the names of the stages, in order.
 func Names(stages []Stage) []string {
 	names := make([]string, len(stages))
 	for i, s := range stages {

@@ -8,7 +8,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// task is one stage's way through a run.
+// task runs one stage.
 type task struct {
 	run     *run
 	stage   Stage
@@ -16,23 +16,23 @@ type task struct {
 	attempt int
 	changed bool
 	backOff *backoff.ExponentialBackOff
-	waiting struct { // what is being waited for, and since when
+	waiting struct { // what the stage waits for, and since when
 		what  string
 		since time.Time
 	}
 }
 
-// work runs check, apply, check until the stage is as wanted, has failed for
-// good, or ctx ends.
-func (t *task) work(ctx context.Context) error {
+// execute repeats check, apply, check until the stage is done, has failed
+// permanently, or ctx ends.
+func (t *task) execute(ctx context.Context) error {
 	t.emit(Event{Kind: Started})
 	for t.attempt = 1; ; {
-		finding, err := t.once(ctx)
+		check, err := t.once(ctx)
 		if err == nil {
-			for _, w := range finding.Warnings {
+			for _, w := range check.Warnings {
 				t.emit(Event{Kind: Warned, Message: w})
 			}
-			t.emit(Event{Kind: Done, Changed: t.changed, Check: finding})
+			t.emit(Event{Kind: Done, Changed: t.changed, Check: check})
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -44,27 +44,27 @@ func (t *task) work(ctx context.Context) error {
 	}
 }
 
-// once is check, apply, check.
+// once makes one attempt: check, apply, check.
 func (t *task) once(ctx context.Context) (CheckResult, error) {
-	finding, err := t.check(ctx)
+	check, err := t.check(ctx)
 	if err != nil {
-		return finding, asRetry(err)
+		return check, asRetry(err)
 	}
-	if finding.OK() {
-		return finding, nil
+	if check.OK() {
+		return check, nil
 	}
-	t.emit(Event{Kind: Applying, Check: finding})
+	t.emit(Event{Kind: Applying, Check: check})
 	t.changed = true
 	if err := t.stage.Apply(ctx, t.progress); err != nil {
-		return finding, err
+		return check, err
 	}
-	if finding, err = t.check(ctx); err != nil {
-		return finding, asRetry(err)
+	if check, err = t.check(ctx); err != nil {
+		return check, asRetry(err)
 	}
-	if !finding.OK() {
-		return finding, &Retry{Err: differs(finding)}
+	if !check.OK() {
+		return check, &Retry{Err: stillDiffers(check)}
 	}
-	return finding, nil
+	return check, nil
 }
 
 func (t *task) check(ctx context.Context) (CheckResult, error) {
@@ -73,7 +73,7 @@ func (t *task) check(ctx context.Context) (CheckResult, error) {
 	return t.stage.Check(ctx)
 }
 
-// asRetry makes a check that could not be made worth another try.
+// asRetry makes the error of a check a Retry, unless it is a Wait or a Refusal.
 func asRetry(err error) error {
 	var wait *Wait
 	var refusal *Refusal
@@ -83,7 +83,7 @@ func asRetry(err error) error {
 	return &Retry{Err: err}
 }
 
-// pause sleeps before the next try, or returns err where there is none.
+// pause sleeps until the next attempt. It returns err if there is none.
 func (t *task) pause(ctx context.Context, err error) error {
 	var wait *Wait
 	var retry *Retry
@@ -108,7 +108,7 @@ func (t *task) pause(ctx context.Context, err error) error {
 	return sleep(ctx, delay)
 }
 
-// waitFor notes what is being waited for; a new thing starts a new back-off.
+// waitFor records what the stage waits for. A new object resets the back-off.
 func (t *task) waitFor(what string) {
 	if t.waiting.what == what {
 		return

@@ -81,7 +81,7 @@ func TestRefusalShowsEveryFindingWithItsFix(t *testing.T) {
 			{Name: "port-in-use", Object: "port 179", Actual: "used by bgpd", Fix: "stop bgpd"},
 		}}})
 	})
-	for _, part := range []string{"clock: the clock: 1970, wanted 2025 or later", "fix: set it", "port-in-use: port 179: used by bgpd", "fix: stop bgpd"} {
+	for _, part := range []string{"clock: the clock: 1970, expected 2025 or later", "fix: set it", "port-in-use: port 179: used by bgpd", "fix: stop bgpd"} {
 		if s.count(part) != 1 {
 			t.Errorf("%q is not there once:\n%s", part, s)
 		}
