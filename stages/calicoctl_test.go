@@ -38,9 +38,9 @@ func TestCalicoctlOnTheMachine(t *testing.T) {
 		{"not executable", calicoctlScript("v3.23.0"), 0o644, "", []string{"not executable", "0755"}},
 		{"half-written", calicoctlScript("v3.23.0")[:20], 0o755, "", []string{"sha256 "}},
 		{"another release", calicoctlScript("v3.22.0"), 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"version v3.22.0", "v3.23.0"}},
-		{"a page of a web server", "<html>404</html>\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"wanted v3.23.0"}},
+		{"a page of a web server", "<html>404</html>\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"expected v3.23.0"}},
 		{"a program that says nothing", "#!/bin/sh\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"no client version"}},
-		{"an empty file", "", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"wanted v3.23.0"}},
+		{"an empty file", "", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"expected v3.23.0"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			m := newMachine(t)

@@ -159,7 +159,7 @@ func TestDockerIsStartedAndWaitedFor(t *testing.T) {
 	m := newMachine(t)
 	m.applies("config")
 	m.stopDocker()
-	m.differs("docker", "docker.service", "inactive", "wanted active")
+	m.differs("docker", "docker.service", "inactive", "expected active")
 	m.systemd.unit(units.Docker).slow = 1
 	err := m.apply(t.Context(), "docker")
 	wait, waits := isAs[*engine.Wait](err)
@@ -196,7 +196,7 @@ func TestBusyDockerIsWaitedFor(t *testing.T) {
 	m := newMachine(t)
 	m.applies("config")
 	m.docker.silent = true
-	m.differs("docker", "Docker", "wanted an answer")
+	m.differs("docker", "Docker", "expected an answer")
 	if err := m.apply(t.Context(), "docker"); !isA[*engine.Wait](err) {
 		t.Errorf("got %v", err)
 	}

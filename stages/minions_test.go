@@ -52,7 +52,7 @@ func TestMinionsPackage(t *testing.T) {
 		words []string
 	}{
 		"not installed":          {func(m *machine) { m.installed = "" }, []string{"not installed"}},
-		"an older one":           {func(m *machine) { m.installed = "eru-minions-1.0.0-1"; m.writePackaged() }, []string{"eru-minions-1.0.0-1", "wanted eru-minions-1.2.3-1"}},
+		"an older one":           {func(m *machine) { m.installed = "eru-minions-1.0.0-1"; m.writePackaged() }, []string{"eru-minions-1.0.0-1", "expected eru-minions-1.2.3-1"}},
 		"a newer one":            {func(m *machine) { m.installed = "eru-minions-2.0.0-1"; m.writePackaged() }, []string{"eru-minions-2.0.0-1"}},
 		"a half-written program": {func(m *machine) { m.put(minionsProgram, "#!/b") }, []string{"S.5......", minionsProgram}},
 		"a missing program":      {func(m *machine) { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
@@ -97,8 +97,8 @@ func TestMinionsUnit(t *testing.T) {
 		spoil func(*machine)
 		words []string
 	}{
-		"stopped":                       {func(m *machine) { _ = m.systemd.job("stop", units.Minions) }, []string{"inactive", "wanted active"}},
-		"disabled":                      {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "wanted enabled"}},
+		"stopped":                       {func(m *machine) { _ = m.systemd.job("stop", units.Minions) }, []string{"inactive", "expected active"}},
+		"disabled":                      {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "expected enabled"}},
 		"changed on disk":               {func(m *machine) { m.put(units.AdminDir+"/eru-minions.service.d/x.conf", "[Service]\n") }, []string{"changed on disk"}},
 		"older than its configuration":  {func(m *machine) { m.systemd.unit(units.Minions).since = time.Now().Add(-time.Hour) }, []string{"started before " + minionsConf}},
 		"without the order of its boot": {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "missing"}},

@@ -82,8 +82,8 @@ func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
 		words    []string
 		restarts bool
 	}{
-		"stopped":  {func(m *machine) { _ = m.systemd.job("stop", units.CalicoNode) }, []string{"inactive", "wanted active"}, true},
-		"disabled": {func(m *machine) { _ = m.systemd.job("disable", units.CalicoNode) }, []string{"disabled", "wanted enabled"}, false},
+		"stopped":  {func(m *machine) { _ = m.systemd.job("stop", units.CalicoNode) }, []string{"inactive", "expected active"}, true},
+		"disabled": {func(m *machine) { _ = m.systemd.job("disable", units.CalicoNode) }, []string{"disabled", "expected enabled"}, false},
 		"another unit file": {func(m *machine) {
 			m.put(units.CalicoNodePath, "[Service]\nExecStart=/usr/bin/docker run calico/node:v3.23.0\n")
 		}, []string{units.CalicoNodePath}, true},
@@ -163,7 +163,7 @@ func TestClockThatWasSetBack(t *testing.T) {
 func TestYoungNodeIsGivenTime(t *testing.T) {
 	m := withNode(t)
 	m.node.unready = "calico/node is not ready: bird is not live"
-	m.differs("node", "bird is not live", "wanted ready")
+	m.differs("node", "bird is not live", "expected ready")
 	ctx, cancel := contextFor(t, 50*time.Millisecond)
 	defer cancel()
 	err := m.apply(ctx, "node")

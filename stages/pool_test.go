@@ -166,12 +166,12 @@ func drifts() map[string]struct {
 		words  []string
 	}
 	return map[string]drift{
-		"cidr":        {pool("cidr", "10.99.0.0/16"), []string{"IPPool firstboot cidr", "10.99.0.0/16", "wanted 10.213.0.0/16"}},
-		"blockSize":   {pool("blockSize", 28), []string{"blockSize", "28", "wanted 26"}},
+		"cidr":        {pool("cidr", "10.99.0.0/16"), []string{"IPPool firstboot cidr", "10.99.0.0/16", "expected 10.213.0.0/16"}},
+		"blockSize":   {pool("blockSize", 28), []string{"blockSize", "28", "expected 26"}},
 		"natOutgoing": {pool("natOutgoing", false), []string{"natOutgoing", "false"}},
 		"ipipMode":    {pool("ipipMode", "Always"), []string{"ipipMode", "Always"}},
 		"vxlanMode":   {pool("vxlanMode", "Always"), []string{"vxlanMode", "Always"}},
-		"disabled":    {pool("disabled", true), []string{"disabled", "wanted enabled"}},
+		"disabled":    {pool("disabled", true), []string{"disabled", "expected enabled"}},
 		"a Profile that drops": {func(m *machine) {
 			m.fabric.store("profiles", "firstboot", resource("Profile", "firstboot", map[string]any{"egress": []any{map[string]any{"action": "Allow"}}}))
 		}, []string{"Profile firstboot", "drops traffic"}},

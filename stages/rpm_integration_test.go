@@ -110,13 +110,13 @@ func TestRealRPMSeesAndRepairsDamage(t *testing.T) {
 		spoil func()
 		words []string
 	}{
-		"a cut program":                      {func() { m.put(minionsProgram, "#!/b") }, []string{minionsProgram, "wanted as packaged"}},
+		"a cut program":                      {func() { m.put(minionsProgram, "#!/b") }, []string{minionsProgram, "expected as packaged"}},
 		"a missing program":                  {func() { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
 		"a configuration overwritten by rpm": {func() { m.hand("-U", "--replacepkgs", "--nodeps", m.parts.rpm) }, []string{minionsConf}},
 		"an older package": {func() {
 			m.hand("-e", "--nodeps", "eru-minions")
 			m.hand("-i", "--nodeps", rpmbuilt(t, "1.0.0", 10))
-		}, []string{"eru-minions-1.0.0-1", "wanted eru-minions-1.2.3-1"}},
+		}, []string{"eru-minions-1.0.0-1", "expected eru-minions-1.2.3-1"}},
 		"a newer package": {func() { m.hand("-U", "--nodeps", rpmbuilt(t, "2.0.0", 10)) }, []string{"eru-minions-2.0.0-1"}},
 		"no package":      {func() { m.hand("-e", "--nodeps", "eru-minions") }, []string{"not installed"}},
 	} {

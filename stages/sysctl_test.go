@@ -52,7 +52,7 @@ func TestSysctlSeesWhatOthersChange(t *testing.T) {
 		spoil func()
 		words []string
 	}{
-		{"a key", func() { m.put("/proc/sys/net/ipv4/ip_forward", "0\n") }, []string{"net.ipv4.ip_forward", "0", "wanted 1"}},
+		{"a key", func() { m.put("/proc/sys/net/ipv4/ip_forward", "0\n") }, []string{"net.ipv4.ip_forward", "0", "expected 1"}},
 		{"the file", func() { m.put(sysctlFile, "") }, []string{sysctlFile}},
 		{"a module", func() { m.remove("/sys/module/xt_set") }, []string{"xt_set", "not loaded"}},
 		{"a mode", func() {
