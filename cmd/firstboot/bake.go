@@ -154,7 +154,7 @@ func (a *cli) showBakePlan(p *golden.Plan) error {
 		}
 	} else {
 		for _, c := range p.Changes {
-			fmt.Fprintf(a.out, "would %-6s %s%s: %s\n%s", c.Action, c.Path, sizeOf(c), c.Seen, c.Diff)
+			fmt.Fprintf(a.out, "would %-6s %s%s: %s\n%s", c.Action, c.Path, sizeOf(c), c.Actual, c.Diff)
 		}
 		fmt.Fprintf(a.out, "%s in %s\n", count(len(p.Changes), "change"), a.root)
 	}

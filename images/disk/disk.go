@@ -1,6 +1,6 @@
-// Package disk writes a disk image to a disk, from a live root: verified, read
-// back, and bootable only when all of it is there. A disk that holds data is
-// left alone unless the caller says otherwise; one that is in use, always.
+// Package disk writes a disk image to a disk, from a live root. It verifies the
+// image, reads it back, and makes the disk bootable last. A disk that holds data is
+// refused unless the caller allows it; a disk in use is always refused.
 package disk
 
 import (
@@ -15,32 +15,33 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// headSize is how much of the image's beginning is written last, in bytes: it
-// holds the boot sector, the partition table and, on a disk without one, the
-// file system's superblock. As much at both ends is looked at for data, where
-// every partition table, RAID and file system has its signature.
+// headSize is the size in bytes of the image's head, which is written last. It
+// contains the boot sector and the partition table, or the superblock of a file
+// system without partitions. The same number of bytes at both ends of the disk is
+// checked for data: all partition tables, RAIDs and file systems have their
+// signatures there.
 const headSize = 1 << 20
 
-// Options are one installation.
+// Options describe an installation.
 type Options struct {
 	Image images.Remote // http, https, file:///… or a path; raw, or compressed by gzip, xz or zstd
-	Disk  string        // device, or a regular file
-	Wipe  bool          // also if the disk holds data
-	// Progress is told how far a step is, in bytes; total is 0 while unknown.
+	Disk  string        // a device or a regular file
+	Wipe  bool          // overwrite a disk that holds data
+	// Progress reports the progress of a step in bytes; total is 0 if unknown.
 	Progress func(step string, done, total int64)
-	// Waiting is told why the source gives nothing at the moment.
+	// Waiting reports why the image is not being received at the moment.
 	Waiting func(err error)
 }
 
-// Result is what was done.
+// Result describes a completed installation.
 type Result struct {
 	Disk   string `json:"disk"`
-	SHA256 string `json:"sha256"` // of the image as it was served
+	SHA256 string `json:"sha256"` // of the image as downloaded
 	Bytes  int64  `json:"bytes"`  // written to the disk
 }
 
-// Write puts the image on the disk. Its refusals are *engine.Refusal: then
-// nothing was changed.
+// Write writes the image to the disk. If it returns an *engine.Refusal, nothing was
+// changed.
 func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
@@ -49,7 +50,7 @@ func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { _ = t.Close() }() // what was written is synced
+	defer func() { _ = t.Close() }() // everything written has been synced
 	if err := t.check(ctx, h, o.Wipe); err != nil {
 		return Result{}, err
 	}
@@ -58,24 +59,23 @@ func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer func() { _ = source.Close() }()
-	w := &writing{o: o, t: t, source: source}
-	return w.whole(ctx)
+	w := &installation{o: o, t: t, source: source}
+	return w.run(ctx)
 }
 
-// writing is an installation under way.
-type writing struct {
+// installation is an installation in progress.
+type installation struct {
 	o      Options
 	t      *target
 	source *source
 	head   []byte
 	size   int64  // of the raw image
-	tail   uint64 // quick sum of what follows the head
+	rest   uint64 // checksum of the image after the head
 }
 
-// whole is the order of things: nothing is changed before the image has begun
-// to come and looks like one; the head is written when the rest is known to be
-// on the disk.
-func (w *writing) whole(ctx context.Context) (Result, error) {
+// run changes nothing until the image's head has been received and recognised. It
+// writes the head only after it has verified the rest on the disk.
+func (w *installation) run(ctx context.Context) (Result, error) {
 	image, err := unpack(w.source)
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot unpack the image: %w", err)
@@ -84,82 +84,82 @@ func (w *writing) whole(ctx context.Context) (Result, error) {
 	if err := w.readHead(image); err != nil {
 		return Result{}, err
 	}
-	if err := w.t.blank(); err != nil {
-		return Result{}, half(err)
+	if err := w.t.eraseEnds(); err != nil {
+		return Result{}, notBootable(err)
 	}
-	if err := w.pour(ctx, image); err != nil {
-		return Result{}, half(err)
+	if err := w.copyRest(ctx, image); err != nil {
+		return Result{}, notBootable(err)
 	}
 	if err := w.verify(ctx); err != nil {
-		return Result{}, half(err)
+		return Result{}, notBootable(err)
 	}
 	if err := w.t.writeHead(w.head); err != nil {
-		return Result{}, half(err)
+		return Result{}, notBootable(err)
 	}
-	return Result{Disk: w.o.Disk, SHA256: w.source.sum(), Bytes: w.size}, w.t.reread()
+	return Result{Disk: w.o.Disk, SHA256: w.source.sha256(), Bytes: w.size}, w.t.rereadPartitions()
 }
 
-// half tells what an error leaves behind.
-func half(err error) error {
-	hint := "the disk does not boot now; mend the cause and run the same again"
+// notBootable adds the hint that the disk does not boot.
+func notBootable(err error) error {
+	hint := "the disk does not boot now: correct the cause and run the same command again"
 	if old := engine.Hint(err); old != "" {
 		hint = old + "; " + hint
 	}
 	return engine.WithHint(err, "%s", hint)
 }
 
-// readHead reads the image's beginning, and refuses what no machine boots.
-func (w *writing) readHead(image io.Reader) error {
+// readHead reads the image's head and reports an error if it is not a disk image.
+func (w *installation) readHead(image io.Reader) error {
 	w.head = make([]byte, headSize)
-	n, err := fill(image, w.head)
+	n, err := readFull(image, w.head)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return w.failed(err)
+		return w.readError(err)
 	}
 	bootSector := n > 1024 && w.head[510] == 0x55 && w.head[511] == 0xaa
 	superblock := n > 2048 && w.head[1080] == 0x53 && w.head[1081] == 0xef // ext2 to ext4
 	if n < headSize || !bootSector && !superblock {
-		return engine.WithHint(fmt.Errorf("cannot install %s: it is no disk image (no boot sector, no file system)", w.o.Image.URL),
-			"a raw image is wanted, or one compressed by gzip, xz or zstd: qemu-img convert -O raw IMAGE RAW")
+		return engine.WithHint(fmt.Errorf("cannot install %s: it is not a disk image (no boot sector, no file system)", w.o.Image.URL),
+			"use a raw image, optionally compressed with gzip, xz or zstd: qemu-img convert -O raw IMAGE RAW")
 	}
 	return nil
 }
 
-func (w *writing) failed(err error) error {
+// readError returns the source's error, or err if the image cannot be unpacked.
+func (w *installation) readError(err error) error {
 	if w.source.err != nil {
 		return w.source.err
 	}
 	return fmt.Errorf("cannot unpack %s: %w", w.o.Image.URL, err)
 }
 
-// verify compares the image's sum, then what is on the disk with what was
-// written.
-func (w *writing) verify(ctx context.Context) error {
+// verify compares the image's digest with the expected one, and then the data on
+// the disk with the data written.
+func (w *installation) verify(ctx context.Context) error {
 	if err := w.source.drain(); err != nil {
 		return err
 	}
-	if got := w.source.sum(); got != w.o.Image.SHA256 {
-		return engine.WithHint(fmt.Errorf("cannot use %s: its sha256 is %s (%d bytes), wanted %s", w.o.Image.URL, got, w.source.done, w.o.Image.SHA256),
-			"correct the url or the sha256")
+	if got := w.source.sha256(); got != w.o.Image.SHA256 {
+		return engine.WithHint(fmt.Errorf("cannot use %s: its sha256 is %s (%d bytes), want %s", w.o.Image.URL, got, w.source.done, w.o.Image.SHA256),
+			"correct the URL or the sha256")
 	}
-	got, err := w.t.sumOfTail(ctx, w.size, w.o.Progress)
+	got, err := w.t.checksumRest(ctx, w.size, w.o.Progress)
 	if err != nil {
 		return err
 	}
-	if got != w.tail {
-		return engine.WithHint(fmt.Errorf("cannot trust %s: what it gives back is not what was written", w.o.Disk), "the disk is broken: replace it")
+	if got != w.rest {
+		return engine.WithHint(fmt.Errorf("cannot use %s: it does not return the data that was written", w.o.Disk), "the disk is defective: replace it")
 	}
 	return nil
 }
 
-// CheckImage refuses an image that could not be had, or would have to be
-// trusted unseen.
+// CheckImage reports an error if an image cannot be read or cannot be verified.
 func CheckImage(image images.Remote) error {
 	raw := image.URL.Reveal()
 	if path, isFile := strings.CutPrefix(raw, "file://"); isFile || strings.HasPrefix(raw, "/") {
 		if !strings.HasPrefix(path, "/") {
-			return fmt.Errorf("cannot use --image: %s is no file's address, such as file:///srv/golden.raw", image.URL)
+			return fmt.Errorf("cannot use --image: %s is not a file URL, such as file:///srv/golden.raw", image.URL)
 		}
-		image.URL = "http://localhost/" // only the sum is left to be looked at
+		image.URL = "http://localhost/" // only the digest remains to be checked
 	}
 	return image.Check("--image", "--sha256")
 }

@@ -28,13 +28,13 @@ import (
 
 const diskSize = 8 << 20
 
-// image is a raw disk image of 3 MiB and some more.
+// image returns a raw disk image of slightly more than 3 MiB.
 func image(t *testing.T) []byte {
 	t.Helper()
 	data := make([]byte, 3<<20+4096)
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // test data
 	for i := range data {
-		if i>>16&7 == 1 { // little enough for xz to be quick about it
+		if i>>16&7 == 1 { // mostly zeros, so that xz is fast
 			data[i] = byte(r.Uint32() >> 24)
 		}
 	}
@@ -43,8 +43,8 @@ func image(t *testing.T) []byte {
 	return data
 }
 
-// packed is data in one of the formats.
-func packed(t *testing.T, format string, data []byte) []byte {
+// compress returns data in one of the formats.
+func compress(t *testing.T, format string, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	var w interface {
@@ -71,11 +71,11 @@ func packed(t *testing.T, format string, data []byte) []byte {
 	return b.Bytes()
 }
 
-// blankDisk is a file of zeros but for what is put at its begin.
-func blankDisk(t *testing.T, size int64, begin []byte) string {
+// blankDisk returns the path of a file of zeros that begins with head.
+func blankDisk(t *testing.T, size int64, head []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(path, begin, 0o600); err != nil {
+	if err := os.WriteFile(path, head, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(path, size); err != nil {
@@ -99,7 +99,7 @@ func write(t *testing.T, o Options) (Result, error) {
 	t.Helper()
 	w, err := Write(t.Context(), host.New("/"), o)
 	if err != nil && strings.Contains(err.Error()+engine.Hint(err), "hidden") {
-		t.Errorf("a secret is told: %v", err)
+		t.Errorf("an error contains a secret: %v", err)
 	}
 	return w, err
 }
@@ -118,7 +118,7 @@ func isBlank(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
 func TestEveryFormatIsWritten(t *testing.T) {
 	raw := image(t)
 	for _, format := range []string{"raw", "gzip", "xz", "zstd"} {
-		served := packed(t, format, raw)
+		served := compress(t, format, raw)
 		disk := blankDisk(t, diskSize, nil)
 		o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(served) }), served, disk)
 		var steps []string
@@ -134,15 +134,15 @@ func TestEveryFormatIsWritten(t *testing.T) {
 		}
 		got := content(t, disk)
 		if !bytes.Equal(got[:len(raw)], raw) || !isBlank(got[len(raw):]) || len(got) != diskSize {
-			t.Errorf("%s: another image is on the disk", format)
+			t.Errorf("%s: the disk differs from the image", format)
 		}
 		if all := strings.Join(steps, " "); !strings.Contains(all, "writing") || !strings.Contains(all, "reading back") {
-			t.Errorf("%s: progress %s", format, all)
+			t.Errorf("%s: progress steps %s", format, all)
 		}
 	}
 }
 
-func TestImageFromAFile(t *testing.T) {
+func TestImageIsReadFromAFile(t *testing.T) {
 	raw := image(t)
 	path := filepath.Join(t.TempDir(), "golden.raw")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
@@ -156,12 +156,12 @@ func TestImageFromAFile(t *testing.T) {
 	}
 }
 
-func TestDiskWithDataIsLeftAlone(t *testing.T) {
+func TestDiskWithDataIsRefusedWithoutWipe(t *testing.T) {
 	raw := image(t)
 	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })
 	for name, disk := range map[string]string{
-		"boot sector": blankDisk(t, diskSize, []byte("precious")),
-		"at its end": func() string {
+		"boot sector": blankDisk(t, diskSize, []byte("my data")),
+		"data at its end": func() string {
 			path := blankDisk(t, diskSize, nil)
 			data := content(t, path)
 			data[diskSize-1] = 1
@@ -188,22 +188,22 @@ func TestDiskWithDataIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestCutDiskDoesNotBootAndIsWrittenAnew: at no moment before the end is there
-// a boot sector, whatever ends the installation; the next one needs no --wipe.
-func TestCutDiskDoesNotBootAndIsWrittenAnew(t *testing.T) {
+// The disk has no boot sector before the end, however the installation fails. The
+// next installation does not need --wipe.
+func TestFailedInstallationDoesNotBootAndCanBeRepeated(t *testing.T) {
 	raw := image(t)
-	whole := packed(t, "gzip", raw)
+	whole := compress(t, "gzip", raw)
 	for name, c := range map[string]struct {
 		served []byte
-		sum    []byte // of what is expected
+		pinned []byte // the data whose digest is expected
 		want   string
 	}{
-		"wrong image":      {whole, []byte("x"), "its sha256 is"},
-		"cut, sum of that": {whole[:len(whole)/2], whole[:len(whole)/2], "cannot unpack"},
-		"damaged":          {append(bytes.Clone(whole[:len(whole)/2]), make([]byte, len(whole)/2)...), whole, ""},
+		"wrong image":                {whole, []byte("x"), "its sha256 is"},
+		"truncated, with its digest": {whole[:len(whole)/2], whole[:len(whole)/2], "cannot unpack"},
+		"damaged":                    {append(bytes.Clone(whole[:len(whole)/2]), make([]byte, len(whole)/2)...), whole, ""},
 	} {
 		disk := blankDisk(t, diskSize, []byte("old boot sector"))
-		o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.served) }), c.sum, disk)
+		o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.served) }), c.pinned, disk)
 		o.Wipe = true
 		if _, err := write(t, o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(engine.Hint(err), "does not boot now") {
 			t.Fatalf("%s: %v (%s)", name, err, engine.Hint(err))
@@ -213,23 +213,23 @@ func TestCutDiskDoesNotBootAndIsWrittenAnew(t *testing.T) {
 		}
 		o = options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(whole) }), whole, disk)
 		if _, err := write(t, o); err != nil || !bytes.HasPrefix(content(t, disk), raw) {
-			t.Errorf("%s, then: %v", name, err)
+			t.Errorf("%s: second installation: %v", name, err)
 		}
 	}
 }
 
-func TestNothingIsTouchedForWhatIsNoImage(t *testing.T) {
+func TestDiskIsUnchangedIfTheImageIsInvalid(t *testing.T) {
 	missing := serve(t, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
 	for name, c := range map[string]struct {
 		served []byte
 		want   string
 	}{
-		"page":  {[]byte("<html>not found</html>"), "it is no disk image"},
-		"text":  {bytes.Repeat([]byte("text "), 1<<20), "it is no disk image"},
+		"page":  {[]byte("<html>not found</html>"), "it is not a disk image"},
+		"text":  {bytes.Repeat([]byte("text "), 1<<20), "it is not a disk image"},
 		"qcow2": {append([]byte("QFI\xfb"), image(t)...), "a qcow2 image"},
 		"404":   {nil, "the server answered 404"},
 	} {
-		disk := blankDisk(t, diskSize, []byte("precious"))
+		disk := blankDisk(t, diskSize, []byte("my data"))
 		url := missing
 		if c.served != nil {
 			url = serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.served) })
@@ -239,38 +239,38 @@ func TestNothingIsTouchedForWhatIsNoImage(t *testing.T) {
 		if _, err := write(t, o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if !bytes.HasPrefix(content(t, disk), []byte("precious")) {
+		if !bytes.HasPrefix(content(t, disk), []byte("my data")) {
 			t.Errorf("%s: the disk was changed", name)
 		}
 	}
 }
 
-func TestDiskThatIsTooSmall(t *testing.T) {
+func TestDiskThatIsTooSmallIsRefused(t *testing.T) {
 	raw := image(t)
-	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(packed(t, "zstd", raw)) })
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(compress(t, "zstd", raw)) })
 	disk := blankDisk(t, 2<<20, nil)
-	if _, err := write(t, options(url, raw, disk)); err == nil || !strings.Contains(err.Error(), "it has 2097152 bytes, the image has more") {
+	if _, err := write(t, options(url, raw, disk)); err == nil || !strings.Contains(err.Error(), "it has 2097152 bytes, but the image is larger") {
 		t.Error(err)
 	}
 	if !isBlank(content(t, disk)[:headSize]) || len(content(t, disk)) != 2<<20 {
-		t.Error("the disk boots, or has grown")
+		t.Error("the disk boots, or its size has changed")
 	}
 }
 
-// TestGoesOnAfterTheConnectionBroke: with ranges it asks for the rest; of
-// another file it never takes a part.
-func TestGoesOnAfterTheConnectionBroke(t *testing.T) {
+// The rest of the file is requested with a Range header. Parts of different files are
+// never joined.
+func TestDownloadResumesAfterALostConnection(t *testing.T) {
 	raw := image(t)
 	for name, c := range map[string]struct {
 		etag func(n int64) string
 		want string
 	}{
 		"same file":    {func(int64) string { return `"one"` }, ""},
-		"another file": {func(n int64) string { return fmt.Sprintf(`"%d"`, n) }, "cannot go on from there"},
+		"changed file": {func(n int64) string { return fmt.Sprintf(`"%d"`, n) }, "cannot resume the transfer"},
 	} {
-		var asked atomic.Int64
+		var requests atomic.Int64
 		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			n, from := asked.Add(1), 0
+			n, from := requests.Add(1), 0
 			w.Header().Set("ETag", c.etag(n))
 			if span, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok {
 				from, _ = strconv.Atoi(strings.TrimSuffix(span, "-"))
@@ -280,7 +280,7 @@ func TestGoesOnAfterTheConnectionBroke(t *testing.T) {
 			} else {
 				w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
 			}
-			// 1.5 MiB a connection.
+			// 1.5 MiB per connection.
 			_, _ = w.Write(raw[from:min(len(raw), from+3<<19)])
 		})
 		disk := blankDisk(t, diskSize, nil)
@@ -288,38 +288,38 @@ func TestGoesOnAfterTheConnectionBroke(t *testing.T) {
 		var waits []string
 		o.Waiting = func(err error) { waits = append(waits, err.Error()) }
 		_, err := write(t, o)
-		if c.want == "" && (err != nil || asked.Load() != 3 || !bytes.HasPrefix(content(t, disk), raw)) {
-			t.Errorf("%s: asked %d times, %v", name, asked.Load(), err)
+		if c.want == "" && (err != nil || requests.Load() != 3 || !bytes.HasPrefix(content(t, disk), raw)) {
+			t.Errorf("%s: %d requests, %v", name, requests.Load(), err)
 		}
 		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !isBlank(content(t, disk)[:headSize])) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if len(waits) == 0 || !strings.Contains(waits[0], "it broke off at 1572864 of ") {
+		if len(waits) == 0 || !strings.Contains(waits[0], "the connection was lost after 1572864 of ") {
 			t.Errorf("%s: %v", name, waits)
 		}
 	}
 }
 
-func TestInterrupted(t *testing.T) {
+func TestInterruptedInstallationDoesNotBoot(t *testing.T) {
 	raw := image(t)
 	disk := blankDisk(t, diskSize, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	o := options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) }), raw, disk)
 	o.Progress = func(step string, _, _ int64) {
 		if step == "reading back" {
-			cancel(errors.New("told to stop"))
+			cancel(errors.New("interrupted by the test"))
 		}
 	}
-	if _, err := Write(ctx, host.New("/"), o); err == nil || !strings.Contains(err.Error(), "told to stop") || !isBlank(content(t, disk)[:headSize]) {
+	if _, err := Write(ctx, host.New("/"), o); err == nil || !strings.Contains(err.Error(), "interrupted by the test") || !isBlank(content(t, disk)[:headSize]) {
 		t.Error(err)
 	}
 }
 
-func TestWhatIsNoDisk(t *testing.T) {
+func TestTargetMustBeADisk(t *testing.T) {
 	raw := image(t)
 	for disk, want := range map[string]string{
-		"/dev/null":                       "it is no disk",
-		t.TempDir():                       "it is no disk",
+		"/dev/null":                       "it is not a disk",
+		t.TempDir():                       "it is not a disk",
 		filepath.Join(t.TempDir(), "x"):   "no such file",
 		blankDisk(t, headSize, []byte{1}): "it has 1048576 bytes",
 	} {

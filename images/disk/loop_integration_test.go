@@ -24,7 +24,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// loop is a block device of size MiB.
+// loop returns a loop device of size MiB.
 func loop(t *testing.T, size int64) string {
 	t.Helper()
 	path := blankDisk(t, size<<20, nil)
@@ -37,8 +37,8 @@ func loop(t *testing.T, size int64) string {
 	return device
 }
 
-// system is a raw image of a root file system with a firstboot; with table in
-// the second partition of a GPT.
+// system returns the path of a raw image whose root file system contains firstboot.
+// With table it is in the second partition of a GPT.
 func system(t *testing.T, table bool) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,12 +65,12 @@ func system(t *testing.T, table bool) string {
 	return raw
 }
 
-func TestSystemOnARealDisk(t *testing.T) {
-	t.Run("file system", func(t *testing.T) { systemOn(t, false) })
-	t.Run("partitions", func(t *testing.T) { systemOn(t, true) })
+func TestInstallAndConfigureOnALoopDevice(t *testing.T) {
+	t.Run("file system", func(t *testing.T) { installOn(t, false) })
+	t.Run("partitions", func(t *testing.T) { installOn(t, true) })
 }
 
-func systemOn(t *testing.T, table bool) {
+func installOn(t *testing.T, table bool) {
 	raw := system(t, table)
 	device := loop(t, 64)
 	root := device
@@ -80,15 +80,15 @@ func systemOn(t *testing.T, table bool) {
 		t.Fatal(err)
 	}
 	if table {
-		if root = device + "p2"; !knowsPartitions(t) {
-			t.Skip("this kernel knows no partitions")
+		if root = device + "p2"; !supportsPartitions(t) {
+			t.Skip("this kernel does not support partitions")
 		}
 		if _, err := os.Stat(root); err != nil {
-			t.Errorf("the kernel did not take in the partitions: %v", err)
+			t.Errorf("the kernel did not read the partition table: %v", err)
 		}
 	}
 	if got := InstalledImage(t.Context(), h, device); got != "" {
-		t.Errorf("an unconfigured system says it is from %s", got)
+		t.Errorf("a system without configuration has the image digest %s", got)
 	}
 	path := filepath.Join(t.TempDir(), "c.yaml")
 	if err := os.WriteFile(path, []byte("etcd: {endpoints: [\"http://10.0.0.1:2379\"]}\npool: {cidr: 10.213.0.0/16}\nhost: {name: web-1}\n"), 0o600); err != nil {
@@ -102,29 +102,29 @@ func systemOn(t *testing.T, table bool) {
 		t.Fatal(err)
 	}
 	if got := InstalledImage(t.Context(), h, device); got != o.Image.SHA256 {
-		t.Errorf("it says it is from %q, want %s", got, o.Image.SHA256)
+		t.Errorf("image digest %q, want %s", got, o.Image.SHA256)
 	}
-	at := t.TempDir()
-	run(t, "mount", "-o", "ro", root, at)
-	defer run(t, "umount", at)
-	if got := string(content(t, filepath.Join(at, config.MainFile))); got != string(loaded.Explicit()) {
+	dir := t.TempDir()
+	run(t, "mount", "-o", "ro", root, dir)
+	defer run(t, "umount", dir)
+	if got := string(content(t, filepath.Join(dir, config.MainFile))); got != string(loaded.Explicit()) {
 		t.Errorf("the configuration on the disk is %s", got)
 	}
-	if got := string(content(t, filepath.Join(at, "etc/hostname"))); got != "web-1\n" {
+	if got := string(content(t, filepath.Join(dir, "etc/hostname"))); got != "web-1\n" {
 		t.Errorf("the host name on the disk is %s", got)
 	}
 
-	// It is mounted: nobody writes to it, whatever they say.
+	// The disk is mounted: --wipe does not overwrite it.
 	o.Wipe = true
 	_, err = Write(t.Context(), h, o)
 	var refusal *engine.Refusal
-	if !errors.As(err, &refusal) || refusal.Findings[0].Name != "disk-in-use" || !strings.Contains(refusal.Findings[0].Actual, at) {
+	if !errors.As(err, &refusal) || refusal.Findings[0].Name != "disk-in-use" || !strings.Contains(refusal.Findings[0].Actual, dir) {
 		t.Errorf("a mounted disk: %v", err)
 	}
 }
 
-// knowsPartitions tells whether the kernel was built with partition tables.
-func knowsPartitions(t *testing.T) bool {
+// supportsPartitions reports whether the kernel supports partition tables.
+func supportsPartitions(t *testing.T) bool {
 	t.Helper()
 	path := blankDisk(t, 8<<20, nil)
 	run(t, "sh", "-c", "printf 'label: dos\\nstart=2048, size=2048\\n' | sfdisk --quiet "+path)
@@ -134,7 +134,7 @@ func knowsPartitions(t *testing.T) bool {
 	return err == nil
 }
 
-func TestRealSignaturesAreNamed(t *testing.T) {
+func TestRefusalNamesTheSignature(t *testing.T) {
 	raw := image(t)
 	for name, make := range map[string]func(device string){
 		"PTTYPE=gpt":  func(d string) { run(t, "sh", "-c", "echo label: gpt | sfdisk --quiet "+d) },

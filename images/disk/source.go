@@ -21,32 +21,31 @@ import (
 )
 
 const (
-	// stall is how long a server may send nothing.
-	stall = 30 * time.Second
-	// patience is how long in all a broken source is asked again without one
-	// more byte.
-	patience = 10 * time.Minute
+	// stallTimeout limits the time for which a server may send nothing.
+	stallTimeout = 30 * time.Second
+	// reconnectTimeout limits the time of reconnecting without receiving data.
+	reconnectTimeout = 10 * time.Minute
 )
 
-// source reads an image from a server or a file, goes on after the connection
-// broke, and keeps the sum of what came.
+// source reads an image from a server or a file, resumes after a lost connection, and
+// computes the digest of the data received.
 type source struct {
 	ctx     context.Context
 	url     string
 	shown   fmt.Stringer
 	body    io.ReadCloser
-	version string // strong ETag or date of what came first, so that parts of two images are never joined
+	version string // ETag and date of the first response, so that parts of two images are never joined
 	digest  hash.Hash
 	done    int64
-	total   int64 // 0: unknown
+	total   int64 // 0 if unknown
 	waiting func(error)
-	err     error // that ended it, other than io.EOF
+	err     error // that ended the transfer, except io.EOF
 	client  *http.Client
 }
 
 func openSource(ctx context.Context, o Options) (*source, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableCompression, t.ResponseHeaderTimeout = true, stall
+	t.DisableCompression, t.ResponseHeaderTimeout = true, stallTimeout
 	s := &source{ctx: ctx, url: o.Image.URL.Reveal(), shown: o.Image.URL, digest: sha256.New(), waiting: o.Waiting, client: &http.Client{Transport: t}}
 	if s.waiting == nil {
 		s.waiting = func(error) {}
@@ -57,7 +56,7 @@ func openSource(ctx context.Context, o Options) (*source, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the image %s: %w", s.shown, plain(err))
+		return nil, fmt.Errorf("cannot read the image %s: %w", s.shown, withoutPath(err))
 	}
 	if info, err := f.Stat(); err == nil {
 		s.total = info.Size()
@@ -74,24 +73,26 @@ func (s *source) Close() error {
 	return s.body.Close()
 }
 
-func (s *source) sum() string { return hex.EncodeToString(s.digest.Sum(nil)) }
+// sha256 returns the digest of the data received so far.
+func (s *source) sha256() string { return hex.EncodeToString(s.digest.Sum(nil)) }
 
-// drain reads what a decompressor left behind the image's end.
+// drain reads the data that a decompressor left unread after the image's end.
 func (s *source) drain() error {
 	_, err := io.Copy(io.Discard, s)
 	return err
 }
 
+// Read reads from the source, and reconnects if the connection is lost.
 func (s *source) Read(p []byte) (int, error) {
 	for {
 		n, err := s.body.Read(p)
 		s.digest.Write(p[:n])
 		s.done += int64(n)
-		whole := s.total == 0 || s.done >= s.total
+		complete := s.total == 0 || s.done >= s.total
 		switch {
 		case n > 0:
-			return n, nil // what ended it comes again with the next read
-		case errors.Is(err, io.EOF) && whole:
+			return n, nil // the next read returns the error
+		case errors.Is(err, io.EOF) && complete:
 			return 0, io.EOF
 		case err == nil:
 			continue
@@ -101,7 +102,7 @@ func (s *source) Read(p []byte) (int, error) {
 		case errors.Is(err, io.EOF):
 			err = io.ErrUnexpectedEOF
 		}
-		s.waiting(fmt.Errorf("it broke off at %d of %d bytes: %w", s.done, s.total, bare(err)))
+		s.waiting(fmt.Errorf("the connection was lost after %d of %d bytes: %w", s.done, s.total, withoutURL(err)))
 		if err := s.connect(); err != nil {
 			s.err = err
 			return 0, err
@@ -109,34 +110,34 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 }
 
-// connect asks for what is missing, until there is an answer.
+// connect requests the missing data until the server responds.
 func (s *source) connect() error {
 	if s.body != nil {
-		_ = s.body.Close() // it is broken
+		_ = s.body.Close() // the connection is lost
 	}
 	pause := backoff.NewExponentialBackOff()
 	pause.MaxInterval, pause.RandomizationFactor = 10*time.Second, 1
-	body, err := backoff.Retry(s.ctx, s.ask, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(patience),
+	body, err := backoff.Retry(s.ctx, s.request, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(reconnectTimeout),
 		backoff.WithNotify(func(err error, _ time.Duration) { s.waiting(err) }))
 	if err != nil {
 		return fmt.Errorf("cannot fetch the image %s: %w", s.shown, err)
 	}
-	s.body = &impatient{ReadCloser: body, limit: stall}
+	s.body = &stallReader{ReadCloser: body, limit: stallTimeout}
 	return nil
 }
 
-// ask sends one request. What time cannot change is permanent.
-func (s *source) ask() (io.ReadCloser, error) {
+// request sends one request. Errors that a retry cannot correct are permanent.
+func (s *source) request() (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		return nil, backoff.Permanent(errors.New("the url cannot be understood"))
+		return nil, backoff.Permanent(errors.New("the URL cannot be parsed"))
 	}
 	if s.done > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", s.done))
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, bare(err)
+		return nil, withoutURL(err)
 	}
 	if err := s.accept(resp); err != nil {
 		resp.Body.Close()
@@ -145,6 +146,7 @@ func (s *source) ask() (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
+// accept checks that a response contains the data requested.
 func (s *source) accept(resp *http.Response) error {
 	version := resp.Header.Get("ETag") + " " + resp.Header.Get("Last-Modified")
 	code := resp.StatusCode
@@ -156,7 +158,7 @@ func (s *source) accept(resp *http.Response) error {
 		strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", s.done)):
 		return nil
 	case s.done > 0 && code/100 == 2:
-		return backoff.Permanent(errors.New("it broke off, and the server cannot go on from there (no ranges, or another file by now)"))
+		return backoff.Permanent(errors.New("the connection was lost, and the server cannot resume the transfer (no range requests, or the file has changed)"))
 	}
 	err := fmt.Errorf("the server answered %d %s", code, http.StatusText(code))
 	if code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests {
@@ -165,25 +167,25 @@ func (s *source) accept(resp *http.Response) error {
 	return backoff.Permanent(err)
 }
 
-// impatient ends a body that gives nothing for long.
-type impatient struct {
+// stallReader closes a body that returns no data within limit.
+type stallReader struct {
 	io.ReadCloser
 	limit time.Duration
 }
 
-func (r *impatient) Read(p []byte) (int, error) {
-	var late atomic.Bool
-	timer := time.AfterFunc(r.limit, func() { late.Store(true); _ = r.Close() })
+func (r *stallReader) Read(p []byte) (int, error) {
+	var stalled atomic.Bool
+	timer := time.AfterFunc(r.limit, func() { stalled.Store(true); _ = r.Close() })
 	defer timer.Stop()
 	n, err := r.ReadCloser.Read(p)
-	if late.Load() {
+	if stalled.Load() {
 		err = fmt.Errorf("the server sent nothing for %s", r.limit)
 	}
 	return n, err
 }
 
-// bare takes the URL out of an error of net/http: it may hold a password.
-func bare(err error) error {
+// withoutURL removes the URL from an error of net/http: it may contain a password.
+func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		return u.Err

@@ -8,17 +8,17 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/xi2/xz" // in the binary anyway: RPM packages need it
+	"github.com/xi2/xz" // already in the binary to read RPM packages
 )
 
-// maxWindow bounds a decompressor's memory, in bytes: zstd --ultra -22 and
-// xz -9 need 128 and 64 MiB.
+// maxWindow limits a decompressor's memory in bytes: zstd --ultra -22 needs 128 MiB,
+// xz -9 needs 64 MiB.
 const maxWindow = 128 << 20
 
-// unpack gives the raw image of what begins like gzip, xz or zstd; anything
-// else is taken as it is.
+// unpack decompresses gzip, xz and zstd, recognised by their first bytes. Other data
+// is returned unchanged.
 func unpack(from io.Reader) (io.ReadCloser, error) {
-	in := bufio.NewReaderSize(from, chunk)
+	in := bufio.NewReaderSize(from, chunkSize)
 	start, err := in.Peek(6)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -36,7 +36,7 @@ func unpack(from io.Reader) (io.ReadCloser, error) {
 		}
 		return r.IOReadCloser(), nil
 	case bytes.HasPrefix(start, []byte("QFI\xfb")), bytes.HasPrefix(start, []byte("BZh")), bytes.HasPrefix(start, []byte("PK\x03\x04")):
-		return nil, fmt.Errorf("it is %s; raw, gzip, xz and zstd can be written", map[byte]string{'Q': "a qcow2 image", 'B': "compressed by bzip2", 'P': "a zip file"}[start[0]])
+		return nil, fmt.Errorf("it is %s: use raw, gzip, xz or zstd", map[byte]string{'Q': "a qcow2 image", 'B': "compressed with bzip2", 'P': "a zip file"}[start[0]])
 	}
 	return io.NopCloser(in), nil
 }

@@ -104,24 +104,24 @@ func (b *Bake) planBinary(p *Plan) error {
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", b.Binary, err)
 	}
-	var seen string
+	var actual string
 	have, err := b.Host.SHA256(BinaryPath)
 	switch {
 	case host.NotExist(err):
-		seen = missing
+		actual = missing
 	case err != nil:
 		return err
 	case have != want:
-		seen = "another build"
+		actual = "another build"
 	default:
-		if seen, err = wrongMode(b.Host, BinaryPath, 0o755); err != nil {
+		if actual, err = wrongMode(b.Host, BinaryPath, 0o755); err != nil {
 			return err
 		}
 	}
 	return p.add(Change{
-		Action: "write", Path: BinaryPath, Seen: seen, Size: size,
+		Action: "write", Path: BinaryPath, Actual: actual, Size: size,
 		apply: func(context.Context) error { return b.Host.InstallFile(b.Binary, BinaryPath, 0o755) },
-	}, seen != "", nil)
+	}, actual != "", nil)
 }
 
 // planLinks enables the units as systemctl enable does. It also links the login

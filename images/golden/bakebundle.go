@@ -27,7 +27,7 @@ func (b *Bake) planBundle(ctx context.Context, p *Plan, loaded *config.Loaded) e
 	if len(wanted) == 0 {
 		return nil
 	}
-	seen := missing
+	actual := missing
 	for _, dir := range b.BundleDirs {
 		have, err := artifact.OpenBundle(b.Host.RealPath(dir))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -37,9 +37,9 @@ func (b *Bake) planBundle(ctx context.Context, p *Plan, loaded *config.Loaded) e
 		if problem == "" {
 			return nil
 		}
-		seen = problem
+		actual = problem
 	}
-	p.Changes = append(p.Changes, Change{Action: "bundle", Path: b.BundleDirs[0], Seen: seen, apply: func(ctx context.Context) error {
+	p.Changes = append(p.Changes, Change{Action: "bundle", Path: b.BundleDirs[0], Actual: actual, apply: func(ctx context.Context) error {
 		return b.collect(ctx, loaded.Config)
 	}})
 	return nil
@@ -107,19 +107,19 @@ func (b *Bake) planCopy(ctx context.Context, p *Plan, loaded *config.Loaded) err
 	}
 	dir := b.BundleDirs[0]
 	have, err := artifact.OpenBundle(b.Host.RealPath(dir))
-	seen := missing
+	actual := missing
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		seen = err.Error()
+		actual = err.Error()
 	case !slices.Equal(have.Entries, source.Entries):
-		seen = "another bundle"
+		actual = "another bundle"
 	default:
-		if seen = firstProblem(ctx, have, nil, source.Entries); seen == "" {
+		if actual = firstProblem(ctx, have, nil, source.Entries); actual == "" {
 			return nil
 		}
 	}
-	p.Changes = append(p.Changes, Change{Action: "bundle", Path: dir, Seen: seen, Size: totalSize(source), apply: func(ctx context.Context) error {
+	p.Changes = append(p.Changes, Change{Action: "bundle", Path: dir, Actual: actual, Size: totalSize(source), apply: func(ctx context.Context) error {
 		var items []artifact.Item
 		for _, e := range source.Entries {
 			items = append(items, artifact.Item{Entry: e, Path: source.Path(e)})

@@ -18,7 +18,7 @@ import (
 type Change struct {
 	Action string `json:"action"` // write, link or bundle
 	Path   string `json:"path"`   // in the image
-	Seen   string `json:"seen"`   // the actual state
+	Actual string `json:"seen"`   // the actual state
 	Size   int64  `json:"bytes,omitempty"`
 	Diff   string `json:"diff,omitempty"` // unified; only for files that everyone may read
 	apply  func(context.Context) error
@@ -44,22 +44,22 @@ type File struct {
 // already has f.
 func (f File) change(h *host.Host) (c Change, differs bool, err error) {
 	have, err := h.ReadFile(f.Path)
-	var seen string
+	var actual string
 	switch {
 	case host.NotExist(err):
-		seen, err = missing, nil
+		actual, err = missing, nil
 	case err != nil:
 		return c, false, err
 	case !bytes.Equal(have, f.Data):
-		seen = "other content"
+		actual = "other content"
 	default:
-		seen, err = wrongMode(h, f.Path, f.Mode)
+		actual, err = wrongMode(h, f.Path, f.Mode)
 	}
-	if seen == "" || err != nil {
+	if actual == "" || err != nil {
 		return c, false, err
 	}
 	return Change{
-		Action: "write", Path: f.Path, Seen: seen, Size: int64(len(f.Data)), Diff: f.diff(have),
+		Action: "write", Path: f.Path, Actual: actual, Size: int64(len(f.Data)), Diff: f.diff(have),
 		apply: func(context.Context) error { return h.WriteFile(f.Path, f.Data, f.Mode) },
 	}, true, nil
 }
@@ -107,17 +107,17 @@ func lines(text []byte) []string {
 // false if it already leads to target, even by another path: systemctl enable on
 // Debian writes /lib for /usr/lib.
 func link(h *host.Host, target, path string) (c Change, differs bool) {
-	seen := missing
+	actual := missing
 	switch have := h.Readlink(path); {
 	case have == target, have != "" && sameFile(h, path, target):
 		return c, false
 	case have != "":
-		seen = "links to " + have
+		actual = "links to " + have
 	case h.Exists(path):
-		seen = "not a link"
+		actual = "not a link"
 	}
 	return Change{
-		Action: "link", Path: path, Seen: seen,
+		Action: "link", Path: path, Actual: actual,
 		apply: func(context.Context) error { return h.Symlink(target, path) },
 	}, true
 }
