@@ -218,7 +218,7 @@ func (s docker) mayRestart(ctx context.Context) error {
 
 // foreignContainers lists running containers that firstboot did not make.
 func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
-	list, err := e.Host.Docker().Containers(ctx, false)
+	list, err := e.Host.Docker().RunningContainers(ctx)
 	if err != nil {
 		return nil, err
 	}

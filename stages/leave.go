@@ -93,7 +93,7 @@ func (s containersGone) Apply(ctx context.Context, _ engine.Progress) error {
 
 // workloads lists the running containers on the pool's network, but for ours.
 func (e *Env) workloads(ctx context.Context) ([]string, error) {
-	list, err := e.Host.Docker().Containers(ctx, false)
+	list, err := e.Host.Docker().RunningContainers(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -10,28 +10,28 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 )
 
-// DockerSocket is where the Docker daemon listens.
+// DockerSocket is the socket of the Docker daemon.
 const DockerSocket = "/run/docker.sock"
 
-// dockerAPI is the version of the Engine API that is spoken: 1.40 came with
-// Docker 19.03, and every release whose networks work with Calico serves it.
+// dockerAPI is the version of the Engine API that is used: 1.40 came with
+// Docker 19.03, and every release that has a cluster store serves it.
 const dockerAPI = "/v1.40"
 
-// maxDockerAnswer bounds one answer of the daemon, in bytes.
-const maxDockerAnswer = 16 << 20
+// maxDockerResponse bounds one response of the daemon, in bytes.
+const maxDockerResponse = 16 << 20
 
-// Docker speaks the Engine API over the daemon's socket.
+// Docker is a client of the Engine API on the daemon's socket.
 type Docker struct {
 	http *http.Client
 	step func(op, target string)
 }
 
-// Docker opens the Engine API. Nothing is asked yet: with socket activation
-// the first question starts a stopped daemon, so ask systemd first.
+// Docker returns a client of the Engine API. It does not connect yet: with
+// socket activation the first call starts a stopped daemon, so query systemd
+// first.
 func (h *Host) Docker() *Docker {
 	return &Docker{http: &http.Client{Transport: unixTransport(h.path(DockerSocket))}, step: h.step}
 }
@@ -45,8 +45,8 @@ func unixTransport(socket string) *http.Transport {
 	}
 }
 
-// plainURL takes the made-up address of a socket off an error.
-func plainURL(err error) error {
+// withoutURL removes the placeholder URL of a socket from an error.
+func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		return u.Err
@@ -54,7 +54,7 @@ func plainURL(err error) error {
 	return err
 }
 
-// DockerError is an answer of the daemon that says no.
+// DockerError is an error response of the daemon.
 type DockerError struct {
 	Status  int // HTTP status
 	Message string
@@ -62,25 +62,25 @@ type DockerError struct {
 
 func (e *DockerError) Error() string { return e.Message }
 
-// DockerNotFound tells whether err says that the object does not exist.
+// DockerNotFound reports whether err means that the object does not exist.
 func DockerNotFound(err error) bool {
 	var e *DockerError
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
-// callTime bounds one call: with its cluster store out of reach dockerd takes
-// long for an answer, and may never give one.
-const callTime = 2 * time.Minute
+// callTimeout bounds one call: while its cluster store is unreachable, dockerd
+// answers late or never.
+const callTimeout = 2 * time.Minute
 
-// call sends body as JSON and decodes the answer into answer, if not nil.
-func (d *Docker) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+// call sends body as JSON and decodes the response into result, if not nil.
+func (d *Docker) call(ctx context.Context, method, path string, query url.Values, body, result any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var payload io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return fmt.Errorf("cannot ask Docker: %w", err)
+			return fmt.Errorf("cannot call Docker: %w", err)
 		}
 		payload = bytes.NewReader(data)
 	}
@@ -92,47 +92,49 @@ func (d *Docker) call(ctx context.Context, method, path string, query url.Values
 		return err
 	}
 	defer resp.Body.Close()
-	if answer == nil {
-		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxDockerAnswer))
+	if result == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxDockerResponse))
 		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxDockerAnswer)).Decode(answer); err != nil {
-		return fmt.Errorf("cannot understand Docker's answer to %s: %w", path, err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxDockerResponse)).Decode(result); err != nil {
+		return fmt.Errorf("cannot decode Docker's response to %s: %w", path, err)
 	}
 	return nil
 }
 
-// send returns a successful answer; its body must be closed.
-func (d *Docker) send(ctx context.Context, method, path string, query url.Values, body io.Reader, kind string) (*http.Response, error) {
+// send sends a request and returns a successful response, whose body the
+// caller must close.
+func (d *Docker) send(ctx context.Context, method, path string, query url.Values, body io.Reader, contentType string) (*http.Response, error) {
 	target := url.URL{Scheme: "http", Host: "docker", Path: dockerAPI + path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), body)
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask Docker: %w", err)
+		return nil, fmt.Errorf("cannot call Docker: %w", err)
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", kind)
+		req.Header.Set("Content-Type", contentType)
 	}
 	resp, err := d.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach Docker: %w", plainURL(err))
+		return nil, fmt.Errorf("cannot reach Docker: %w", withoutURL(err))
 	}
 	if resp.StatusCode < 400 {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, refused(resp)
+	return nil, responseError(resp)
 }
 
-func refused(resp *http.Response) error {
+// responseError is the error of a response with a status of 400 or more.
+func responseError(resp *http.Response) error {
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	var said struct{ Message string }
-	if json.Unmarshal(data, &said) != nil || said.Message == "" {
-		said.Message = fmt.Sprintf("Docker answered %s", resp.Status)
+	var body struct{ Message string }
+	if json.Unmarshal(data, &body) != nil || body.Message == "" {
+		body.Message = fmt.Sprintf("Docker answered %s", resp.Status)
 	}
-	return &DockerError{Status: resp.StatusCode, Message: said.Message}
+	return &DockerError{Status: resp.StatusCode, Message: body.Message}
 }
 
-// DockerInfo is what the daemon says of itself.
+// DockerInfo is the daemon's version and settings.
 type DockerInfo struct {
 	ServerVersion string
 	ClusterStore  string
@@ -140,85 +142,31 @@ type DockerInfo struct {
 	Swarm         struct{ LocalNodeState string }
 }
 
-// Info asks the daemon for its version and settings.
+// Info returns the daemon's version and settings.
 func (d *Docker) Info(ctx context.Context) (DockerInfo, error) {
 	var info DockerInfo
 	err := d.call(ctx, http.MethodGet, "/info", nil, nil, &info)
 	return info, err
 }
 
-// LoadImage loads an image archive (a path of this process). progress gets the
-// bytes sent so far.
-func (d *Docker) LoadImage(ctx context.Context, archive string, progress func(sent int64)) error {
-	f, err := os.Open(archive)
+// ActivatePlugin calls Plugin.Activate on a plugin's socket (a path of the
+// machine) and returns what the plugin implements. Only a response proves that
+// the plugin runs: the socket file of a dead plugin remains.
+func (h *Host) ActivatePlugin(ctx context.Context, socket string) ([]string, error) {
+	client := http.Client{Transport: unixTransport(h.path(socket))}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/Plugin.Activate", nil)
 	if err != nil {
-		return fmt.Errorf("cannot load the image: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	return d.LoadImageFrom(ctx, f, progress)
-}
-
-// LoadImageFrom loads an image archive from a stream.
-func (d *Docker) LoadImageFrom(ctx context.Context, archive io.Reader, progress func(sent int64)) error {
-	d.step("command", "docker load")
-	counted := &countingReader{from: archive, seen: progress}
-	resp, err := d.send(ctx, http.MethodPost, "/images/load", url.Values{"quiet": {"1"}}, counted, "application/x-tar")
+	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("cannot load the image: %w", err)
+		return nil, withoutURL(err)
 	}
 	defer resp.Body.Close()
-	return streamError(resp.Body, nil)
-}
-
-// PullImage pulls an image by name. progress gets the registry's own lines.
-func (d *Docker) PullImage(ctx context.Context, name string, progress func(line string)) error {
-	d.step("command", "docker pull "+name)
-	resp, err := d.send(ctx, http.MethodPost, "/images/create", url.Values{"fromImage": {name}}, nil, "")
-	if err != nil {
-		return fmt.Errorf("cannot pull %s: %w", name, err)
+	if resp.StatusCode != http.StatusOK {
+		return nil, responseError(resp)
 	}
-	defer resp.Body.Close()
-	if err := streamError(resp.Body, progress); err != nil {
-		return fmt.Errorf("cannot pull %s: %w", name, err)
-	}
-	return nil
-}
-
-// streamError reads the daemon's progress stream to its end; the error of a
-// pull or load is a line in it, under status 200.
-func streamError(body io.Reader, progress func(string)) error {
-	lines := json.NewDecoder(body)
-	for {
-		var line struct {
-			Error    string
-			Status   string
-			Progress string
-		}
-		err := lines.Decode(&line)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("cannot understand Docker's progress: %w", err)
-		case line.Error != "":
-			return errors.New(line.Error)
-		case progress != nil && line.Status != "":
-			progress(line.Status + " " + line.Progress)
-		}
-	}
-}
-
-type countingReader struct {
-	from io.Reader
-	n    int64
-	seen func(int64)
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	c.n += int64(n)
-	if c.seen != nil {
-		c.seen(c.n)
-	}
-	return n, err
+	var result struct{ Implements []string }
+	err = json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<10)).Decode(&result)
+	return result.Implements, err
 }

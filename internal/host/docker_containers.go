@@ -1,0 +1,138 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Container is a container in a list.
+type Container struct {
+	ID     string `json:"Id"`
+	Names  []string
+	Labels map[string]string
+
+	NetworkSettings struct {
+		Networks map[string]json.RawMessage // by network name
+	}
+}
+
+// Name is the container's first name.
+func (c Container) Name() string {
+	if len(c.Names) == 0 {
+		return c.ID
+	}
+	return strings.TrimPrefix(c.Names[0], "/")
+}
+
+// RunningContainers lists the running containers.
+func (d *Docker) RunningContainers(ctx context.Context) ([]Container, error) {
+	var list []Container
+	err := d.call(ctx, http.MethodGet, "/containers/json", nil, nil, &list)
+	return list, err
+}
+
+// ContainerDetails is the result of inspecting a container.
+type ContainerDetails struct {
+	Image  string // the image's ID
+	Config struct {
+		Image string
+		Env   []string
+	}
+	State struct {
+		Running  bool
+		Pid      int
+		ExitCode int
+		Error    string
+	}
+	NetworkSettings struct {
+		Networks map[string]struct{ IPAddress string }
+	}
+}
+
+// Container inspects a container. If there is none, DockerNotFound reports
+// true for the error.
+func (d *Docker) Container(ctx context.Context, name string) (ContainerDetails, error) {
+	var c ContainerDetails
+	err := d.call(ctx, http.MethodGet, "/containers/"+name+"/json", nil, nil, &c)
+	return c, err
+}
+
+// NewContainer describes a container to create.
+type NewContainer struct {
+	Name    string
+	Image   string
+	Command []string
+	Env     []string
+	Network string
+	Labels  map[string]string
+}
+
+// CreateContainer creates a container and returns its ID.
+func (d *Docker) CreateContainer(ctx context.Context, c NewContainer) (string, error) {
+	body := map[string]any{
+		"Image": c.Image, "Cmd": c.Command, "Env": c.Env, "Labels": c.Labels,
+		"HostConfig": map[string]any{"NetworkMode": c.Network},
+	}
+	var created struct {
+		ID string `json:"Id"`
+	}
+	err := d.call(ctx, http.MethodPost, "/containers/create", url.Values{"name": {c.Name}}, body, &created)
+	return created.ID, err
+}
+
+// StartContainer starts a container.
+func (d *Docker) StartContainer(ctx context.Context, id string) error {
+	return d.call(ctx, http.MethodPost, "/containers/"+id+"/start", nil, nil, nil)
+}
+
+// RemoveContainer kills and removes a container, if it exists.
+func (d *Docker) RemoveContainer(ctx context.Context, id string) error {
+	err := d.call(ctx, http.MethodDelete, "/containers/"+id, url.Values{"force": {"1"}, "v": {"1"}}, nil, nil)
+	if DockerNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// Exec runs a command in a running container and returns its exit status and
+// its output.
+func (d *Docker) Exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
+	var created struct {
+		ID string `json:"Id"`
+	}
+	// With a terminal the response is the plain output, not frames of two
+	// streams.
+	body := map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true, "Tty": true}
+	if err := d.call(ctx, http.MethodPost, "/containers/"+container+"/exec", nil, body, &created); err != nil {
+		return -1, nil, err
+	}
+	start, err := json.Marshal(map[string]any{"Detach": false, "Tty": true})
+	if err != nil {
+		return -1, nil, err
+	}
+	resp, err := d.send(ctx, http.MethodPost, "/exec/"+created.ID+"/start", nil, bytes.NewReader(start), "application/json")
+	if err != nil {
+		return -1, nil, err
+	}
+	defer resp.Body.Close()
+	// The output ends when the command exits.
+	if output, err = io.ReadAll(io.LimitReader(resp.Body, maxOutput)); err != nil {
+		return -1, output, err
+	}
+	var state struct {
+		Running  bool
+		ExitCode *int
+	}
+	if err := d.call(ctx, http.MethodGet, "/exec/"+created.ID+"/json", nil, nil, &state); err != nil {
+		return -1, output, err
+	}
+	if state.Running || state.ExitCode == nil {
+		return -1, output, &DockerError{Message: "the command in " + container + " has not exited"}
+	}
+	return *state.ExitCode, output, nil
+}
