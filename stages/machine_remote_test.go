@@ -155,7 +155,7 @@ func (s seam) call(ctx context.Context, what string, args, reply any) error {
 
 func (s seam) Run(ctx context.Context, c host.Command) (host.Output, error) {
 	if c.Timeout <= 0 {
-		return host.Output{}, &host.CommandError{Command: c.Name, ExitCode: -1, Err: errors.New("no time limit was set")}
+		return host.Output{}, &host.CommandError{Command: c.Name, ExitCode: -1, Err: errors.New("no timeout is set")}
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()

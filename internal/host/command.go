@@ -12,20 +12,19 @@ import (
 	"time"
 )
 
-// maxOutput bounds what is kept of a command's output, in bytes a stream.
+// maxOutput bounds what is kept of each output stream of a command, in bytes.
 const maxOutput = 1 << 20
 
-// Command is one program run. Timeout is required: there is no command that
-// may hang for ever (calicoctl does when etcd is gone).
+// Command is a command to run.
 type Command struct {
 	Name    string
 	Args    []string
 	Stdin   []byte
-	Env     []string // added to a clean PATH and HOME
-	Timeout time.Duration
+	Env     []string      // added to a minimal PATH and HOME
+	Timeout time.Duration // required: calicoctl hangs while etcd is unreachable
 }
 
-// String is the command as a shell would take it.
+// String returns the command quoted for a shell.
 func (c Command) String() string {
 	words := append([]string{c.Name}, c.Args...)
 	for i, w := range words {
@@ -44,20 +43,20 @@ type Executor interface {
 	Run(ctx context.Context, c Command) (Output, error)
 }
 
-// CommandError is a command that could not be run, ended with another status
-// than 0, or ran out of its time.
+// CommandError is a command that could not be started, exited with a status
+// other than 0, or timed out.
 type CommandError struct {
 	Command  string
-	ExitCode int // -1 if it did not run or was killed
-	TimedOut time.Duration
-	Stderr   string // its last lines
+	ExitCode int           // -1 if it was not started or was killed
+	TimedOut time.Duration // the timeout, if the command timed out; otherwise 0
+	Stderr   string        // its last lines
 	Err      error
 }
 
 func (e *CommandError) Error() string {
 	switch {
 	case e.TimedOut > 0:
-		return fmt.Sprintf("%s: no end after %v", e.Command, e.TimedOut)
+		return fmt.Sprintf("%s: timed out after %v", e.Command, e.TimedOut)
 	case e.Stderr != "":
 		return fmt.Sprintf("%s: %s", e.Command, e.Stderr)
 	}
@@ -66,18 +65,19 @@ func (e *CommandError) Error() string {
 
 func (e *CommandError) Unwrap() error { return e.Err }
 
-// Run runs a command of the machine. An error is a *CommandError.
+// Run runs a command that may change the machine. Its error is a
+// *CommandError.
 func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
 	h.step("command", c.String())
 	return h.exec.Run(ctx, c)
 }
 
-// Query runs a command that only looks and changes nothing.
+// Query runs a command that changes nothing. Its error is a *CommandError.
 func (h *Host) Query(ctx context.Context, c Command) (Output, error) {
 	return h.exec.Run(ctx, c)
 }
 
-// LookPath finds a program on the machine's PATH.
+// LookPath searches the machine's PATH for an executable.
 func (h *Host) LookPath(name string) (string, bool) {
 	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
 		path := dir + "/" + name
@@ -88,21 +88,30 @@ func (h *Host) LookPath(name string) (string, bool) {
 	return "", false
 }
 
-// localExecutor runs commands on the machine that the process runs on.
+// localExecutor runs commands on the machine that this process runs on.
 type localExecutor struct{}
 
-// grace is how long a command has to end after SIGTERM before it is killed.
-const grace = 3 * time.Second
+// killDelay is the time between SIGTERM and SIGKILL for a command to stop.
+const killDelay = 3 * time.Second
+
+// A program that this process has just written can stay busy for an instant:
+// another command that is being started inherits the open file until its exec
+// (golang.org/issue/22315). maxAttempts and busyPause bound the retries to a
+// second.
+const (
+	maxAttempts = 20
+	busyPause   = 50 * time.Millisecond
+)
 
 func (localExecutor) Run(ctx context.Context, c Command) (Output, error) {
 	if c.Timeout <= 0 {
-		return Output{}, &CommandError{Command: c.Name, ExitCode: -1, Err: errors.New("no time limit was set")}
+		return Output{}, &CommandError{Command: c.Name, ExitCode: -1, Err: errors.New("no timeout is set")}
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	for tries := 1; ; tries++ {
+	for attempt := 1; ; attempt++ {
 		output, err := runOnce(ctx, limited, c)
-		if tries == busyTries || !errors.Is(err, syscall.ETXTBSY) {
+		if attempt == maxAttempts || !errors.Is(err, syscall.ETXTBSY) {
 			return output, err
 		}
 		select {
@@ -113,34 +122,25 @@ func (localExecutor) Run(ctx context.Context, c Command) (Output, error) {
 	}
 }
 
-// A program that this process has just written is busy for an instant more if
-// another command was started meanwhile: until that one is executed it has the
-// file open, too (golang.org/issue/22315; seen once in some hundred runs of the
-// tests). busyTries and busyPause bound the patience to a second.
-const (
-	busyTries = 20
-	busyPause = 50 * time.Millisecond
-)
-
-// runOnce runs a command; limited is ctx with the command's own time limit.
+// runOnce runs a command once; limited is ctx with the command's timeout.
 func runOnce(ctx, limited context.Context, c Command) (Output, error) {
 	cmd := exec.CommandContext(limited, c.Name, c.Args...)
 	cmd.Env = append([]string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C",
 	}, c.Env...)
 	cmd.Stdin = bytes.NewReader(c.Stdin)
-	// A group of its own, so that the children of a shell end with it.
+	// A separate process group, so that a shell's children are stopped too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = grace
-	var out, errs capped
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.WaitDelay = killDelay
+	var stdout, stderr limitedBuffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	output := Output{Stdout: out.Bytes(), Stderr: errs.Bytes()}
+	output := Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
 	if err == nil {
 		return output, nil
 	}
-	failed := &CommandError{Command: brief(c), ExitCode: -1, Err: err, Stderr: lastLines(errs.Bytes(), out.Bytes())}
+	failed := &CommandError{Command: shortName(c), ExitCode: -1, Err: err, Stderr: lastLines(stderr.Bytes(), stdout.Bytes())}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		failed.ExitCode = exit.ExitCode()
@@ -151,8 +151,9 @@ func runOnce(ctx, limited context.Context, c Command) (Output, error) {
 	return output, failed
 }
 
-// brief is the command's name and first words: enough to know which it was.
-func brief(c Command) string {
+// shortName is the command's name and up to three arguments: enough to
+// recognise it in an error.
+func shortName(c Command) string {
 	words := []string{c.Name}
 	for _, a := range c.Args {
 		if len(words) == 4 || strings.ContainsAny(a, "\n{") {
@@ -163,7 +164,8 @@ func brief(c Command) string {
 	return strings.Join(words, " ")
 }
 
-// lastLines is the end of what a failed command said, in one line.
+// lastLines returns the last three lines of a failed command's stderr (or
+// stdout, if stderr is empty), joined into one.
 func lastLines(stderr, stdout []byte) string {
 	text := strings.TrimSpace(string(stderr))
 	if text == "" {
@@ -178,15 +180,15 @@ func lastLines(stderr, stdout []byte) string {
 	return joined
 }
 
-// capped keeps the first maxOutput bytes and swallows the rest.
-type capped struct{ bytes.Buffer }
+// limitedBuffer keeps the first maxOutput bytes and discards the rest.
+type limitedBuffer struct{ bytes.Buffer }
 
-func (c *capped) Write(p []byte) (int, error) {
-	room := maxOutput - c.Len()
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	room := maxOutput - b.Len()
 	if room > 0 {
-		c.Buffer.Write(p[:min(room, len(p))])
+		b.Buffer.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
 
-var _ io.Writer = (*capped)(nil)
+var _ io.Writer = (*limitedBuffer)(nil)

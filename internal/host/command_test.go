@@ -12,13 +12,12 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// TestAProgramThatIsStillOpenIsTriedAgain: the kernel executes nothing that
-// somebody has open for writing, which a command that is just being started
-// may have for an instant.
-func TestAProgramThatIsStillOpenIsTriedAgain(t *testing.T) {
+// TestBusyProgramIsRetried: the kernel does not execute a file that is open for
+// writing, and a command that is being started can hold it open for an instant.
+func TestBusyProgramIsRetried(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho done\n"), 0o700); err != nil { //nolint:gosec // it is to be run
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho done\n"), 0o700); err != nil { //nolint:gosec // it is executed
 		t.Fatal(err)
 	}
 	f, err := os.OpenFile(program, os.O_WRONLY, 0)

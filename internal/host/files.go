@@ -16,52 +16,52 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// MaxFile bounds what ReadFile reads, in bytes: configuration and state files
-// are a few KiB; anything near this is not one of them.
-const MaxFile = 4 << 20
+// maxFile bounds what ReadFile reads, in bytes. Configuration and state files
+// have a few KiB.
+const maxFile = 4 << 20
 
-// ReadFile reads a file of at most MaxFile bytes. Errors wrap fs.ErrNotExist
-// and its like.
+// ReadFile reads a file of at most 4 MiB. If the file does not exist, the error
+// wraps fs.ErrNotExist.
 func (h *Host) ReadFile(path string) ([]byte, error) {
-	f, err := os.Open(h.followed(path))
+	f, err := os.Open(h.resolve(path))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, plain(err))
+		return nil, fmt.Errorf("cannot read %s: %w", path, withoutPath(err))
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, plain(err))
+		return nil, fmt.Errorf("cannot read %s: %w", path, withoutPath(err))
 	}
-	if len(data) > MaxFile {
-		return nil, fmt.Errorf("cannot read %s: larger than %d bytes", path, MaxFile)
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("cannot read %s: larger than %d bytes", path, maxFile)
 	}
 	return data, nil
 }
 
-// Exists tells whether path exists, symbolic links not followed.
+// Exists reports whether path exists. It does not follow symbolic links.
 func (h *Host) Exists(path string) bool {
 	_, err := os.Lstat(h.path(path))
 	return err == nil
 }
 
-// Stat describes path, symbolic links followed.
+// Stat describes path. It follows symbolic links.
 func (h *Host) Stat(path string) (fs.FileInfo, error) {
-	info, err := os.Stat(h.followed(path))
+	info, err := os.Stat(h.resolve(path))
 	if err != nil {
-		return nil, fmt.Errorf("cannot look at %s: %w", path, plain(err))
+		return nil, fmt.Errorf("cannot stat %s: %w", path, withoutPath(err))
 	}
 	return info, nil
 }
 
-// ReadDir lists the names in a folder, sorted; a folder that is not there is
-// empty.
+// ReadDir lists the names in a directory, sorted. A directory that does not
+// exist has none.
 func (h *Host) ReadDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(h.followed(path))
+	entries, err := os.ReadDir(h.resolve(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot list %s: %w", path, plain(err))
+		return nil, fmt.Errorf("cannot list %s: %w", path, withoutPath(err))
 	}
 	names := make([]string, len(entries))
 	for i, e := range entries {
@@ -70,31 +70,32 @@ func (h *Host) ReadDir(path string) ([]string, error) {
 	return names, nil
 }
 
-// WriteFile writes a file whole or not at all, durably: a temporary file
-// beside it, synced, renamed over it, and the folder synced, since a rename
-// without that can be undone by a power cut. Missing folders are made (0755).
+// WriteFile writes a file atomically and durably: it writes and syncs a
+// temporary file in the same directory, renames it and syncs the directory,
+// because a power cut can undo a rename that is not synced. Missing directories
+// are created (0755).
 func (h *Host) WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return h.write(path, bytes.NewReader(data), mode)
 }
 
-// Overwrite replaces a file's content in its place, durably: its owner, mode
-// and labels stay, and it may be a mount point. It is not atomic: a power cut
-// can leave the file empty or cut short.
+// Overwrite replaces a file's content in place, durably. The file keeps its
+// owner, mode and labels, and may be a mount point. Overwrite is not atomic: a
+// power cut can leave the file empty or truncated.
 func (h *Host) Overwrite(path string, data []byte) error {
 	h.step("write", path)
-	f, err := os.OpenFile(h.followed(path), os.O_WRONLY|os.O_TRUNC|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(h.resolve(path), os.O_WRONLY|os.O_TRUNC|os.O_CREATE, 0o644)
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
 	return nil
 }
 
-// InstallFile copies the file at source, a path of this process, to path the
-// way WriteFile writes.
+// InstallFile copies the file source (a path of this process) to path, as
+// WriteFile does.
 func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {
 	f, err := os.Open(source)
 	if err != nil {
@@ -104,65 +105,64 @@ func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {
 	return h.write(path, f, mode)
 }
 
-// InstallProgram is InstallFile of a program (0755) that must pass a trial
-// first: until try has run it under another name, in the same folder, and
-// returns nil, what lies at path stays as it is.
-func (h *Host) InstallProgram(source, path string, try func(path string) error) error {
-	trial := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".firstboot")
-	if err := h.InstallFile(source, trial, 0o755); err != nil {
+// InstallProgram installs an executable (0755) after testing it: it copies
+// source under a temporary name into the directory of path, calls check with
+// that name, and renames it to path only if check returns nil.
+func (h *Host) InstallProgram(source, path string, check func(path string) error) error {
+	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".firstboot")
+	if err := h.InstallFile(source, temporary, 0o755); err != nil {
 		return err
 	}
-	if err := try(trial); err != nil {
-		return errors.Join(err, h.Remove(trial))
+	if err := check(temporary); err != nil {
+		return errors.Join(err, h.Remove(temporary))
 	}
-	digest, err := h.SHA256(trial)
+	digest, err := h.SHA256(temporary)
 	if err != nil {
 		return err
 	}
-	// As in write: listed before it is there.
-	h.wrote(path, digest)
-	h.wrote(trial, "")
-	return h.Rename(trial, path)
+	// Recorded before the rename, as in write.
+	h.record(path, digest)
+	h.record(temporary, "")
+	return h.Rename(temporary, path)
 }
 
 func (h *Host) write(path string, from io.Reader, mode fs.FileMode) error {
 	target := h.path(path)
 	if err := h.mkdirs(filepath.Dir(target)); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
 	h.step("write", path)
 	removeLeftovers(target)
 	pending, err := renameio.NewPendingFile(target,
 		renameio.WithTempDir(filepath.Dir(target)), renameio.WithStaticPermissions(mode))
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
 	defer pending.Cleanup()
 	digest := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(pending, digest), from); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
-	// Listed before it is there: a file that is there and not listed would
-	// never be removed again, the other way round does no harm.
-	h.wrote(path, hex.EncodeToString(digest.Sum(nil)))
+	// Recorded before the rename: a reset would never remove a file that is
+	// not in the manifest, while an entry without a file does no harm.
+	h.record(path, hex.EncodeToString(digest.Sum(nil)))
 	h.step("rename", path)
 	if err := pending.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
 	h.step("sync", filepath.Dir(path))
 	if err := syncDir(filepath.Dir(target)); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, plain(err))
+		return fmt.Errorf("cannot write %s: %w", path, withoutPath(err))
 	}
 	return nil
 }
 
-// leftover is the end of the name that renameio gives to a file that is not
-// whole yet: a random 63-bit number.
-var leftover = regexp.MustCompile(`^[0-9]{6,19}$`)
+// temporarySuffix is the suffix of renameio's temporary files: a random 63-bit
+// number.
+var temporarySuffix = regexp.MustCompile(`^[0-9]{6,19}$`)
 
-// removeLeftovers removes what writes of target left that were cut off: copies
-// of a program are large, and those of a secret are secret. One that cannot be
-// removed does no other harm.
+// removeLeftovers removes the temporary files of interrupted writes of target:
+// they may be large, or hold a secret. A failure to remove one is ignored.
 func removeLeftovers(target string) {
 	dir, prefix := filepath.Dir(target), "."+filepath.Base(target)
 	entries, err := os.ReadDir(dir)
@@ -170,25 +170,25 @@ func removeLeftovers(target string) {
 		return
 	}
 	for _, e := range entries {
-		if end, is := strings.CutPrefix(e.Name(), prefix); is && e.Type().IsRegular() && leftover.MatchString(end) {
+		if suffix, ok := strings.CutPrefix(e.Name(), prefix); ok && e.Type().IsRegular() && temporarySuffix.MatchString(suffix) {
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
 }
 
-// MkdirAll makes a folder and its parents (0755), durably.
+// MkdirAll creates a directory and its parents (0755), durably.
 func (h *Host) MkdirAll(path string) error {
 	if err := h.mkdirs(h.path(path)); err != nil {
-		return fmt.Errorf("cannot make %s: %w", path, plain(err))
+		return fmt.Errorf("cannot create %s: %w", path, withoutPath(err))
 	}
 	return nil
 }
 
-// mkdirs makes the missing folders and syncs each one's parent.
+// mkdirs creates the missing directories and syncs the parent of each.
 func (h *Host) mkdirs(dir string) error {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {
-			return fmt.Errorf("%s is not a folder", dir)
+			return fmt.Errorf("%s is not a directory", dir)
 		}
 		return nil
 	}
@@ -203,8 +203,7 @@ func (h *Host) mkdirs(dir string) error {
 	return syncDir(parent)
 }
 
-// Remove removes a file or an empty folder, durably; one that is not there is
-// no error.
+// Remove removes a file or an empty directory, if it exists, durably.
 func (h *Host) Remove(path string) error {
 	h.step("remove", path)
 	err := os.Remove(h.path(path))
@@ -212,19 +211,19 @@ func (h *Host) Remove(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot remove %s: %w", path, plain(err))
+		return fmt.Errorf("cannot remove %s: %w", path, withoutPath(err))
 	}
-	h.wrote(path, "")
+	h.record(path, "")
 	return syncDir(filepath.Dir(h.path(path)))
 }
 
-// RemoveAll removes a folder and what is in it.
+// RemoveAll removes a directory and everything in it.
 func (h *Host) RemoveAll(path string) error {
 	h.step("remove", path)
 	if err := os.RemoveAll(h.path(path)); err != nil {
-		return fmt.Errorf("cannot remove %s: %w", path, plain(err))
+		return fmt.Errorf("cannot remove %s: %w", path, withoutPath(err))
 	}
-	h.wrote(path, "")
+	h.record(path, "")
 	return nil
 }
 
@@ -232,7 +231,7 @@ func (h *Host) RemoveAll(path string) error {
 func (h *Host) Rename(from, to string) error {
 	h.step("rename", to)
 	if err := os.Rename(h.path(from), h.path(to)); err != nil {
-		return fmt.Errorf("cannot rename %s: %w", from, plain(err))
+		return fmt.Errorf("cannot rename %s: %w", from, withoutPath(err))
 	}
 	if err := syncDir(filepath.Dir(h.path(from))); err != nil {
 		return err
@@ -240,23 +239,24 @@ func (h *Host) Rename(from, to string) error {
 	return syncDir(filepath.Dir(h.path(to)))
 }
 
-// Symlink makes path a symbolic link to target, replacing what is there.
+// Symlink makes path a symbolic link to target. It replaces an existing file or
+// link.
 func (h *Host) Symlink(target, path string) error {
-	if have, err := os.Readlink(h.path(path)); err == nil && have == target {
+	if current, err := os.Readlink(h.path(path)); err == nil && current == target {
 		return nil
 	}
 	if err := h.mkdirs(filepath.Dir(h.path(path))); err != nil {
-		return fmt.Errorf("cannot link %s: %w", path, plain(err))
+		return fmt.Errorf("cannot link %s: %w", path, withoutPath(err))
 	}
-	h.wrote(path, "link:"+target)
+	h.record(path, "link:"+target)
 	h.step("link", path)
 	if err := renameio.Symlink(target, h.path(path)); err != nil {
-		return fmt.Errorf("cannot link %s: %w", path, plain(err))
+		return fmt.Errorf("cannot link %s: %w", path, withoutPath(err))
 	}
 	return syncDir(filepath.Dir(h.path(path)))
 }
 
-// Readlink returns where a symbolic link points, or "" if path is none.
+// Readlink returns the target of a symbolic link, or "" if path is not a link.
 func (h *Host) Readlink(path string) string {
 	target, err := os.Readlink(h.path(path))
 	if err != nil {
@@ -265,25 +265,26 @@ func (h *Host) Readlink(path string) string {
 	return target
 }
 
-// SHA256 is the digest of a file in hexadecimal.
+// SHA256 returns a file's sha256 in hexadecimal.
 func (h *Host) SHA256(path string) (string, error) {
-	f, err := os.Open(h.followed(path))
+	f, err := os.Open(h.resolve(path))
 	if err != nil {
-		return "", fmt.Errorf("cannot read %s: %w", path, plain(err))
+		return "", fmt.Errorf("cannot read %s: %w", path, withoutPath(err))
 	}
 	defer f.Close()
 	digest := sha256.New()
 	if _, err := io.Copy(digest, f); err != nil {
-		return "", fmt.Errorf("cannot read %s: %w", path, plain(err))
+		return "", fmt.Errorf("cannot read %s: %w", path, withoutPath(err))
 	}
 	return hex.EncodeToString(digest.Sum(nil)), nil
 }
 
-// RealPath is where an absolute path of the machine lies for this process:
-// for handing to libraries that open files themselves. Symbolic links of an
-// image are followed inside it.
-func (h *Host) RealPath(path string) string { return h.followed(path) }
+// RealPath converts an absolute path of the machine to a path of this process,
+// for libraries that open files themselves. It resolves symbolic links inside
+// the root.
+func (h *Host) RealPath(path string) string { return h.resolve(path) }
 
+// syncDir makes created, renamed and removed names in a directory durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -293,8 +294,9 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// plain takes the operation and path off an error whose caller names both.
-func plain(err error) error {
+// withoutPath removes the operation and the path from an error, because the
+// caller's message names both.
+func withoutPath(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		return p.Err

@@ -10,20 +10,20 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// TestWritesCleanUpAfterThoseThatWereCutOff and touch nothing else, whatever
-// it is called.
-func TestWritesCleanUpAfterThoseThatWereCutOff(t *testing.T) {
+// TestWriteRemovesLeftovers: a write removes the temporary files of interrupted
+// writes of the same file, and no others.
+func TestWriteRemovesLeftovers(t *testing.T) {
 	dir := t.TempDir()
-	put := func(name string) {
+	create := func(name string) {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put(".a.conf8124376394753654220")
-	put(".a.conf123456")
+	create(".a.conf8124376394753654220")
+	create(".a.conf123456")
 	kept := []string{".a.conf", ".a.conf123456~", ".a.conf12", ".a.conf.123456", ".b.conf123456", "a.conf123456"}
 	for _, name := range kept {
-		put(name)
+		create(name)
 	}
 	if err := os.Mkdir(filepath.Join(dir, ".a.conf999999"), 0o700); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,7 @@
-// Package host is the one door to the machine: files under a root, commands
-// with deadlines, kernel settings, network, systemd and Docker. Nothing else in
-// firstboot touches the machine, so everything above can be tested against a
-// temporary root and a recorded list of commands.
+// Package host is the only access to the machine: files under a root
+// directory, commands with timeouts, kernel settings, network, systemd and
+// Docker. No other package touches the machine, so all others can be tested
+// against a temporary root and replaced commands.
 package host
 
 import (
@@ -10,56 +10,56 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
-// Host is one machine, or the root folder of one.
+// Host is a machine, or a root directory with a machine's files.
 type Host struct {
-	root    string
-	exec    Executor
-	systemd Systemd
-	network Network
-	wrote   func(path, sha256 string)
-	step    func(op, target string)
-	free    func(path string) (uint64, error)
+	root      string
+	exec      Executor
+	systemd   Systemd
+	network   Network
+	record    func(path, sha256 string)
+	step      func(op, target string)
+	freeSpace func(path string) (uint64, error)
 }
 
-// Option changes how a Host reaches its machine.
+// Option changes how a Host accesses its machine.
 type Option func(*Host)
 
-// WithExecutor replaces how commands are run.
+// WithExecutor runs commands with e.
 func WithExecutor(e Executor) Option { return func(h *Host) { h.exec = e } }
 
-// WithSystemd replaces how units are driven.
+// WithSystemd controls units with s.
 func WithSystemd(s Systemd) Option { return func(h *Host) { h.systemd = s } }
 
-// WithNetwork replaces how addresses and routes are read.
+// WithNetwork reads addresses and routes from n.
 func WithNetwork(n Network) Option { return func(h *Host) { h.network = n } }
 
-// WithManifest calls wrote with the path (without the root) and the SHA-256 of
-// every file that is written, so that a reset can remove exactly these. An
-// empty digest says that the path was removed.
-func WithManifest(wrote func(path, sha256 string)) Option {
-	return func(h *Host) { h.wrote = wrote }
+// WithManifest calls record with the path (without the root) and the sha256 of
+// every file that is written, so that a reset can remove exactly these files.
+// An empty digest means that the path was removed.
+func WithManifest(record func(path, sha256 string)) Option {
+	return func(h *Host) { h.record = record }
 }
 
-// WithStep calls step before every change of the machine: op is one of
-// write, sync, rename, remove, mkdir, link, command, sysctl, module or unit.
-// The crash matrix kills the process there.
+// WithStep calls step before every change of the machine: op is write, sync,
+// rename, remove, mkdir, link, command, sysctl, module or unit. The crash
+// matrix kills the process at these points.
 func WithStep(step func(op, target string)) Option {
 	return func(h *Host) { h.step = step }
 }
 
-// WithFreeSpace replaces how much room there is: free gets the path that is
-// asked for (without the root) and returns bytes.
+// WithFreeSpace gets the free space from free, which receives a path without
+// the root and returns bytes.
 func WithFreeSpace(free func(path string) (uint64, error)) Option {
-	return func(h *Host) { h.free = free }
+	return func(h *Host) { h.freeSpace = free }
 }
 
-// New opens the machine whose files lie under root; "" and "/" are the machine
-// that the process runs on.
+// New returns the machine whose files are under root. "" and "/" mean the
+// machine that this process runs on.
 func New(root string, options ...Option) *Host {
 	h := &Host{
-		root:  filepath.Clean("/" + root),
-		wrote: func(string, string) {},
-		step:  func(string, string) {},
+		root:   filepath.Clean("/" + root),
+		record: func(string, string) {},
+		step:   func(string, string) {},
 	}
 	for _, o := range options {
 		o(h)
@@ -73,28 +73,28 @@ func New(root string, options ...Option) *Host {
 	if h.network == nil {
 		h.network = kernelNetwork{}
 	}
-	if h.free == nil {
-		h.free = h.freeSpace
+	if h.freeSpace == nil {
+		h.freeSpace = h.statFreeSpace
 	}
 	return h
 }
 
-// Root is the folder that stands for "/".
+// Root is the directory that stands for "/".
 func (h *Host) Root() string { return h.root }
 
-// Live tells whether the host is the machine that the process runs on, not a
-// folder with an image's files.
+// Live reports whether the host is the machine that this process runs on, and
+// not a root directory.
 func (h *Host) Live() bool { return h.root == "/" }
 
-// Systemd drives the machine's units.
+// Systemd controls the machine's units.
 func (h *Host) Systemd() Systemd { return h.systemd }
 
 // Network reads the machine's addresses and routes.
 func (h *Host) Network() Network { return h.network }
 
-// path is where an absolute path of the machine lies for this process. Under
-// another root the folders' symbolic links are resolved inside that root: an
-// image's absolute link must not lead to this machine's files.
+// path converts an absolute path of the machine to a path of this process.
+// Under another root it resolves symbolic links to directories inside that
+// root: an absolute link of an image must not lead to this machine's files.
 func (h *Host) path(p string) string {
 	if h.Live() {
 		return filepath.Clean("/" + p)
@@ -106,9 +106,9 @@ func (h *Host) path(p string) string {
 	return filepath.Join(dir, filepath.Base(p))
 }
 
-// followed is like path, with a symbolic link at the end followed too, inside
-// the root: an image may link a file absolutely.
-func (h *Host) followed(p string) string {
+// resolve is like path, and also resolves a final symbolic link inside the
+// root.
+func (h *Host) resolve(p string) string {
 	if h.Live() {
 		return h.path(p)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Address is an address of an interface, with its network's mask.
+// Address is an address of an interface, with its prefix length.
 type Address struct {
 	Interface string
 	Prefix    netip.Prefix
@@ -18,12 +18,12 @@ type Address struct {
 // Route is one IPv4 route of the main table.
 type Route struct {
 	Destination netip.Prefix // 0.0.0.0/0 for the default route
-	Gateway     netip.Addr   // invalid for a network on the link
+	Gateway     netip.Addr   // invalid if the network is on the link
 	Interface   string
 	Protocol    int // rtm_protocol: 2 kernel, 3 boot, 4 static, 12 BIRD, 16 DHCP
 }
 
-// ProtocolBIRD is the rtm_protocol of routes that BIRD learned (rtnetlink.h).
+// ProtocolBIRD is the rtm_protocol of routes that BIRD adds (rtnetlink.h).
 const ProtocolBIRD = 12
 
 // Network reads the machine's addresses and routes.
@@ -32,17 +32,19 @@ type Network interface {
 	Addresses() ([]Address, error)
 	// Routes lists the IPv4 routes of the main table.
 	Routes() ([]Route, error)
-	// SourceAddress is the local address from which to is reached, as the kernel
-	// would choose it.
+	// SourceAddress returns the local address that the kernel chooses for
+	// packets to the address to.
 	SourceAddress(to netip.Addr) (netip.Addr, error)
-	// Listening tells whether something accepts TCP at addr.
+	// Listening reports whether addr accepts TCP connections.
 	Listening(ctx context.Context, addr netip.AddrPort) bool
 	// Resolve looks up the IPv4 addresses of a host name.
 	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
-	// Ping sends an echo request to an IPv4 address and waits for its reply.
+	// Ping sends an ICMP echo request to an IPv4 address and waits for its
+	// reply.
 	Ping(ctx context.Context, to netip.Addr) error
 }
 
+// kernelNetwork reads the network of the machine that this process runs on.
 type kernelNetwork struct{}
 
 func (kernelNetwork) Addresses() ([]Address, error) {
@@ -57,7 +59,7 @@ func (kernelNetwork) Addresses() ([]Address, error) {
 			return nil, fmt.Errorf("cannot list addresses of %s: %w", link.Attrs().Name, err)
 		}
 		for _, a := range addrs {
-			if p, ok := prefix(a.IPNet); ok {
+			if p, ok := toPrefix(a.IPNet); ok {
 				all = append(all, Address{Interface: link.Attrs().Name, Prefix: p})
 			}
 		}
@@ -81,7 +83,7 @@ func (kernelNetwork) Routes() ([]Route, error) {
 	routes := make([]Route, 0, len(found))
 	for _, r := range found {
 		route := Route{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Interface: names[r.LinkIndex], Protocol: int(r.Protocol)}
-		if p, ok := prefix(r.Dst); ok {
+		if p, ok := toPrefix(r.Dst); ok {
 			route.Destination = p
 		}
 		if gw, ok := netip.AddrFromSlice(r.Gw); ok {
@@ -114,7 +116,8 @@ func (kernelNetwork) Listening(ctx context.Context, addr netip.AddrPort) bool {
 	return true
 }
 
-func prefix(n *net.IPNet) (netip.Prefix, bool) {
+// toPrefix converts n. It returns false if n is nil or invalid.
+func toPrefix(n *net.IPNet) (netip.Prefix, bool) {
 	if n == nil {
 		return netip.Prefix{}, false
 	}

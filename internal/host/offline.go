@@ -6,11 +6,12 @@ import (
 	"net/netip"
 )
 
-// ErrOffline is what a folder with a machine's files cannot tell.
-var ErrOffline = errors.New("only the running machine can tell, and this is a folder with its files")
+// ErrOffline is the error of everything but file access below a root
+// directory.
+var ErrOffline = errors.New("needs the running machine, not a root directory")
 
-// Offline makes everything that is not a file answer ErrOffline: what an
-// image's root cannot tell must not be asked of the machine that looks at it.
+// Offline makes everything but file access fail with ErrOffline. Otherwise the
+// machine that examines an image would answer for the image's machine.
 func Offline() Option {
 	return func(h *Host) { h.exec, h.systemd, h.network = offline{}, offline{}, offline{} }
 }

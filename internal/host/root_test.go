@@ -8,9 +8,9 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// image is a root folder with a link out of it: /etc/a leads to a file of the
-// machine that looks at the image.
-func image(t *testing.T) (h *host.Host, outside string) {
+// imageRoot returns a root directory with links that point out of it, such as
+// /etc/a to the file outside, which belongs to the build machine.
+func imageRoot(t *testing.T) (h *host.Host, outside string) {
 	t.Helper()
 	outside = filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(outside, []byte("of the build machine"), 0o600); err != nil {
@@ -28,38 +28,38 @@ func image(t *testing.T) (h *host.Host, outside string) {
 	return host.New(root), outside
 }
 
-func TestLinksOfAnImageStayInside(t *testing.T) {
-	h, outside := image(t)
+func TestLinksAreResolvedInsideTheRoot(t *testing.T) {
+	h, outside := imageRoot(t)
 	for _, path := range []string{"/etc/a", "/etc/up", "/etc/d/secret"} {
 		if data, err := h.ReadFile(path); !host.NotExist(err) {
-			t.Errorf("ReadFile(%s) = %q, %v: left the image", path, data, err)
+			t.Errorf("ReadFile(%s) = %q, %v: outside the image", path, data, err)
 		}
 		if _, err := h.Stat(path); !host.NotExist(err) {
-			t.Errorf("Stat(%s): left the image", path)
+			t.Errorf("Stat(%s): outside the image", path)
 		}
 		if data, err := os.ReadFile(h.RealPath(path)); err == nil {
-			t.Errorf("RealPath(%s) = %s, with %q: left the image", path, h.RealPath(path), data)
+			t.Errorf("RealPath(%s) = %s, with %q: outside the image", path, h.RealPath(path), data)
 		}
 		if _, err := h.SHA256(path); !host.NotExist(err) {
-			t.Errorf("SHA256(%s): left the image", path)
+			t.Errorf("SHA256(%s): outside the image", path)
 		}
 	}
 	if names, _ := h.ReadDir("/etc/d"); len(names) > 0 {
-		t.Errorf("ReadDir(/etc/d) = %v: left the image", names)
+		t.Errorf("ReadDir(/etc/d) = %v: outside the image", names)
 	}
 	for _, path := range []string{"/etc/a", "/etc/up"} {
-		_ = h.Overwrite(path, []byte("new")) // inside the image there is no such folder
+		_ = h.Overwrite(path, []byte("new")) // fails: the image has no such directory
 	}
 	if err := h.WriteFile("/etc/a", []byte("new"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if data, _ := os.ReadFile(outside); string(data) != "of the build machine" {
-		t.Errorf("a write through a link changed the build machine: %q", data)
+		t.Errorf("a write through a link changed the file outside: %q", data)
 	}
 }
 
-func TestLinksInsideAnImageAreFollowed(t *testing.T) {
-	h, _ := image(t)
+func TestAbsoluteLinkIsFollowedInsideTheRoot(t *testing.T) {
+	h, _ := imageRoot(t)
 	if err := h.WriteFile("/usr/lib/os-release", []byte("ID=debian\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestLinksInsideAnImageAreFollowed(t *testing.T) {
 	}
 }
 
-func TestOverwriteKeepsTheFile(t *testing.T) {
+func TestOverwriteKeepsInodeAndMode(t *testing.T) {
 	h := host.New(t.TempDir())
 	path := h.RealPath("/id")
 	if err := os.WriteFile(path, []byte("old and longer"), 0o604); err != nil {
@@ -86,9 +86,9 @@ func TestOverwriteKeepsTheFile(t *testing.T) {
 	}
 	after, err := os.Stat(path)
 	if err != nil || !os.SameFile(before, after) || after.Mode() != before.Mode() {
-		t.Errorf("another file: %v, %v", after, err)
+		t.Errorf("the file was replaced: %v, %v", after, err)
 	}
 	if data, _ := os.ReadFile(path); string(data) != "new" {
-		t.Errorf("it holds %q", data)
+		t.Errorf("content %q", data)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// RootInMemory tells whether the root file system is lost with the next boot: it
-// is one of memory, or an overlay whose changes go there (a live root).
+// RootInMemory reports whether the next boot loses the root file system: it is
+// in memory, or it is an overlay whose upper directory is (a live root).
 func (h *Host) RootInMemory() bool {
 	data, err := h.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -14,7 +14,7 @@ func (h *Host) RootInMemory() bool {
 	}
 	mounts := parseMounts(string(data))
 	root := mountOf(mounts, "/")
-	if root.kind != "overlay" {
+	if root.fsType != "overlay" {
 		return inMemory(root)
 	}
 	for _, option := range strings.Split(root.options, ",") {
@@ -22,33 +22,33 @@ func (h *Host) RootInMemory() bool {
 			return inMemory(mountOf(mounts, upper))
 		}
 	}
-	return true // an overlay without an upper folder cannot be changed at all
+	return true // an overlay without an upper directory is read-only
 }
 
-// mounted is one line of /proc/self/mountinfo (proc(5)).
-type mounted struct{ at, kind, options string }
+// mount is one line of /proc/self/mountinfo (proc(5)).
+type mount struct{ point, fsType, options string }
 
-func inMemory(m mounted) bool { return slices.Contains([]string{"tmpfs", "ramfs", "rootfs"}, m.kind) }
+func inMemory(m mount) bool { return slices.Contains([]string{"tmpfs", "ramfs", "rootfs"}, m.fsType) }
 
-func parseMounts(text string) []mounted {
-	var all []mounted
+func parseMounts(text string) []mount {
+	var all []mount
 	for line := range strings.Lines(text) {
 		before, after, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		of, rest := strings.Fields(before), strings.Fields(after)
-		if ok && len(of) > 4 && len(rest) > 2 {
-			all = append(all, mounted{at: of[4], kind: rest[0], options: rest[2]})
+		left, right := strings.Fields(before), strings.Fields(after)
+		if ok && len(left) > 4 && len(right) > 2 {
+			all = append(all, mount{point: left[4], fsType: right[0], options: right[2]})
 		}
 	}
 	return all
 }
 
-// mountOf is the mount that a path lies on: the deepest one, and of several at
-// one place the last.
-func mountOf(mounts []mounted, path string) mounted {
-	var best mounted
+// mountOf returns the mount that contains path: the one with the longest mount
+// point, and the last of several on the same mount point.
+func mountOf(mounts []mount, path string) mount {
+	var best mount
 	for _, m := range mounts {
-		prefix := strings.TrimSuffix(m.at, "/") + "/"
-		if strings.HasPrefix(path+"/", prefix) && len(m.at) >= len(best.at) {
+		prefix := strings.TrimSuffix(m.point, "/") + "/"
+		if strings.HasPrefix(path+"/", prefix) && len(m.point) >= len(best.point) {
 			best = m
 		}
 	}

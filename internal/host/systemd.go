@@ -10,36 +10,38 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// UnitState is what systemd knows of a unit.
+// UnitState is a unit's state.
 type UnitState struct {
 	Load        string    // loaded, not-found, masked, …
 	Active      string    // active, inactive, failed, activating, …
-	FileState   string    // enabled, disabled, static, …; "" if there is no file
-	Result      string    // success, exit-code, …: how it ended last
-	Since       time.Time // of the last start of being active
-	NeedsReload bool      // its file is newer than what systemd has loaded
+	FileState   string    // enabled, disabled, static, …; "" if there is no unit file
+	Result      string    // success, exit-code, …: how it last ended
+	Since       time.Time // when it last became active
+	NeedsReload bool      // its unit file changed since systemd loaded it
 }
 
-// Systemd drives the machine's units. Starting and stopping only queues the
-// job and returns: a unit that waits for a unit ordered after itself would wait
-// for ever, so callers poll Unit instead.
+// Systemd controls the machine's units. Start, Stop, Restart and Reload queue a
+// job and return without waiting for it: a unit that waits for a unit ordered
+// after itself would wait forever. Callers poll Unit instead.
 type Systemd interface {
 	Unit(ctx context.Context, name string) (UnitState, error)
 	Start(ctx context.Context, name string) error
 	Stop(ctx context.Context, name string) error
 	Restart(ctx context.Context, name string) error
-	// Reload makes the unit read its configuration anew (ExecReload).
+	// Reload makes the unit's service read its configuration again
+	// (ExecReload).
 	Reload(ctx context.Context, name string) error
 	Enable(ctx context.Context, names ...string) error
 	Disable(ctx context.Context, names ...string) error
-	// DaemonReload makes systemd read changed unit files.
+	// DaemonReload makes systemd read changed unit files. Enable and Disable
+	// include it.
 	DaemonReload(ctx context.Context) error
 	// Property reads one property of a unit of the given type (Service, …).
 	Property(ctx context.Context, unit, kind, property string) (any, error)
 }
 
-// systemdConn reaches systemd through its private socket, so that it works as
-// root without a D-Bus daemon; elsewhere through the system bus.
+// systemdConn connects to systemd through its private socket, which needs root
+// but no D-Bus daemon, and otherwise through the system bus.
 type systemdConn struct {
 	mu   sync.Mutex
 	conn *dbus.Conn
@@ -70,7 +72,7 @@ func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) 
 	}
 	props, err := conn.GetAllPropertiesContext(ctx, name)
 	if err != nil {
-		return UnitState{}, fmt.Errorf("cannot ask systemd for %s: %w", name, err)
+		return UnitState{}, fmt.Errorf("cannot query systemd for %s: %w", name, err)
 	}
 	text := func(key string) string { v, _ := props[key].(string); return v }
 	state := UnitState{
@@ -91,12 +93,12 @@ func (s *systemdConn) Property(ctx context.Context, unit, kind, property string)
 	}
 	p, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, property)
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask systemd for %s of %s: %w", property, unit, err)
+		return nil, fmt.Errorf("cannot query systemd for %s of %s: %w", property, unit, err)
 	}
 	return p.Value.Value(), nil
 }
 
-// job queues one job and does not wait for its end.
+// job queues one job and does not wait for it.
 func (s *systemdConn) job(ctx context.Context, verb, name string,
 	queue func(*dbus.Conn) (int, error),
 ) error {
@@ -166,7 +168,7 @@ func (s *systemdConn) DaemonReload(ctx context.Context) error {
 		return err
 	}
 	if err := conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("cannot make systemd read its unit files: %w", err)
+		return fmt.Errorf("cannot reload systemd's unit files: %w", err)
 	}
 	return nil
 }
