@@ -23,7 +23,7 @@ type bakeFlags struct {
 	binary, bundle                 string
 }
 
-func (a *cli) bake() *cobra.Command {
+func (c *cli) bake() *cobra.Command {
 	var f bakeFlags
 	cmd := &cobra.Command{
 		Use:   "bake --root DIR [--plan]",
@@ -40,7 +40,7 @@ The first --config becomes /etc/firstboot/config.yaml, further ones drop-ins in
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			return a.doBake(ctx, f)
+			return c.doBake(ctx, f)
 		},
 	}
 	flags := cmd.Flags()
@@ -70,14 +70,14 @@ func (f bakeFlags) check(h *host.Host, files []string) error {
 	return nil
 }
 
-func (a *cli) doBake(ctx context.Context, f bakeFlags) error {
-	h := host.New(a.root, host.Offline())
-	if err := f.check(h, a.files); err != nil {
+func (c *cli) doBake(ctx context.Context, f bakeFlags) error {
+	h := host.New(c.root, host.Offline())
+	if err := f.check(h, c.files); err != nil {
 		return err
 	}
-	plan, err := a.baker(h, f).Plan(ctx)
-	if _, invalid := config.IsInvalid(err); invalid && len(a.files) == 0 && !a.json() {
-		fmt.Fprintln(a.errs, "firstboot: hint: name a configuration with --config, or say --no-config if it comes later")
+	plan, err := c.baker(h, f).Plan(ctx)
+	if _, invalid := config.IsInvalid(err); invalid && len(c.files) == 0 && !c.json() {
+		fmt.Fprintln(c.errs, "firstboot: hint: name a configuration with --config, or say --no-config if it comes later")
 	}
 	if err != nil {
 		return configError(err)
@@ -85,26 +85,26 @@ func (a *cli) doBake(ctx context.Context, f bakeFlags) error {
 	if os.Geteuid() != 0 {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("not root: the files will belong to user %d", os.Geteuid()))
 	}
-	a.warn(plan.Warnings)
+	c.warn(plan.Warnings)
 	if f.plan {
-		return a.showBakePlan(plan)
+		return c.showBakePlan(plan)
 	}
-	for _, c := range plan.Changes {
-		if err := c.Apply(ctx); err != nil {
+	for _, change := range plan.Changes {
+		if err := change.Apply(ctx); err != nil {
 			return err
 		}
-		if !a.json() {
-			fmt.Fprintf(a.out, "%-6s %s%s\n", c.Action, c.Path, sizeOf(c))
+		if !c.json() {
+			fmt.Fprintf(c.out, "%-6s %s%s\n", change.Action, change.Path, sizeOf(change))
 		}
 	}
-	if a.json() {
-		return a.print(plan)
+	if c.json() {
+		return c.print(plan)
 	}
 	if len(plan.Changes) == 0 {
-		fmt.Fprintf(a.out, "nothing to do: %s is baked already\n", a.root)
+		fmt.Fprintf(c.out, "nothing to do: %s is baked already\n", c.root)
 		return nil
 	}
-	fmt.Fprintf(a.out, "baked %s: %s; before it is cloned: firstboot seal --root %s\n", a.root, count(len(plan.Changes), "change"), a.root)
+	fmt.Fprintf(c.out, "baked %s: %s; before it is cloned: firstboot seal --root %s\n", c.root, count(len(plan.Changes), "change"), c.root)
 	return nil
 }
 
@@ -117,19 +117,19 @@ func configError(err error) error {
 }
 
 // baker wires the stages' artifacts and files to an image.
-func (a *cli) baker(h *host.Host, f bakeFlags) *golden.Bake {
-	artifacts := func(c *config.Config) []golden.Artifact {
-		return golden.Artifacts(c, (&stages.Env{Config: c}).References())
+func (c *cli) baker(h *host.Host, f bakeFlags) *golden.Bake {
+	artifacts := func(conf *config.Config) []golden.Artifact {
+		return golden.Artifacts(conf, (&stages.Env{Config: conf}).References())
 	}
 	var bundles []string
 	for _, dir := range stages.BundleDirs() {
 		bundles = append(bundles, h.RealPath(dir))
 	}
 	return &golden.Bake{
-		Host: h, Binary: f.binary, Config: a.files, NoConfig: f.noConfig,
+		Host: h, Binary: f.binary, Config: c.files, NoConfig: f.noConfig,
 		Files: earlyFiles, BundleDirs: stages.BundleDirs(), Artifacts: artifacts, Bundle: f.bundle, NoBundle: f.noBundle,
-		Collect: func(ctx context.Context, c *config.Config) (golden.Collection, error) {
-			collector := a.collector(h, c, bundles[0], bundles...)
+		Collect: func(ctx context.Context, conf *config.Config) (golden.Collection, error) {
+			collector := c.collector(h, conf, bundles[0], bundles...)
 			collector.Artifacts = golden.Pinned(collector.Artifacts)
 			return collector.Collect(ctx)
 		},
@@ -138,8 +138,8 @@ func (a *cli) baker(h *host.Host, f bakeFlags) *golden.Bake {
 
 // earlyFiles are the stages' files that others read at boot before a stage can
 // write them.
-func earlyFiles(c *config.Config, h *host.Host) ([]golden.File, error) {
-	list, err := stages.ImageFiles(c, h)
+func earlyFiles(conf *config.Config, h *host.Host) ([]golden.File, error) {
+	list, err := stages.ImageFiles(conf, h)
 	var files []golden.File
 	for _, f := range list {
 		files = append(files, golden.File{Path: f.Path, Data: f.Data, Mode: f.Mode})
@@ -147,16 +147,16 @@ func earlyFiles(c *config.Config, h *host.Host) ([]golden.File, error) {
 	return files, err
 }
 
-func (a *cli) showBakePlan(p *golden.Plan) error {
-	if a.json() {
-		if err := a.print(p); err != nil {
+func (c *cli) showBakePlan(p *golden.Plan) error {
+	if c.json() {
+		if err := c.print(p); err != nil {
 			return err
 		}
 	} else {
-		for _, c := range p.Changes {
-			fmt.Fprintf(a.out, "would %-6s %s%s: %s\n%s", c.Action, c.Path, sizeOf(c), c.Actual, c.Diff)
+		for _, change := range p.Changes {
+			fmt.Fprintf(c.out, "would %-6s %s%s: %s\n%s", change.Action, change.Path, sizeOf(change), change.Actual, change.Diff)
 		}
-		fmt.Fprintf(a.out, "%s in %s\n", count(len(p.Changes), "change"), a.root)
+		fmt.Fprintf(c.out, "%s in %s\n", count(len(p.Changes), "change"), c.root)
 	}
 	if len(p.Changes) > 0 {
 		return end(app.ExitPending)
@@ -164,9 +164,9 @@ func (a *cli) showBakePlan(p *golden.Plan) error {
 	return nil
 }
 
-func sizeOf(c golden.Change) string {
-	if c.Size == 0 {
+func sizeOf(change golden.Change) string {
+	if change.Size == 0 {
 		return ""
 	}
-	return " (" + bytesOf(c.Size) + ")"
+	return " (" + bytesOf(change.Size) + ")"
 }

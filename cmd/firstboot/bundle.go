@@ -24,7 +24,7 @@ type bundleFlags struct {
 	write bool
 }
 
-func (a *cli) bundle() *cobra.Command {
+func (c *cli) bundle() *cobra.Command {
 	var f bundleFlags
 	cmd := &cobra.Command{
 		Use:   "bundle [--dir DIR] [--lock [--write]]",
@@ -41,7 +41,7 @@ fetched, and the new configuration is printed, or written back with --write.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			return a.doBundle(ctx, f)
+			return c.doBundle(ctx, f)
 		},
 	}
 	cmd.Flags().StringVar(&f.dir, "dir", "", "make the bundle in `DIR` (default \"firstboot-bundle\"; of an image: its /usr/lib/firstboot/bundle)")
@@ -59,15 +59,15 @@ type bundled struct {
 	Locked    []golden.Pin     `json:"locked,omitempty"`
 }
 
-func (a *cli) doBundle(ctx context.Context, f bundleFlags) error {
+func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	if f.write && !f.lock {
 		return &app.UsageError{Err: hint(fmt.Errorf("--write has nothing to write"), "firstboot bundle --lock --write")}
 	}
-	h := host.New(a.root)
-	loaded, err := a.imageConfig(ctx, f.lock)
+	h := host.New(c.root)
+	loaded, err := c.imageConfig(ctx, f.lock)
 	if err != nil {
-		if _, other := a.imageConfig(ctx, true); other == nil && !a.json() {
-			fmt.Fprintln(a.errs, "firstboot: hint: firstboot bundle --lock finds out the missing sums")
+		if _, other := c.imageConfig(ctx, true); other == nil && !c.json() {
+			fmt.Fprintln(c.errs, "firstboot: hint: firstboot bundle --lock finds out the missing sums")
 		}
 		return err
 	}
@@ -78,9 +78,9 @@ func (a *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	case dir == "":
 		dir = h.RealPath(stages.BundleDirs()[0])
 	}
-	c := a.collector(h, loaded.Config, dir, dir)
-	c.Locking = f.lock
-	all, err := c.Collect(ctx)
+	collector := c.collector(h, loaded.Config, dir, dir)
+	collector.Locking = f.lock
+	all, err := collector.Collect(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,15 +90,15 @@ func (a *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	}
 	out := bundled{Dir: dir, Artifacts: b.Entries, Skipped: append([]golden.Skipped{}, all.Skipped...), Warnings: append([]string{}, all.Warnings...)}
 	if f.lock {
-		return a.lock(h, loaded, c.Artifacts, b, out, f.write)
+		return c.lock(h, loaded, collector.Artifacts, b, out, f.write)
 	}
-	return a.showBundle(out)
+	return c.showBundle(out)
 }
 
 // imageConfig loads the configuration for an image: its command line is not
 // that of the machine that makes it.
-func (a *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, error) {
-	loaded, err := config.Load(ctx, config.Options{Root: a.root, Files: a.files, NoCmdline: true, Unpinned: unpinned})
+func (c *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, error) {
+	loaded, err := config.Load(ctx, config.Options{Root: c.root, Files: c.files, NoCmdline: true, Unpinned: unpinned})
 	if err != nil {
 		return nil, &app.ConfigError{Err: err}
 	}
@@ -106,40 +106,40 @@ func (a *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, e
 }
 
 // collector fetches into dir; what one of the bundles has is not fetched.
-func (a *cli) collector(h *host.Host, c *config.Config, dir string, bundles ...string) *golden.Collector {
-	say := func(line string) { fmt.Fprintln(a.errs, "firstboot: "+line) }
+func (c *cli) collector(h *host.Host, conf *config.Config, dir string, bundles ...string) *golden.Collector {
+	say := func(line string) { fmt.Fprintln(c.errs, "firstboot: "+line) }
 	return &golden.Collector{
-		Config: c, Artifacts: golden.Artifacts(c, (&stages.Env{Config: c}).References()), KeyPath: h.RealPath, Progress: say,
+		Config: conf, Artifacts: golden.Artifacts(conf, (&stages.Env{Config: conf}).References()), KeyPath: h.RealPath, Progress: say,
 		Store: artifact.NewStore(artifact.Options{
 			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: say,
-			Proxy: artifact.ProxyFunc(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+			Proxy: artifact.ProxyFunc(conf.Proxy.HTTP.Reveal(), conf.Proxy.HTTPS.Reveal(), conf.Proxy.No),
 		}),
 	}
 }
 
 // showBundle prints what is in the bundle, and what is not.
-func (a *cli) showBundle(b bundled) error {
-	if a.json() {
-		return a.print(b)
+func (c *cli) showBundle(b bundled) error {
+	if c.json() {
+		return c.print(b)
 	}
 	var total int64
 	for _, e := range b.Artifacts {
 		total += e.Size
-		if _, err := fmt.Fprintf(a.out, "%-12s %-14s %8s  sha256:%s\n", e.Name, e.Version, bytesOf(e.Size), e.SHA256); err != nil {
+		if _, err := fmt.Fprintf(c.out, "%-12s %-14s %8s  sha256:%s\n", e.Name, e.Version, bytesOf(e.Size), e.SHA256); err != nil {
 			return err
 		}
 	}
 	for _, s := range b.Skipped {
-		fmt.Fprintf(a.out, "%-12s not in the bundle: %s\n", s.Name, s.Why)
+		fmt.Fprintf(c.out, "%-12s not in the bundle: %s\n", s.Name, s.Why)
 	}
-	a.warn(b.Warnings)
-	_, err := fmt.Fprintf(a.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), bytesOf(total), b.Dir)
+	c.warn(b.Warnings)
+	_, err := fmt.Fprintf(c.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), bytesOf(total), b.Dir)
 	return err
 }
 
-func (a *cli) warn(warnings []string) {
+func (c *cli) warn(warnings []string) {
 	for _, w := range warnings {
-		fmt.Fprintln(a.errs, "firstboot: warning: "+w)
+		fmt.Fprintln(c.errs, "firstboot: warning: "+w)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-func (a *cli) config() *cobra.Command {
+func (c *cli) config() *cobra.Command {
 	var schema bool
 	cmd := &cobra.Command{
 		Use:   "config [--schema]",
@@ -20,42 +20,42 @@ configuration that was saved then; elsewhere what the sources say.`,
 		Annotations: codes("0    shown", "2    usage", "3    the configuration is invalid, or cannot be read"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if schema {
-				return a.schema()
+				return c.schema()
 			}
-			loaded, saved, edit, err := app.EffectiveConfiguration(cmd.Context(), a.options())
+			loaded, saved, edit, err := app.EffectiveConfiguration(cmd.Context(), c.options())
 			if err != nil {
 				return err
 			}
 			if edit != "" {
-				fmt.Fprintf(a.errs, "firstboot: warning: %s; firstboot run --force applies the change\n", edit)
+				fmt.Fprintf(c.errs, "firstboot: warning: %s; firstboot run --force applies the change\n", edit)
 			}
-			return a.showConfig(loaded, saved)
+			return c.showConfig(loaded, saved)
 		},
 	}
 	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema, for editors")
 	return cmd
 }
 
-func (a *cli) showConfig(loaded *config.Loaded, saved bool) error {
-	if a.json() {
-		return a.print(loaded)
+func (c *cli) showConfig(loaded *config.Loaded, saved bool) error {
+	if c.json() {
+		return c.print(loaded)
 	}
 	for _, w := range loaded.Warnings {
-		fmt.Fprintln(a.errs, "firstboot: warning:", w.Error())
+		fmt.Fprintln(c.errs, "firstboot: warning:", w.Error())
 	}
 	from := "what the sources say now"
 	if saved {
 		from = "saved by the first run"
 	}
-	_, err := fmt.Fprintf(a.out, "# %s\n%s", from, loaded.YAML())
+	_, err := fmt.Fprintf(c.out, "# %s\n%s", from, loaded.YAML())
 	return err
 }
 
-func (a *cli) schema() error {
+func (c *cli) schema() error {
 	data, err := config.Schema()
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s\n", data)
+	_, err = fmt.Fprintf(c.out, "%s\n", data)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // extra generates the man pages: go run -tags docs ./cmd/firstboot docs man DIR.
-func (a *cli) extra() []*cobra.Command {
+func (c *cli) extra() []*cobra.Command {
 	docs := &cobra.Command{Use: "docs", Hidden: true, Short: "Generate documentation"}
 	docs.AddCommand(&cobra.Command{
 		Use:   "man DIR",

@@ -6,4 +6,4 @@ import "github.com/spf13/cobra"
 
 // extra is empty in the product: the generator of man pages, which would make
 // the binary larger, comes in with the build tag docs.
-func (a *cli) extra() []*cobra.Command { return nil }
+func (c *cli) extra() []*cobra.Command { return nil }

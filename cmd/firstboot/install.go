@@ -23,7 +23,7 @@ type installFlags struct {
 	kernel, configure, reboot bool
 }
 
-func (a *cli) install() *cobra.Command {
+func (c *cli) install() *cobra.Command {
 	var f installFlags
 	cmd := &cobra.Command{
 		Use:   "install --image URL --sha256 DIGITS --disk DEVICE",
@@ -39,7 +39,7 @@ disk cannot be written.`,
 		Example: "  firstboot install --image http://10.0.0.5/golden.raw.zst --sha256 DIGITS --disk /dev/vda --reboot",
 		Annotations: codes("0    the image is on the disk", "1    it is not", "2    usage, or not root", "3    the configuration is invalid",
 			"4    refused: the disk holds data, or is in use", "130  interrupted"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.doInstall(cmd, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.doInstall(cmd, f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar((*string)(&f.Image.URL), "image", "", "the image's `URL`: http, https, file or an absolute path")
@@ -52,7 +52,7 @@ disk cannot be written.`,
 	return cmd
 }
 
-func (a *cli) doInstall(cmd *cobra.Command, f installFlags) error {
+func (c *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 	if f.kernel {
 		if err := f.fromKernel(); err != nil {
 			return err
@@ -67,25 +67,25 @@ func (a *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	cmd.SetContext(ctx)
-	out := a.out
-	if a.json() {
-		out = a.errs
+	out := c.out
+	if c.json() {
+		out = c.errs
 	}
 	meter := report.NewMeter(out, report.TerminalOf(out, os.Getenv), time.Now)
-	f.Progress, f.Waiting = meter.Moved, func(err error) { meter.Say("waiting for the image: %v", err) }
-	written, err := a.putOnDisk(cmd, f, meter)
+	f.Progress, f.Waiting = meter.Progress, func(err error) { meter.Printf("waiting for the image: %v", err) }
+	written, err := c.putOnDisk(cmd, f, meter)
 	if err != nil {
 		return err
 	}
-	if a.json() {
-		if err := a.print(written); err != nil {
+	if c.json() {
+		if err := c.print(written); err != nil {
 			return err
 		}
 	}
 	if !f.reboot {
 		return nil
 	}
-	meter.Say("rebooting")
+	meter.Printf("rebooting")
 	_, err = host.New("/").Run(ctx, host.Command{Name: "systemctl", Args: []string{"--no-wall", "--no-block", "reboot"}, Timeout: time.Minute})
 	if ctx.Err() != nil { // the reboot has come to this process
 		return nil
@@ -95,14 +95,14 @@ func (a *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 
 // putOnDisk is the installation: the configuration first, since a mistake in
 // it must be known before anything is written.
-func (a *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Result, err error) {
+func (c *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter) (written disk.Result, err error) {
 	ctx, h, began := cmd.Context(), host.New("/"), time.Now()
 	var loaded *config.Loaded
 	if f.configure {
-		if loaded, err = app.LoadSources(ctx, a.options(), meter.Say); err != nil {
+		if loaded, err = app.LoadSources(ctx, c.options(), meter.Printf); err != nil {
 			return disk.Result{}, err
 		}
-		defer func() { app.ReportInstallFailure(ctx, a.options(), loaded, began, err, meter.Say) }()
+		defer func() { app.ReportInstallFailure(ctx, c.options(), loaded, began, err, meter.Printf) }()
 		// A machine that boots from the network again must not lose its disk.
 		if disk.InstalledImage(ctx, h, f.Disk) == f.Image.SHA256 {
 			return disk.Result{}, hint(fmt.Errorf("cannot install: %s holds a system made from this image already", f.Disk),
@@ -122,7 +122,7 @@ func (a *cli) putOnDisk(cmd *cobra.Command, f installFlags, meter *report.Meter)
 			return written, err
 		}
 	}
-	meter.Say("%s: %d bytes written, verified and read back", written.Disk, written.Bytes)
+	meter.Printf("%s: %d bytes written, verified and read back", written.Disk, written.Bytes)
 	return written, nil
 }
 

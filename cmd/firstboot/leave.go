@@ -15,7 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *cli) leave() *cobra.Command {
+func (c *cli) leave() *cobra.Command {
 	var plan, force bool
 	cmd := &cobra.Command{
 		Use:   "leave [--plan] [--force]",
@@ -27,32 +27,32 @@ the network it lists them and refuses.`,
 		Example: "  firstboot leave --plan\n  firstboot leave",
 		Annotations: codes("0    this host has left", "1    a step failed; call it again", "2    usage, or not root", "3    the configuration is invalid",
 			"4    refused: containers are on the network", "5    a run holds the lock", "6    --plan: something would change", "11   --plan: a check could not be made", "130  interrupted"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.doLeave(cmd, plan, force) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.doLeave(cmd, plan, force) },
 	}
 	cmd.Flags().BoolVar(&plan, "plan", false, "show what would change, and change nothing")
 	cmd.Flags().BoolVar(&force, "force", false, "even if containers lose their network")
 	return cmd
 }
 
-func (a *cli) doLeave(cmd *cobra.Command, plan, force bool) error {
-	if !host.New(a.root).Live() {
-		return &app.UsageError{Err: hint(errors.New("leave works on the running machine, not on a folder"), "firstboot seal --root %s makes an image ready to be cloned", a.root)}
+func (c *cli) doLeave(cmd *cobra.Command, plan, force bool) error {
+	if !host.New(c.root).Live() {
+		return &app.UsageError{Err: hint(errors.New("leave works on the running machine, not on a folder"), "firstboot seal --root %s makes an image ready to be cloned", c.root)}
 	}
 	if plan {
-		checks, err := app.PlanLeave(cmd.Context(), a.options(), force)
+		checks, err := app.PlanLeave(cmd.Context(), c.options(), force)
 		if err != nil {
 			return err
 		}
-		return a.showChecks(checks, app.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: leaveSummary})
+		return c.showChecks(checks, app.ExitPending, report.Labels{Differs: "would change", Stops: "would stop", Summary: leaveSummary})
 	}
 	if os.Geteuid() != 0 {
 		return &app.UsageError{Err: hint(errors.New("leave changes this machine and must be started by root"), "sudo firstboot leave")}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	o := app.RunOptions{Options: a.options(), Force: force, Out: a.out, Err: a.errs, Terminal: a.terminal()}
-	if a.json() {
-		o.Out, o.Terminal = a.errs, report.TerminalOf(a.errs, os.Getenv)
+	o := app.RunOptions{Options: c.options(), Force: force, Out: c.out, Err: c.errs, Terminal: c.terminal()}
+	if c.json() {
+		o.Out, o.Terminal = c.errs, report.TerminalOf(c.errs, os.Getenv)
 	}
 	return app.Leave(ctx, o)
 }

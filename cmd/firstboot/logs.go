@@ -18,7 +18,7 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-func (a *cli) logs() *cobra.Command {
+func (c *cli) logs() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "logs [-o FILE.tar.gz]",
@@ -33,36 +33,36 @@ before you send it.`,
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			cmd.SetContext(ctx)
-			return a.doLogs(cmd, output)
+			return c.doLogs(cmd, output)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "print text or json, or pack everything into `FILE.tar.gz`")
 	return cmd
 }
 
-func (a *cli) doLogs(cmd *cobra.Command, output string) error {
+func (c *cli) doLogs(cmd *cobra.Command, output string) error {
 	switch {
-	case !host.New(a.root).Live():
-		return &app.UsageError{Err: hint(errors.New("logs asks the running machine, not a folder"), "journalctl --root %s --unit firstboot", a.root)}
+	case !host.New(c.root).Live():
+		return &app.UsageError{Err: hint(errors.New("logs asks the running machine, not a folder"), "journalctl --root %s --unit firstboot", c.root)}
 	case output == "text":
-		story, err := app.BootLog(cmd.Context(), a.options())
+		story, err := app.BootLog(cmd.Context(), c.options())
 		if err == nil && story == "" {
 			story = "firstboot: the journal holds nothing of firstboot.service\n"
 		}
 		if err == nil {
-			_, err = fmt.Fprint(a.out, story)
+			_, err = fmt.Fprint(c.out, story)
 		}
 		return err
 	case output != "json" && !strings.HasSuffix(output, ".tar.gz") && !strings.HasSuffix(output, ".tgz"):
 		return &app.UsageError{Err: hint(fmt.Errorf("cannot pack into %s: the archive is a .tar.gz", output), "firstboot logs -o %s.tar.gz", output)}
 	}
-	files, err := app.CollectLogs(cmd.Context(), a.options(), diagnostics())
+	files, err := app.CollectLogs(cmd.Context(), c.options(), diagnostics())
 	if err != nil {
 		return err
 	}
 	if output == "json" {
-		a.output = "json"
-		return a.print(byName(files))
+		c.output = "json"
+		return c.print(byName(files))
 	}
 	data, err := pack(files, time.Now())
 	if err != nil {
@@ -71,7 +71,7 @@ func (a *cli) doLogs(cmd *cobra.Command, output string) error {
 	if err := writePrivate(output, data); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "firstboot: %d files in %s (%d KiB); configured secrets are masked, look through it before you send it\n", len(files), output, (len(data)+1023)/1024)
+	_, err = fmt.Fprintf(c.out, "firstboot: %d files in %s (%d KiB); configured secrets are masked, look through it before you send it\n", len(files), output, (len(data)+1023)/1024)
 	return err
 }
 

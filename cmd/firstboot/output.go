@@ -15,12 +15,12 @@ import (
 func hint(err error, format string, args ...any) error { return engine.WithHint(err, format, args...) }
 
 // print writes one JSON document.
-func (a *cli) print(v any) error {
+func (c *cli) print(v any) error {
 	data, err := jsonText(v)
 	if err != nil {
 		return err
 	}
-	_, err = a.out.Write(data)
+	_, err = c.out.Write(data)
 	return err
 }
 
@@ -62,26 +62,26 @@ func problemsOf(err error) []problem {
 
 // tell says on stderr, or as JSON on stdout, what err is; a *StateError was
 // told already.
-func (a *cli) tell(err error) {
+func (c *cli) tell(err error) {
 	var told *app.ReportedError
 	if err == nil || errors.As(err, &told) {
 		return
 	}
-	if a.json() {
+	if c.json() {
 		// An output that cannot be written leaves the exit code.
-		_ = a.print(failure{err.Error(), engine.Hint(err), app.ExitCode(err), problemsOf(err)})
+		_ = c.print(failure{err.Error(), engine.Hint(err), app.ExitCode(err), problemsOf(err)})
 		return
 	}
 	if _, invalid := config.IsInvalid(err); invalid {
 		// FILE:LINE:COL first, as editors want it.
-		fmt.Fprintln(a.errs, err)
+		fmt.Fprintln(c.errs, err)
 		return
 	}
 	for i, line := range report.Explain(err) {
 		if i == 0 {
 			line = "error: " + line
 		}
-		fmt.Fprintln(a.errs, "firstboot: "+line)
+		fmt.Fprintln(c.errs, "firstboot: "+line)
 	}
 }
 

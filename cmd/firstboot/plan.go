@@ -10,7 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *cli) plan() *cobra.Command {
+func (c *cli) plan() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "plan [--force]",
@@ -21,11 +21,11 @@ Without root some checks cannot be made; each that could not says so.`,
 		Annotations: codes("0    nothing would change", "2    usage", "3    the configuration is invalid", "6    something would change",
 			"11   cannot tell: a check could not be made"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			checks, err := app.Plan(cmd.Context(), a.options(), force)
+			checks, err := app.Plan(cmd.Context(), c.options(), force)
 			if err != nil {
 				return err
 			}
-			return a.showChecks(checks, app.ExitPending, report.Words{Differs: "would change", Stops: "would stop", Summary: planSummary})
+			return c.showChecks(checks, app.ExitPending, report.Labels{Differs: "would change", Stops: "would stop", Summary: planSummary})
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "with the configuration as its files are now, as run --force would")
@@ -48,19 +48,19 @@ func planSummary(c report.Checks) string {
 }
 
 // showChecks prints checks and gives their exit code.
-func (a *cli) showChecks(c report.Checks, differs int, words report.Words) error {
+func (c *cli) showChecks(checks report.Checks, differs int, labels report.Labels) error {
 	var err error
-	if a.json() {
-		err = a.print(c)
+	if c.json() {
+		err = c.print(checks)
 	} else {
-		err = c.WriteText(a.out, a.terminal(), words)
+		err = checks.WriteText(c.out, c.terminal(), labels)
 	}
 	switch {
 	case err != nil:
 		return err
-	case c.Differing > 0:
+	case checks.Differing > 0:
 		return end(differs)
-	case c.Unknown > 0:
+	case checks.Unknown > 0:
 		return end(app.ExitUnknown)
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 
 // probeContainer is what runs in the container of the verify stage, which is
 // made from this binary: it waits until it is stopped.
-func (a *cli) probeContainer() *cobra.Command {
+func (c *cli) probeContainer() *cobra.Command {
 	return &cobra.Command{
 		Use:         stages.ProbeCommand,
 		Short:       "Wait until stopped, as the process of the test container",

@@ -18,7 +18,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *cli) render() *cobra.Command {
+func (c *cli) render() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "Print what hands this configuration to a way in",
@@ -32,10 +32,10 @@ a new host.`,
 			return &app.UsageError{Err: hint(errors.New("render needs to know for what"), "firstboot render -h lists the ways in")}
 		},
 	}
-	cmd.AddCommand(a.renderCloudInit(), a.renderIgnition(), a.renderPXE())
-	for _, c := range cmd.Commands() {
-		c.DisableFlagsInUseLine = true
-		wrapArgs(c)
+	cmd.AddCommand(c.renderCloudInit(), c.renderIgnition(), c.renderPXE())
+	for _, sub := range cmd.Commands() {
+		sub.DisableFlagsInUseLine = true
+		wrapArgs(sub)
 	}
 	return cmd
 }
@@ -70,8 +70,8 @@ func given(r *images.Remote) (*images.Remote, error) {
 
 // toRender loads the configuration to hand over: that of the files, never
 // what this machine's kernel or cloud-init adds.
-func (a *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
-	loaded, err := config.Load(cmd.Context(), config.Options{Root: a.root, Files: a.files, NoCmdline: true})
+func (c *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
+	loaded, err := config.Load(cmd.Context(), config.Options{Root: c.root, Files: c.files, NoCmdline: true})
 	if err != nil {
 		if _, invalid := config.IsInvalid(err); invalid {
 			return nil, err
@@ -79,23 +79,23 @@ func (a *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
 		return nil, &app.ConfigError{Err: err}
 	}
 	for _, w := range loaded.Warnings {
-		fmt.Fprintln(a.errs, "firstboot: warning:", w.Error())
+		fmt.Fprintln(c.errs, "firstboot: warning:", w.Error())
 	}
 	return loaded, nil
 }
 
 // formats makes -o of one command take other formats than everywhere.
-func (a *cli) formats(cmd *cobra.Command, help string) *string {
+func (c *cli) formats(cmd *cobra.Command, help string) *string {
 	return cmd.Flags().StringP("output", "o", "text", help)
 }
 
 // choose reads such a -o.
-func (a *cli) choose(format string, known ...string) error {
+func (c *cli) choose(format string, known ...string) error {
 	if !slices.Contains(known, format) {
 		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o %s", strings.Join(known, " or -o "))}
 	}
 	if format == "json" {
-		a.output = "json"
+		c.output = "json"
 	}
 	return nil
 }
@@ -110,15 +110,15 @@ func one(cmd *cobra.Command, args []string) error {
 
 // hand writes what was rendered to the file in args, for root or its owner
 // alone, or without one to stdout. secret keeps it from a terminal.
-func (a *cli) hand(cmd *cobra.Command, args []string, data []byte, secret bool) error {
+func (c *cli) hand(cmd *cobra.Command, args []string, data []byte, secret bool) error {
 	if len(args) == 1 && args[0] != "-" {
 		return writePrivate(args[0], data)
 	}
-	onTerminal := report.TerminalOf(a.out, os.Getenv).Width != nil
+	onTerminal := report.TerminalOf(c.out, os.Getenv).Width != nil
 	if secret && onTerminal {
 		return &app.UsageError{Err: hint(errors.New("what was rendered is not for a terminal: it holds secrets, or is no text"), "%s … FILE", cmd.CommandPath())}
 	}
-	_, err := a.out.Write(data)
+	_, err := c.out.Write(data)
 	return err
 }
 

@@ -21,7 +21,7 @@ type cloudInitFlags struct {
 	network    string
 }
 
-func (a *cli) renderCloudInit() *cobra.Command {
+func (c *cli) renderCloudInit() *cobra.Command {
 	var f cloudInitFlags
 	cmd := &cobra.Command{
 		Use:   "cloud-init [--install URL --sha256 DIGITS] [-o iso] [FILE]",
@@ -37,9 +37,9 @@ the key firstboot: unknown; --write-files keeps their status clean.`,
 			"  firstboot render cloud-init --config my.yaml --install http://10.0.0.5/firstboot \\\n      --sha256 \"$(sha256sum firstboot | cut -d ' ' -f 1)\" > user-data",
 		Annotations: renderCodes(),
 		Args:        one,
-		RunE:        func(cmd *cobra.Command, args []string) error { return a.doCloudInit(cmd, args, f) },
+		RunE:        func(cmd *cobra.Command, args []string) error { return c.doCloudInit(cmd, args, f) },
 	}
-	f.format = a.formats(cmd, "print `FORMAT`: text, iso (a seed disk), or json (the seed's files)")
+	f.format = c.formats(cmd, "print `FORMAT`: text, iso (a seed disk), or json (the seed's files)")
 	f.install = remoteFlags(cmd, "the binary, .rpm or .deb")
 	flags := cmd.Flags()
 	flags.BoolVar(&f.writeFiles, "write-files", false, "carry the configuration in write_files, not in the key firstboot:")
@@ -49,8 +49,8 @@ the key firstboot: unknown; --write-files keeps their status clean.`,
 	return cmd
 }
 
-func (a *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) error {
-	if err := a.choose(*f.format, "text", "iso", "json"); err != nil {
+func (c *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) error {
+	if err := c.choose(*f.format, "text", "iso", "json"); err != nil {
 		return err
 	}
 	install, err := given(f.install)
@@ -60,7 +60,7 @@ func (a *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) e
 	if *f.format == "text" && (f.instance != "" || f.hostname != "" || f.network != "") {
 		return &app.UsageError{Err: hint(fmt.Errorf("user-data alone has no instance-id, host name or network configuration"), "add -o iso or -o json")}
 	}
-	loaded, err := a.toRender(cmd)
+	loaded, err := c.toRender(cmd)
 	if err != nil {
 		return err
 	}
@@ -69,16 +69,16 @@ func (a *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) e
 		return err
 	}
 	if len(data) > cloudinit.SmallestLimit && *f.format == "text" {
-		fmt.Fprintf(a.errs, "firstboot: warning: this user-data has %d bytes, and some clouds take only %d (EC2)\n", len(data), cloudinit.SmallestLimit)
+		fmt.Fprintf(c.errs, "firstboot: warning: this user-data has %d bytes, and some clouds take only %d (EC2)\n", len(data), cloudinit.SmallestLimit)
 	}
 	if *f.format == "text" {
-		return a.hand(cmd, args, data, loaded.HoldsSecrets())
+		return c.hand(cmd, args, data, loaded.HoldsSecrets())
 	}
 	seed, err := f.seed(loaded, data)
 	if err != nil {
 		return err
 	}
-	return a.handSeed(cmd, args, seed, loaded.HoldsSecrets())
+	return c.handSeed(cmd, args, seed, loaded.HoldsSecrets())
 }
 
 func (f cloudInitFlags) seed(loaded *config.Loaded, userData []byte) (cloudinit.Seed, error) {
@@ -94,13 +94,13 @@ func (f cloudInitFlags) seed(loaded *config.Loaded, userData []byte) (cloudinit.
 	return seed, err
 }
 
-func (a *cli) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, secret bool) error {
-	if !a.json() {
+func (c *cli) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, secret bool) error {
+	if !c.json() {
 		image, err := seed.ISO()
 		if err != nil {
 			return err
 		}
-		return a.hand(cmd, args, image, true)
+		return c.hand(cmd, args, image, true)
 	}
 	files, err := seed.Files()
 	if err != nil {
@@ -114,5 +114,5 @@ func (a *cli) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, s
 	if err != nil {
 		return err
 	}
-	return a.hand(cmd, args, data, secret)
+	return c.hand(cmd, args, data, secret)
 }

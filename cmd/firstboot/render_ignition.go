@@ -18,7 +18,7 @@ type ignitionFlags struct {
 	merge   string
 }
 
-func (a *cli) renderIgnition() *cobra.Command {
+func (c *cli) renderIgnition() *cobra.Command {
 	var f ignitionFlags
 	cmd := &cobra.Command{
 		Use:   "ignition [--install URL --sha256 DIGITS] [--merge FILE] [--butane] [FILE]",
@@ -35,7 +35,7 @@ them as well.`,
 			"  firstboot render ignition --config my.yaml --butane host.bu",
 		Annotations: renderCodes(),
 		Args:        one,
-		RunE:        func(cmd *cobra.Command, args []string) error { return a.doIgnition(cmd, args, f) },
+		RunE:        func(cmd *cobra.Command, args []string) error { return c.doIgnition(cmd, args, f) },
 	}
 	f.install = remoteFlags(cmd, "the static binary")
 	cmd.Flags().BoolVar(&f.butane, "butane", false, "print Butane YAML (fcos 1.4.0), for people who edit it")
@@ -43,8 +43,8 @@ them as well.`,
 	return cmd
 }
 
-func (a *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) error {
-	if f.butane && a.json() {
+func (c *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) error {
+	if f.butane && c.json() {
 		return &app.UsageError{Err: hint(errors.New("butane is YAML, not JSON"), "leave out --butane or -o json")}
 	}
 	install, err := given(f.install)
@@ -57,7 +57,7 @@ func (a *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) err
 			return err
 		}
 	}
-	loaded, err := a.toRender(cmd)
+	loaded, err := c.toRender(cmd)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (a *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) err
 		return err
 	}
 	for _, w := range rendered.Warnings {
-		fmt.Fprintln(a.errs, "firstboot: warning:", w)
+		fmt.Fprintln(c.errs, "firstboot: warning:", w)
 	}
 	data := rendered.JSON
 	if f.butane {
@@ -75,5 +75,5 @@ func (a *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) err
 			return err
 		}
 	}
-	return a.hand(cmd, args, data, loaded.HoldsSecrets())
+	return c.hand(cmd, args, data, loaded.HoldsSecrets())
 }

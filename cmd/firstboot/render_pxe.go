@@ -27,7 +27,7 @@ type pxeFlags struct {
 	wipe   bool
 }
 
-func (a *cli) renderPXE() *cobra.Command {
+func (c *cli) renderPXE() *cobra.Command {
 	var f pxeFlags
 	cmd := &cobra.Command{
 		Use:   "pxe --dir DIR --url URL [--hosts FILE] [--image URL --sha256 DIGITS --disk DEVICE]",
@@ -53,9 +53,9 @@ FILE has hosts with values of their own:
 			"  firstboot render pxe --config my.yaml --dir /srv/http --url http://10.0.0.5:8080 --hosts hosts.yaml \\\n" +
 			"      --image http://10.0.0.5:8080/golden.raw.zst --sha256 DIGITS --disk /dev/vda",
 		Annotations: renderCodes(),
-		RunE:        func(cmd *cobra.Command, _ []string) error { return a.doPXE(cmd, f) },
+		RunE:        func(cmd *cobra.Command, _ []string) error { return c.doPXE(cmd, f) },
 	}
-	f.format = a.formats(cmd, "print `FORMAT`: text or json; what is no format is the DIR")
+	f.format = c.formats(cmd, "print `FORMAT`: text or json; what is no format is the DIR")
 	flags, r := cmd.Flags(), &f.render
 	flags.StringVar(&f.dir, "dir", "", "write into `DIR`")
 	flags.StringVar((*string)(&r.URL), "url", "", "the `URL` at which hosts see DIR")
@@ -72,14 +72,14 @@ FILE has hosts with values of their own:
 	return cmd
 }
 
-func (a *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
+func (c *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 	switch {
 	case *f.format == "json":
-		a.output = "json"
+		c.output = "json"
 	case *f.format != "text" && f.dir == "":
 		f.dir = *f.format
 	case *f.format != "text":
-		return a.choose(*f.format, "text", "json")
+		return c.choose(*f.format, "text", "json")
 	}
 	if f.dir == "" || f.render.URL == "" {
 		return &app.UsageError{Err: hint(errors.New("render pxe needs a folder and its address"), "add --dir /srv/http --url http://10.0.0.5:8080")}
@@ -99,14 +99,14 @@ func (a *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 			return &app.ConfigError{Err: err}
 		}
 	}
-	loaded, err := a.toRender(cmd)
+	loaded, err := c.toRender(cmd)
 	if err != nil {
 		return err
 	}
-	return a.writePXE(cmd, f, loaded)
+	return c.writePXE(cmd, f, loaded)
 }
 
-func (a *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) error {
+func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) error {
 	files, err := pxe.Render(cmd.Context(), loaded, f.render)
 	if err != nil {
 		return err
@@ -120,22 +120,22 @@ func (a *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 		return err
 	}
 	if loaded.HoldsSecrets() {
-		fmt.Fprintf(a.errs, "firstboot: warning: the configuration holds secrets: whoever reaches the server can read them; %s\n",
+		fmt.Fprintf(c.errs, "firstboot: warning: the configuration holds secrets: whoever reaches the server can read them; %s\n",
 			"its files have mode 0640, so give them the server's group")
 	}
 	for _, name := range append([]string{f.render.Kernel}, f.render.Initrd...) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil && pxe.IsLocal(name) {
-			fmt.Fprintf(a.errs, "firstboot: warning: %s is not in %s yet: put it there\n", name, f.dir)
+			fmt.Fprintf(c.errs, "firstboot: warning: %s is not in %s yet: put it there\n", name, f.dir)
 		}
 	}
 	if slices.Contains(done.Written, pxe.SignedPath) {
-		fmt.Fprintf(a.errs, "firstboot: warning: hosts refuse the configuration until it is signed: gpg --armor --detach-sign --yes %s\n",
+		fmt.Fprintf(c.errs, "firstboot: warning: hosts refuse the configuration until it is signed: gpg --armor --detach-sign --yes %s\n",
 			filepath.Join(f.dir, pxe.SignedPath))
 	}
-	if a.json() {
-		return a.print(done)
+	if c.json() {
+		return c.print(done)
 	}
-	_, err = fmt.Fprintf(a.out, "%s: %d written, %d as they were, %d removed; boot %s/boot.ipxe\n",
+	_, err = fmt.Fprintf(c.out, "%s: %d written, %d as they were, %d removed; boot %s/boot.ipxe\n",
 		f.dir, len(done.Written), len(done.Same), len(done.Removed), strings.TrimSuffix(f.render.URL.String(), "/"))
 	return err
 }

@@ -28,16 +28,16 @@ type cli struct {
 
 // execute runs one command line and returns its exit code.
 func execute(args []string, out, errs io.Writer) int {
-	a := &cli{out: out, errs: errs}
-	root := a.command()
+	c := &cli{out: out, errs: errs}
+	root := c.command()
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
 	err := root.ExecuteContext(context.Background())
 	if wantsJSON(args) { // also where a wrong flag kept the rest from being read
-		a.output = "json"
+		c.output = "json"
 	}
-	a.tell(err)
+	c.tell(err)
 	return app.ExitCode(err)
 }
 
@@ -53,7 +53,7 @@ func wantsJSON(args []string) bool {
 }
 
 // command is the command line, as a list.
-func (a *cli) command() *cobra.Command {
+func (c *cli) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "firstboot",
 		Short: "Join this host to its Calico network, once",
@@ -70,36 +70,36 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		},
 	}
 	flags := root.PersistentFlags()
-	flags.StringArrayVar(&a.files, "config", nil, "read this configuration `FILE` instead of the search path (repeatable, later wins)")
-	flags.StringVarP(&a.output, "output", "o", "text", "print `FORMAT`: text or json")
-	flags.StringVar(&a.root, "root", "/", "work on the files of the image below `DIR`")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &app.UsageError{Err: hint(err, "%s -h lists the flags", c.CommandPath())}
+	flags.StringArrayVar(&c.files, "config", nil, "read this configuration `FILE` instead of the search path (repeatable, later wins)")
+	flags.StringVarP(&c.output, "output", "o", "text", "print `FORMAT`: text or json")
+	flags.StringVar(&c.root, "root", "/", "work on the files of the image below `DIR`")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &app.UsageError{Err: hint(err, "%s -h lists the flags", cmd.CommandPath())}
 	})
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkFlags() }
 	root.AddCommand(
-		a.run(),
-		a.plan(),
-		a.status(),
-		a.verify(),
-		a.leave(),
-		a.logs(),
-		a.validate(),
-		a.config(),
-		a.version(),
-		a.render(),
-		a.install(),
-		a.bundle(),
-		a.bake(),
-		a.seal(),
-		a.waitPlugin(),
-		a.probeContainer(),
+		c.run(),
+		c.plan(),
+		c.status(),
+		c.verify(),
+		c.leave(),
+		c.logs(),
+		c.validate(),
+		c.config(),
+		c.version(),
+		c.render(),
+		c.install(),
+		c.bundle(),
+		c.bake(),
+		c.seal(),
+		c.waitPlugin(),
+		c.probeContainer(),
 	)
-	root.AddCommand(a.extra()...)
+	root.AddCommand(c.extra()...)
 	root.SetUsageTemplate(usage)
-	for _, c := range append(root.Commands(), root) {
-		c.DisableFlagsInUseLine = true
-		wrapArgs(c)
+	for _, sub := range append(root.Commands(), root) {
+		sub.DisableFlagsInUseLine = true
+		wrapArgs(sub)
 	}
 	return root
 }
@@ -174,31 +174,31 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
-func (a *cli) checkFlags() error {
-	if a.output != "text" && a.output != "json" {
-		format := a.output
-		a.output = "text"
+func (c *cli) checkFlags() error {
+	if c.output != "text" && c.output != "json" {
+		format := c.output
+		c.output = "text"
 		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o text or -o json")}
 	}
-	root, err := filepath.Abs(a.root)
+	root, err := filepath.Abs(c.root)
 	if err != nil {
 		return &app.UsageError{Err: err}
 	}
 	if info, err := os.Stat(root); err != nil || !info.IsDir() {
-		return &app.UsageError{Err: fmt.Errorf("cannot work on --root %s: no such folder", a.root)}
+		return &app.UsageError{Err: fmt.Errorf("cannot work on --root %s: no such folder", c.root)}
 	}
-	a.root = root
+	c.root = root
 	return nil
 }
 
-func (a *cli) json() bool { return a.output == "json" }
+func (c *cli) json() bool { return c.output == "json" }
 
 // options are those of every command about a machine.
-func (a *cli) options() app.Options {
+func (c *cli) options() app.Options {
 	return app.Options{
-		Root: a.root, Files: a.files, Version: version(), Build: build,
+		Root: c.root, Files: c.files, Version: version(), Build: build,
 		CredentialsDir: os.Getenv("CREDENTIALS_DIRECTORY"),
 	}
 }
 
-func (a *cli) terminal() report.Terminal { return report.TerminalOf(a.out, os.Getenv) }
+func (c *cli) terminal() report.Terminal { return report.TerminalOf(c.out, os.Getenv) }

@@ -24,7 +24,7 @@ type sealFlags struct {
 	golden.SealOptions
 }
 
-func (a *cli) seal() *cobra.Command {
+func (c *cli) seal() *cobra.Command {
 	var f sealFlags
 	cmd := &cobra.Command{
 		Use:   "seal [--root DIR] [--check | --plan]",
@@ -38,7 +38,7 @@ or before its disk is captured; on a terminal it asks first.`,
 		Example: "  firstboot seal --root /mnt/image\n  firstboot seal --root /mnt/image --check\n  firstboot seal --yes && poweroff",
 		Annotations: codes("0    sealed; with --check: nothing is left", "1    something is left, or could not be removed", "2    usage",
 			"5    a run is under way on this machine", "6    something would be removed (--plan)"),
-		RunE: func(*cobra.Command, []string) error { return a.doSeal(f) },
+		RunE: func(*cobra.Command, []string) error { return c.doSeal(f) },
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.check, "check", false, "only say what is left: exit 1 if anything is")
@@ -58,8 +58,8 @@ type sealed struct {
 	Added   []golden.Change   `json:"added"`
 }
 
-func (a *cli) doSeal(f sealFlags) error {
-	h := host.New(a.root, host.Offline())
+func (c *cli) doSeal(f sealFlags) error {
+	h := host.New(c.root, host.Offline())
 	if f.check && f.plan {
 		return &app.UsageError{Err: hint(errors.New("--check and --plan exclude each other"), "firstboot seal --check")}
 	}
@@ -68,10 +68,10 @@ func (a *cli) doSeal(f sealFlags) error {
 		return readableAs(err)
 	}
 	if f.check || f.plan {
-		return a.showIdentities(h, f, identities)
+		return c.showIdentities(h, f, identities)
 	}
 	if h.Live() {
-		if !f.yes && !a.agreed(os.Stdin, identities) {
+		if !f.yes && !c.agreed(os.Stdin, identities) {
 			return errors.New("not sealed: nothing was changed")
 		}
 		lock, err := state.AcquireLock(h)
@@ -80,7 +80,7 @@ func (a *cli) doSeal(f sealFlags) error {
 		}
 		defer func() { _ = lock.Release() }()
 	}
-	return a.remove(h, f, identities)
+	return c.remove(h, f, identities)
 }
 
 // readableAs adds what to do where only root may look.
@@ -92,19 +92,19 @@ func readableAs(err error) error {
 }
 
 // agreed asks whoever is at a terminal; a pipeline is not asked.
-func (a *cli) agreed(in *os.File, identities []golden.Identity) bool {
+func (c *cli) agreed(in *os.File, identities []golden.Identity) bool {
 	if !term.IsTerminal(int(in.Fd())) { //nolint:gosec // descriptors are small
 		return true
 	}
-	a.listIdentities(a.errs, identities)
-	fmt.Fprint(a.errs, "This machine will be a new one at its next boot. Remove all this? [y/N] ")
+	c.listIdentities(c.errs, identities)
+	fmt.Fprint(c.errs, "This machine will be a new one at its next boot. Remove all this? [y/N] ")
 	answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n') // no answer is no
 	return answer == "y\n" || answer == "yes\n"
 }
 
 // remove seals, and looks again: what is left then is the truth.
-func (a *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) error {
-	result := sealed{Root: a.root, Removed: []golden.Identity{}, Added: []golden.Change{}}
+func (c *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) error {
+	result := sealed{Root: c.root, Removed: []golden.Identity{}, Added: []golden.Change{}}
 	var failed []error
 	for _, t := range identities {
 		if err := t.Remove(); err != nil {
@@ -115,14 +115,14 @@ func (a *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) er
 	}
 	keys, err := golden.HostKeyChanges(h)
 	failed = append(failed, err)
-	for _, c := range keys {
-		failed = append(failed, c.Apply(context.Background()))
-		result.Added = append(result.Added, c)
+	for _, key := range keys {
+		failed = append(failed, key.Apply(context.Background()))
+		result.Added = append(result.Added, key)
 	}
 	if result.Left, err = golden.Identities(h, f.SealOptions); err != nil {
 		failed = append(failed, err)
 	}
 	syscall.Sync() // a capture may follow at once
 	result.Sealed = len(result.Left) == 0 && errors.Join(failed...) == nil
-	return a.showSealed(h, result, errors.Join(failed...))
+	return c.showSealed(h, result, errors.Join(failed...))
 }

@@ -14,7 +14,7 @@ import (
 // forever is --wait without a duration.
 const forever = "forever"
 
-func (a *cli) status() *cobra.Command {
+func (c *cli) status() *cobra.Command {
 	var wait string
 	cmd := &cobra.Command{
 		Use:   "status [--wait[=DURATION]]",
@@ -26,29 +26,29 @@ with this boot included.`,
 		Annotations: codes("0    complete", "1    the run failed", "2    usage", "4    the run was refused", "7    a run is under way", "8    not started",
 			"9    drifted: complete once, not true now", "10   the marker belongs to another machine",
 			"11   cannot tell: a check could not be made", "124  --wait ran out"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.doStatus(cmd, wait) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.doStatus(cmd, wait) },
 	}
 	cmd.Flags().StringVar(&wait, "wait", "", "wait until a run has ended, for `DURATION` at most (such as 10m)")
 	cmd.Flags().Lookup("wait").NoOptDefVal = forever
 	return cmd
 }
 
-func (a *cli) doStatus(cmd *cobra.Command, wait string) error {
+func (c *cli) doStatus(cmd *cobra.Command, wait string) error {
 	ranOut := false
 	if wait != "" {
 		var err error
-		if ranOut, err = a.wait(cmd.Context(), wait); err != nil {
+		if ranOut, err = c.wait(cmd.Context(), wait); err != nil {
 			return err
 		}
 	}
-	status, err := app.Status(cmd.Context(), a.options())
+	status, err := app.Status(cmd.Context(), c.options())
 	if err != nil {
 		return err
 	}
-	if a.json() {
-		err = a.print(status)
+	if c.json() {
+		err = c.print(status)
 	} else {
-		err = status.WriteText(a.out, a.terminal(), time.Now())
+		err = status.WriteText(c.out, c.terminal(), time.Now())
 	}
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (a *cli) doStatus(cmd *cobra.Command, wait string) error {
 	return end(app.StateExitCode(status.State))
 }
 
-func (a *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
+func (c *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
 	if limit != forever {
 		d, err := time.ParseDuration(limit)
 		if err != nil || d <= 0 {
@@ -69,5 +69,5 @@ func (a *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	return app.WaitForRun(ctx, a.options(), a.errs)
+	return app.WaitForRun(ctx, c.options(), c.errs)
 }

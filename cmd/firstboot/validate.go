@@ -9,7 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/app"
 )
 
-func (a *cli) validate() *cobra.Command {
+func (c *cli) validate() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate [FILE]...",
 		Short: "Say everything that is wrong with a configuration",
@@ -19,30 +19,30 @@ this machine, and prints every mistake as FILE:LINE:COL: message.`,
 		Annotations: codes("0    valid", "2    usage", "3    invalid, or cannot be read"),
 		Args:        cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			o := a.options()
+			o := c.options()
 			o.Files = append(o.Files, files...)
 			warnings, err := app.Validate(cmd.Context(), o)
-			if a.json() {
-				return a.validity(err, warnings)
+			if c.json() {
+				return c.validity(err, warnings)
 			}
 			if err != nil {
 				return err
 			}
 			for _, w := range warnings {
-				fmt.Fprintln(a.errs, "warning: "+w)
+				fmt.Fprintln(c.errs, "warning: "+w)
 			}
 			of := strings.Join(o.Files, ", ")
 			if of == "" {
 				of = "the configuration of this machine"
 			}
-			_, err = fmt.Fprintln(a.out, "valid: "+of)
+			_, err = fmt.Fprintln(c.out, "valid: "+of)
 			return err
 		},
 	}
 }
 
 // validity is the JSON of validate.
-func (a *cli) validity(err error, warnings []string) error {
+func (c *cli) validity(err error, warnings []string) error {
 	problems := problemsOf(err)
 	if err != nil && len(problems) == 0 {
 		return err
@@ -50,7 +50,7 @@ func (a *cli) validity(err error, warnings []string) error {
 	if warnings == nil {
 		warnings = []string{}
 	}
-	shown := a.print(map[string]any{"valid": err == nil, "problems": problems, "warnings": warnings})
+	shown := c.print(map[string]any{"valid": err == nil, "problems": problems, "warnings": warnings})
 	if shown != nil {
 		return shown
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func (a *cli) verify() *cobra.Command {
+func (c *cli) verify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
 		Short: "Check everything now, a container on the network included",
@@ -23,17 +23,17 @@ and removes it again. Nothing else is changed.`,
 		Annotations: codes("0    everything is as it should be", "2    usage", "3    the configuration is invalid",
 			"5    a run is under way", "9    something is not as it should be", "11   cannot tell: a check could not be made"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !host.New(a.root).Live() {
-				return &app.UsageError{Err: hint(errors.New("verify looks at the running machine, not at a folder"), "firstboot status --root %s", a.root)}
+			if !host.New(c.root).Live() {
+				return &app.UsageError{Err: hint(errors.New("verify looks at the running machine, not at a folder"), "firstboot status --root %s", c.root)}
 			}
 			// A signal ends the test, which then removes its container.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			checks, err := app.Verify(ctx, a.options())
+			checks, err := app.Verify(ctx, c.options())
 			if err != nil {
 				return err
 			}
-			return a.showChecks(checks, app.ExitDrifted, report.Words{Differs: "WRONG", Summary: verifySummary})
+			return c.showChecks(checks, app.ExitDrifted, report.Labels{Differs: "WRONG", Summary: verifySummary})
 		},
 	}
 }

@@ -39,17 +39,17 @@ func setting(info *debug.BuildInfo, key string) string {
 	return ""
 }
 
-func (a *cli) version() *cobra.Command {
+func (c *cli) version() *cobra.Command {
 	return &cobra.Command{
 		Use:         "version",
 		Short:       "Print the version",
 		Example:     "  firstboot version -o json",
 		Annotations: codes("0    printed", "2    usage"),
 		RunE: func(*cobra.Command, []string) error {
-			if a.json() {
-				return a.print(map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			if c.json() {
+				return c.print(map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			_, err := fmt.Fprintln(a.out, "firstboot", version())
+			_, err := fmt.Fprintln(c.out, "firstboot", version())
 			return err
 		},
 	}

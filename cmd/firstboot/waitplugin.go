@@ -23,7 +23,7 @@ const (
 
 // waitPlugin is what docker.service does before it starts: containers whose
 // plugin is not there then stay dead.
-func (a *cli) waitPlugin() *cobra.Command {
+func (c *cli) waitPlugin() *cobra.Command {
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:         "wait-plugin --for DURATION",
@@ -36,14 +36,14 @@ func (a *cli) waitPlugin() *cobra.Command {
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			return a.doWaitPlugin(ctx, host.New(a.root), limit)
+			return c.doWaitPlugin(ctx, host.New(c.root), limit)
 		},
 	}
 	cmd.Flags().DurationVar(&limit, "for", 15*time.Minute, "give up after `DURATION`")
 	return cmd
 }
 
-func (a *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duration) error {
+func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duration) error {
 	began, said := time.Now(), time.Time{}
 	ticker := time.NewTicker(pluginAsk)
 	defer ticker.Stop()
@@ -53,12 +53,12 @@ func (a *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 			missing = now // else the end of the time is all that they say
 		}
 		if len(missing) == 0 {
-			_, err := fmt.Fprintf(a.out, "firstboot: the network plugin answers, after %.1fs\n", time.Since(began).Seconds())
+			_, err := fmt.Fprintf(c.out, "firstboot: the network plugin answers, after %.1fs\n", time.Since(began).Seconds())
 			return err
 		}
 		if time.Since(said) >= pluginSay && ctx.Err() == nil {
 			said = time.Now()
-			fmt.Fprintf(a.out, "firstboot: waiting for the network plugin (eru-minions) since %.0fs, for %v at most: %s\n",
+			fmt.Fprintf(c.out, "firstboot: waiting for the network plugin (eru-minions) since %.0fs, for %v at most: %s\n",
 				time.Since(began).Seconds(), limit, strings.Join(missing, "; "))
 		}
 		select {

@@ -27,7 +27,7 @@ func (r *run) deliver(ctx context.Context) {
 		return
 	}
 	r.advise(&status)
-	r.site.deliver(ctx, r.loaded.Config, status, r.console.Say)
+	r.site.deliver(ctx, r.loaded.Config, status, r.console.Printf)
 }
 
 // deliver tells report.url a status.

@@ -26,7 +26,7 @@ func (r *run) end(err error) error {
 		return r.broke(fmt.Errorf("every stage is done, but the completion marker cannot be written: %w", err))
 	}
 	if err := r.messages().Clear(); err != nil {
-		r.console.Say("warning: %v: the message of an earlier failure is still on the login screen", err)
+		r.console.Printf("warning: %v: the message of an earlier failure is still on the login screen", err)
 	}
 	r.say("complete, %s", report.Elapsed(time.Since(r.began)))
 	return nil
@@ -117,7 +117,7 @@ func (r *run) tell(err error) error {
 	st, _ := r.outcome(err)
 	advice := report.Advise(st, report.Facts{Invalid: r.invalid, Untouched: r.untouched()})
 	report.WriteFailure(r.o.Err, st, err, advice, time.Since(r.began))
-	r.notifier.Say(string(st) + ": " + err.Error())
+	r.notifier.Send(string(st) + ": " + err.Error())
 	if shown := r.messages().Show(st, err, advice, time.Now()); shown != nil {
 		fmt.Fprintf(r.o.Err, "firstboot: warning: the login screen does not show this: %v\n", shown)
 	}

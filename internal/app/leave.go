@@ -19,7 +19,7 @@ func PlanLeave(ctx context.Context, o Options, force bool) (report.Checks, error
 	if err != nil {
 		return report.Checks{}, err
 	}
-	work, err := s.build(s.host(), loaded.Config, report.ReadOnly{})
+	work, err := s.build(s.host(), loaded.Config, report.ReadOnlyNotes{})
 	if err != nil {
 		return report.Checks{}, err
 	}
@@ -49,7 +49,7 @@ func Leave(ctx context.Context, o RunOptions) error {
 	}
 	defer lock.Release()
 	machine, m := s.host(), newMask(s.state, loaded.Config)
-	work, err := s.build(machine, loaded.Config, report.ReadOnly{})
+	work, err := s.build(machine, loaded.Config, report.ReadOnlyNotes{})
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func Leave(ctx context.Context, o RunOptions) error {
 	options.Events = m.events(console.Event)
 	err = m.run(s.leave(ctx, steps, options))
 	if err == nil {
-		console.Say("this host has left the network, %s; systemctl enable --now %s %s joins it again", report.Elapsed(time.Since(began)), units.Service, units.Target)
+		console.Printf("this host has left the network, %s; systemctl enable --now %s %s joins it again", report.Elapsed(time.Since(began)), units.Service, units.Target)
 	}
 	console.Close()
 	return s.tellLeave(o, err)

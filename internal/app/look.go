@@ -24,7 +24,7 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 		return report.Checks{}, err
 	}
 	j, _, _ := state.LoadJournal(s.state) // there may be none yet
-	results, err := s.check(ctx, loaded.Config, report.ReadOnly{Journal: j})
+	results, err := s.check(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
 	if err != nil {
 		return report.Checks{}, err
 	}

@@ -228,7 +228,7 @@ func TestStatusTellsWhetherABootStartsTheRun(t *testing.T) {
 			t.Errorf("%+v, %v; want %q next", s, err, next)
 		}
 	}
-	advised("nothing: firstboot.service is not enabled")
+	advised("firstboot.service is not enabled")
 	m.put("/etc/systemd/system/multi-user.target.wants/firstboot.service", "")
 	advised("firstboot.service starts the run at boot")
 }

@@ -93,8 +93,8 @@ func (e *keptError) Unwrap() error { return e.error }
 
 // say tells people and systemd.
 func (r *run) say(format string, args ...any) {
-	r.console.Say(format, args...)
-	r.notifier.Say(fmt.Sprintf(format, args...))
+	r.console.Printf(format, args...)
+	r.notifier.Send(fmt.Sprintf(format, args...))
 }
 
 // whole is everything under the lock, in order.
@@ -158,10 +158,10 @@ func (r *run) openJournal() error {
 		j.Stage(name)
 	}
 	r.recorder = report.NewRecorder(j, func(j *state.Journal) error { return j.Save(r.state) }, func(err error) {
-		r.console.Say("warning: %v; the run goes on without its journal", err)
+		r.console.Printf("warning: %v; the run goes on without its journal", err)
 	})
 	if err := r.recorder.Change(func(*state.Journal) {}); err != nil {
-		r.console.Say("warning: %v; the run goes on without its journal", err)
+		r.console.Printf("warning: %v; the run goes on without its journal", err)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 		return nil, err
 	}
 	for _, w := range loaded.Warnings {
-		r.console.Say("warning: %v", w)
+		r.console.Printf("warning: %v", w)
 	}
 	return loaded, errors.Join(r.save(loaded), r.note(loaded, absolute(r.Files)))
 }
@@ -200,7 +200,7 @@ func (r *run) compare(ctx context.Context, saved *config.Loaded) error {
 			"firstboot run --force --config %s", strings.Join(r.Files, " --config "))}
 	}
 	if edit != "" {
-		r.console.Say("warning: %s; this run uses the configuration as first loaded, firstboot run --force applies the change", edit)
+		r.console.Printf("warning: %s; this run uses the configuration as first loaded, firstboot run --force applies the change", edit)
 	}
 	return r.note(saved, r.recorder.Journal().ConfigFiles)
 }
@@ -262,7 +262,7 @@ func (r *run) openMachine() (*host.Host, error) {
 		}
 		if err := manifest.Record(path, digest); err != nil && !told {
 			told = true
-			r.console.Say("warning: %v; firstboot reset will not know of every file", err)
+			r.console.Printf("warning: %v; firstboot reset will not know of every file", err)
 		}
 	})), nil
 }

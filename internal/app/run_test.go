@@ -77,7 +77,7 @@ func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
 		return nil
 	}
 	m.runs(app.ExitFailed, "second (2/3) failed", "sha256 is aa, expected bb", "hint: correct it", "third  (3/3) skipped",
-		"next: the next boot goes on from here", "type: systemctl start")
+		"next: the next boot continues from here", "type: systemctl start")
 	m.is(state.Failed, "sha256 is aa", "correct it", "second is not done")
 	if text := m.get(report.RunIssue); !strings.Contains(text, "sha256 is aa, expected bb") || !strings.Contains(text, "correct it") {
 		t.Errorf("login screen: %s", text)

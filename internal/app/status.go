@@ -194,7 +194,7 @@ func (s *site) examine(ctx context.Context, status *report.Status) {
 		return
 	}
 	j, _, _ := state.LoadJournal(s.state) // without it the checks have no notes, and say so
-	results, err := s.check(ctx, loaded.Config, report.ReadOnly{Journal: j})
+	results, err := s.check(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
 	if err != nil {
 		fault(status, err)
 		return

@@ -13,13 +13,13 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// Where a failure is shown to whoever looks at the console or logs in.
+// The files that show a failure on the login screen and after a login.
 //
 // agetty (util-linux 2.35 and later) reads /run/issue.d only on machines
-// without /etc/issue, measured with 2.38; so an image should carry IssueLink as
-// a symbolic link to RunIssue. A refused run then reaches the login screen and
-// has still written nothing outside /run and firstboot's own folder. A link
-// that leads nowhere shows nothing. pam_motd (Linux-PAM 1.3.1 and later) reads
+// without /etc/issue (measured with 2.38), so an image should have IssueLink as
+// a symbolic link to RunIssue. Then a refused run is shown on the login screen
+// although it wrote only below /run and to firstboot's own directory. agetty
+// ignores a dangling link. pam_motd (Linux-PAM 1.3.1 and later) reads
 // /run/motd.d by default.
 const (
 	RunIssue  = "/run/issue.d/firstboot.issue"
@@ -27,15 +27,16 @@ const (
 	IssueLink = "/etc/issue.d/firstboot.issue"
 )
 
-// BootMessages writes the message of the login screen and of the day.
+// BootMessages writes the login screen's message and the message of the day.
 type BootMessages struct {
-	// State writes below /run; Machine elsewhere, so that a reset knows of it.
+	// State writes below /run. Machine writes elsewhere and records the files
+	// in the manifest.
 	State, Machine *host.Host
 }
 
-// Show writes why the run ended in state, what happens next and what to type.
-// A refused run writes below /run only; a failed one also to IssueLink, where
-// that is not a link, so that the message outlives a reboot.
+// Show writes why the run ended in state st, what happens next and what to
+// type. A refused run writes below /run only. A failed run also writes IssueLink
+// unless that is a symbolic link, so that the message survives a reboot.
 func (b BootMessages) Show(st state.State, cause error, advice Advice, now time.Time) error {
 	text := bootMessage(st, cause, advice, now)
 	issue := []byte(escapeIssue(text))
@@ -47,12 +48,12 @@ func (b BootMessages) Show(st state.State, cause error, advice Advice, now time.
 		return err
 	}
 	if st == state.Refused {
-		return errors.Join(err, b.dropIssue())
+		return errors.Join(err, b.removeIssue())
 	}
 	return errors.Join(err, b.Machine.WriteFile(IssueLink, issue, 0o644))
 }
 
-// Clear takes the messages away again.
+// Clear removes the messages.
 func (b BootMessages) Clear() error {
 	var errs []error
 	for _, path := range []string{RunIssue, RunMotd} {
@@ -61,22 +62,22 @@ func (b BootMessages) Clear() error {
 		}
 	}
 	defer b.reload()
-	return errors.Join(append(errs, b.dropIssue())...)
+	return errors.Join(append(errs, b.removeIssue())...)
 }
 
-// reload makes the login prompts that are on the screens show the message as
-// it is now. Where that is not possible the next login does.
+// reload makes the login prompts on the screens show the current message. If
+// that fails, the next login prompt shows it.
 func (b BootMessages) reload() {
 	if b.Machine.Live() {
-		_, _ = b.Machine.Run(context.Background(), host.Command{Name: "agetty", Args: []string{"--reload"}, Timeout: reloadTime})
+		_, _ = b.Machine.Run(context.Background(), host.Command{Name: "agetty", Args: []string{"--reload"}, Timeout: reloadTimeout})
 	}
 }
 
-// reloadTime bounds agetty --reload, which only touches a file.
-const reloadTime = 5 * time.Second
+// reloadTimeout limits agetty --reload, which only touches a file.
+const reloadTimeout = 5 * time.Second
 
-// dropIssue removes an earlier failure's message; an image's link stays.
-func (b BootMessages) dropIssue() error {
+// removeIssue removes the message of an earlier failure; an image's link stays.
+func (b BootMessages) removeIssue() error {
 	if b.State.Readlink(IssueLink) != "" || !b.State.Exists(IssueLink) {
 		return nil
 	}
@@ -85,11 +86,11 @@ func (b BootMessages) dropIssue() error {
 
 func bootMessage(st state.State, cause error, advice Advice, now time.Time) string {
 	var b strings.Builder
-	ended := "failed"
+	outcome := "failed"
 	if st == state.Refused {
-		ended = "was refused"
+		outcome = "was refused"
 	}
-	fmt.Fprintf(&b, "firstboot: this host is NOT a member of its Calico network: the run %s at %s\n", ended,
+	fmt.Fprintf(&b, "firstboot: this host is NOT a member of its Calico network: the run %s at %s\n", outcome,
 		now.UTC().Format("2006-01-02 15:04:05 UTC"))
 	for _, line := range Explain(cause) {
 		b.WriteString("  " + line + "\n")
@@ -111,11 +112,12 @@ func writeAdvice(b *strings.Builder, a Advice) {
 	}
 }
 
-// escapeIssue keeps agetty from reading a backslash as one of its escapes.
+// escapeIssue escapes backslashes, which begin an escape sequence of agetty.
 func escapeIssue(text string) string { return strings.ReplaceAll(text, `\`, `\\`) }
 
-// WriteFailure says on w that and why a run ended in state, what happens next
-// and what to type. Stages were shown as they failed, so they are only named.
+// WriteFailure writes to w why a run ended in state st, what happens next and
+// what to type. The console has shown the errors of the stages, so it only names
+// these stages.
 func WriteFailure(w io.Writer, st state.State, cause error, advice Advice, took time.Duration) {
 	var b strings.Builder
 	var run *engine.Error
@@ -134,6 +136,6 @@ func WriteFailure(w io.Writer, st state.State, cause error, advice Advice, took 
 	for line := range strings.Lines(next.String()) {
 		b.WriteString("firstboot: " + line)
 	}
-	// Whoever does not read it still has the exit code.
+	// The exit code reports the failure even if this text cannot be written.
 	_, _ = io.WriteString(w, b.String())
 }

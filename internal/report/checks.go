@@ -11,10 +11,10 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Checks is what the checks of all stages saw: a plan, or a verification.
+// Checks are the results of all stages' checks, for plan and verify.
 type Checks struct {
-	Differing int          `json:"differing"` // stages that are not as wanted
-	Unknown   int          `json:"unknown"`   // stages that could not be looked at
+	Differing int          `json:"differing"` // stages with differences
+	Unknown   int          `json:"unknown"`   // stages that could not be checked
 	Stages    []StageCheck `json:"stages"`
 }
 
@@ -23,10 +23,10 @@ const (
 	checkedOK      = "ok"
 	checkedDiffers = "differs"
 	checkedUnknown = "unknown"
-	checkedOffline = "offline" // a folder cannot tell; counts as nothing
+	checkedOffline = "offline" // needs the running machine; not counted
 )
 
-// StageCheck is what one stage's check saw.
+// StageCheck is the result of one stage's check.
 type StageCheck struct {
 	Name        string       `json:"name"`
 	State       string       `json:"state"` // ok, differs, unknown or offline
@@ -38,17 +38,17 @@ type StageCheck struct {
 	stops bool // a run would end here and change nothing
 }
 
-// Difference is one way in which the machine is not as wanted.
+// Difference is one difference between the actual and the expected machine.
 type Difference struct {
 	Name     string `json:"name,omitempty"`
 	Object   string `json:"what"`
 	Actual   string `json:"seen"`
 	Expected string `json:"want,omitempty"`
-	Fix      string `json:"fix,omitempty"`  // what a person has to do; "" where firstboot does it
+	Fix      string `json:"fix,omitempty"`  // what a person must do; "" if firstboot does it
 	Diff     string `json:"diff,omitempty"` // a unified diff, of files
 }
 
-// Add takes one result in.
+// Add adds one result.
 func (c *Checks) Add(r engine.Result) {
 	checked := StageCheck{Name: r.Stage, State: checkedOK, Warnings: r.Check.Warnings}
 	for _, d := range r.Check.Differences {
@@ -72,31 +72,31 @@ func (c *Checks) Add(r engine.Result) {
 	c.Stages = append(c.Stages, checked)
 }
 
-// WriteText shows the checks to people. words names the states: "would change"
-// in a plan is "wrong" in a verification.
-func (c Checks) WriteText(w io.Writer, term Terminal, words Words) error {
+// WriteText writes the checks for people. labels names the states: what plan
+// calls "would change" is "WRONG" in verify.
+func (c Checks) WriteText(w io.Writer, term Terminal, labels Labels) error {
 	var b strings.Builder
 	width := 0
 	for _, s := range c.Stages {
 		width = max(width, len(s.Name))
 	}
 	for _, s := range c.Stages {
-		fmt.Fprintf(&b, "%-*s  %s\n", width, s.Name, s.title(term, words))
+		fmt.Fprintf(&b, "%-*s  %s\n", width, s.Name, s.title(term, labels))
 		s.details(&b, term)
 	}
-	fmt.Fprintf(&b, "\n%s\n", words.Summary(c))
+	fmt.Fprintf(&b, "\n%s\n", labels.Summary(c))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Words are how a plan, or a verification, names what the checks saw.
-type Words struct {
+// Labels are the words of a command for the states of a check.
+type Labels struct {
 	Differs string
-	Stops   string // where nothing that differs is firstboot's to change; "": as Differs
+	Stops   string // for a stage that only a person can fix; "" means Differs
 	Summary func(Checks) string
 }
 
-// Stopping names the stages at which a run would end, changing nothing.
+// Stopping lists the stages at which a run would stop without a change.
 func (c Checks) Stopping() []string {
 	var names []string
 	for _, s := range c.Stages {
@@ -107,17 +107,17 @@ func (c Checks) Stopping() []string {
 	return names
 }
 
-func (s StageCheck) title(term Terminal, words Words) string {
+func (s StageCheck) title(term Terminal, labels Labels) string {
 	switch s.State {
 	case checkedOK:
 		return term.paint(green, "ok")
 	case checkedDiffers:
-		if s.stops && words.Stops != "" {
-			return term.paint(red, words.Stops)
+		if s.stops && labels.Stops != "" {
+			return term.paint(red, labels.Stops)
 		}
-		return term.paint(yellow, words.Differs)
+		return term.paint(yellow, labels.Differs)
 	case checkedOffline:
-		return term.paint(dim, "not looked at: "+host.ErrOffline.Error())
+		return term.paint(dim, "not checked: "+host.ErrOffline.Error())
 	}
 	return term.paint(red, "cannot tell") + ": " + s.Error
 }
@@ -144,8 +144,8 @@ func (s StageCheck) details(b *strings.Builder, term Terminal) {
 	}
 }
 
-// paintDiff colours a line of a unified diff; what a terminal could take for a
-// command is taken out.
+// paintDiff colours a line of a unified diff and removes control characters,
+// which a terminal could interpret.
 func paintDiff(term Terminal, line string) string {
 	line = strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {

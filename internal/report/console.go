@@ -12,32 +12,38 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// Console shows a run. On a terminal the stages under way are drawn anew below
-// the finished ones; elsewhere every line stays, and what repeats is thinned
-// out.
+// Console shows a run. On a terminal it redraws the running stages below the
+// finished ones. Elsewhere every line stays, and repeated lines are printed at
+// a decreasing rate.
 type Console struct {
-	mu    sync.Mutex
-	out   io.Writer
-	term  Terminal
 	order []string
-	rows  map[string]*row // the stages under way
-	drawn int             // lines of the moving part now on the terminal
-	last  time.Time       // when it was drawn
-	stop  chan struct{}
-	ended sync.WaitGroup
+
+	mu      sync.Mutex
+	out     io.Writer
+	term    Terminal
+	running map[string]*row // by stage
+	drawn   int             // lines of the moving part now on the terminal
+	last    time.Time       // when it was drawn
+	stop    chan struct{}
+	ticker  sync.WaitGroup
 }
 
-// redraw is the pause between two drawings on a terminal; look the one between
-// two looks for a stage that has said nothing for long.
+// redrawInterval is the pause between two drawings on a terminal.
+// quietInterval is the pause between two checks for a stage that has printed
+// nothing for long.
 const (
-	redraw = 200 * time.Millisecond
-	look   = time.Second
+	redrawInterval = 200 * time.Millisecond
+	quietInterval  = time.Second
 )
 
 // NewConsole shows the run of the named stages, in this order, until Close.
 func NewConsole(out io.Writer, term Terminal, stages []string) *Console {
-	c := &Console{out: out, term: term, order: stages, rows: map[string]*row{}, stop: make(chan struct{})}
-	c.ended.Go(c.tick)
+	c := &Console{out: out, term: term, order: stages, running: map[string]*row{}, stop: make(chan struct{})}
+	interval := quietInterval
+	if term.Live {
+		interval = redrawInterval
+	}
+	c.ticker.Go(func() { c.tick(interval) })
 	return c
 }
 
@@ -48,16 +54,13 @@ func (c *Console) Close() {
 	c.term.Live = false
 	c.mu.Unlock()
 	close(c.stop)
-	c.ended.Wait()
+	c.ticker.Wait()
 }
 
-// tick moves clocks on, and says what has been silent for long.
-func (c *Console) tick() {
-	every := look
-	if c.term.Live {
-		every = redraw
-	}
-	ticker := time.NewTicker(every)
+// tick redraws the moving part, or prints a line of each stage that has
+// printed nothing for long.
+func (c *Console) tick(interval time.Duration) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -68,15 +71,15 @@ func (c *Console) tick() {
 			if c.term.Live {
 				c.draw(now)
 			} else {
-				c.silent(now)
+				c.printOverdue(now)
 			}
 			c.mu.Unlock()
 		}
 	}
 }
 
-// Say prints a line that is about no stage.
-func (c *Console) Say(format string, args ...any) {
+// Printf prints a line that belongs to no stage.
+func (c *Console) Printf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.print("firstboot: " + clean(fmt.Sprintf(format, args...)))
@@ -86,70 +89,73 @@ func (c *Console) Say(format string, args ...any) {
 func (c *Console) Event(e engine.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, ok := c.rows[e.Stage]
+	r, ok := c.running[e.Stage]
 	if !ok {
 		r = newRow(e)
 		if e.Kind != engine.Skipped {
-			c.rows[e.Stage] = r
+			c.running[e.Stage] = r
 		}
 	}
 	r.apply(e)
 	switch e.Kind {
 	case engine.Waiting, engine.Progressed:
 		if c.term.Live {
-			if e.Time.Sub(c.last) >= redraw {
+			if e.Time.Sub(c.last) >= redrawInterval {
 				c.draw(e.Time)
 			}
-		} else if r.worth(e) {
-			c.line(e.Stage, r.text(e.Time))
+		} else if r.needsLine(e) {
+			c.printStage(e.Stage, r.text(e.Time))
 		}
 	case engine.Retrying:
-		c.line(e.Stage, c.term.paint(yellow, fmt.Sprintf("attempt %d failed", e.Attempt-1))+
-			fmt.Sprintf(": %s; next try in %s", clean(errorText(e.Err)), whole(e.Next.Sub(e.Time))))
+		c.printStage(e.Stage, c.term.paint(yellow, fmt.Sprintf("attempt %d failed", e.Attempt-1))+
+			fmt.Sprintf(": %s; next attempt in %s", clean(errorText(e.Err)), wholeSeconds(e.Next.Sub(e.Time))))
 	case engine.Warned:
-		c.line(e.Stage, c.term.paint(yellow, "warning")+": "+clean(e.Message))
+		c.printStage(e.Stage, c.term.paint(yellow, "warning")+": "+clean(e.Message))
 	case engine.Done, engine.Failed, engine.Skipped:
-		delete(c.rows, e.Stage)
-		c.end(e)
+		delete(c.running, e.Stage)
+		c.printEnd(e)
 	}
 }
 
-// end prints a stage's last line.
-func (c *Console) end(e engine.Event) {
+// printEnd prints a stage's last line.
+func (c *Console) printEnd(e engine.Event) {
+	elapsed := Elapsed(e.Elapsed())
 	switch {
 	case e.Kind == engine.Skipped:
-		c.line(e.Stage, c.term.paint(dim, "skipped")+": "+e.Message+" is not done")
+		c.printStage(e.Stage, c.term.paint(dim, "skipped")+": "+e.Message+" is not done")
 	case e.Kind == engine.Done && e.Changed:
-		c.line(e.Stage, c.term.paint(green, "done")+", "+Elapsed(e.Elapsed())+" (changed)")
+		c.printStage(e.Stage, c.term.paint(green, "done")+", "+elapsed+" (changed)")
 	case e.Kind == engine.Done:
-		c.line(e.Stage, c.term.paint(green, "done")+", "+Elapsed(e.Elapsed())+" (ok)")
-	case stopped(e.Err):
-		c.line(e.Stage, c.term.paint(yellow, "interrupted")+", "+Elapsed(e.Elapsed()))
+		c.printStage(e.Stage, c.term.paint(green, "done")+", "+elapsed+" (ok)")
+	case interrupted(e.Err):
+		c.printStage(e.Stage, c.term.paint(yellow, "interrupted")+", "+elapsed)
 	default:
 		lines := append(Explain(e.Err), "")
-		c.line(e.Stage, c.term.paint(red, "failed")+", "+Elapsed(e.Elapsed())+": "+lines[0])
+		c.printStage(e.Stage, c.term.paint(red, "failed")+", "+elapsed+": "+lines[0])
 		for _, more := range lines[1 : len(lines)-1] {
 			c.print("firstboot:   " + more)
 		}
 	}
 }
 
-// stopped tells a run that was told to end from a stage that ran out of time.
-func stopped(err error) bool { return engine.Interrupted(err) && !timedOut(err) }
+// interrupted reports whether err comes from a signal to the run, not from a
+// time limit.
+func interrupted(err error) bool { return engine.Interrupted(err) && !timedOut(err) }
 
-// silent says what the stages are at that have said nothing for long.
-func (c *Console) silent(now time.Time) {
+// printOverdue prints what the stages are doing that have printed nothing for
+// long.
+func (c *Console) printOverdue(now time.Time) {
 	for _, name := range c.order {
-		if r, ok := c.rows[name]; ok && r.overdue(now) {
-			c.line(name, r.text(now))
+		if r, ok := c.running[name]; ok && r.overdue(now) {
+			c.printStage(name, r.text(now))
 		}
 	}
 }
 
-// line prints one line of a stage: its name, its position, what happened.
-func (c *Console) line(stage, text string) { c.print(c.head(stage) + text) }
+// printStage prints one line of a stage: its name, its position and text.
+func (c *Console) printStage(stage, text string) { c.print(c.prefix(stage) + text) }
 
-func (c *Console) head(stage string) string {
+func (c *Console) prefix(stage string) string {
 	width := 0
 	for _, name := range c.order {
 		width = max(width, len(name))
@@ -158,10 +164,10 @@ func (c *Console) head(stage string) string {
 	return fmt.Sprintf("firstboot: %-*s %-*s ", width, stage, 2*len(fmt.Sprint(len(c.order)))+3, position)
 }
 
-// print puts a line that stays above the moving part.
+// print prints a line that stays above the moving part.
 func (c *Console) print(line string) {
 	c.erase()
-	// Nobody may be looking any more (a closed pipe); the run goes on.
+	// A closed pipe must not end the run.
 	_, _ = io.WriteString(c.out, line+"\n")
 	if c.term.Live {
 		c.draw(time.Now())
@@ -174,16 +180,16 @@ func (c *Console) draw(now time.Time) {
 	c.last = now
 	var b strings.Builder
 	for _, name := range c.order {
-		if r, ok := c.rows[name]; ok {
-			b.WriteString(c.term.paint(dim, c.term.cut(c.head(name)+r.text(now))) + "\n")
+		if r, ok := c.running[name]; ok {
+			b.WriteString(c.term.paint(dim, c.term.cut(c.prefix(name)+r.text(now))) + "\n")
 			c.drawn++
 		}
 	}
 	_, _ = io.WriteString(c.out, b.String())
 }
 
-// erase takes the moving part off the terminal: to its first line, then
-// everything below is cleared (ECMA-48 CPL and ED).
+// erase removes the moving part: it moves the cursor to its first line and
+// clears everything below (ECMA-48 CPL and ED).
 func (c *Console) erase() {
 	if c.drawn > 0 {
 		_, _ = fmt.Fprintf(c.out, "\x1b[%dF\x1b[J", c.drawn)

@@ -15,7 +15,7 @@ import (
 
 var stages = []string{"preflight", "sysctl", "node"}
 
-// screen is where a console writes.
+// screen records what a console writes.
 type screen struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -39,7 +39,7 @@ func (s *screen) lines() []string {
 
 func (s *screen) count(part string) int { return strings.Count(s.String(), part) }
 
-// play shows events on a console that is no terminal.
+// play shows events on a console in virtual time and returns what it wrote.
 func play(t *testing.T, term report.Terminal, show func(c *report.Console, start time.Time)) *screen {
 	t.Helper()
 	s := &screen{}
@@ -51,7 +51,7 @@ func play(t *testing.T, term report.Terminal, show func(c *report.Console, start
 	return s
 }
 
-func TestOneAlignedLineAStage(t *testing.T) {
+func TestEachStageHasOneAlignedLine(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "preflight", Kind: engine.Started, Time: start, Since: start})
 		c.Event(engine.Event{Stage: "preflight", Kind: engine.Warned, Time: start, Since: start, Message: "port 179\x1b[2J is used"})
@@ -83,14 +83,14 @@ func TestRefusalShowsEveryFindingWithItsFix(t *testing.T) {
 	})
 	for _, part := range []string{"clock: the clock: 1970, expected 2025 or later", "fix: set it", "port-in-use: port 179: used by bgpd", "fix: stop bgpd"} {
 		if s.count(part) != 1 {
-			t.Errorf("%q is not there once:\n%s", part, s)
+			t.Errorf("%q does not appear exactly once:\n%s", part, s)
 		}
 	}
 }
 
-// wait sends what the engine sends while a stage waits: one event a second; a
-// new thing to wait for is waited for since now.
-func wait(c *report.Console, start time.Time, what func(second int) string, seconds int) {
+// sendWaits sends what the engine sends while a stage waits: one event each
+// second, with Since reset whenever what it waits for changes.
+func sendWaits(c *report.Console, start time.Time, what func(second int) string, seconds int) {
 	for i := range seconds {
 		time.Sleep(time.Second)
 		now := time.Now()
@@ -102,31 +102,31 @@ func wait(c *report.Console, start time.Time, what func(second int) string, seco
 	}
 }
 
-func TestWaitsAreSaidLessAndLessOften(t *testing.T) {
+func TestRepeatedWaitIsPrintedAtADecliningRate(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
-		wait(c, start, func(int) string { return "etcd" }, 5*60)
+		sendWaits(c, start, func(int) string { return "etcd" }, 5*60)
 	})
 	// At 1 s, 10 s, 30 s, 1 min, and each minute after.
 	if got := s.count("waiting for etcd since"); got != 8 {
 		t.Errorf("%d lines in five minutes, want 8:\n%s", got, s)
 	}
 	first := s.lines()[0]
-	if !strings.Contains(first, "(1s): connection refused; next try in 4s") {
-		t.Errorf("the first line does not say since when, why and what next: %s", first)
+	if !strings.Contains(first, "(1s): connection refused; next attempt in 4s") {
+		t.Errorf("the first line lacks the duration, the error or the next attempt: %s", first)
 	}
 }
 
-func TestTwoAlternatingWaitsDoNotFloodTheConsole(t *testing.T) {
+func TestAlternatingWaitsArePrintedAtADecliningRate(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
-		wait(c, start, func(i int) string { return fmt.Sprintf("server %d", i%2) }, 5*60)
+		sendWaits(c, start, func(i int) string { return fmt.Sprintf("server %d", i%2) }, 5*60)
 	})
-	// Each of the two at once, after 10 s, 30 s, and each minute.
+	// Each of the two at once, after 10 s and 30 s, and each minute.
 	if got := len(s.lines()); got < 14 || got > 16 {
 		t.Errorf("%d lines, want 7 or 8 for each of the two:\n%s", got, s)
 	}
 }
 
-func TestLongWorkIsNotSilent(t *testing.T) {
+func TestLongWorkIsReported(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
 		c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start,
@@ -140,27 +140,25 @@ func TestLongWorkIsNotSilent(t *testing.T) {
 	}
 }
 
-// TestWhatIsLeftAsItIsDoesNotReadAsChanged: what only a person can set right
-// is looked at once more, not changed.
-func TestWhatIsLeftAsItIsDoesNotReadAsChanged(t *testing.T) {
-	cidr, mine := engine.Difference{Object: "pool.cidr", Fix: "choose another", Stops: true}, engine.Difference{Object: "sysctl x"}
-	for want, all := range map[string][]engine.Difference{
-		"working for 10s: not as wanted, and left as it is: pool.cidr": {cidr},
-		"working for 10s: changing sysctl x; left as it is: pool.cidr": {cidr, mine},
+func TestUnchangedDifferencesAreNotReportedAsChanging(t *testing.T) {
+	cidr, sysctl := engine.Difference{Object: "pool.cidr", Fix: "choose another", Stops: true}, engine.Difference{Object: "sysctl x"}
+	for want, differences := range map[string][]engine.Difference{
+		"working for 10s: left unchanged: pool.cidr":                    {cidr},
+		"working for 10s: changing sysctl x; left unchanged: pool.cidr": {cidr, sysctl},
 	} {
 		s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 			c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
-			c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start, Check: engine.CheckResult{Differences: all}})
+			c.Event(engine.Event{Stage: "node", Kind: engine.Applying, Time: start, Since: start, Check: engine.CheckResult{Differences: differences}})
 			time.Sleep(10*time.Second + time.Second/2)
 			synctest.Wait()
 		})
 		if s.count(want) != 1 {
-			t.Errorf("nothing says %q:\n%s", want, s)
+			t.Errorf("the console lacks %q:\n%s", want, s)
 		}
 	}
 }
 
-func TestQuickStagesSayNothingInBetween(t *testing.T) {
+func TestQuickStagePrintsOnlyItsEnd(t *testing.T) {
 	s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})
 		for i := range int64(1000) {
@@ -173,7 +171,7 @@ func TestQuickStagesSayNothingInBetween(t *testing.T) {
 	}
 }
 
-func TestDownloadsAreSaidEveryTenSecondsOrTenPercent(t *testing.T) {
+func TestDownloadIsPrintedEveryTenSecondsOrTenPercent(t *testing.T) {
 	download := func(seconds int64) *screen {
 		return play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 			for i := range seconds {
@@ -184,14 +182,14 @@ func TestDownloadsAreSaidEveryTenSecondsOrTenPercent(t *testing.T) {
 		})
 	}
 	if slow := download(200); slow.count("fetching image") < 18 || slow.count("fetching image") > 22 {
-		t.Errorf("200 s gave %d lines, want about one in ten seconds:\n%s", slow.count("fetching image"), slow)
+		t.Errorf("200 s gave %d lines, want about one every ten seconds:\n%s", slow.count("fetching image"), slow)
 	}
 	quick := download(30)
 	if quick.count("fetching image") < 8 || quick.count("fetching image") > 11 {
-		t.Errorf("30 s gave %d lines, want about one in ten percent:\n%s", quick.count("fetching image"), quick)
+		t.Errorf("30 s gave %d lines, want about one every ten percent:\n%s", quick.count("fetching image"), quick)
 	}
 	if !strings.Contains(quick.String(), " MB of 30 MB (") {
-		t.Errorf("no sizes:\n%s", quick)
+		t.Errorf("the line lacks the sizes:\n%s", quick)
 	}
 }
 
@@ -211,10 +209,10 @@ func TestTerminalKeepsFinishedLinesAndRedrawsTheRest(t *testing.T) {
 	got := render(s.String())
 	want := "firstboot: sysctl    (2/3) done, 2.0s (ok)\nfirstboot: node      (3/3) done, 3.0s (ok)"
 	if got != want {
-		t.Errorf("the terminal shows at the end\n%s\nwant\n%s", got, want)
+		t.Errorf("at the end the terminal shows\n%s\nwant\n%s", got, want)
 	}
 	if s.count("\x1b[2F\x1b[J") == 0 {
-		t.Errorf("two stages at once were never redrawn together: %q", s)
+		t.Errorf("two running stages were never redrawn together: %q", s)
 	}
 	for line := range strings.SplitSeq(s.String(), "\n") {
 		line = line[strings.LastIndex(line, "\x1b[J")+1:]
@@ -224,7 +222,7 @@ func TestTerminalKeepsFinishedLinesAndRedrawsTheRest(t *testing.T) {
 	}
 }
 
-// render is a terminal that knows CPL and ED.
+// render returns what a terminal that supports CPL and ED shows.
 func render(out string) string {
 	var lines []string
 	for line := range strings.SplitSeq(out, "\n") {
@@ -244,19 +242,27 @@ func render(out string) string {
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-func TestColourOnlyWhereItIsWanted(t *testing.T) {
+func TestColourIsUsedOnlyIfSupported(t *testing.T) {
 	done := func(term report.Terminal) string {
 		return play(t, term, func(c *report.Console, start time.Time) {
 			c.Event(engine.Event{Stage: "node", Kind: engine.Done, Time: start, Since: start})
 		}).String()
 	}
 	if got := done(report.Terminal{}); strings.Contains(got, "\x1b") {
-		t.Errorf("colour elsewhere: %q", got)
+		t.Errorf("colour without a terminal: %q", got)
 	}
 	if got := done(report.Terminal{Colour: true}); !strings.Contains(got, "\x1b[32mdone\x1b[0m") {
 		t.Errorf("no colour: %q", got)
 	}
 	if term := report.TerminalOf(&screen{}, func(string) string { return "xterm" }); term.Live || term.Colour {
-		t.Error("a buffer passed for a terminal")
+		t.Error("a buffer was taken for a terminal")
+	}
+}
+
+// A failure without text once ended the process.
+func TestErrorWithoutTextIsExplained(t *testing.T) {
+	run := &engine.Error{Order: []string{"docker"}, Stages: map[string]error{"docker": errors.New(" ")}}
+	if got := report.Explain(run); len(got) != 1 || got[0] != "stage docker: unknown error" {
+		t.Errorf("Explain = %q", got)
 	}
 }

@@ -31,7 +31,7 @@ func read(t *testing.T, h *host.Host, path string) string {
 	return string(data)
 }
 
-func TestLoginScreenTellsCauseRemedyAndWhatToType(t *testing.T) {
+func TestLoginScreenShowsCauseHintAndCommand(t *testing.T) {
 	b, h := messages(t)
 	cause := &engine.Error{Order: []string{"minions"}, Stages: map[string]error{
 		"minions": engine.WithHint(errors.New(`sha256 is aa, wanted bb\n`), "correct minions.sha256"),
@@ -41,21 +41,21 @@ func TestLoginScreenTellsCauseRemedyAndWhatToType(t *testing.T) {
 	}
 	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
 		text := read(t, h, path)
-		for _, part := range []string{"NOT a member", "2025-01-01 00:00:00 UTC", "stage minions: sha256 is aa", "correct minions.sha256", "next: the next boot goes on", "type: systemctl start"} {
+		for _, part := range []string{"NOT a member", "2025-01-01 00:00:00 UTC", "stage minions: sha256 is aa", "correct minions.sha256", "next: the next boot continues", "type: systemctl start"} {
 			if !strings.Contains(text, part) {
 				t.Errorf("%s lacks %q:\n%s", path, part, text)
 			}
 		}
 	}
 	if text := read(t, h, report.RunIssue); !strings.Contains(text, `bb\\n`) {
-		t.Errorf("agetty would take a backslash for an escape:\n%s", text)
+		t.Errorf("agetty would interpret the backslash:\n%s", text)
 	}
 	if err := b.Clear(); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
 		if h.Exists(path) {
-			t.Errorf("%s outlived the success", path)
+			t.Errorf("%s remains after Clear", path)
 		}
 	}
 }
@@ -73,16 +73,16 @@ func TestRefusedRunWritesOnlyBelowRun(t *testing.T) {
 		t.Error("a refused run wrote to /etc")
 	}
 	if !strings.Contains(read(t, h, report.RunIssue), "nothing was changed") {
-		t.Error("it does not say that nothing was changed")
+		t.Error("the message does not state that nothing was changed")
 	}
 	show(state.Failed)
 	show(state.Refused)
 	if h.Exists(report.IssueLink) {
-		t.Error("the message of the failure before is still there")
+		t.Error("the message of the earlier failure remains")
 	}
 }
 
-func TestImagesLinkIsKept(t *testing.T) {
+func TestLinkOfTheImageIsKept(t *testing.T) {
 	b, h := messages(t)
 	if err := h.Symlink(report.RunIssue, report.IssueLink); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestImagesLinkIsKept(t *testing.T) {
 	}
 }
 
-func TestStatusJSONNames(t *testing.T) {
+func TestStatusJSONKeys(t *testing.T) {
 	j := state.Journal{State: state.Failed, Machine: state.Machine{MachineID: "aaaa"}, Attempt: 2, Started: epoch}
 	j.Stage("node").Error = "no"
 	data, err := json.Marshal(report.FromJournal(j, stages))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Meter shows how far one long piece of work is: on a terminal a line that
-// moves, elsewhere a line at every tenth of it.
+// Meter shows the progress of one long task: on a terminal as a line that is
+// redrawn, elsewhere as a line at every tenth.
 type Meter struct {
 	mu    sync.Mutex
 	out   io.Writer
@@ -18,32 +18,32 @@ type Meter struct {
 	began time.Time
 	drawn time.Time
 	tenth int64
-	moved bool // a moving line is on the terminal
+	shown bool // the redrawn line is on the terminal
 }
 
-// NewMeter shows on out. now is time.Now.
+// NewMeter returns a Meter that writes to out. now is time.Now.
 func NewMeter(out io.Writer, term Terminal, now func() time.Time) *Meter {
 	return &Meter{out: out, term: term, now: now}
 }
 
-// Moved tells that a step is done bytes far, of total; 0: of how many is not
-// known.
-func (m *Meter) Moved(step string, done, total int64) {
+// Progress shows that done of total bytes of a step are finished. A total of 0
+// means that the total is unknown.
+func (m *Meter) Progress(step string, done, total int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
 	if step != m.step {
 		m.step, m.began, m.tenth, m.drawn = step, now, -1, time.Time{}
 	}
-	tenth := done >> 30 // of an unknown whole: every GiB
+	tenth := done >> 30 // of an unknown total: every GiB
 	if total > 0 {
 		tenth = done * 10 / total
 	}
 	switch {
-	case m.term.Live && now.Sub(m.drawn) >= redraw:
+	case m.term.Live && now.Sub(m.drawn) >= redrawInterval:
 		m.erase()
 		fmt.Fprint(m.out, m.term.cut("firstboot: "+m.text(now, done, total)))
-		m.drawn, m.moved = now, true
+		m.drawn, m.shown = now, true
 	case !m.term.Live && tenth > m.tenth:
 		fmt.Fprintln(m.out, "firstboot: "+m.text(now, done, total))
 		m.tenth = tenth
@@ -58,25 +58,25 @@ func (m *Meter) text(now time.Time, done, total int64) string {
 	return text + ", " + Elapsed(now.Sub(m.began))
 }
 
-// Say prints a line that stays.
-func (m *Meter) Say(format string, args ...any) {
+// Printf prints a line that stays on the screen.
+func (m *Meter) Printf(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.erase()
 	fmt.Fprintln(m.out, "firstboot: "+clean(fmt.Sprintf(format, args...)))
 }
 
-// Close takes the moving line away.
+// Close removes the redrawn line.
 func (m *Meter) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.erase()
 }
 
-// erase takes the moving line off the terminal (ECMA-48 EL).
+// erase removes the redrawn line from the terminal (ECMA-48 EL).
 func (m *Meter) erase() {
-	if m.moved {
+	if m.shown {
 		fmt.Fprint(m.out, "\r\x1b[K")
-		m.moved = false
+		m.shown = false
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// Notifier tells systemd what the run is at: `systemctl status` shows it, and
-// the boot's console, for as long as the unit starts.
+// Notifier sends the progress of a run to systemd. `systemctl status` shows it,
+// and so does the console while the unit starts.
 type Notifier struct {
 	mu     sync.Mutex
 	order  []string
@@ -21,17 +21,16 @@ type Notifier struct {
 	last   time.Time
 }
 
-// NewNotifier speaks to systemd over $NOTIFY_SOCKET; without one it says
-// nothing.
+// NewNotifier sends to $NOTIFY_SOCKET; if that is not set, nothing is sent.
 func NewNotifier(stages []string) *Notifier {
 	return &Notifier{order: stages, notify: func(text string) {
-		// A status line that does not arrive changes nothing about the run.
+		// A status line that is lost does not affect the run.
 		_, _ = daemon.SdNotify(false, text)
 	}}
 }
 
-// Event sends what the event's stage is at. Progress is sent once a second at
-// most.
+// Event sends what the event's stage does now. Progress is sent at most once a
+// second.
 func (n *Notifier) Event(e engine.Event) {
 	text := statusText(e)
 	if text == "" {
@@ -43,17 +42,17 @@ func (n *Notifier) Event(e engine.Event) {
 		return
 	}
 	n.last = e.Time
-	n.send(fmt.Sprintf("%d/%d %s: %s", slices.Index(n.order, e.Stage)+1, len(n.order), e.Stage, text))
+	n.sendChanged(fmt.Sprintf("%d/%d %s: %s", slices.Index(n.order, e.Stage)+1, len(n.order), e.Stage, text))
 }
 
-// Say sends a line that is about no stage.
-func (n *Notifier) Say(text string) {
+// Send sends a line that belongs to no stage.
+func (n *Notifier) Send(text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.send(clean(text))
+	n.sendChanged(clean(text))
 }
 
-func (n *Notifier) send(text string) {
+func (n *Notifier) sendChanged(text string) {
 	if text != n.sent {
 		n.sent = text
 		n.notify("STATUS=" + text)
@@ -65,23 +64,23 @@ func statusText(e engine.Event) string {
 	case engine.Started:
 		return "checking"
 	case engine.Applying:
-		return applying(e.Check)
+		return applyText(e.Check)
 	case engine.Progressed:
 		if e.Total > 0 {
 			return fmt.Sprintf("%s (%d %%)", clean(e.Message), min(100, max(0, e.Done)*100/e.Total))
 		}
 		return clean(e.Message)
 	case engine.Waiting:
-		text := fmt.Sprintf("waiting for %s since %s", clean(e.Message), whole(e.Elapsed()))
+		text := fmt.Sprintf("waiting for %s since %s", clean(e.Message), wholeSeconds(e.Elapsed()))
 		if e.Err != nil {
 			text += ": " + clean(e.Err.Error())
 		}
 		if next := e.Next.Sub(e.Time); next > 0 {
-			text += "; next try in " + whole(next)
+			text += "; next attempt in " + wholeSeconds(next)
 		}
 		return text
 	case engine.Retrying:
-		return "trying again: " + clean(errorText(e.Err))
+		return "retrying: " + clean(errorText(e.Err))
 	case engine.Done:
 		return "done"
 	case engine.Failed:

@@ -13,7 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-func TestSystemdIsToldWhatTheRunIsAt(t *testing.T) {
+func TestSystemdGetsTheProgressOfTheRun(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -33,7 +33,7 @@ func TestSystemdIsToldWhatTheRunIsAt(t *testing.T) {
 	send(engine.Event{Kind: engine.Waiting, Message: "etcd at http://10.0.0.1:2379\nX=1"}, 35)
 	send(engine.Event{Kind: engine.Waiting, Message: "etcd", Err: errors.New("connection\nrefused"), Next: epoch.Add(40 * time.Second)}, 36)
 	send(engine.Event{Kind: engine.Failed, Err: errors.New("no")}, 36)
-	n.Say("end")
+	n.Send("end")
 
 	var got []string
 	buf := make([]byte, 4096)
@@ -51,7 +51,7 @@ func TestSystemdIsToldWhatTheRunIsAt(t *testing.T) {
 		"STATUS=3/3 node: checking",
 		"STATUS=3/3 node: fetching image (40 %)",
 		"STATUS=3/3 node: waiting for etcd at http://10.0.0.1:2379 X=1 since 35s",
-		"STATUS=3/3 node: waiting for etcd since 36s: connection refused; next try in 4s",
+		"STATUS=3/3 node: waiting for etcd since 36s: connection refused; next attempt in 4s",
 		"STATUS=3/3 node: failed: no",
 		"STATUS=end",
 	}

@@ -10,27 +10,27 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// waitSaves is the least time between two savings of a wait in which nothing
-// changed but the clock.
-const waitSaves = 5 * time.Second
+// waitSaveInterval is the least time between two saves of a wait in which only
+// the time changed.
+const waitSaveInterval = 5 * time.Second
 
 // maxWarnings bounds the warnings that are kept of one stage.
 const maxWarnings = 20
 
-// Recorder writes a run's events into the journal, at each change of a state.
+// Recorder writes the events of a run to the journal, at each change of state.
 type Recorder struct {
-	mu      sync.Mutex
-	journal state.Journal
-	save    func(*state.Journal) error
-	trouble func(error)
-	told    bool
-	saved   time.Time
+	mu       sync.Mutex
+	journal  state.Journal
+	save     func(*state.Journal) error
+	onError  func(error)
+	reported bool // onError was called
+	saved    time.Time
 }
 
-// NewRecorder keeps j. A saving that fails (a full disk) is told to trouble
-// once and does not end the run: the machine can still become right.
-func NewRecorder(j state.Journal, save func(*state.Journal) error, trouble func(error)) *Recorder {
-	return &Recorder{journal: j, save: save, trouble: trouble}
+// NewRecorder starts with j. If saving fails (a full disk), the first error is
+// passed to onError and the run continues: the stages can still succeed.
+func NewRecorder(j state.Journal, save func(*state.Journal) error, onError func(error)) *Recorder {
+	return &Recorder{journal: j, save: save, onError: onError}
 }
 
 // Event records one event (engine.Options.Events).
@@ -42,25 +42,25 @@ func (r *Recorder) Event(e engine.Event) {
 	}
 }
 
-// record takes e into s and tells whether that is worth a saving.
+// record updates s from e and reports whether the journal must be saved.
 func (r *Recorder) record(s *state.Stage, e engine.Event) bool {
 	s.Attempts = max(s.Attempts, e.Attempt)
 	switch e.Kind {
 	case engine.Started:
 		*s = state.Stage{Name: s.Name, State: state.StageRunning, Attempts: 1, Started: e.Time.UTC()}
 	case engine.Applying:
-		settle(s)
+		clearWait(s)
 	case engine.Waiting:
-		return r.waits(s, e)
+		return r.waiting(s, e)
 	case engine.Retrying:
-		settle(s)
+		clearWait(s)
 		s.Error, s.Hint, s.NextRetry = clean(errorText(e.Err)), clean(engine.Hint(e.Err)), e.Next.UTC()
 	case engine.Warned:
 		if text := clean(e.Message); !slices.Contains(s.Warnings, text) && len(s.Warnings) < maxWarnings {
 			s.Warnings = append(s.Warnings, text)
 		}
 	case engine.Done:
-		settle(s)
+		clearWait(s)
 		s.State = state.StageOK
 		if e.Changed {
 			s.State = state.StageChanged
@@ -78,47 +78,47 @@ func (r *Recorder) record(s *state.Stage, e engine.Event) bool {
 	return true
 }
 
-// settle forgets a wait or a retry that is over.
-func settle(s *state.Stage) {
+// clearWait removes a wait or retry that is over.
+func clearWait(s *state.Stage) {
 	s.Error, s.Hint, s.WaitsFor = "", "", ""
 	s.WaitSince, s.NextRetry = time.Time{}, time.Time{}
 }
 
-func (r *Recorder) waits(s *state.Stage, e engine.Event) bool {
+func (r *Recorder) waiting(s *state.Stage, e engine.Event) bool {
 	text := ""
 	if e.Err != nil {
 		text = clean(e.Err.Error())
 	}
-	news := s.WaitsFor != clean(e.Message) || s.Error != text
-	settle(s)
+	changed := s.WaitsFor != clean(e.Message) || s.Error != text
+	clearWait(s)
 	s.WaitsFor, s.Error, s.Hint = clean(e.Message), text, clean(engine.Hint(e.Err))
 	s.WaitSince, s.NextRetry = e.Since.UTC(), e.Next.UTC()
 	s.Seconds = seconds(e.Time.Sub(s.Started))
-	return news || e.Time.Sub(r.saved) >= waitSaves
+	return changed || e.Time.Sub(r.saved) >= waitSaveInterval
 }
 
-// interruptedText is the error of a stage that was cut off by a signal: it did
-// not fail and is tried again.
+// interruptedText is the error of a stage that a signal interrupted. The stage
+// did not fail; the next run repeats it.
 const interruptedText = "interrupted"
 
 func (r *Recorder) failed(s *state.Stage, e engine.Event) {
-	waitedFor, seen := s.WaitsFor, s.Error
-	settle(s)
+	waitedFor, lastError := s.WaitsFor, s.Error
+	clearWait(s)
 	s.State, s.Error, s.Hint = state.StageFailed, clean(errorText(e.Err)), clean(engine.Hint(e.Err))
 	switch {
-	case stopped(e.Err):
+	case interrupted(e.Err):
 		s.State, s.Error = state.StagePending, interruptedText
 	case engine.Interrupted(e.Err) && waitedFor != "":
-		s.Error = "waited for " + waitedFor + ": " + seen + "; " + s.Error
+		s.Error = "waited for " + waitedFor + ": " + lastError + "; " + s.Error
 	}
 }
 
 func (r *Recorder) skipped(s *state.Stage, need string) {
-	settle(s)
+	clearWait(s)
 	if before := r.journal.Stage(need); before.State == state.StagePending {
-		return // cut off before its turn came
+		return // the run was interrupted before this stage could start
 	}
-	s = r.journal.Stage(s.Name) // asking for another can have moved it
+	s = r.journal.Stage(s.Name) // Stage may have reallocated the list
 	s.State, s.Error = state.StageSkipped, need+" is not done"
 }
 
@@ -127,9 +127,9 @@ func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds
 // write saves the journal.
 func (r *Recorder) write(now time.Time) {
 	r.saved = now
-	if err := r.save(&r.journal); err != nil && !r.told {
-		r.told = true
-		r.trouble(err)
+	if err := r.save(&r.journal); err != nil && !r.reported {
+		r.reported = true
+		r.onError(err)
 	}
 }
 
@@ -141,7 +141,7 @@ func (r *Recorder) Change(change func(*state.Journal)) error {
 	return r.save(&r.journal)
 }
 
-// Journal is the journal as it is now.
+// Journal returns a copy of the journal.
 func (r *Recorder) Journal() state.Journal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,7 +150,7 @@ func (r *Recorder) Journal() state.Journal {
 	return j
 }
 
-// Notes are the journal's notes.
+// Notes returns the journal's notes.
 func (r *Recorder) Notes() state.Notes { return r.Journal().Notes }
 
 // SetNotes changes the notes and saves them.
@@ -158,13 +158,13 @@ func (r *Recorder) SetNotes(change func(*state.Notes)) error {
 	return r.Change(func(j *state.Journal) { change(&j.Notes) })
 }
 
-// ReadOnly gives the notes of a journal to stages that only look.
-type ReadOnly struct{ Journal state.Journal }
+// ReadOnlyNotes gives a journal's notes to stages that are only checked.
+type ReadOnlyNotes struct{ Journal state.Journal }
 
-// Notes are the journal's notes.
-func (r ReadOnly) Notes() state.Notes { return r.Journal.Notes }
+// Notes returns the journal's notes.
+func (r ReadOnlyNotes) Notes() state.Notes { return r.Journal.Notes }
 
-// SetNotes refuses.
-func (r ReadOnly) SetNotes(func(*state.Notes)) error {
-	return errors.New("cannot note anything: this command only looks")
+// SetNotes always returns an error.
+func (r ReadOnlyNotes) SetNotes(func(*state.Notes)) error {
+	return errors.New("cannot change the notes: this command only checks")
 }

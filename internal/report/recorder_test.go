@@ -11,20 +11,20 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// desk counts what is saved.
-type desk struct {
-	saves int
-	last  state.Journal
-	err   error
-	told  []error
+// fakeStore counts the saves.
+type fakeStore struct {
+	saves    int
+	last     state.Journal
+	err      error
+	reported []error
 }
 
-func (d *desk) recorder() *report.Recorder {
+func (d *fakeStore) recorder() *report.Recorder {
 	return report.NewRecorder(state.Journal{}, func(j *state.Journal) error {
 		d.saves++
 		d.last = *j
 		return d.err
-	}, func(err error) { d.told = append(d.told, err) })
+	}, func(err error) { d.reported = append(d.reported, err) })
 }
 
 var epoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -33,8 +33,8 @@ func event(kind engine.Kind, second int) engine.Event {
 	return engine.Event{Stage: "node", Kind: kind, Attempt: 1, Time: epoch.Add(time.Duration(second) * time.Second), Since: epoch}
 }
 
-func TestRecorderTellsAStagesStory(t *testing.T) {
-	var d desk
+func TestRecorderRecordsEachChangeOfAStage(t *testing.T) {
+	var d fakeStore
 	r := d.recorder()
 	at := func() state.Stage { return *d.last.Stage("node") }
 
@@ -50,7 +50,7 @@ func TestRecorderTellsAStagesStory(t *testing.T) {
 	}
 	r.Event(event(engine.Applying, 5))
 	if s := at(); s.WaitsFor != "" || s.Error != "" || !s.NextRetry.IsZero() {
-		t.Errorf("a wait that is over is still noted: %+v", s)
+		t.Errorf("a finished wait is still recorded: %+v", s)
 	}
 	retry := event(engine.Retrying, 6)
 	retry.Attempt, retry.Err, retry.Next = 2, engine.WithHint(errors.New("held"), "wait"), epoch.Add(9*time.Second)
@@ -67,7 +67,7 @@ func TestRecorderTellsAStagesStory(t *testing.T) {
 }
 
 func TestUnchangedWaitIsSavedRarely(t *testing.T) {
-	var d desk
+	var d fakeStore
 	r := d.recorder()
 	for i := range 60 {
 		e := event(engine.Waiting, i)
@@ -75,7 +75,7 @@ func TestUnchangedWaitIsSavedRarely(t *testing.T) {
 		r.Event(e)
 	}
 	if d.saves != 12 {
-		t.Errorf("%d savings in a minute, want one in five seconds", d.saves)
+		t.Errorf("%d saves in a minute, want one every five seconds", d.saves)
 	}
 	e := event(engine.Waiting, 60)
 	e.Message, e.Err = "etcd", errors.New("no route")
@@ -85,7 +85,7 @@ func TestUnchangedWaitIsSavedRarely(t *testing.T) {
 	}
 }
 
-func TestFailuresInterruptionsAndTimeLimitsAreNotTheSame(t *testing.T) {
+func TestFailureInterruptionAndTimeoutAreDistinguished(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		st   state.StageState
@@ -95,7 +95,7 @@ func TestFailuresInterruptionsAndTimeLimitsAreNotTheSame(t *testing.T) {
 		{context.Canceled, state.StagePending, "interrupted"},
 		{context.DeadlineExceeded, state.StageFailed, "waited for etcd: refused; context deadline exceeded"},
 	} {
-		var d desk
+		var d fakeStore
 		r := d.recorder()
 		r.Event(event(engine.Started, 0))
 		wait := event(engine.Waiting, 1)
@@ -110,20 +110,20 @@ func TestFailuresInterruptionsAndTimeLimitsAreNotTheSame(t *testing.T) {
 		r.Event(engine.Event{Stage: "pool", Kind: engine.Skipped, Message: "node", Time: epoch})
 		skipped := c.st == state.StageFailed
 		if s := d.last.Stage("pool"); (s.State == state.StageSkipped) != skipped {
-			t.Errorf("%v: what comes after it is %s", c.err, s.State)
+			t.Errorf("%v: the dependent stage is %s", c.err, s.State)
 		}
 	}
 }
 
-func TestFullDiskIsToldOnceAndTheRunGoesOn(t *testing.T) {
-	d := desk{err: errors.New("no space left on device")}
+func TestFailedSaveIsReportedOnce(t *testing.T) {
+	d := fakeStore{err: errors.New("no space left on device")}
 	r := d.recorder()
 	r.Event(event(engine.Started, 0))
 	r.Event(event(engine.Done, 1))
-	if len(d.told) != 1 || d.saves != 2 {
-		t.Errorf("told %d times, saved %d times", len(d.told), d.saves)
+	if len(d.reported) != 1 || d.saves != 2 {
+		t.Errorf("reported %d times, saved %d times", len(d.reported), d.saves)
 	}
 	if err := r.Change(func(*state.Journal) {}); err == nil {
-		t.Error("a change that must be kept was lost silently")
+		t.Error("Change lost a change without an error")
 	}
 }

@@ -1,21 +1,21 @@
-// Package report is what people see of firstboot: the console of a run, the
-// message on the login screen, systemd's status line, and the status itself as
-// text and JSON. It gets events and facts and turns them into words; it decides
-// nothing and looks at nothing by itself.
+// Package report produces what people see of firstboot: the console of a run,
+// the message on the login screen, systemd's status line, and the status as text
+// and JSON. It turns events and results into text. It makes no decisions and
+// does not examine the machine.
 //
 // The output's contract, for every command:
 //
-//   - stdout has what was asked for: a run's lines, a plan, a status. With
-//     -o json it has exactly one JSON document and nothing else, also when the
+//   - stdout has the command's result: a run's lines, a plan, a status. With
+//     -o json it has exactly one JSON document and nothing else, even if the
 //     command failed.
-//   - stderr has what went wrong ("firstboot: error: …") and what to do about it
-//     ("firstboot: hint: …"), and with -o json a run's lines.
-//   - Lines of a run begin with "firstboot: " and name stage, position and time.
-//   - Text from elsewhere (a command's error, a server's answer) is shown
-//     without control characters and on one line.
-//   - Colour and moving lines are for terminals, without NO_COLOR and with a
-//     TERM that can; everywhere else each line is printed once and stays.
-//   - A secret is in none of it.
+//   - stderr has errors ("firstboot: error: …") and how to fix them ("firstboot:
+//     hint: …"), and with -o json a run's lines.
+//   - Lines of a run begin with "firstboot: " and show stage, position and time.
+//   - External text (a command's error, a server's response) is shown on one
+//     line without control characters.
+//   - Colours and redrawn lines appear only on terminals whose TERM supports
+//     them; NO_COLOR turns colours off. Elsewhere each line is printed once.
+//   - No output contains a secret.
 package report
 
 import (
@@ -28,11 +28,11 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// maxLine bounds one line of foreign text, in characters.
+// maxLine limits one line of external text, in characters.
 const maxLine = 1000
 
-// clean makes text safe for a terminal and one line long: foreign text could
-// carry escape sequences, or lines that look like ours.
+// clean puts text on one line that is safe for a terminal: external text could
+// contain escape sequences, or lines that look like firstboot's.
 func clean(text string) string {
 	var b strings.Builder
 	n, blank := 0, false
@@ -57,7 +57,7 @@ func clean(text string) string {
 	return b.String()
 }
 
-// Elapsed is a duration for people: 0.4s, 12.3s, 2m5s, 3h2m.
+// Elapsed formats a duration for people: 0.4s, 12.3s, 2m5s, 3h2m.
 func Elapsed(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -72,19 +72,19 @@ func Elapsed(d time.Duration) string {
 	return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// whole is a duration in whole seconds, for waits.
-func whole(d time.Duration) string {
+// wholeSeconds formats the duration of a wait, in whole seconds.
+func wholeSeconds(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%ds", max(0, int(d.Round(time.Second).Seconds())))
 	}
 	return Elapsed(d)
 }
 
-// maxLines bounds how much of one error is shown.
+// maxLines limits how much of one error is shown.
 const maxLines = 20
 
-// Explain is an error as lines for people: what could not be done, one line a
-// finding, each with what to do about it.
+// Explain formats an error as at least one line for people: what could not be
+// done, one line per finding, each with its fix or hint. A nil error has none.
 func Explain(err error) []string {
 	var lines []string
 	var refusal *engine.Refusal
@@ -94,9 +94,9 @@ func Explain(err error) []string {
 		return nil
 	case errors.As(err, &run):
 		for _, name := range run.Order {
-			of := Explain(run.Stages[name])
-			of[0] = "stage " + name + ": " + of[0]
-			lines = append(lines, of...)
+			stageLines := Explain(run.Stages[name])
+			stageLines[0] = "stage " + name + ": " + stageLines[0]
+			lines = append(lines, stageLines...)
 		}
 	case errors.As(err, &refusal):
 		lines = append(lines, "refused:")
@@ -108,6 +108,9 @@ func Explain(err error) []string {
 			if line = clean(line); line != "" {
 				lines = append(lines, line)
 			}
+		}
+		if len(lines) == 0 {
+			lines = append(lines, "unknown error")
 		}
 		if hint := engine.Hint(err); hint != "" {
 			lines = append(lines, "hint: "+clean(hint))
@@ -131,7 +134,7 @@ func explainDifference(d engine.Difference) []string {
 	return lines
 }
 
-// Tee hands every event to each sink in turn.
+// Tee passes every event to each sink in turn.
 func Tee(sinks ...func(engine.Event)) func(engine.Event) {
 	return func(e engine.Event) {
 		for _, sink := range sinks {
@@ -140,8 +143,7 @@ func Tee(sinks ...func(engine.Event)) func(engine.Event) {
 	}
 }
 
-// Summary is what differs in one line, and what to do about the first that
-// says so.
+// Summary formats the differences as one line, with the first fix as the hint.
 func Summary(all []engine.Difference) (text, hint string) {
 	var parts []string
 	for _, d := range all {

@@ -10,25 +10,25 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// row is a stage under way.
+// row is a running stage.
 type row struct {
-	since   time.Time
-	note    string // what it is at
-	done    int64
-	total   int64
-	wait    engine.Event // the last Waiting event; zero while it does not wait
-	waits   map[string]*pace
-	working pace
-	shown   time.Time // when a line about it was printed last
-	percent int64     // the progress in that line
+	since     time.Time
+	activity  string // what the stage does now
+	done      int64
+	total     int64
+	wait      engine.Event              // the last Waiting event; zero if the stage does not wait
+	waitRates map[string]*decliningRate // by the thing waited for
+	workRate  decliningRate
+	printed   time.Time // when its last line was printed
+	percent   int64     // the progress in that line
 }
 
 func newRow(e engine.Event) *row {
-	// The first "working" line comes after 10 s: most stages are done before.
-	return &row{since: e.Since, shown: e.Time, waits: map[string]*pace{}, working: pace{began: e.Since, said: 1}}
+	// The first "working" line comes after 10 s: most stages are done by then.
+	return &row{since: e.Since, printed: e.Time, waitRates: map[string]*decliningRate{}, workRate: decliningRate{start: e.Since, printed: 1}}
 }
 
-// apply takes an event in.
+// apply updates the row from an event.
 func (r *row) apply(e engine.Event) {
 	if e.Kind == engine.Waiting {
 		r.wait = e
@@ -37,20 +37,20 @@ func (r *row) apply(e engine.Event) {
 	r.wait = engine.Event{}
 	switch e.Kind {
 	case engine.Applying:
-		r.note, r.done, r.total = applying(e.Check), 0, 0
+		r.activity, r.done, r.total = applyText(e.Check), 0, 0
 	case engine.Progressed:
-		if e.Message != r.note {
+		if e.Message != r.activity {
 			r.percent = 0
 		}
-		r.note, r.done, r.total = clean(e.Message), e.Done, e.Total
+		r.activity, r.done, r.total = clean(e.Message), e.Done, e.Total
 	}
 }
 
-// applying says what a stage does about a finding: what is not firstboot's to
-// change is only looked at once more, and must not read as if it were changed.
-func applying(f engine.CheckResult) string {
+// applyText describes what Apply does about the differences. Apply does not
+// change those that stop the run, so the text must not read as if it did.
+func applyText(check engine.CheckResult) string {
 	var changed, left []engine.Difference
-	for _, d := range f.Differences {
+	for _, d := range check.Differences {
 		if d.Stops {
 			left = append(left, d)
 		} else {
@@ -61,12 +61,12 @@ func applying(f engine.CheckResult) string {
 	case len(left) == 0:
 		return "changing " + objects(changed)
 	case len(changed) == 0:
-		return "not as wanted, and left as it is: " + objects(left)
+		return "left unchanged: " + objects(left)
 	}
-	return "changing " + objects(changed) + "; left as it is: " + objects(left)
+	return "changing " + objects(changed) + "; left unchanged: " + objects(left)
 }
 
-// objects names what differs, in few words.
+// objects lists the first three objects that differ.
 func objects(all []engine.Difference) string {
 	var names []string
 	for i, d := range all {
@@ -79,14 +79,14 @@ func objects(all []engine.Difference) string {
 	return strings.Join(names, ", ")
 }
 
-// text is what the stage is at.
+// text describes what the stage does now.
 func (r *row) text(now time.Time) string {
 	if r.wait.Kind == engine.Waiting {
 		return waitText(r.wait, now)
 	}
-	text := "working for " + whole(now.Sub(r.since))
-	if r.note != "" {
-		text += ": " + r.note
+	text := "working for " + wholeSeconds(now.Sub(r.since))
+	if r.activity != "" {
+		text += ": " + r.activity
 	}
 	if r.total > 0 {
 		return fmt.Sprintf("%s, %s of %s (%d %%)", text,
@@ -98,18 +98,18 @@ func (r *row) text(now time.Time) string {
 	return text
 }
 
-// waitText says what is waited for, since when, what was seen, and when it is
-// tried again.
+// waitText describes what the stage waits for, since when, the last error, and
+// the time of the next attempt.
 func waitText(e engine.Event, now time.Time) string {
 	text := fmt.Sprintf("waiting for %s since %s (%s)", clean(e.Message),
-		e.Since.Local().Format("15:04:05"), whole(now.Sub(e.Since)))
+		e.Since.Local().Format("15:04:05"), wholeSeconds(now.Sub(e.Since)))
 	if e.Err != nil {
 		text += ": " + clean(e.Err.Error())
 	}
 	if left := e.Next.Sub(now); left > 0 {
-		return text + "; next try in " + whole(left)
+		return text + "; next attempt in " + wholeSeconds(left)
 	}
-	return text + "; trying"
+	return text + "; retrying"
 }
 
 func unsigned(n int64) uint64 { return uint64(max(0, n)) } //nolint:gosec // not negative
@@ -121,35 +121,35 @@ func (r *row) share() int64 {
 	return min(100, max(0, r.done)*100/r.total)
 }
 
-// worth tells whether an event deserves a line that stays: waits at a
-// decreasing rate, counted for each thing that is waited for; progress every
-// ten seconds or ten percent, but never twice in two seconds.
-func (r *row) worth(e engine.Event) bool {
+// needsLine reports whether an event is printed as a line that stays: waits at
+// a decreasing rate, counted for each thing waited for; progress every ten
+// seconds or ten percent, but never twice within two seconds.
+func (r *row) needsLine(e engine.Event) bool {
 	var ok bool
 	if e.Kind == engine.Waiting {
-		p := r.waits[e.Message]
-		if p == nil {
-			// Two things that are waited for in turns begin anew each time,
-			// so what counts is when each was first seen.
-			p = &pace{began: e.Since}
-			r.waits[e.Message] = p
+		rate := r.waitRates[e.Message]
+		if rate == nil {
+			// Since restarts whenever two waits alternate, so the rate counts
+			// from the first event of each.
+			rate = &decliningRate{start: e.Since}
+			r.waitRates[e.Message] = rate
 		}
-		ok = p.ready(e.Time)
+		ok = rate.allows(e.Time)
 	} else {
-		quiet := e.Time.Sub(r.shown)
+		quiet := e.Time.Sub(r.printed)
 		ok = quiet >= 10*time.Second || r.total > 0 && r.share() >= r.percent+10 && quiet >= 2*time.Second
 	}
 	if ok {
-		r.shown, r.percent = e.Time, r.share()
+		r.printed, r.percent = e.Time, r.share()
 	}
 	return ok
 }
 
-// overdue tells whether a stage has been at work for long without a line.
+// overdue reports whether the stage has worked for long without a line.
 func (r *row) overdue(now time.Time) bool {
-	if r.wait.Kind == engine.Waiting || now.Sub(r.shown) < 10*time.Second || !r.working.ready(now) {
+	if r.wait.Kind == engine.Waiting || now.Sub(r.printed) < 10*time.Second || !r.workRate.allows(now) {
 		return false
 	}
-	r.shown = now
+	r.printed = now
 	return true
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// Status is what is true of this machine. Its JSON names are fixed; scripts
-// hold on to them. Times are UTC, and null where there is none.
+// Status is the current state of this machine. Its JSON keys are fixed: scripts
+// rely on them. Times are UTC, or null.
 type Status struct {
 	State        state.State   `json:"state"`
-	Version      string        `json:"version"` // of the firstboot that made the machine so; else of this one
+	Version      string        `json:"version"` // of the firstboot of the last run; else of this one
 	ConfigDigest string        `json:"config_digest"`
 	Machine      string        `json:"machine"`
 	Attempt      int           `json:"attempt"`
@@ -21,14 +21,14 @@ type Status struct {
 	Finished     *time.Time    `json:"finished"`
 	Stages       []StageStatus `json:"stages"`
 
-	Error string   `json:"error,omitempty"` // of a run that did not come to its stages, or of looking
+	Error string   `json:"error,omitempty"` // of the run as a whole, or of reading the status
 	Hint  string   `json:"hint,omitempty"`
 	PID   int      `json:"pid,omitempty"`   // of the run that holds the lock
-	Notes []string `json:"notes,omitempty"` // what else is worth knowing
+	Notes []string `json:"notes,omitempty"` // further remarks
 	Advice
 }
 
-// StageStatus is what is true of one stage.
+// StageStatus is the current state of one stage.
 type StageStatus struct {
 	Name      string           `json:"name"`
 	State     state.StageState `json:"state"`
@@ -42,8 +42,8 @@ type StageStatus struct {
 	Warnings  []string         `json:"warnings,omitempty"`
 }
 
-// FromJournal is the status that a journal tells, its stages in the order of
-// names; stages that it does not know are pending.
+// FromJournal returns the status that a journal records, with the stages in the
+// order of names. A stage that the journal does not have is pending.
 func FromJournal(j state.Journal, names []string) Status {
 	s := Status{
 		State: j.State, Version: j.Version, ConfigDigest: j.ConfigDigest, Machine: j.Machine.String(),
@@ -79,33 +79,33 @@ func instant(t time.Time) *time.Time {
 	return &t
 }
 
-// meaning is a state in a sentence.
-func meaning(s state.State) string {
+// describe explains a state in one sentence.
+func describe(s state.State) string {
 	switch s {
 	case state.Complete:
 		return "this host is a member of its Calico network"
 	case state.Running:
-		return "a run is under way"
+		return "a run is in progress"
 	case state.Refused:
-		return "the machine must not be touched as it is"
+		return "preflight found problems"
 	case state.Failed:
-		return "the last run did not get through"
+		return "the last run did not finish"
 	case state.NotStarted:
-		return "this host was not made complete yet, and no run is under way"
+		return "this host is not complete, and no run is in progress"
 	case state.Drifted:
-		return "this host was complete once, and is not what it should be now"
+		return "this host was complete and has changed since"
 	case state.Foreign:
 		return "the completion marker belongs to another machine"
 	}
-	return "it cannot be told whether this host is what it should be"
+	return "cannot determine the state of this host"
 }
 
-// WriteText shows the status to people: the state first, then the stages with
-// their errors, then what happens next and what to type.
+// WriteText writes the status for people: the state, the stages with their
+// errors, what happens next and what to type.
 func (s Status) WriteText(w io.Writer, term Terminal, now time.Time) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", term.paint(stateColour(s.State), string(s.State)), meaning(s.State))
-	s.facts(&b)
+	fmt.Fprintf(&b, "%s: %s\n", term.paint(stateColour(s.State), string(s.State)), describe(s.State))
+	s.writeHeader(&b)
 	if s.Error != "" {
 		fmt.Fprintf(&b, "  error: %s\n", s.Error)
 	}
@@ -116,7 +116,7 @@ func (s Status) WriteText(w io.Writer, term Terminal, now time.Time) error {
 		fmt.Fprintf(&b, "  note: %s\n", note)
 	}
 	b.WriteByte('\n')
-	s.table(&b, term, now)
+	s.writeTable(&b, term, now)
 	if s.Next != "" || len(s.Type) > 0 {
 		b.WriteByte('\n')
 		writeAdvice(&b, s.Advice)
@@ -125,8 +125,8 @@ func (s Status) WriteText(w io.Writer, term Terminal, now time.Time) error {
 	return err
 }
 
-// facts is who and when, in one line each.
-func (s Status) facts(b *strings.Builder) {
+// writeHeader writes the machine and the attempt, on one line each.
+func (s Status) writeHeader(b *strings.Builder) {
 	fmt.Fprintf(b, "  machine %s, firstboot %s", s.Machine, s.Version)
 	if s.ConfigDigest != "" {
 		fmt.Fprintf(b, ", configuration %s", short(s.ConfigDigest))
@@ -145,41 +145,41 @@ func (s Status) facts(b *strings.Builder) {
 	b.WriteByte('\n')
 }
 
-// short is a digest's beginning: enough to tell two apart.
+// short returns the beginning of a digest, enough to distinguish two.
 func short(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] }
 
-func (s Status) table(b *strings.Builder, term Terminal, now time.Time) {
+func (s Status) writeTable(b *strings.Builder, term Terminal, now time.Time) {
 	width := len("STAGE")
 	for _, stage := range s.Stages {
 		width = max(width, len(stage.Name))
 	}
-	fmt.Fprintf(b, "%-*s  %-8s  %7s  %s\n", width, "STAGE", "STATE", "TIME", "TRIES")
+	fmt.Fprintf(b, "%-*s  %-8s  %7s  %s\n", width, "STAGE", "STATE", "TIME", "ATTEMPTS")
 	for _, stage := range s.Stages {
 		colour := stageColour(stage.State)
-		took, tries := "-", "-"
+		took, attempts := "-", "-"
 		if stage.Attempts > 0 {
-			took, tries = Elapsed(time.Duration(stage.Seconds*float64(time.Second))), fmt.Sprint(stage.Attempts)
+			took, attempts = Elapsed(time.Duration(stage.Seconds*float64(time.Second))), fmt.Sprint(stage.Attempts)
 		}
 		fmt.Fprintf(b, "%-*s  %s  %7s  %s\n", width, stage.Name,
-			term.paint(colour, fmt.Sprintf("%-8s", stage.State)), took, tries)
+			term.paint(colour, fmt.Sprintf("%-8s", stage.State)), took, attempts)
 		for _, line := range stage.lines(now) {
 			fmt.Fprintf(b, "%*s  %s\n", width, "", line)
 		}
 	}
 }
 
-// lines is what is to be said about a stage below its row.
+// lines are the details below a stage's row.
 func (s StageStatus) lines(now time.Time) []string {
 	var lines []string
 	if s.WaitsFor != "" && s.WaitSince != nil {
 		lines = append(lines, fmt.Sprintf("waiting for %s since %s (%s)", s.WaitsFor,
-			s.WaitSince.Format(time.RFC3339), whole(now.Sub(*s.WaitSince))))
+			s.WaitSince.Format(time.RFC3339), wholeSeconds(now.Sub(*s.WaitSince))))
 	}
 	if s.Error != "" {
 		label := "error: "
 		switch s.State {
 		case state.StageRunning:
-			label = "seen: "
+			label = "last error: "
 		case state.StageSkipped, state.StagePending:
 			label = ""
 		}
@@ -189,7 +189,7 @@ func (s StageStatus) lines(now time.Time) []string {
 		lines = append(lines, "hint: "+s.Hint)
 	}
 	if s.NextRetry != nil && s.State == state.StageRunning && s.NextRetry.After(now) {
-		lines = append(lines, "next try in "+whole(s.NextRetry.Sub(now)))
+		lines = append(lines, "next attempt in "+wholeSeconds(s.NextRetry.Sub(now)))
 	}
 	for _, w := range s.Warnings {
 		lines = append(lines, "warning: "+w)

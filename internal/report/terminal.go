@@ -16,34 +16,34 @@ const (
 	plain  = "\x1b[0m"
 )
 
-// Terminal is what the output can do.
+// Terminal describes what the output supports.
 type Terminal struct {
 	Live   bool       // lines can be overwritten
-	Colour bool       // colours are wanted and can be shown
-	Width  func() int // columns; asked anew before each drawing
+	Colour bool       // colours are wanted and supported
+	Width  func() int // columns; called before each drawing
 }
 
-// TerminalOf finds out what out can do. getenv is os.Getenv.
+// TerminalOf examines out. getenv is os.Getenv.
 func TerminalOf(out io.Writer, getenv func(string) string) Terminal {
 	f, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // descriptors are small
 		return Terminal{}
 	}
-	able := getenv("TERM") != "dumb" && getenv("TERM") != ""
+	capable := getenv("TERM") != "dumb" && getenv("TERM") != ""
 	return Terminal{
-		Live:   able,
-		Colour: able && getenv("NO_COLOR") == "",
+		Live:   capable,
+		Colour: capable && getenv("NO_COLOR") == "",
 		Width: func() int {
 			width, _, err := term.GetSize(int(f.Fd())) //nolint:gosec // descriptors are small
 			if err != nil || width < 20 {
-				return 80 // the width of a terminal that does not tell its own
+				return 80 // the usual width, for terminals that do not report theirs
 			}
 			return width
 		},
 	}
 }
 
-// paint puts text into a colour where colours can be shown.
+// paint colours text if the terminal supports it.
 func (t Terminal) paint(colour, text string) string {
 	if !t.Colour {
 		return text
@@ -53,12 +53,12 @@ func (t Terminal) paint(colour, text string) string {
 
 // cut shortens a line to the terminal's width, so that it stays one line.
 func (t Terminal) cut(line string) string {
-	letters := []rune(line)
+	runes := []rune(line)
 	if t.Width == nil {
 		return line
 	}
-	if width := t.Width(); len(letters) >= width {
-		return string(letters[:width-2]) + "…"
+	if width := t.Width(); len(runes) >= width {
+		return string(runes[:width-2]) + "…"
 	}
 	return line
 }

@@ -85,13 +85,13 @@ func waitsForEtcd(t *testing.T, l *lab.Lab) {
 	for _, h := range l.Hosts {
 		line := console(t, h, 0, 5*time.Minute, "firstboot: preflight", "waiting for etcd at "+l.Etcd.Endpoint)
 		t.Logf("%s: %s", h.Name, line)
-		labtest.Contains(t, line, "since", "next try in", "connection refused")
+		labtest.Contains(t, line, "since", "next attempt in", "connection refused")
 	}
 	h := l.Hosts[0]
 	labtest.NoError(t, h.WaitUp(labtest.Context(t)))
 	said := labtest.Run(t, h, 7, "firstboot status")
 	t.Logf("%s", said)
-	labtest.Contains(t, said, "running: a run is under way", "preflight  running", "waiting for etcd at "+l.Etcd.Endpoint+" since", "the run goes on by itself", "firstboot status --wait")
+	labtest.Contains(t, said, "running: a run is in progress", "preflight  running", "waiting for etcd at "+l.Etcd.Endpoint+" since", "the run continues by itself", "firstboot status --wait")
 	labtest.Contains(t, labtest.Run(t, h, 0, "systemctl show -p StatusText --value firstboot"), "1/9 preflight: waiting for etcd at "+l.Etcd.Endpoint)
 	labtest.Contains(t, labtest.Run(t, h, 3, "systemctl is-active firstboot"), "activating")
 	labtest.NotContains(t, labtest.Run(t, h, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
