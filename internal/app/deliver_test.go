@@ -97,7 +97,7 @@ func TestServerIsToldOfFailureAndRefusalWithoutSecrets(t *testing.T) {
 func TestServerThatDoesNotTakeItChangesNothing(t *testing.T) {
 	m, in := reporting(t)
 	in.status = http.StatusForbidden
-	m.runs(app.ExitDone, "warning: cannot tell http://127.0.0.1", "403 Forbidden; the host is complete all the same")
+	m.runs(app.ExitDone, "warning: cannot report to http://127.0.0.1", "403 Forbidden; the host is complete all the same")
 	m.is(state.Complete)
 	st, _ := in.last(t)
 	if d := cmp.Diff(state.Complete, st); d != "" || len(in.got) != 1 {

@@ -1,5 +1,5 @@
-// Package webhook delivers one JSON document to a server that waits for news,
-// and gives up in time: news are worth a minute, not a boot.
+// Package webhook posts one JSON document to a URL. It retries, and gives up
+// after a minute by default, because a report must not delay a boot.
 package webhook
 
 import (
@@ -19,62 +19,66 @@ import (
 )
 
 const (
-	// DefaultWithin bounds all tries together.
-	DefaultWithin = time.Minute
-	// perTry bounds one try: a server that is there answers in less.
-	perTry = 10 * time.Second
-	// firstPause and longestPause are the means of the pauses between tries.
+	// defaultTimeout bounds all attempts together.
+	defaultTimeout = time.Minute
+	// attemptTimeout bounds one attempt.
+	attemptTimeout = 10 * time.Second
+	// firstPause and longestPause are the mean pauses between attempts.
 	firstPause, longestPause = 500 * time.Millisecond, 10 * time.Second
+	// maxRedirects bounds the redirects of one attempt.
+	maxRedirects = 3
 )
 
-// Post is one delivery.
+// Post is a JSON document to post.
 type Post struct {
 	URL       config.URL // http or https
 	Body      []byte     // JSON
-	UserAgent string     // the User-Agent: firstboot/v1.2.3
-	Host      string     // sent as X-Firstboot-Host, for servers that know hosts by name
-	Within    time.Duration
+	UserAgent string     // firstboot/v1.2.3
+	Host      string     // sent as X-Firstboot-Host, if not empty
+	Timeout   time.Duration
 	// Proxy chooses the proxy; nil: the environment's.
 	Proxy func(*http.Request) (*url.URL, error)
-	// OnRetry is told about each try that failed and is followed by another.
-	OnRetry func(err error, next time.Duration)
+	// OnRetry is called after each failed attempt that is retried after the
+	// given pause.
+	OnRetry func(err error, pause time.Duration)
 }
 
-// Deliver posts until the server takes it (2xx), refuses it for good, the time
-// is up or ctx ends. Errors never hold the URL's credentials.
+// Deliver posts the document until the server accepts it (2xx) or rejects it
+// permanently, the timeout passes or ctx ends. Its error does not contain the
+// URL's credentials.
 func (p Post) Deliver(ctx context.Context) error {
-	within := p.Within
-	if within <= 0 {
-		within = DefaultWithin
+	timeout := p.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
 	}
-	limited, cancel := context.WithTimeout(ctx, within)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = firstPause, longestPause, 1
 	client := p.client()
 	var last error
 	_, err := backoff.Retry(limited, func() (struct{}, error) {
-		err := p.try(limited, client)
+		err := p.attempt(limited, client)
 		if err != nil && limited.Err() == nil {
 			last = err
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, next time.Duration) {
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, pause time.Duration) {
 		if p.OnRetry != nil && limited.Err() == nil {
-			p.OnRetry(err, next)
+			p.OnRetry(err, pause)
 		}
 	}))
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("cannot tell %s: %w", p.URL, context.Cause(ctx))
+		return fmt.Errorf("cannot report to %s: %w", p.URL, context.Cause(ctx))
 	case limited.Err() != nil && last != nil:
-		return fmt.Errorf("cannot tell %s within %s: %w", p.URL, within, last)
+		return fmt.Errorf("cannot report to %s: timed out after %s: %w", p.URL, timeout, last)
 	case limited.Err() != nil:
-		return fmt.Errorf("cannot tell %s: no answer within %s", p.URL, within)
+		return fmt.Errorf("cannot report to %s: no answer within %s", p.URL, timeout)
 	}
-	return fmt.Errorf("cannot tell %s: %w", p.URL, err)
+	return fmt.Errorf("cannot report to %s: %w", p.URL, err)
 }
 
 func (p Post) client() *http.Client {
@@ -83,18 +87,21 @@ func (p Post) client() *http.Client {
 	if p.Proxy != nil {
 		t.Proxy = p.Proxy
 	}
-	return &http.Client{Transport: t, Timeout: perTry, CheckRedirect: func(next *http.Request, before []*http.Request) error {
-		// 301, 302 and 303 would turn it into a GET that delivers nothing.
-		if next.Method != http.MethodPost || len(before) > 3 {
-			return errors.New("the server redirects to where nothing can be posted: is it the right url?")
+	return &http.Client{Transport: t, Timeout: attemptTimeout, CheckRedirect: func(next *http.Request, before []*http.Request) error {
+		// 301, 302 and 303 turn a POST into a GET without the document.
+		if next.Method != http.MethodPost {
+			return errors.New("the redirect turns the POST into a GET; check the url")
 		}
-		next.Header.Del("Referer") // it may hold a token
+		if len(before) > maxRedirects {
+			return fmt.Errorf("more than %d redirects; check the url", maxRedirects)
+		}
+		next.Header.Del("Referer") // it may contain a token
 		return nil
 	}}
 }
 
-// try posts once. An answer that time will not change is permanent.
-func (p Post) try(ctx context.Context, client *http.Client) error {
+// attempt posts once. Its error is permanent if a retry cannot help.
+func (p Post) attempt(ctx context.Context, client *http.Client) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL.Reveal(), bytes.NewReader(p.Body))
 	if err != nil {
 		return backoff.Permanent(errors.New("not a url"))
@@ -108,7 +115,7 @@ func (p Post) try(ctx context.Context, client *http.Client) error {
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // without the url: it may hold a password
+			err = u.Err // the URL may contain a password
 		}
 		return err
 	}
@@ -118,8 +125,8 @@ func (p Post) try(ctx context.Context, client *http.Client) error {
 		return nil
 	}
 	err = fmt.Errorf("the server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	later := []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
-	if resp.StatusCode < 500 && !slices.Contains(later, resp.StatusCode) {
+	transient := []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
+	if resp.StatusCode < 500 && !slices.Contains(transient, resp.StatusCode) {
 		return backoff.Permanent(err)
 	}
 	return err
