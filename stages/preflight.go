@@ -9,23 +9,27 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// preflight changes nothing. It looks at everything that would make a later
-// stage fail and tells all of it at once; what time can cure it waits for.
+// preflight checks everything that would make a later stage fail and changes
+// nothing. It reports all findings at once. It waits for transient problems.
 type preflight struct{ *Env }
 
 func (preflight) Name() string    { return "preflight" }
 func (preflight) After() []string { return nil }
 
-// concern is something that preflight does not like.
-type concern struct {
+// finding is a named result of preflight.
+type finding struct {
 	engine.Difference
-	warning bool // it does not stop the run
+	warning bool // does not stop the run
 }
 
-// probes are the looks, in the order in which people are told. The names of
-// their findings are config.PreflightNames.
-func (s preflight) probes() []func(context.Context, dockerView) ([]concern, error) {
-	return []func(context.Context, dockerView) ([]concern, error){
+// preflightCheck examines one aspect of the machine. An error means that it
+// could not be examined.
+type preflightCheck func(context.Context, dockerState) ([]finding, error)
+
+// checks returns the checks in the order of the output. The names of their
+// findings are config.PreflightNames.
+func (s preflight) checks() []preflightCheck {
+	return []preflightCheck{
 		s.architecture,
 		s.hostName,
 		s.localhost,
@@ -43,7 +47,7 @@ func (s preflight) probes() []func(context.Context, dockerView) ([]concern, erro
 		s.cidrOverlap,
 		s.dockerVersion,
 		s.dockerStore,
-		s.foreignStop,
+		s.dockerRestart,
 		s.artifacts,
 		s.etcdAndCalico,
 	}
@@ -51,40 +55,41 @@ func (s preflight) probes() []func(context.Context, dockerView) ([]concern, erro
 
 func (s preflight) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
-	view, waits := s.viewDocker(ctx)
-	if waits != nil && !view.silent {
-		return f, waits
+	d, firstErr := s.queryDocker(ctx)
+	if firstErr != nil && !d.unresponsive {
+		return f, firstErr
 	}
-	for _, look := range s.probes() {
-		found, err := look(ctx, view)
-		if waits == nil && err != nil {
-			waits = err
+	for _, check := range s.checks() {
+		findings, err := check(ctx, d)
+		if firstErr == nil {
+			firstErr = err
 		}
-		for _, c := range found {
-			s.take(&f, c)
+		for _, found := range findings {
+			s.add(&f, found)
 		}
 	}
 	if !f.OK() {
-		// What is wrong now is told now, not after etcd or Docker came up.
+		// Findings are reported now, not after etcd or Docker has come up.
 		return f, nil
 	}
-	return f, waits
+	return f, firstErr
 }
 
-// take adds a concern as a warning or as an error, which the configuration can
-// demote by its name.
-func (s preflight) take(f *engine.CheckResult, c concern) {
+// add adds a finding to f: as a warning if it is one or if preflight.ignore
+// contains its name, otherwise as a difference.
+func (s preflight) add(f *engine.CheckResult, found finding) {
 	switch {
-	case !c.warning && !s.ignores(c.Name):
-		f.Add(c.Difference)
-	case c.Fix == "":
-		f.Warn("%s: %s", c.Name, c.Difference)
+	case !found.warning && !s.ignores(found.Name):
+		f.Add(found.Difference)
+	case found.Fix == "":
+		f.Warn("%s: %s", found.Name, found.Difference)
 	default:
-		f.Warn("%s: %s; %s", c.Name, c.Difference, c.Fix)
+		f.Warn("%s: %s; %s", found.Name, found.Difference, found.Fix)
 	}
 }
 
-// Apply refuses: what preflight found is not firstboot's to change.
+// Apply returns an *engine.Refusal if there are findings, because firstboot
+// changes nothing that preflight checks.
 func (s preflight) Apply(ctx context.Context, _ engine.Progress) error {
 	f, err := s.Check(ctx)
 	if err != nil {
@@ -96,48 +101,49 @@ func (s preflight) Apply(ctx context.Context, _ engine.Progress) error {
 	return &engine.Refusal{Findings: f.Differences}
 }
 
-// concernOf is one error of preflight.
-func concernOf(name, what, seen, want, fix string) []concern {
-	return []concern{{Difference: engine.Difference{Name: name, Object: what, Actual: seen, Expected: want, Fix: fix, Stops: true}}}
+// newFinding returns one finding that stops the run.
+func newFinding(name, object, actual, expected, fix string) []finding {
+	return []finding{{Difference: engine.Difference{Name: name, Object: object, Actual: actual, Expected: expected, Fix: fix, Stops: true}}}
 }
 
-// warningOf is one warning of preflight.
-func warningOf(name, what, seen, want, fix string) []concern {
-	list := concernOf(name, what, seen, want, fix)
+// newWarning returns one finding that does not stop the run.
+func newWarning(name, object, actual, expected, fix string) []finding {
+	list := newFinding(name, object, actual, expected, fix)
 	list[0].warning = true
 	return list
 }
 
-// dockerView is what Docker tells before anything is changed.
-type dockerView struct {
-	load    string // systemd's word for the unit: loaded, not-found, masked
-	active  bool
-	silent  bool                 // it is active and does not answer: nothing of it is held against the host
-	info    host.DockerInfo      // where it is active
-	network []host.DockerNetwork // likewise
+// dockerState is the state of Docker before the run changes anything.
+type dockerState struct {
+	load         string               // the unit's LoadState: loaded, not-found, masked
+	active       bool                 // the unit is active
+	unresponsive bool                 // active, but the API does not answer: Docker causes no findings
+	info         host.DockerInfo      // only if active
+	networks     []host.DockerNetwork // only if active
 }
 
-// viewDocker asks systemd first: a question to Docker's socket would start it.
-func (s preflight) viewDocker(ctx context.Context) (dockerView, error) {
+// queryDocker queries systemd first, because a request to Docker's socket would
+// start Docker.
+func (s preflight) queryDocker(ctx context.Context) (dockerState, error) {
 	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
 	if err != nil {
-		return dockerView{}, err
+		return dockerState{}, err
 	}
-	view := dockerView{load: unit.Load, active: unit.Active == "active"}
-	if !view.active {
-		return view, nil
+	d := dockerState{load: unit.Load, active: unit.Active == "active"}
+	if !d.active {
+		return d, nil
 	}
-	if view.info, err = s.Host.Docker().Info(ctx); err == nil {
-		view.network, err = s.Host.Docker().Networks(ctx)
+	if d.info, err = s.Host.Docker().Info(ctx); err == nil {
+		d.networks, err = s.Host.Docker().Networks(ctx)
 	}
 	if err != nil {
-		view.silent = true
-		return view, &engine.Wait{For: "Docker to answer", Err: err}
+		d.unresponsive = true
+		return d, &engine.Wait{For: "Docker to answer", Err: err}
 	}
-	return view, nil
+	return d, nil
 }
 
-// isWait tells whether time cures err.
+// isWait reports whether err is an *engine.Wait.
 func isWait(err error) bool {
 	var wait *engine.Wait
 	return errors.As(err, &wait)

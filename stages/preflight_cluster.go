@@ -10,13 +10,13 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// etcdAndCalico waits for etcd, then asks whether it serves what Calico and
-// Docker need, and whether this host fits into what is there.
-func (s preflight) etcdAndCalico(ctx context.Context, _ dockerView) ([]concern, error) {
+// etcdAndCalico waits for etcd. Then it checks that etcd serves what Calico and
+// Docker need, and that this host does not conflict with the cluster's data.
+func (s preflight) etcdAndCalico(ctx context.Context, _ dockerState) ([]finding, error) {
 	found := s.imageVersion()
 	err := s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
-		for _, look := range []func(context.Context, *cluster.Client) ([]concern, error){s.etcdV2, s.calicoVersion, s.nodeNameTaken} {
-			more, err := look(ctx, c)
+		for _, check := range []func(context.Context, *cluster.Client) ([]finding, error){s.etcdV2, s.calicoVersion, s.nodeNameTaken} {
+			more, err := check(ctx, c)
 			if err != nil {
 				return s.etcdWait(err)
 			}
@@ -25,14 +25,15 @@ func (s preflight) etcdAndCalico(ctx context.Context, _ dockerView) ([]concern, 
 		return nil
 	})
 	if err != nil && cluster.IsPermanent(err) {
-		found = append(found, concernOf("etcd-v3", "etcd", errorOf(err), "an etcd that serves the v3 API to this host", engine.Hint(err))...)
+		found = append(found, newFinding("etcd-v3", "etcd", errorInWait(err), "an etcd that serves the v3 API to this host", engine.Hint(err))...)
 		return found, nil
 	}
 	return found, err
 }
 
-// errorOf is an error without the wait around it.
-func errorOf(err error) string {
+// errorInWait returns the text of the error that a wait wraps or, for any other
+// error, its own text.
+func errorInWait(err error) string {
 	var wait *engine.Wait
 	if errors.As(err, &wait) && wait.Err != nil {
 		return wait.Err.Error()
@@ -40,21 +41,22 @@ func errorOf(err error) string {
 	return err.Error()
 }
 
-// etcdV2: Docker's cluster-store speaks no other protocol.
-func (s preflight) etcdV2(ctx context.Context, c *cluster.Client) ([]concern, error) {
+// etcdV2 checks that etcd serves its v2 API: Docker's cluster-store uses no
+// other.
+func (s preflight) etcdV2(ctx context.Context, c *cluster.Client) ([]finding, error) {
 	if clusterStore(s.Config) == "" {
 		return nil, nil
 	}
 	err := c.ServesV2(ctx)
 	if errors.Is(err, cluster.ErrNoV2) {
-		return concernOf("etcd-v2", "etcd", err.Error(), "the v2 API, which Docker's cluster-store needs", engine.Hint(err)), nil
+		return newFinding("etcd-v2", "etcd", err.Error(), "the v2 API, which Docker's cluster-store needs", engine.Hint(err)), nil
 	}
 	return nil, err
 }
 
-// calicoVersion: calicoctl refuses to write where its version is not the
-// cluster's.
-func (s preflight) calicoVersion(ctx context.Context, c *cluster.Client) ([]concern, error) {
+// calicoVersion checks that calicoctl has the version of the cluster: otherwise
+// it refuses to write.
+func (s preflight) calicoVersion(ctx context.Context, c *cluster.Client) ([]finding, error) {
 	info, err := c.ClusterInformation(ctx)
 	if err != nil || info == nil || info.CalicoVersion == "" {
 		return nil, err
@@ -63,38 +65,38 @@ func (s preflight) calicoVersion(ctx context.Context, c *cluster.Client) ([]conc
 	if info.CalicoVersion == want {
 		return nil, nil
 	}
-	return concernOf("calico-version", "the cluster's Calico", info.CalicoVersion, want+" (calicoctl.version)",
-		"set calicoctl and node.image to "+info.CalicoVersion+", as the other hosts have"), nil
+	return newFinding("calico-version", "the cluster's Calico", info.CalicoVersion, want+" (calicoctl.version)",
+		"use calicoctl and a node.image of "+info.CalicoVersion+", the version of the other hosts"), nil
 }
 
 var versionTag = regexp.MustCompile(`:(v\d+\.\d+\.\d+)(@|$)`)
 
-// imageVersion compares the image's tag, where it is a version, with
-// calicoctl's: the first node writes its own into the cluster.
-func (s preflight) imageVersion() []concern {
+// imageVersion compares the node image's tag, if it is a version, with
+// calicoctl's version: the first node writes its own version to the cluster.
+func (s preflight) imageVersion() []finding {
 	m := versionTag.FindStringSubmatch(s.Config.Node.Image)
 	want := s.Config.Calicoctl.Version
 	if m == nil || m[1] == want {
 		return nil
 	}
-	return concernOf("node-image-version", "node.image "+s.Config.Node.Image, m[1], want+" (calicoctl.version)", "use one version for both")
+	return newFinding("node-image-version", "node.image "+s.Config.Node.Image, m[1], want+" (calicoctl.version)", "use one version for both")
 }
 
-// nodeNameTaken compares with the Node of this name: the same address is this
-// host, joined or reinstalled; another is another machine.
-func (s preflight) nodeNameTaken(ctx context.Context, c *cluster.Client) ([]concern, error) {
+// nodeNameTaken checks that no other machine has this host's node name. A Node
+// with this host's address is this host, which has joined before.
+func (s preflight) nodeNameTaken(ctx context.Context, c *cluster.Client) ([]finding, error) {
 	name := s.nodeName()
-	seen, err := c.Node(ctx, strings.ToLower(name))
-	if err != nil || seen == nil || !seen.Address.IsValid() {
+	node, err := c.Node(ctx, strings.ToLower(name))
+	if err != nil || node == nil || !node.Address.IsValid() {
 		return nil, err
 	}
-	ours, err := s.address(ctx)
+	own, err := s.address(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if seen.Address.Addr() == ours {
+	if node.Address.Addr() == own {
 		return nil, nil
 	}
-	return concernOf("node-name-taken", "node "+name, "at "+seen.Address.Addr().String(), "free, or at this host's "+ours.String(),
-		"give this host another name; or, if that machine is gone: calicoctl delete node "+name), nil
+	return newFinding("node-name-taken", "node "+name, "at "+node.Address.Addr().String(), "free, or at this host's "+own.String(),
+		"give this host another name; or, if that machine no longer exists: calicoctl delete node "+name), nil
 }

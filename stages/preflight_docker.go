@@ -13,26 +13,26 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// dockerVersion looks whether there is a Docker, and one whose plugin networks
-// work on several hosts: before 19.03 its API is too old, since 23 it has no
-// cluster-store (measured up to 28).
-func (s preflight) dockerVersion(ctx context.Context, view dockerView) ([]concern, error) {
+// dockerVersion checks that Docker is installed, and in a version that supports
+// networks across hosts: the API of versions before 19.03 is too old, and
+// Docker 23 and later have no cluster-store (measured up to 28).
+func (s preflight) dockerVersion(ctx context.Context, d dockerState) ([]finding, error) {
 	program, ok := s.Host.LookPath("dockerd")
 	switch {
-	case !ok && !view.active:
-		return concernOf("docker-missing", "Docker", "no dockerd", dockerWanted, dockerFix), nil
-	case view.load == "not-found":
-		return concernOf("docker-missing", units.Docker, "no such unit", "Docker run by systemd", dockerFix), nil
-	case view.load == "masked":
-		return concernOf("docker-missing", units.Docker, "masked", "a unit that can be started", "systemctl unmask docker"), nil
-	case view.silent:
+	case !ok && !d.active:
+		return newFinding("docker-missing", "Docker", "no dockerd", dockerWanted, dockerFix), nil
+	case d.load == "not-found":
+		return newFinding("docker-missing", units.Docker, "no such unit", "a unit that runs Docker", dockerFix), nil
+	case d.load == "masked":
+		return newFinding("docker-missing", units.Docker, "masked", "a unit that can be started", "systemctl unmask docker"), nil
+	case d.unresponsive:
 		return nil, nil
 	}
-	version := view.info.ServerVersion
-	if !view.active {
+	version := d.info.ServerVersion
+	if !d.active {
 		out, err := s.Host.Query(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
 		if err != nil {
-			return concernOf("docker-missing", program, err.Error(), dockerWanted, dockerFix), nil
+			return newFinding("docker-missing", program, err.Error(), dockerWanted, dockerFix), nil
 		}
 		version = string(out.Stdout)
 	}
@@ -40,8 +40,8 @@ func (s preflight) dockerVersion(ctx context.Context, view dockerView) ([]concer
 	if ok && (major == 20 || major == 19 && minor >= 3) {
 		return nil, nil
 	}
-	return concernOf("docker-version", "Docker", orNone(strings.TrimSpace(version)), dockerWanted,
-		"install Docker 20.10 (Debian 12: docker.io); 23 and later have no cluster-store, which the hosts share their network by"), nil
+	return newFinding("docker-version", "Docker", orNone(strings.TrimSpace(version)), dockerWanted,
+		"install Docker 20.10 (Debian 12: docker.io); Docker 23 and later have no cluster-store, which the hosts need to share a network"), nil
 }
 
 const (
@@ -51,8 +51,8 @@ const (
 
 var dockerNumber = regexp.MustCompile(`(\d+)\.(\d+)\.\d+`)
 
-// dockerRelease reads 20 and 10 from 20.10.24+dfsg1, or from the whole line of
-// dockerd --version.
+// dockerRelease parses a version such as 20.10.24+dfsg1, or the output of
+// dockerd --version, into 20 and 10.
 func dockerRelease(version string) (major, minor int, ok bool) {
 	m := dockerNumber.FindStringSubmatch(version)
 	if m == nil {
@@ -63,60 +63,62 @@ func dockerRelease(version string) (major, minor int, ok bool) {
 	return major, minor, errMajor == nil && errMinor == nil
 }
 
-// dockerStore finds what keeps a cluster-store from coming into force.
-func (s preflight) dockerStore(ctx context.Context, view dockerView) ([]concern, error) {
-	refuse := func(what, seen, want, fix string) ([]concern, error) {
-		return concernOf("docker-cluster-store", what, seen, want, fix), nil
+// dockerStore finds what prevents Docker from using the cluster-store.
+func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, error) {
+	refuse := func(object, actual, expected, fix string) ([]finding, error) {
+		return newFinding("docker-cluster-store", object, actual, expected, fix), nil
 	}
 	want := clusterStore(s.Config)
 	if want == "" {
-		if view.active && !view.silent && view.info.ClusterStore == "" {
-			return refuse("Docker", "no cluster-store, and docker.clusterStore is off", "one: the network is global",
+		if d.active && !d.unresponsive && d.info.ClusterStore == "" {
+			return refuse("Docker", "no cluster-store, and docker.clusterStore is off", "a cluster-store, because the network is global",
 				"set cluster-store in "+DaemonPath+" yourself, or docker.clusterStore: auto")
 		}
 		return nil, nil
 	}
-	if view.info.Swarm.LocalNodeState == "active" {
-		return refuse("Docker", "part of a swarm", "no swarm: it excludes a cluster-store", "docker swarm leave")
+	if d.info.Swarm.LocalNodeState == "active" {
+		return refuse("Docker", "member of a swarm", "no swarm, because a swarm excludes a cluster-store", "docker swarm leave")
 	}
 	if flag := s.storeFlag(ctx); flag != "" {
-		return refuse("dockerd", "started with "+flag, "the directive in "+DaemonPath+" only: dockerd refuses one that it gets twice",
-			"take the flag out of docker.service's ExecStart or /etc/default/docker")
+		return refuse("dockerd", "started with "+flag, "only the key in "+DaemonPath+", because dockerd refuses a setting that both contain",
+			"remove the flag from docker.service's ExecStart or from /etc/default/docker")
 	}
 	if have, err := s.Host.ReadFile(DaemonPath); err == nil {
 		if _, err := MergeDaemon(have, nil); err != nil {
-			return refuse(DaemonPath, err.Error(), "a JSON object", "repair the file; Docker itself would not start with it")
+			return refuse(DaemonPath, err.Error(), "a JSON object", "repair the file; Docker cannot start with it either")
 		}
 	}
 	return nil, nil
 }
 
-// storeFlag names a flag of dockerd that daemon.json will hold as well.
+// storeFlag returns the flag of dockerd that conflicts with a key which
+// firstboot sets in daemon.json, or "".
 func (s preflight) storeFlag(ctx context.Context) string {
-	var words string
+	var flags string
 	if start, err := s.Host.Systemd().Property(ctx, units.Docker, "Service", "ExecStart"); err == nil {
-		words = fmt.Sprint(start)
+		flags = fmt.Sprint(start)
 	}
 	if defaults, err := s.Host.ReadFile("/etc/default/docker"); err == nil {
 		for line := range strings.Lines(string(defaults)) {
 			if !strings.HasPrefix(strings.TrimSpace(line), "#") {
-				words += " " + line
+				flags += " " + line
 			}
 		}
 	}
 	for _, flag := range []string{"--cluster-store", "--cluster-advertise"} {
-		if strings.Contains(words, flag) {
+		if strings.Contains(flags, flag) {
 			return flag
 		}
 	}
 	return ""
 }
 
-// foreignStop finds containers that a restart of Docker would stop. A first
-// store needs none: a reload brings it into force.
-func (s preflight) foreignStop(ctx context.Context, view dockerView) ([]concern, error) {
+// dockerRestart finds containers of others that a restart of Docker would stop.
+// Docker uses its first cluster-store after a reload, so that one needs no
+// restart.
+func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding, error) {
 	want := clusterStore(s.Config)
-	if want == "" || !view.active || view.info.ClusterStore == "" || view.info.ClusterStore == want ||
+	if want == "" || !d.active || d.info.ClusterStore == "" || d.info.ClusterStore == want ||
 		s.Config.Docker.Restart == config.RestartAllow {
 		return nil, nil
 	}
@@ -124,35 +126,35 @@ func (s preflight) foreignStop(ctx context.Context, view dockerView) ([]concern,
 	if err != nil || len(foreign) == 0 {
 		return nil, err
 	}
-	return concernOf("foreign-containers", "Docker", "has the cluster-store "+view.info.ClusterStore+" and runs "+strings.Join(foreign, ", "),
+	return newFinding("foreign-containers", "Docker", "has the cluster-store "+d.info.ClusterStore+" and runs "+strings.Join(foreign, ", "),
 		want+", which needs a restart", "stop these containers, or set docker.restart: allow"), nil
 }
 
-// artifacts looks whether what is not on the machine can be had.
-func (s preflight) artifacts(ctx context.Context, view dockerView) ([]concern, error) {
-	var found []concern
+// artifacts checks that every artifact is installed or has a source.
+func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, error) {
+	var found []finding
 	missing := func(name string) {
-		found = append(found, concernOf("artifact-missing", name, "not on this machine, no url, not in a bundle", "somewhere to get it from",
-			"set "+configSection(name)+".url and its sha256, or put it into "+BundleDirs()[0])...)
+		found = append(found, newFinding("artifact-missing", name, "not installed, not in a bundle, and has no url", "a source",
+			"set "+configSection(name)+".url and "+configSection(name)+".sha256, or add a bundle in "+BundleDirs()[0])...)
 	}
 	if !s.onMachine(ctx, calicoctlName) && !s.available(calicoctlName) {
 		missing(calicoctlName)
 	}
 	if _, ok := s.Host.LookPath("rpm"); !ok {
-		return append(found, concernOf("rpm-missing", "rpm", "no such program", "rpm, to install eru-minions", "install the package rpm")...), nil
+		return append(found, newFinding("rpm-missing", "rpm", "not installed", "the program that installs eru-minions", "install the package rpm")...), nil
 	}
 	if !s.onMachine(ctx, minionsName) && !s.available(minionsName) {
 		missing(minionsName)
 	}
-	return append(found, s.pulledByTag(ctx, view)...), nil
+	return append(found, s.imageByTag(ctx, d)...), nil
 }
 
-// pulledByTag warns of an image that nothing pins.
-func (s preflight) pulledByTag(ctx context.Context, view dockerView) []concern {
+// imageByTag warns if the node image is not pinned.
+func (s preflight) imageByTag(ctx context.Context, d dockerState) []finding {
 	image := s.Config.Node.Image
-	if strings.Contains(image, "@sha256:") || s.available(imageName) || s.hasImage(ctx, view) {
+	if strings.Contains(image, "@sha256:") || s.available(imageName) || s.hasImage(ctx, d) {
 		return nil
 	}
-	return warningOf("image-by-tag", "node.image "+image, "pulled by its tag", "an image that is pinned",
+	return newWarning("image-by-tag", "node.image "+image, "pulled by its tag", "a pinned image",
 		"name it by digest (NAME@sha256:…), or set node.url and node.sha256")
 }

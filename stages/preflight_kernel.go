@@ -9,9 +9,9 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// kernelModules looks whether what the sysctl stage loads is there to be
-// loaded: an image with another kernel's modules is a common mistake.
-func (s preflight) kernelModules(ctx context.Context, _ dockerView) ([]concern, error) {
+// kernelModules checks that the modules which the sysctl stage loads exist: an
+// image with another kernel's modules is a common mistake.
+func (s preflight) kernelModules(ctx context.Context, _ dockerState) ([]finding, error) {
 	var missing []string
 	for _, m := range modules(s.Config) {
 		if !s.Host.ModuleLoaded(m) && !s.Host.ModuleAvailable(ctx, m) {
@@ -21,13 +21,13 @@ func (s preflight) kernelModules(ctx context.Context, _ dockerView) ([]concern, 
 	if len(missing) == 0 {
 		return nil, nil
 	}
-	return concernOf("kernel-modules", "kernel modules", "no "+strings.Join(missing, ", "), "loaded, or found by modprobe",
+	return newFinding("kernel-modules", "kernel modules", "not found: "+strings.Join(missing, ", "), "loaded, or found by modprobe",
 		"install the modules of the running kernel (uname -r)"), nil
 }
 
-// appArmor: with AppArmor on and no parser, Docker fails to start every
-// container that is not privileged (measured).
-func (s preflight) appArmor(context.Context, dockerView) ([]concern, error) {
+// appArmor checks for apparmor_parser if AppArmor is enabled. Without it Docker
+// starts only privileged containers (measured).
+func (s preflight) appArmor(context.Context, dockerState) ([]finding, error) {
 	on, err := s.Host.ReadFile("/sys/module/apparmor/parameters/enabled")
 	if err != nil || !strings.HasPrefix(string(on), "Y") {
 		return nil, nil //nolint:nilerr // a kernel without AppArmor has no such file
@@ -35,40 +35,41 @@ func (s preflight) appArmor(context.Context, dockerView) ([]concern, error) {
 	if _, ok := s.Host.LookPath("apparmor_parser"); ok {
 		return nil, nil
 	}
-	return concernOf("apparmor-parser", "AppArmor", "on, without apparmor_parser", "apparmor_parser, so that Docker can start containers",
+	return newFinding("apparmor-parser", "AppArmor", "enabled, without apparmor_parser", "apparmor_parser, which Docker needs to start containers",
 		"install the package apparmor, or boot with apparmor=0"), nil
 }
 
-// forwardPolicy warns of a firewall that drops what is forwarded. Docker sets
-// the same policy, and lets through what is its own and Felix's.
-func (s preflight) forwardPolicy(ctx context.Context, _ dockerView) ([]concern, error) {
+// forwardPolicy warns if the firewall drops forwarded packets. Docker sets the
+// same policy, together with rules that accept the traffic of its containers.
+func (s preflight) forwardPolicy(ctx context.Context, _ dockerState) ([]finding, error) {
 	if _, ok := s.Host.LookPath("iptables"); !ok {
 		return nil, nil
 	}
 	out, err := s.Host.Query(ctx, host.Command{Name: "iptables", Args: []string{"-w", "5", "-S", "FORWARD"}, Timeout: 20 * time.Second})
 	rules := string(out.Stdout)
 	if err != nil || !strings.Contains(rules, "-P FORWARD DROP") || strings.Contains(rules, "DOCKER-USER") || strings.Contains(rules, "cali-FORWARD") {
-		return nil, nil //nolint:nilerr // where the rules cannot be listed there is nothing to warn of
+		return nil, nil //nolint:nilerr // no warning if the rules cannot be listed
 	}
-	return warningOf("forward-policy", "iptables FORWARD", "policy DROP", "ACCEPT, or a rule for cali+",
-		"containers may not be reached from other hosts: iptables -P FORWARD ACCEPT"), nil
+	return newWarning("forward-policy", "iptables FORWARD", "policy DROP", "ACCEPT, or a rule for cali+",
+		"other hosts may not reach the containers: iptables -P FORWARD ACCEPT"), nil
 }
 
-// networkManager warns that it runs; the config stage keeps it off Calico's
-// interfaces.
-func (s preflight) networkManager(ctx context.Context, _ dockerView) ([]concern, error) {
+// networkManager warns if NetworkManager runs and its configuration directory
+// is missing. Otherwise the config stage excludes Calico's interfaces from it.
+func (s preflight) networkManager(ctx context.Context, _ dockerState) ([]finding, error) {
 	unit, err := s.Host.Systemd().Unit(ctx, networkManagerUnit)
 	if err != nil || unit.Active != "active" || s.Host.Exists(networkManagerPath) || s.Host.Exists(networkManagerDir) {
 		return nil, err
 	}
-	return warningOf("networkmanager", "NetworkManager", "running, and "+networkManagerDir+" is not there", "cali* and tunl* unmanaged",
-		"tell it in its own configuration: unmanaged-devices=interface-name:cali*;interface-name:tunl*"), nil
+	return newWarning("networkmanager", "NetworkManager", "running, but "+networkManagerDir+" does not exist", "cali* and tunl* unmanaged",
+		"add to its configuration: unmanaged-devices=interface-name:cali*;interface-name:tunl*"), nil
 }
 
 const nodenamePath = "/var/lib/calico/nodename"
 
-// bakedNodename finds the identity of the machine that an image was taken of.
-func (s preflight) bakedNodename(context.Context, dockerView) ([]concern, error) {
+// bakedNodename finds the node name of the machine from which an image was
+// made.
+func (s preflight) bakedNodename(context.Context, dockerState) ([]finding, error) {
 	data, err := s.Host.ReadFile(nodenamePath)
 	if host.NotExist(err) {
 		return nil, nil
@@ -76,10 +77,10 @@ func (s preflight) bakedNodename(context.Context, dockerView) ([]concern, error)
 	if err != nil {
 		return nil, err
 	}
-	seen := strings.TrimSpace(string(data))
-	if seen == "" || seen == s.nodeName() {
+	name := strings.TrimSpace(string(data))
+	if name == "" || name == s.nodeName() {
 		return nil, nil
 	}
-	return concernOf("baked-nodename", nodenamePath, fmt.Sprintf("%q", seen), fmt.Sprintf("%q, or no such file", s.nodeName()),
-		"rm "+nodenamePath+"; firstboot seal does it when an image is made"), nil
+	return newFinding("baked-nodename", nodenamePath, fmt.Sprintf("%q", name), fmt.Sprintf("%q, or no such file", s.nodeName()),
+		"rm "+nodenamePath+"; in an image, firstboot seal removes it"), nil
 }

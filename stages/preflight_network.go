@@ -11,19 +11,20 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// bgpAddress looks whether this host has the address that the configuration
-// chooses.
-func (s preflight) bgpAddress(ctx context.Context, _ dockerView) ([]concern, error) {
+// bgpAddress checks that this host has the address that the configuration
+// selects.
+func (s preflight) bgpAddress(ctx context.Context, _ dockerState) ([]finding, error) {
 	_, err := s.address(ctx)
 	if err == nil || isWait(err) {
 		return nil, err
 	}
-	return concernOf("address", "host.address", err.Error(), "an address of this machine", engine.Hint(err)), nil
+	return newFinding("address", "host.address", err.Error(), "an address of this machine", engine.Hint(err)), nil
 }
 
-// defaultRoute: without one the containers have no connectivity, because the
-// kernel does not answer for their gateway 169.254.1.1 (proxy ARP).
-func (s preflight) defaultRoute(context.Context, dockerView) ([]concern, error) {
+// defaultRoute checks that there is a default route. Without it the containers
+// have no connectivity, because the kernel does not answer ARP requests for
+// their gateway 169.254.1.1 (proxy ARP).
+func (s preflight) defaultRoute(context.Context, dockerState) ([]finding, error) {
 	routes, err := s.Host.Network().Routes()
 	if err != nil {
 		return nil, err
@@ -33,15 +34,16 @@ func (s preflight) defaultRoute(context.Context, dockerView) ([]concern, error) 
 			return nil, nil
 		}
 	}
-	return concernOf("default-route", "routes", "no default route", "one: containers reach nothing without it", "ip route add default via GATEWAY, for good"), nil
+	return newFinding("default-route", "routes", "no default route", "a default route, without which containers have no connectivity", "ip route add default via GATEWAY, and make it permanent"), nil
 }
 
 const hostsPath = "/etc/hosts"
 
-// localhost: Felix listens for its health check on this name, inside a
-// container that has the host's file; without it calico-node is never ready.
-// Its IPv6 address does not do: the sysctl stage switches IPv6 off.
-func (s preflight) localhost(context.Context, dockerView) ([]concern, error) {
+// localhost checks that /etc/hosts has an IPv4 address for localhost. Felix
+// listens on this name for its health check, in a container that uses the host's
+// file; without it calico-node is never ready. An IPv6 address is not enough,
+// because the sysctl stage disables IPv6.
+func (s preflight) localhost(context.Context, dockerState) ([]finding, error) {
 	data, err := s.Host.ReadFile(hostsPath)
 	if err != nil && !host.NotExist(err) {
 		return nil, err
@@ -58,17 +60,18 @@ func (s preflight) localhost(context.Context, dockerView) ([]concern, error) {
 			return nil, nil
 		}
 	}
-	seen := "no IPv4 address for localhost"
+	actual := "no IPv4 address for localhost"
 	if err != nil {
-		seen = "no such file"
+		actual = "no such file"
 	}
-	return concernOf("localhost", hostsPath, seen, "127.0.0.1 localhost: calico-node's health check listens on that name",
+	return newFinding("localhost", hostsPath, actual, "127.0.0.1 localhost, because calico-node's health check listens on that name",
 		"echo '127.0.0.1 localhost' >> "+hostsPath), nil
 }
 
-// ipv6InUse: the sysctl stage switches IPv6 off, because Docker cannot start
-// a container on the plugin's network with it.
-func (s preflight) ipv6InUse(context.Context, dockerView) ([]concern, error) {
+// ipv6InUse finds global IPv6 addresses if the sysctl stage disables IPv6. It
+// does so because Docker cannot start a container on the plugin's network
+// while IPv6 is enabled.
+func (s preflight) ipv6InUse(context.Context, dockerState) ([]finding, error) {
 	if s.Config.Sysctl["net.ipv6.conf.all.disable_ipv6"] != "1" {
 		return nil, nil
 	}
@@ -86,43 +89,43 @@ func (s preflight) ipv6InUse(context.Context, dockerView) ([]concern, error) {
 	if len(used) == 0 {
 		return nil, nil
 	}
-	return concernOf("ipv6-in-use", "IPv6", strings.Join(used, ", "), "no IPv6 address: net.ipv6.conf.all.disable_ipv6 takes them away",
-		"reach this host by IPv4 and take the addresses off; or, if nothing reaches it by IPv6, preflight.ignore: [ipv6-in-use]"), nil
+	return newFinding("ipv6-in-use", "IPv6", strings.Join(used, ", "), "no global IPv6 address, because net.ipv6.conf.all.disable_ipv6 removes them",
+		"reach this host by IPv4 and remove the addresses; or, if nothing reaches it by IPv6, preflight.ignore: [ipv6-in-use]"), nil
 }
 
-// bgpPort finds another BGP daemon. Our own node's is no conflict.
-func (s preflight) bgpPort(ctx context.Context, view dockerView) ([]concern, error) {
+// bgpPort finds another BGP daemon than that of calico-node.
+func (s preflight) bgpPort(ctx context.Context, d dockerState) ([]finding, error) {
 	address, err := s.address(ctx)
 	if err != nil {
-		return nil, nil // the probe of the address told it
+		return nil, nil // bgpAddress reports it
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	at := netip.AddrPortFrom(address, bgpTCP)
-	if view.silent || !s.Host.Network().Listening(ctx, at) {
+	if d.unresponsive || !s.Host.Network().Listening(ctx, at) {
 		return nil, nil
 	}
-	if view.active {
-		ours, err := s.Host.Docker().Container(ctx, nodeContainer)
-		if err == nil && ours.State.Running {
+	if d.active {
+		node, err := s.Host.Docker().Container(ctx, nodeContainer)
+		if err == nil && node.State.Running {
 			return nil, nil
 		}
 	}
-	return concernOf("bgp-port", at.String(), "another program listens", "free for calico-node's BIRD",
-		"ss -ltnp 'sport = :179' names it; stop and disable it"), nil
+	return newFinding("bgp-port", at.String(), "another program listens", "free for calico-node's BIRD",
+		"stop and disable that program: ss -ltnp 'sport = :179' shows it"), nil
 }
 
 // bgpTCP is BGP's TCP port (RFC 4271).
 const bgpTCP = 179
 
-// cidrOverlap compares the pool with everything that this host reaches by
-// other ways. Calico itself does not look at the hosts' networks.
-func (s preflight) cidrOverlap(_ context.Context, view dockerView) ([]concern, error) {
+// cidrOverlap compares the pool with the host's addresses and routes and with
+// Docker's networks. Calico itself does not check the hosts' networks.
+func (s preflight) cidrOverlap(_ context.Context, d dockerState) ([]finding, error) {
 	cidr := s.Config.Pool.CIDR
-	var seen []string
-	add := func(p netip.Prefix, what string) {
+	var overlaps []string
+	add := func(p netip.Prefix, source string) {
 		if p.IsValid() && p.Bits() > 0 && p.Overlaps(cidr) {
-			seen = append(seen, p.Masked().String()+" "+what)
+			overlaps = append(overlaps, p.Masked().String()+" "+source)
 		}
 	}
 	addresses, err := s.Host.Network().Addresses()
@@ -144,55 +147,56 @@ func (s preflight) cidrOverlap(_ context.Context, view dockerView) ([]concern, e
 		}
 	}
 	fix := "choose another pool.cidr, for all hosts of the cluster"
-	for name, subnet := range s.dockerSubnets(view) {
-		before := len(seen)
+	for name, subnet := range s.dockerSubnets(d) {
+		before := len(overlaps)
 		add(subnet, "of Docker's network "+name)
-		if len(seen) > before && view.active && name != "bridge" {
-			fix = "docker network rm " + name + ", where no container uses it; or " + fix
+		if len(overlaps) > before && d.active && name != "bridge" {
+			fix = "docker network rm " + name + " if no container uses it; or " + fix
 		}
 	}
-	found := s.rivals(view)
-	if len(seen) == 0 {
+	found := s.otherNetworks(d)
+	if len(overlaps) == 0 {
 		return found, nil
 	}
-	return append(concernOf("cidr-overlap", "pool.cidr "+cidr.String(), "overlaps "+strings.Join(seen, ", "), "a range that nothing else uses", fix), found...), nil
+	return append(newFinding("cidr-overlap", "pool.cidr "+cidr.String(), "overlaps "+strings.Join(overlaps, ", "), "a range that nothing else uses", fix), found...), nil
 }
 
-// rivals are other networks of the plugin over the pool. They are in nobody's
-// way but each other's: the plugin binds the pool to the one made last, which
-// the pool stage sets right.
-func (s preflight) rivals(view dockerView) []concern {
-	var list []concern
-	for _, n := range view.network {
+// otherNetworks warns of other networks of the plugin over the pool. The plugin
+// binds the pool to the network that was created last, and the pool stage
+// corrects that.
+func (s preflight) otherNetworks(d dockerState) []finding {
+	var list []finding
+	for _, n := range d.networks {
 		if n.Driver != networkDriver || n.Name == s.Config.Pool.NetworkName() || !slices.Contains(n.Subnets(), s.Config.Pool.CIDR.String()) {
 			continue
 		}
-		list = append(list, warningOf("cidr-overlap", "Docker network "+n.Name, "over the pool as well", "one network a pool",
+		list = append(list, newWarning("cidr-overlap", "Docker network "+n.Name, "also uses the pool", "one network for each pool",
 			"docker network rm "+n.Name+": its containers and those of "+s.Config.Pool.NetworkName()+" cannot both start")...)
 	}
 	return list
 }
 
-// protocolFelix is the rtm_protocol of Felix's routes (its DeviceRouteProtocol).
+// protocolFelix is the rtm_protocol of Felix's routes (DeviceRouteProtocol).
 const protocolFelix = 80
 
-// isCalicoInterface tells Calico's own interfaces, whose addresses and routes
-// are the pool's on a host that has joined.
+// isCalicoInterface reports whether Calico made the interface. On a host that
+// has joined, its addresses and routes belong to the pool.
 func isCalicoInterface(name string) bool {
 	return strings.HasPrefix(name, "cali") || strings.HasPrefix(name, "tunl") || strings.HasPrefix(name, "vxlan.calico")
 }
 
-// dockerSubnets are the subnets of Docker's own networks.
-// While Docker does not run, the one that its bridge will get.
-func (s preflight) dockerSubnets(view dockerView) map[string]netip.Prefix {
+// dockerSubnets returns the subnets of Docker's networks by their names, without
+// the networks of the plugin. If Docker does not run, it returns the default
+// subnet of Docker's bridge.
+func (s preflight) dockerSubnets(d dockerState) map[string]netip.Prefix {
 	subnets := map[string]netip.Prefix{}
-	if !view.active {
+	if !d.active {
 		subnets["bridge (its default)"] = netip.MustParsePrefix("172.17.0.0/16")
 		return subnets
 	}
-	for _, n := range view.network {
+	for _, n := range d.networks {
 		if n.Driver == networkDriver {
-			continue // over a pool, and Calico lets no two pools overlap
+			continue // over a pool, and Calico refuses pools that overlap
 		}
 		for _, text := range n.Subnets() {
 			if p, err := netip.ParsePrefix(text); err == nil {

@@ -20,30 +20,205 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// TestPreflightNamesAreThoseInUse: a name that is not listed could not be
-// demoted, and one that is listed and not used would promise something. Each
-// is seen to be found by a test.
-func TestPreflightNamesAreThoseInUse(t *testing.T) {
+// TestPreflight runs the checks with one real etcd, one after the other.
+func TestPreflight(t *testing.T) {
+	t.Parallel()
+	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	t.Run("refuses", func(t *testing.T) { testPreflightRefuses(t, etcd) })
+	t.Run("accepts", func(t *testing.T) { testPreflightAccepts(t, etcd) })
+	t.Run("waits", func(t *testing.T) { testPreflightWaits(t, etcd) })
+	t.Run("reports findings while Docker does not answer", func(t *testing.T) { testPreflightWithoutDocker(t, etcd) })
+	t.Run("warns of the clock if it is ignored", func(t *testing.T) {
+		m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+		m.built = time.Now().Add(time.Hour)
+		m.wantDemoted("clock")
+	})
+}
+
+// refusedCase is a host with exactly one finding.
+type refusedCase struct {
+	name    string // of the finding
+	problem string
+	arrange func(*machine)
+	warning bool     // the finding does not stop the run
+	words   []string // that the finding contains
+}
+
+func refusedCases() []refusedCase {
+	return slices.Concat(hostCases(), kernelCases(), networkCases(), dockerCases(), clusterCases())
+}
+
+// testPreflightRefuses checks of each finding that it has an object, an actual
+// value, an expected value and a fix, that Apply refuses, that preflight.ignore
+// demotes it, and that nothing is changed.
+func testPreflightRefuses(t *testing.T, etcd *etcdtest.Server) {
+	for _, c := range refusedCases() {
+		t.Run(strings.TrimSpace(c.name+" "+c.problem), func(t *testing.T) {
+			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			c.arrange(m)
+			f := m.check("preflight")
+			refused, warned := byName(f)
+			if len(f.Differences)+len(f.Warnings) != 1 {
+				t.Fatalf("want only %s, got %v and %q", c.name, f.Differences, f.Warnings)
+			}
+			if c.warning {
+				wantWords(t, warned[c.name], append(c.words, ", expected ", "; ")...)
+				return
+			}
+			d := refused[c.name]
+			if d.Actual == "" || d.Expected == "" || d.Fix == "" || d.Object == "" {
+				t.Errorf("a finding needs an object, an actual value, an expected value and a fix: %+v", f.Differences)
+			}
+			wantWords(t, d.String()+" "+d.Fix, c.words...)
+			m.wantRefusal(c.name)
+			m.wantDemoted(c.name)
+			if !m.dockerRuns() && m.docker.asked > 0 {
+				t.Error("Docker was queried and thereby started")
+			}
+		})
+	}
+}
+
+// testPreflightAccepts checks that there are no false findings.
+func testPreflightAccepts(t *testing.T, etcd *etcdtest.Server) {
+	for name, arrange := range acceptedHosts() {
+		t.Run(name, func(t *testing.T) {
+			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			arrange(m)
+			f := m.check("preflight")
+			if !f.OK() || len(f.Warnings) > 0 {
+				t.Errorf("found %v and %q", f.Differences, f.Warnings)
+			}
+			if m.docker.asked > 0 {
+				t.Error("a stopped Docker was queried and thereby started")
+			}
+		})
+	}
+}
+
+// testPreflightWaits checks that transient problems are not refused.
+func testPreflightWaits(t *testing.T, etcd *etcdtest.Server) {
+	port := etcd.Endpoint[strings.LastIndex(etcd.Endpoint, ":")+1:]
+	for _, c := range []struct {
+		name, waitFor string
+		arrange       func(*machine)
+	}{
+		{"etcd down", "etcd at ", func(m *machine) { m.override("etcd: {endpoints: [" + noEtcd + "]}") }},
+		{"no route", "a route to etcd", func(m *machine) { m.net.noRoute = true }},
+		{"name not resolved", "a route to etcd", func(m *machine) {
+			m.net.unresolved = true
+			m.override("etcd: {endpoints: ['http://localhost:" + port + "']}")
+		}},
+		{"clock not set", "the clock to be set", func(m *machine) { m.built = time.Now().Add(time.Hour) }},
+		{"Docker does not answer", "Docker to answer", func(m *machine) { m.docker.silent = true }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			c.arrange(m)
+			ctx, cancel := contextFor(t, time.Second)
+			defer cancel()
+			f, err := m.stage("preflight").Check(ctx)
+			wait, is := isAs[*engine.Wait](err)
+			if !is || !strings.HasPrefix(wait.For, c.waitFor) {
+				t.Errorf("found %v and %v, want a wait for %s", f.Differences, err, c.waitFor)
+			}
+			if changes := m.changes(); len(changes) > 0 {
+				t.Errorf("changed %q while waiting", changes)
+			}
+		})
+	}
+}
+
+// testPreflightWithoutDocker checks that only findings which do not depend on
+// Docker are reported while Docker does not answer.
+func testPreflightWithoutDocker(t *testing.T, etcd *etcdtest.Server) {
+	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	joined(m)
+	m.docker.silent = true
+	m.net.routes = m.net.routes[1:]
+	m.net.free["/var/lib/docker"] = 0
+	refused, warned := byName(m.checkSoon(t))
+	if len(refused) != 1 || refused["default-route"].Fix == "" || len(warned) != 0 {
+		t.Errorf("found %v and %v", refused, warned)
+	}
+	m.override(`docker: {clusterStore: "off"}`) // whether Docker has a store is then unknown
+	if refused, warned := byName(m.checkSoon(t)); len(refused) != 1 || len(warned) != 0 {
+		t.Errorf("found %v and %v", refused, warned)
+	}
+}
+
+// TestPreflightReportsEverythingAtOnce also while etcd is down. Otherwise each
+// correction costs another boot.
+func TestPreflightReportsEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t) // without etcd
+	m.put("/proc/sys/kernel/hostname", "Host1\n")
+	m.net.routes = m.net.routes[1:]
+	m.docker.version = "24.0.7"
+	f := m.checkSoon(t)
+	refused, _ := byName(f)
+	if len(refused) != 3 || refused["host-name"].Fix == "" || refused["default-route"].Fix == "" || refused["docker-version"].Fix == "" {
+		t.Errorf("found %v", f.Differences)
+	}
+}
+
+// TestPreflightWritesNothing includes rpm's database.
+func TestPreflightWritesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.net.routes = m.net.routes[1:]
+	before := m.tree()
+	m.checkSoon(t)
+	if d := cmp.Diff(before, m.tree()); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestPreflightChecksEtcd checks what Docker and Calico need of etcd.
+func TestPreflightChecksEtcd(t *testing.T) {
+	t.Parallel()
+	etcd := startEtcd(t, etcdtest.Options{}) // no v2
+	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	refused, _ := byName(m.check("preflight"))
+	wantWords(t, refused["etcd-v2"].String()+refused["etcd-v2"].Fix, "v2 API", "--enable-v2")
+	m.override(`docker: {clusterStore: "off"}`)
+	m.docker.shown = "etcd://elsewhere"
+	m.isRight("preflight") // without a cluster-store v2 is not needed
+	m.override("docker: {clusterStore: auto}")
+	m.docker.shown = ""
+	m.wantRefusal("etcd-v2")
+	m.wantDemoted("etcd-v2")
+	m.fabric.enableAuth()
+	refused, _ = byName(m.check("preflight"))
+	if d := refused["etcd-v3"]; d.Actual == "" || d.Expected == "" || d.Fix == "" {
+		t.Errorf("an etcd that requires a user: %v", refused)
+	}
+	m.wantRefusal("etcd-v3")
+}
+
+// TestPreflightNamesAreComplete checks that the names of all findings, and no
+// others, can be demoted, and that a test produces each of them.
+func TestPreflightNamesAreComplete(t *testing.T) {
 	used := namesInSource(t)
-	seen := map[string]bool{"clock": true, "etcd-v2": true, "etcd-v3": true} // tests of their own
-	for _, w := range wrongs() {
-		seen[w.name] = true
+	tested := map[string]bool{"clock": true, "etcd-v2": true, "etcd-v3": true} // tested separately
+	for _, c := range refusedCases() {
+		tested[c.name] = true
 	}
 	for _, name := range config.PreflightNames() {
 		if !used[name] {
-			t.Errorf("%s is listed, and no probe finds it", name)
+			t.Errorf("%s is listed, but no check uses it", name)
 		}
-		if !seen[name] {
-			t.Errorf("no test finds %s", name)
+		if !tested[name] {
+			t.Errorf("no test produces %s", name)
 		}
 		delete(used, name)
 	}
 	if len(used) > 0 {
-		t.Errorf("found by probes and not listed: %q", sorted(used))
+		t.Errorf("used by checks, but not listed: %q", sorted(used))
 	}
 }
 
-// namesInSource are the names that the probes give to concernOf and warningOf.
+// namesInSource returns the names in calls of newFinding and newWarning.
 func namesInSource(t *testing.T) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob("preflight*.go")
@@ -64,8 +239,8 @@ func namesInSource(t *testing.T) map[string]bool {
 			if !ok {
 				return true
 			}
-			called, ok := call.Fun.(*ast.Ident)
-			if !ok || called.Name != "concernOf" && called.Name != "warningOf" {
+			function, ok := call.Fun.(*ast.Ident)
+			if !ok || function.Name != "newFinding" && function.Name != "newWarning" {
 				return true
 			}
 			if literal, ok := call.Args[0].(*ast.BasicLit); ok {
@@ -77,13 +252,8 @@ func namesInSource(t *testing.T) map[string]bool {
 	return names
 }
 
-// wrongs are all hosts of the table.
-func wrongs() []wrong {
-	return slices.Concat(wrongHosts(), wrongKernels(), wrongNetworks(), wrongDockers(), wrongClusters())
-}
-
-// named is what preflight found under each name, warnings as their text.
-func named(f engine.CheckResult) (refused map[string]engine.Difference, warned map[string]string) {
+// byName returns the findings by their names, of warnings only the text.
+func byName(f engine.CheckResult) (refused map[string]engine.Difference, warned map[string]string) {
 	refused, warned = map[string]engine.Difference{}, map[string]string{}
 	for _, d := range f.Differences {
 		refused[d.Name] = d
@@ -95,52 +265,20 @@ func named(f engine.CheckResult) (refused map[string]engine.Difference, warned m
 	return refused, warned
 }
 
-// wrong is a host with one thing that preflight does not like.
-type wrong struct {
-	name    string // of the finding
-	when    string
-	arrange func(*machine)
-	warning bool
-	words   []string // that the finding has
-}
-
-// TestPreflightFindsWhatIsWrong: each finding alone, with what was seen, what
-// was wanted and how to fix it; it refuses; its name demotes it; and nothing
-// was changed.
-func TestPreflightFindsWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	for _, w := range wrongs() {
-		t.Run(w.name+" "+w.when, func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-			w.arrange(m)
-			f := m.check("preflight")
-			refused, warned := named(f)
-			if len(f.Differences)+len(f.Warnings) != 1 {
-				t.Fatalf("want this one finding, got %v and %q", f.Differences, f.Warnings)
-			}
-			if w.warning {
-				wantWords(t, warned[w.name], append(w.words, ", expected ", "; ")...)
-				return
-			}
-			d := refused[w.name]
-			if d.Actual == "" || d.Expected == "" || d.Fix == "" || d.Object == "" {
-				t.Errorf("a finding must say what, seen, wanted and how to fix it: %+v", f.Differences)
-			}
-			wantWords(t, d.String()+" "+d.Fix, w.words...)
-			m.wantRefusal(w.name)
-			m.wantDemoted(w.name)
-			if !m.dockerRuns() && m.docker.asked > 0 {
-				t.Error("Docker was asked and so started")
-			}
-		})
+// checkSoon checks preflight without waiting for etcd as long as a run would.
+func (m *machine) checkSoon(t *testing.T) engine.CheckResult {
+	t.Helper()
+	ctx, cancel := contextFor(t, time.Second)
+	defer cancel()
+	f, err := m.stage("preflight").Check(ctx)
+	if err != nil {
+		t.Fatalf("got a wait instead of findings: %v", err)
 	}
+	return f
 }
 
-func (m *machine) dockerRuns() bool { return m.systemd.units[units.Docker].active == "active" }
-
-// wantRefusal wants Apply to refuse with exactly these findings, and to change
-// nothing.
+// wantRefusal wants Apply to refuse because of exactly these findings, and to
+// change nothing.
 func (m *machine) wantRefusal(names ...string) {
 	m.t.Helper()
 	err := m.apply(m.t.Context(), "preflight")
@@ -153,7 +291,7 @@ func (m *machine) wantRefusal(names ...string) {
 		got = append(got, d.Name)
 	}
 	if !slices.Equal(got, names) {
-		m.t.Errorf("refused for %q, want %q", got, names)
+		m.t.Errorf("refused because of %q, want %q", got, names)
 	}
 	if changes := m.changes(); len(changes) > 0 {
 		m.t.Errorf("a refusal changed something: %q", changes)
@@ -165,13 +303,15 @@ func (m *machine) wantDemoted(name string) {
 	m.t.Helper()
 	m.override("preflight: {ignore: [" + name + "]}")
 	f := m.check("preflight")
-	if _, warned := named(f); !f.OK() || len(f.Warnings) != 1 || warned[name] == "" {
-		m.t.Errorf("ignored, it gives %v and %q, want one warning", f.Differences, f.Warnings)
+	if _, warned := byName(f); !f.OK() || len(f.Warnings) != 1 || warned[name] == "" {
+		m.t.Errorf("with %s ignored: %v and %q, want one warning", name, f.Differences, f.Warnings)
 	}
 	if err := m.apply(m.t.Context(), "preflight"); err != nil {
-		m.t.Errorf("ignored, it still refuses: %v", err)
+		m.t.Errorf("with %s ignored, apply refuses: %v", name, err)
 	}
 }
+
+func (m *machine) dockerRuns() bool { return m.systemd.units[units.Docker].active == "active" }
 
 func (m *machine) stopDocker() {
 	m.t.Helper()
@@ -180,27 +320,8 @@ func (m *machine) stopDocker() {
 	}
 }
 
-// TestPreflightLikesWhatIsRight: the other side of each finding.
-func TestPreflightLikesWhatIsRight(t *testing.T) {
-	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	for when, arrange := range rightHosts() {
-		t.Run(when, func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-			arrange(m)
-			f := m.check("preflight")
-			if !f.OK() || len(f.Warnings) > 0 {
-				t.Errorf("found %v and %q", f.Differences, f.Warnings)
-			}
-			if m.docker.asked > 0 {
-				t.Error("a stopped Docker was asked and so started")
-			}
-		})
-	}
-}
-
-// joined makes the machine a member, as a whole run does, and puts on it what
-// BIRD and Felix put there.
+// joined makes the machine a member of the cluster, with the addresses and
+// routes of BIRD and Felix.
 func joined(m *machine) {
 	m.t.Helper()
 	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool", "verify")
@@ -214,130 +335,4 @@ func joined(m *machine) {
 		host.Route{Destination: netip.MustParsePrefix("10.213.0.192/26"), Gateway: netip.MustParseAddr("10.0.0.4"), Interface: "eth0", Protocol: 80},
 	)
 	m.forget()
-}
-
-// TestPreflightTellsEverythingAtOnce, and what is wrong here also while etcd
-// is away: who corrects one thing after the other waits for a boot each time.
-func TestPreflightTellsEverythingAtOnce(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t) // its etcd is away
-	m.put("/proc/sys/kernel/hostname", "Host1\n")
-	m.net.routes = m.net.routes[1:]
-	m.docker.version = "24.0.7"
-	f := m.checkSoon(t)
-	refused, _ := named(f)
-	if len(refused) != 3 || refused["host-name"].Fix == "" || refused["default-route"].Fix == "" || refused["docker-version"].Fix == "" {
-		t.Errorf("found %v", f.Differences)
-	}
-}
-
-// TestPreflightWritesNothing, rpm's database included.
-func TestPreflightWritesNothing(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t)
-	m.net.routes = m.net.routes[1:]
-	before := m.tree()
-	m.checkSoon(t)
-	if d := cmp.Diff(before, m.tree()); d != "" {
-		t.Error(d)
-	}
-}
-
-// checkSoon checks preflight without waiting for etcd as long as a run would.
-func (m *machine) checkSoon(t *testing.T) engine.CheckResult {
-	t.Helper()
-	ctx, cancel := contextFor(t, time.Second)
-	defer cancel()
-	f, err := m.stage("preflight").Check(ctx)
-	if err != nil {
-		t.Fatalf("what is wrong now waits for later: %v", err)
-	}
-	return f
-}
-
-// TestPreflightWaitsForWhatTimeCures: etcd, names, a route, the clock and a
-// Docker that is busy are no reason to refuse.
-func TestPreflightWaitsForWhatTimeCures(t *testing.T) {
-	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	for _, c := range []struct {
-		what    string
-		arrange func(*machine)
-	}{
-		{"etcd at ", func(m *machine) { m.override("etcd: {endpoints: [" + noEtcd + "]}") }},
-		{"a route to etcd", func(m *machine) { m.net.noRoute = true }},
-		{"a route to etcd", func(m *machine) {
-			m.net.unresolved = true
-			m.override("etcd: {endpoints: ['http://localhost:" + etcd.Endpoint[strings.LastIndex(etcd.Endpoint, ":")+1:] + "']}")
-		}},
-		{"the clock to be set", func(m *machine) { m.built = time.Now().Add(time.Hour) }},
-		{"Docker to answer", func(m *machine) { m.docker.silent = true }},
-	} {
-		t.Run(c.what, func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-			c.arrange(m)
-			ctx, cancel := contextFor(t, time.Second)
-			defer cancel()
-			f, err := m.stage("preflight").Check(ctx)
-			wait, is := isAs[*engine.Wait](err)
-			if !is || !strings.HasPrefix(wait.For, c.what) {
-				t.Errorf("found %v and %v, want a wait for %s", f.Differences, err, c.what)
-			}
-			if changes := m.changes(); len(changes) > 0 {
-				t.Errorf("a wait changed something: %q", changes)
-			}
-		})
-	}
-}
-
-// TestPreflightTellsWhileDockerIsBusy what it can see without Docker, and
-// nothing that only Docker could deny.
-func TestPreflightTellsWhileDockerIsBusy(t *testing.T) {
-	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	joined(m)
-	m.docker.silent = true
-	m.net.routes = m.net.routes[1:]
-	m.net.free["/var/lib/docker"] = 0
-	refused, warned := named(m.checkSoon(t))
-	if len(refused) != 1 || refused["default-route"].Fix == "" || len(warned) != 0 {
-		t.Errorf("found %v and %v", refused, warned)
-	}
-	m.override(`docker: {clusterStore: "off"}`) // whether it has a store it does not say
-	if refused, warned := named(m.checkSoon(t)); len(refused) != 1 || len(warned) != 0 {
-		t.Errorf("found %v and %v", refused, warned)
-	}
-}
-
-// TestIgnoredClockIsAWarning: who says that the clock does not matter does not
-// wait for it.
-func TestIgnoredClockIsAWarning(t *testing.T) {
-	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	m.built = time.Now().Add(time.Hour)
-	m.wantDemoted("clock")
-}
-
-// TestPreflightAsksTheRealEtcd for what Docker and Calico need of it.
-func TestPreflightAsksTheRealEtcd(t *testing.T) {
-	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{}) // no v2
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	refused, _ := named(m.check("preflight"))
-	wantWords(t, refused["etcd-v2"].String()+refused["etcd-v2"].Fix, "v2 API", "--enable-v2")
-	m.override(`docker: {clusterStore: "off"}`)
-	m.docker.shown = "etcd://elsewhere"
-	m.isRight("preflight") // who needs no v2 is not asked for it
-	m.override("docker: {clusterStore: auto}")
-	m.docker.shown = ""
-	m.wantRefusal("etcd-v2")
-	m.wantDemoted("etcd-v2")
-	m.fabric.enableAuth()
-	refused, _ = named(m.check("preflight"))
-	if d := refused["etcd-v3"]; d.Actual == "" || d.Expected == "" || d.Fix == "" {
-		t.Errorf("an etcd that wants a user gives %v", refused)
-	}
-	m.wantRefusal("etcd-v3")
 }
