@@ -180,8 +180,8 @@ func TestNewerStateStops(t *testing.T) {
 		m := newMachine(t)
 		newer := `{"schema": 99}`
 		m.put(path, newer)
-		m.is(state.Unknown, "has format 99", "newer firstboot")
-		m.runs(app.ExitFailed, "has format 99", "use that one")
+		m.is(state.Unknown, "has schema 99", "newer firstboot")
+		m.runs(app.ExitFailed, "has schema 99", "use that one")
 		if m.get(path) != newer || m.h.Exists("/etc/first") {
 			t.Errorf("%s: it went on", path)
 		}

@@ -2,16 +2,17 @@ package state
 
 import (
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Machine is which machine this is: what stays through reboots, network cards
-// and a datasource's instance-ids, and differs between clones.
+// Machine is the identity of a machine. It differs between clones and survives
+// reboots, new network cards and a datasource's new instance-id.
 type Machine struct {
 	MachineID   string `json:"machine_id"`             // /etc/machine-id
-	ProductUUID string `json:"product_uuid,omitempty"` // DMI; "" where there is none
+	ProductUUID string `json:"product_uuid,omitempty"` // of DMI; "" if there is none
 }
 
 // ThisMachine reads the machine's identity.
@@ -19,15 +20,15 @@ func ThisMachine(h *host.Host) Machine {
 	return Machine{MachineID: h.MachineID(), ProductUUID: h.ProductUUID()}
 }
 
-// Same tells whether m and other are one machine. A part that either of them
-// does not know is not compared.
+// Same reports whether m and other are the same machine. A part that is empty in
+// either of them is not compared.
 func (m Machine) Same(other Machine) bool {
-	return agree(m.MachineID, other.MachineID) && agree(m.ProductUUID, other.ProductUUID)
+	return equalIfKnown(m.MachineID, other.MachineID) && equalIfKnown(m.ProductUUID, other.ProductUUID)
 }
 
-func agree(a, b string) bool { return a == "" || b == "" || a == b }
+func equalIfKnown(a, b string) bool { return a == "" || b == "" || a == b }
 
-// String is the machine in one word for people and status.
+// String returns the machine ID, else the product UUID, else "unknown".
 func (m Machine) String() string {
 	switch {
 	case m.MachineID != "":
@@ -38,19 +39,18 @@ func (m Machine) String() string {
 	return "unknown"
 }
 
-// Unlike names two machines by what they differ in. A clone has the machine-id
-// of its image until it gets one of its own.
+// Distinguish names m and other by an ID in which they differ. That is the
+// product UUID if both have the same machine-id, as a new clone and its image do.
 func (m Machine) Distinguish(other Machine) (this, that string) {
-	if m.MachineID == other.MachineID && !agree(m.ProductUUID, other.ProductUUID) {
+	if m.MachineID == other.MachineID && !equalIfKnown(m.ProductUUID, other.ProductUUID) {
 		return "product UUID " + m.ProductUUID, "product UUID " + other.ProductUUID
 	}
 	return m.String(), other.String()
 }
 
-// BakedIdentity lists what of Calico's identity an image of a joined host
-// carries into its clones: what a seal removes, and a clone sets aside. The
-// unit has the node's name and address in it; its link comes first, so that it
-// never leads nowhere.
+// BakedIdentity lists the files that carry a joined host's Calico identity into
+// its clones. seal removes them, and a clone sets them aside. The unit contains
+// the node's name and address. Its link comes first, so that it never dangles.
 func BakedIdentity() []string {
 	return []string{
 		"/etc/systemd/system/docker.service.wants/calico-node.service",
@@ -59,16 +59,16 @@ func BakedIdentity() []string {
 	}
 }
 
-// SetAside moves another machine's state out of the way: its files go to a
-// folder of their own under ForeignDir, so that nothing is lost, and the next run
-// starts from nothing. It returns that folder.
+// SetAside moves another machine's state to a new directory under ForeignDir and
+// returns the directory. Nothing is lost, and the next run starts from the
+// beginning.
 func SetAside(h *host.Host, foreign Machine, now time.Time) (string, error) {
 	dir := fmt.Sprintf("%s/%s-%s", ForeignDir, now.UTC().Format("20060102T150405Z"), foreign)
 	if err := h.MkdirAll(dir); err != nil {
 		return "", err
 	}
-	// The marker goes last: as long as it is there the next boot still sees
-	// that the rest is foreign.
+	// The marker is moved last. Until then the next boot recognizes that the
+	// other files are foreign.
 	files := append(BakedIdentity(), ManifestPath, EffectivePath, RetiredPath, JournalPath, MarkerPath)
 	for _, path := range files {
 		if !h.Exists(path) {
@@ -83,24 +83,14 @@ func SetAside(h *host.Host, foreign Machine, now time.Time) (string, error) {
 
 func setAsideFile(h *host.Host, path, dir string) error {
 	if h.Readlink(path) != "" {
-		return h.Remove(path) // where it leads is set aside itself
+		return h.Remove(path) // its target is set aside on its own
 	}
 	data, err := h.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	name := path[lastSlash(path)+1:]
-	if err := h.WriteFile(dir+"/"+name, data, private); err != nil {
+	if err := h.WriteFile(dir+"/"+filepath.Base(path), data, private); err != nil {
 		return err
 	}
 	return h.Remove(path)
-}
-
-func lastSlash(path string) int {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return i
-		}
-	}
-	return -1
 }

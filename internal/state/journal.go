@@ -6,11 +6,11 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// State is where a machine stands; the words are those of `firstboot status`.
+// State is the state of a machine, in the words of `firstboot status`.
 type State string
 
-// The states. Drifted, foreign and unknown are never written to a journal:
-// they are what status sees when it looks at the machine.
+// The states. Drifted, foreign and unknown are never written to a journal: only
+// status reports them, after it checked the machine.
 const (
 	Complete   State = "complete"
 	Running    State = "running"
@@ -22,21 +22,21 @@ const (
 	Unknown    State = "unknown"
 )
 
-// StageState is where a stage stands.
+// StageState is the state of a stage.
 type StageState string
 
 // The states of a stage.
 const (
-	StageOK      StageState = "ok"      // was as wanted already
-	StageChanged StageState = "changed" // was made so
+	StageOK      StageState = "ok"      // the first check found no difference
+	StageChanged StageState = "changed" // it was applied
 	StageFailed  StageState = "failed"
 	StagePending StageState = "pending"
 	StageRunning StageState = "running"
-	StageSkipped StageState = "skipped" // one before it failed
+	StageSkipped StageState = "skipped" // a stage before it failed
 	StageUnknown StageState = "unknown" // its check could not be made
 )
 
-// Stage is what is known of one stage. Times are UTC.
+// Stage is the record of one stage. Times are UTC.
 type Stage struct {
 	Name      string     `json:"name"`
 	State     StageState `json:"state"`
@@ -51,7 +51,7 @@ type Stage struct {
 	Warnings  []string   `json:"warnings,omitempty"`
 }
 
-// Journal is the story of the current run, or of the last one.
+// Journal is the record of the current run, or of the last one.
 type Journal struct {
 	Schema       int       `json:"schema"`
 	State        State     `json:"state"`
@@ -59,29 +59,29 @@ type Journal struct {
 	ConfigDigest string    `json:"config_digest"`
 	Machine      Machine   `json:"machine"`
 	BootID       string    `json:"boot_id"`
-	Attempt      int       `json:"attempt"` // the runs since the machine was last complete
+	Attempt      int       `json:"attempt"` // number of runs since the machine was last complete
 	Started      time.Time `json:"started"` // of this run
 	Finished     time.Time `json:"finished,omitzero"`
-	Error        string    `json:"error,omitempty"` // of a run that ended before its stages
+	Error        string    `json:"error,omitempty"` // of a run that ended before its first stage
 	Stages       []Stage   `json:"stages"`
-	ConfigFiles  []string  `json:"config_files,omitempty"` // --config of the load that was saved; none: the search path
+	ConfigFiles  []string  `json:"config_files,omitempty"` // --config of the saved configuration; empty: the default sources
 	Notes        Notes     `json:"notes,omitzero"`
 }
 
-// Notes are facts that a later check needs and that the machine itself does
-// not tell.
+// Notes are facts that a later check needs and cannot read from the machine.
 type Notes struct {
-	// StoreReloaded is when dockerd was told to reload a cluster store that
-	// was not set before; Docker shows a store that is not in force.
+	// StoreReloaded is the time when dockerd reloaded its configuration with a
+	// cluster store where none was set before. (Docker also shows a store that
+	// has no effect, so its answer does not prove it.)
 	StoreReloaded time.Time `json:"store_reloaded,omitzero"`
-	// FilesReloaded is when udevd and NetworkManager were last told to read
+	// FilesReloaded is the time when udevd and NetworkManager last reloaded
 	// their files.
 	FilesReloaded time.Time `json:"files_reloaded,omitzero"`
-	// Probe is the last container test that passed.
+	// Probe is the last successful test with a probe container.
 	Probe Probe `json:"probe,omitzero"`
 }
 
-// Probe records a passed container test.
+// Probe records a successful test with a probe container.
 type Probe struct {
 	BootID    string    `json:"boot_id"`
 	NetworkID string    `json:"network_id"`
@@ -89,7 +89,7 @@ type Probe struct {
 	Time      time.Time `json:"time"`
 }
 
-// Load reads the journal; found is false where there is none.
+// LoadJournal reads the journal. found is false if there is none.
 func LoadJournal(h *host.Host) (j Journal, found bool, err error) {
 	found, err = load(h, JournalPath, &j)
 	return j, found, err
@@ -101,7 +101,7 @@ func (j *Journal) Save(h *host.Host) error {
 	return save(h, JournalPath, j)
 }
 
-// Stage returns the record of a stage, making it if it is not there.
+// Stage returns the record of a stage. It adds one if there is none.
 func (j *Journal) Stage(name string) *Stage {
 	for i := range j.Stages {
 		if j.Stages[i].Name == name {

@@ -17,14 +17,14 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-func put(t *testing.T, h *host.Host, path, data string) {
+func writeFile(t *testing.T, h *host.Host, path, data string) {
 	t.Helper()
 	if err := h.WriteFile(path, []byte(data), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestJournalSurvivesARoundTrip(t *testing.T) {
+func TestJournalIsReadAsWritten(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		h := host.New(root)
@@ -50,9 +50,9 @@ func TestJournalSurvivesARoundTrip(t *testing.T) {
 
 func isText(s string) bool { return strings.ToValidUTF8(s, "") == s }
 
-func TestNewerFormatStops(t *testing.T) {
+func TestNewerSchemaIsAnError(t *testing.T) {
 	h := host.New(t.TempDir())
-	put(t, h, state.JournalPath, `{"schema": 99, "stages": "not even a list any more"}`)
+	writeFile(t, h, state.JournalPath, `{"schema": 99, "stages": "not even a list any more"}`)
 	_, _, err := state.LoadJournal(h)
 	var newer *state.NewerError
 	if !errors.As(err, &newer) || newer.Schema != 99 {
@@ -60,15 +60,15 @@ func TestNewerFormatStops(t *testing.T) {
 	}
 }
 
-func TestDamagedFilesAreNamed(t *testing.T) {
+func TestErrorAboutADamagedFileNamesIt(t *testing.T) {
 	for _, data := range []string{"", "{", "[]", `{"schema": 0}`, `{"schema": 1, "attempt": "x"}`, "\x00\x00\x00"} {
 		h := host.New(t.TempDir())
-		put(t, h, state.MarkerPath, data)
+		writeFile(t, h, state.MarkerPath, data)
 		_, _, err := state.LoadMarker(h)
 		var damaged *state.DamagedError
 		if data == `{"schema": 1, "attempt": "x"}` {
 			if err != nil {
-				t.Errorf("%q: a field that the marker does not have matters: %v", data, err)
+				t.Errorf("%q: an unknown field is an error: %v", data, err)
 			}
 			continue
 		}
@@ -96,46 +96,46 @@ func TestMarkerKeepsThePreviousOne(t *testing.T) {
 	}
 }
 
-func TestWhichMachine(t *testing.T) {
+func TestMachinesAreComparedByTheirKnownIDs(t *testing.T) {
 	a := state.Machine{MachineID: "aaaa", ProductUUID: "1111"}
 	for _, c := range []struct {
-		what  string
+		name  string
 		other state.Machine
 		same  bool
 	}{
 		{"itself", a, true},
-		{"a clone with a baked machine-id", state.Machine{MachineID: "aaaa", ProductUUID: "2222"}, false},
+		{"a clone with the machine-id of its image", state.Machine{MachineID: "aaaa", ProductUUID: "2222"}, false},
 		{"a sealed image on the same hardware", state.Machine{MachineID: "bbbb", ProductUUID: "1111"}, false},
 		{"no DMI", state.Machine{MachineID: "aaaa"}, true},
-		{"another without DMI", state.Machine{MachineID: "bbbb"}, false},
+		{"another machine without DMI", state.Machine{MachineID: "bbbb"}, false},
 	} {
 		if got := a.Same(c.other); got != c.same {
-			t.Errorf("%s: same is %v", c.what, got)
+			t.Errorf("%s: same is %v", c.name, got)
 		}
 	}
 }
 
-func TestSetAsideLosesNothing(t *testing.T) {
+func TestSetAsideKeepsTheFiles(t *testing.T) {
 	h := host.New(t.TempDir())
 	const unit = "/etc/systemd/system/calico-node.service"
 	const link = "/etc/systemd/system/docker.service.wants/calico-node.service"
-	put(t, h, "/var/lib/calico/nodename", "host1")
-	put(t, h, unit, "[Service]")
+	writeFile(t, h, "/var/lib/calico/nodename", "host1")
+	writeFile(t, h, unit, "[Service]")
 	if err := h.Symlink(unit, link); err != nil {
 		t.Fatal(err)
 	}
-	put(t, h, state.JournalPath, "journal")
-	put(t, h, state.MarkerPath, "marker")
+	writeFile(t, h, state.JournalPath, "journal")
+	writeFile(t, h, state.MarkerPath, "marker")
 	dir, err := state.SetAside(h, state.Machine{MachineID: "aaaa"}, time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if h.Exists(link) {
-		t.Error("the clone's node is still enabled")
+		t.Error("calico-node is still enabled")
 	}
 	for _, path := range []string{"/var/lib/calico/nodename", unit, state.JournalPath, state.MarkerPath} {
 		if h.Exists(path) {
-			t.Errorf("%s is still there", path)
+			t.Errorf("%s still exists", path)
 		}
 		if !h.Exists(filepath.Join(dir, filepath.Base(path))) {
 			t.Errorf("%s was lost", path)
@@ -143,9 +143,9 @@ func TestSetAsideLosesNothing(t *testing.T) {
 	}
 }
 
-// TestMain lets this binary stand for another run that holds the lock.
+// TestMain makes this binary a process that holds the lock.
 func TestMain(m *testing.M) {
-	if root := os.Getenv("JOURNAL_TEST_HOLD"); root != "" {
+	if root := os.Getenv("STATE_TEST_HOLD_LOCK"); root != "" {
 		if _, err := state.AcquireLock(host.New(root)); err != nil {
 			os.Exit(1)
 		}
@@ -156,14 +156,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestLockNamesItsHolderAndDiesWithIt(t *testing.T) {
+func TestLockHolderIsNamedAndItsDeathReleasesTheLock(t *testing.T) {
 	root := t.TempDir()
 	h := host.New(root)
 	if _, held := state.LockHolder(h); held {
-		t.Error("held before anybody took it")
+		t.Error("the lock is held before it was taken")
 	}
 	holder := exec.Command(os.Args[0])
-	holder.Env = append(os.Environ(), "JOURNAL_TEST_HOLD="+root)
+	holder.Env = append(os.Environ(), "STATE_TEST_HOLD_LOCK="+root)
 	stdin, _ := holder.StdinPipe()
 	stdout, _ := holder.StdoutPipe()
 	if err := holder.Start(); err != nil {
@@ -177,44 +177,44 @@ func TestLockNamesItsHolderAndDiesWithIt(t *testing.T) {
 	if !errors.As(err, &held) || held.PID != holder.Process.Pid {
 		t.Errorf("got %v, want the pid %d", err, holder.Process.Pid)
 	}
-	if pid, is := state.LockHolder(h); !is || pid != holder.Process.Pid {
-		t.Errorf("holder %d, %v", pid, is)
+	if pid, held := state.LockHolder(h); !held || pid != holder.Process.Pid {
+		t.Errorf("holder %d, %v", pid, held)
 	}
 	_ = holder.Process.Kill()
 	_ = holder.Wait()
 	_ = stdin.Close()
 	lock, err := state.AcquireLock(h)
 	if err != nil {
-		t.Fatalf("the lock outlived its holder: %v", err)
+		t.Fatalf("the lock is still held after its holder died: %v", err)
 	}
 	if err := lock.Release(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestManifestFollowsWrites(t *testing.T) {
+func TestManifestRecordsWritesAndRemovals(t *testing.T) {
 	root := t.TempDir()
-	dir := host.New(root)
-	w, err := state.OpenManifest(dir)
+	plain := host.New(root) // records nothing
+	m, err := state.OpenManifest(plain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := host.New(root, host.WithManifest(func(path, digest string) {
-		if err := w.Record(path, digest); err != nil {
+		if err := m.Record(path, digest); err != nil {
 			t.Error(err)
 		}
 	}))
-	put(t, h, "/etc/a", "a")
-	put(t, h, "/etc/b", "b")
+	writeFile(t, h, "/etc/a", "a")
+	writeFile(t, h, "/etc/b", "b")
 	if err := h.Remove("/etc/a"); err != nil {
 		t.Fatal(err)
 	}
-	again, err := state.OpenManifest(dir)
-	if err != nil || !cmp.Equal(again.Paths(), []string{"/etc/b"}) {
-		t.Errorf("recorded %v, %v", again.Paths(), err)
+	reread, err := state.OpenManifest(plain)
+	if err != nil || !cmp.Equal(reread.Paths(), []string{"/etc/b"}) {
+		t.Errorf("recorded %v, %v", reread.Paths(), err)
 	}
 	digest, err := h.SHA256("/etc/b")
-	if err != nil || again.Files["/etc/b"] != digest {
-		t.Errorf("digest %q of %q, %v", again.Files["/etc/b"], digest, err)
+	if err != nil || reread.Files["/etc/b"] != digest {
+		t.Errorf("digest %q of %q, %v", reread.Files["/etc/b"], digest, err)
 	}
 }

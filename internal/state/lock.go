@@ -15,18 +15,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// HeldError is a lock that another run holds.
+// LockHeldError reports that another run holds the lock.
 type LockHeldError struct{ PID int }
 
 func (e *LockHeldError) Error() string {
 	return fmt.Sprintf("another run of firstboot holds the lock (pid %d)", e.PID)
 }
 
-// Lock keeps two runs apart. The kernel drops it when its holder ends, however
-// it ends; the file stays and means nothing by itself.
+// Lock prevents two runs at the same time. The kernel releases it when its holder
+// ends, in whatever way. The file stays; its existence means nothing.
 type Lock struct{ file *os.File }
 
-// Acquire takes the lock or says at once who holds it (*HeldError).
+// AcquireLock takes the lock. If another run holds it, it returns a
+// *LockHeldError without waiting.
 func AcquireLock(h *host.Host) (*Lock, error) {
 	path := h.RealPath(LockPath)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -50,17 +51,18 @@ func AcquireLock(h *host.Host) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// A run that was killed while it started a command leaves a child that has the
-// lock until it becomes that command: an instant, longer on a busy machine.
+// A run that was killed between fork and exec of a command leaves a child that
+// holds the lock until its exec. That takes an instant, or longer on a busy
+// machine.
 const (
-	orphanTime  = 2 * time.Second
-	orphanPause = 20 * time.Millisecond
+	orphanTimeout = 2 * time.Second
+	orphanPause   = 20 * time.Millisecond
 )
 
-// lockFile locks at once or, where only a dead run's child is in the way, in
-// an instant.
+// lockFile locks f without waiting. Only if the process named in the file is dead
+// does it wait up to orphanTimeout for that process's child.
 func lockFile(f *os.File, path string) error {
-	for deadline := time.Now().Add(orphanTime); ; time.Sleep(orphanPause) {
+	for deadline := time.Now().Add(orphanTimeout); ; time.Sleep(orphanPause) {
 		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile())
 		if err == nil || !held(err) || time.Now().After(deadline) || alive(readPID(path)) {
 			return err
@@ -70,8 +72,8 @@ func lockFile(f *os.File, path string) error {
 
 func held(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) }
 
-// alive tells whether a process exists. Without a number (a holder that has
-// not written it yet) it does.
+// alive reports whether a process exists. It returns true for pid 0, which a
+// holder has not written yet.
 func alive(pid int) bool { return pid <= 0 || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
 func writePID(f *os.File) error {
@@ -79,16 +81,16 @@ func writePID(f *os.File) error {
 	return err
 }
 
-// Release drops the lock, also where a child that is just being started has
-// the file open.
+// Release releases the lock, even if a child between fork and exec has the file
+// open.
 func (l *Lock) Release() error {
 	unlock := wholeFile()
 	unlock.Type = unix.F_UNLCK
 	return errors.Join(unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, unlock), l.file.Close())
 }
 
-// Holder returns the pid of the run that holds the lock, and whether there is
-// one. It needs no rights beyond reading the file.
+// LockHolder returns the pid of the run that holds the lock, and whether there is
+// one. It only needs permission to read the file.
 func LockHolder(h *host.Host) (pid int, held bool) {
 	path := h.RealPath(LockPath)
 	f, err := os.Open(path)
@@ -96,15 +98,16 @@ func LockHolder(h *host.Host) (pid int, held bool) {
 		return 0, false
 	}
 	defer f.Close()
-	// Asking does not take: a status that looks must not make a run that
-	// starts at that instant believe that another one is there.
-	asked := wholeFile()
-	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, asked)
-	return readPID(path), err == nil && asked.Type != unix.F_UNLCK
+	// Query the lock without taking it: a run that starts at this instant must
+	// not fail because of a status command.
+	query := wholeFile()
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, query)
+	return readPID(path), err == nil && query.Type != unix.F_UNLCK
 }
 
-// wholeFile is a write lock on the whole file. It belongs to the open file,
-// not to the process, so that closing another descriptor does not drop it.
+// wholeFile returns a write lock on the whole file. With the F_OFD commands it
+// belongs to the open file, not to the process, so closing another descriptor
+// does not release it.
 func wholeFile() *unix.Flock_t { return &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart} }
 
 func readPID(path string) int {

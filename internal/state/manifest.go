@@ -8,50 +8,48 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Manifest is the manifest: every path that firstboot wrote outside of its own
-// folders, with the digest of what it wrote, so that exactly these can be
-// removed again.
+// Manifest lists the files that firstboot wrote outside of its own directories,
+// with their digests, so that exactly these can be removed.
 type Manifest struct {
 	Schema int               `json:"schema"`
-	Files  map[string]string `json:"files"` // path to SHA-256 in hexadecimal, or link:TARGET
+	Files  map[string]string `json:"files"` // path to sha256 in hexadecimal, or link:TARGET
 
 	mu   sync.Mutex
-	host *host.Host // of the state folder; not the one whose writes are recorded
+	host *host.Host // writes the manifest; the writes of this host are not recorded
 }
 
-// OpenManifest reads the manifest, or begins one.
+// OpenManifest reads the manifest, or returns an empty one if there is none.
 func OpenManifest(h *host.Host) (*Manifest, error) {
-	w := &Manifest{host: h}
-	if _, err := load(h, ManifestPath, w); err != nil {
+	m := &Manifest{host: h}
+	if _, err := load(h, ManifestPath, m); err != nil {
 		return nil, err
 	}
-	if w.Files == nil {
-		w.Files = map[string]string{}
+	if m.Files == nil {
+		m.Files = map[string]string{}
 	}
-	return w, nil
+	return m, nil
 }
 
-// Record notes one write (host.WithManifest); an empty digest forgets the
-// path. The manifest is saved at once: a file that is written and not listed
-// would never be removed.
-func (w *Manifest) Record(path, digest string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if have, ok := w.Files[path]; ok == (digest != "") && have == digest {
+// Record adds a file (host.WithManifest), or removes it if the digest is empty.
+// The manifest is saved at once: a file that is not listed is never removed.
+func (m *Manifest) Record(path, digest string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if have, ok := m.Files[path]; ok == (digest != "") && have == digest {
 		return nil
 	}
 	if digest == "" {
-		delete(w.Files, path)
+		delete(m.Files, path)
 	} else {
-		w.Files[path] = digest
+		m.Files[path] = digest
 	}
-	w.Schema = Schema
-	return save(w.host, ManifestPath, w)
+	m.Schema = Schema
+	return save(m.host, ManifestPath, m)
 }
 
-// Paths lists the recorded paths, sorted.
-func (w *Manifest) Paths() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Sorted(maps.Keys(w.Files))
+// Paths returns the recorded paths, sorted.
+func (m *Manifest) Paths() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.Files))
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Marker is the marker: this machine was complete, as verified, at
+// Marker is the completion marker: this machine was verified and complete at
 // Finished. It is the last file that a run writes.
 type Marker struct {
 	Schema       int       `json:"schema"`
@@ -16,27 +16,27 @@ type Marker struct {
 	BootID       string    `json:"boot_id"`
 	Started      time.Time `json:"started"`
 	Finished     time.Time `json:"finished"`
-	Previous     *Marker   `json:"previous,omitempty"` // the one that this replaced, without its own previous
+	Previous     *Marker   `json:"previous,omitempty"` // the marker that this one replaced, without its own Previous
 }
 
-// LoadMarker reads the marker; found is false where there is none.
-func LoadMarker(h *host.Host) (c Marker, found bool, err error) {
-	found, err = load(h, MarkerPath, &c)
-	return c, found, err
+// LoadMarker reads the marker; found is false if there is none.
+func LoadMarker(h *host.Host) (m Marker, found bool, err error) {
+	found, err = load(h, MarkerPath, &m)
+	return m, found, err
 }
 
-// Save writes the marker, keeping the one it replaces as Previous.
-func (c *Marker) Save(h *host.Host) error {
+// Save writes the marker and keeps the one that it replaces as Previous.
+func (m *Marker) Save(h *host.Host) error {
 	before, found, err := LoadMarker(h)
 	if err == nil && !found {
 		found, err = load(h, RetiredPath, &before)
 	}
 	if err == nil && found {
 		before.Previous = nil
-		c.Previous = &before
+		m.Previous = &before
 	}
-	c.Schema = Schema
-	if err := save(h, MarkerPath, c); err != nil {
+	m.Schema = Schema
+	if err := save(h, MarkerPath, m); err != nil {
 		return err
 	}
 	if h.Exists(RetiredPath) {
@@ -45,15 +45,15 @@ func (c *Marker) Save(h *host.Host) error {
 	return nil
 }
 
-// Retire puts the marker out of force: until a new one is written the machine
-// is not complete, whenever the run that replaces it is cut off.
+// RetireMarker makes the machine incomplete until a new marker is written. This
+// holds even if the run that follows is killed.
 func RetireMarker(h *host.Host) error { return h.Rename(MarkerPath, RetiredPath) }
 
-// Reinstate puts the retired marker into force again.
+// RestoreMarker makes the retired marker the completion marker again.
 func RestoreMarker(h *host.Host) error { return h.Rename(RetiredPath, MarkerPath) }
 
-// LoadRetired reads the retired marker; found is false where there is none.
-func LoadRetired(h *host.Host) (c Marker, found bool, err error) {
-	found, err = load(h, RetiredPath, &c)
-	return c, found, err
+// LoadRetired reads the retired marker; found is false if there is none.
+func LoadRetired(h *host.Host) (m Marker, found bool, err error) {
+	found, err = load(h, RetiredPath, &m)
+	return m, found, err
 }

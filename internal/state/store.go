@@ -2,23 +2,24 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// NewerError is a state file that a newer firstboot wrote.
+// NewerError reports a state file that a newer firstboot wrote.
 type NewerError struct {
 	Path   string
 	Schema int
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s has format %d, this firstboot knows up to %d", e.Path, e.Schema, Schema)
+	return fmt.Sprintf("%s has schema %d, but this firstboot supports only up to %d", e.Path, e.Schema, Schema)
 }
 
-// DamagedError is a state file that is there and cannot be understood.
+// DamagedError reports a state file that cannot be parsed.
 type DamagedError struct {
 	Path string
 	Err  error
@@ -30,7 +31,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 const private fs.FileMode = 0o600
 
-// load reads a state file into v; found is false where there is none.
+// load reads a state file into v. found is false if there is none.
 func load(h *host.Host, path string, v any) (found bool, err error) {
 	data, err := h.ReadFile(path)
 	if host.NotExist(err) {
@@ -47,7 +48,7 @@ func load(h *host.Host, path string, v any) (found bool, err error) {
 		return false, &NewerError{path, head.Schema}
 	}
 	if head.Schema < 1 {
-		return false, &DamagedError{path, fmt.Errorf("it names no format")}
+		return false, &DamagedError{path, errors.New("it has no schema number")}
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return false, &DamagedError{path, err}
@@ -55,7 +56,7 @@ func load(h *host.Host, path string, v any) (found bool, err error) {
 	return true, nil
 }
 
-// save writes a state file whole or not at all, durably.
+// save writes a state file atomically and durably.
 func save(h *host.Host, path string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

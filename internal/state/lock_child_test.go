@@ -14,19 +14,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// TestLockOfADeadRunsChild: a run that was killed while it started a command
-// is not "another run".
-func TestLockOfADeadRunsChild(t *testing.T) {
+// The child of a run that was killed between fork and exec holds the lock for a
+// moment. It is not reported as another run.
+func TestLockHeldByTheChildOfADeadRunIsAwaited(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, state.LockPath)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	gone := exec.Command("true")
-	if err := gone.Run(); err != nil {
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(gone.Process.Pid)+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(strconv.Itoa(dead.Process.Pid)+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	child, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -39,7 +39,7 @@ func TestLockOfADeadRunsChild(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, func() { _ = child.Close() })
 	lock, err := state.AcquireLock(host.New(root))
 	if err != nil {
-		t.Fatalf("the child of a dead run keeps others out: %v", err)
+		t.Fatalf("cannot take the lock from the child of a dead run: %v", err)
 	}
 	_ = lock.Release()
 }
