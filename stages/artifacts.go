@@ -43,16 +43,16 @@ func (e *Env) reference(name string) artifact.Ref {
 func (e *Env) Prefetch(ctx context.Context) {
 	var fetches sync.WaitGroup
 	for _, ref := range e.References() {
-		if ref.URL == "" || e.onMachine(ctx, ref.Name) {
+		if ref.URL == "" || e.isPresent(ctx, ref.Name) {
 			continue
 		}
-		fetches.Go(func() { _, _ = e.get(ctx, ref.Name, func(string, int64, int64) {}) })
+		fetches.Go(func() { _, _ = e.getArtifact(ctx, ref.Name, func(string, int64, int64) {}) })
 	}
 	fetches.Wait()
 }
 
 // onMachine tells whether the machine has what the artifact would bring.
-func (e *Env) onMachine(ctx context.Context, name string) bool {
+func (e *Env) isPresent(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var f engine.CheckResult
@@ -72,7 +72,7 @@ func (e *Env) onMachine(ctx context.Context, name string) bool {
 
 // get returns the path of a verified artifact, from a bundle, the cache or its
 // URL. A download that breaks is waited for; a wrong file is an error.
-func (e *Env) get(ctx context.Context, name string, report engine.Progress) (string, error) {
+func (e *Env) getArtifact(ctx context.Context, name string, report engine.Progress) (string, error) {
 	ref := e.reference(name)
 	if ref.URL == "" && ref.SHA256 == "" {
 		path, err := e.Store.Bundled(name)
@@ -117,7 +117,7 @@ func configSection(name string) string {
 }
 
 // available tells whether there is anywhere to get an artifact from.
-func (e *Env) available(name string) bool {
+func (e *Env) hasSource(name string) bool {
 	ref := e.reference(name)
 	if ref.URL != "" {
 		return true

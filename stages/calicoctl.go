@@ -73,7 +73,7 @@ func (s calicoctl) version(ctx context.Context, path string) (string, error) {
 }
 
 func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
-	source, err := s.get(ctx, calicoctlName, report)
+	source, err := s.getArtifact(ctx, calicoctlName, report)
 	if err != nil {
 		return err
 	}

@@ -40,12 +40,12 @@ func realCalicoctl(t *testing.T) string {
 // the real etcd.
 func (m *machine) useReal(path string) {
 	m.t.Helper()
-	m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", path, sumOf(path)))
-	m.calicoctl = func(c host.Command) Ran { return m.runReal(path, c) }
+	m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", path, digestOf(path)))
+	m.calicoctl = func(c host.Command) CommandResult { return m.runReal(path, c) }
 }
 
 // runReal runs it with the machine's files, and counts what it makes.
-func (m *machine) runReal(path string, c host.Command) Ran {
+func (m *machine) runReal(path string, c host.Command) CommandResult {
 	args := slices.Clone(c.Args)
 	for i, a := range args {
 		if file, ok := strings.CutPrefix(a, "--config="); ok {
@@ -58,16 +58,16 @@ func (m *machine) runReal(path string, c host.Command) Ran {
 	cmd.Stdin = strings.NewReader(string(c.Stdin))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return Ran{Exit: cmd.ProcessState.ExitCode(), Stderr: string(out)}
+		return CommandResult{Exit: cmd.ProcessState.ExitCode(), Stderr: string(out)}
 	}
-	m.fabric.mu.Lock()
-	defer m.fabric.mu.Unlock()
+	m.cluster.mu.Lock()
+	defer m.cluster.mu.Unlock()
 	for word, object := range map[string]string{"created 1 'Profile'": "profiles", "created 1 'IPPool'": "ippools", "patched 1 'IPPool'": "patch"} {
 		if strings.Contains(string(out), word) {
-			m.fabric.made[object]++
+			m.cluster.created[object]++
 		}
 	}
-	return Ran{Stdout: string(out)}
+	return CommandResult{Stdout: string(out)}
 }
 
 // TestRealCalicoctl on a real etcd: its version is read, its configuration
@@ -76,32 +76,32 @@ func TestRealCalicoctl(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.useReal(path)
-	m.applies("preflight", "sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
-	m.applies("pool")
-	if steps := m.taken(""); len(steps) > 0 {
+	m.mustApply("preflight", "sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
+	m.mustApply("pool")
+	if steps := m.stepsWith(""); len(steps) > 0 {
 		t.Errorf("applied again it did %q", steps)
 	}
-	got := spec(m.fabric.resource("ippools", "firstboot"))
+	got := spec(m.cluster.resource("ippools", "firstboot"))
 	want := map[string]any{"blockSize": 26.0, "cidr": "10.213.0.0/16", "ipipMode": "Never", "natOutgoing": true, "nodeSelector": "all()", "vxlanMode": "Never"}
 	maps.DeleteFunc(got, func(key string, _ any) bool { _, ours := want[key]; return !ours })
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("it made another pool: %s", d)
 	}
-	annotations, _ := meta(m.fabric.resource("ippools", "firstboot"))["annotations"].(map[string]any)
-	if annotations[networkAnnotation] != m.fabric.networks[0].ID {
+	annotations, _ := meta(m.cluster.resource("ippools", "firstboot"))["annotations"].(map[string]any)
+	if annotations[networkAnnotation] != m.cluster.networks[0].ID {
 		t.Errorf("the pool is bound to %v", annotations)
 	}
 	// What the plugin breaks is repaired for real.
-	p := m.fabric.resource("ippools", "firstboot")
+	p := m.cluster.resource("ippools", "firstboot")
 	delete(spec(p), "vxlanMode")
 	delete(meta(p), "annotations")
-	m.fabric.store("ippools", "firstboot", p)
-	m.applies("pool")
+	m.cluster.store("ippools", "firstboot", p)
+	m.mustApply("pool")
 	// Another pool over the same addresses is calicoctl's to refuse.
 	m.override("pool: {name: second}")
-	if err := m.apply(t.Context(), "pool"); !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "overlaps") {
+	if err := m.apply(t.Context(), "pool"); !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "overlaps") {
 		t.Errorf("an overlapping pool: %v", err)
 	}
 }
@@ -158,13 +158,13 @@ func TestRealCalicoctlOfTenHosts(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	f := newFabric(t, etcd.Endpoint)
+	f := newCluster(t, etcd.Endpoint)
 	var all sync.WaitGroup
 	var hosts []*machine
 	for i := range 10 {
 		m := newHost(t, f, fmt.Sprintf("host%d", i))
 		m.useReal(path)
-		m.applies("sysctl", "config", "docker", "minions")
+		m.mustApply("sysctl", "config", "docker", "minions")
 		hosts = append(hosts, m)
 	}
 	for _, m := range hosts {
@@ -176,11 +176,11 @@ func TestRealCalicoctlOfTenHosts(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if d := cmp.Diff(map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}, f.made); d != "" || len(f.networks) != 1 {
+	if d := cmp.Diff(map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}, f.created); d != "" || len(f.networks) != 1 {
 		t.Errorf("made %s, networks %v", d, f.networks)
 	}
 	for _, m := range hosts {
-		m.isRight("pool")
+		m.wantNoDifferences("pool")
 	}
 }
 
@@ -190,7 +190,7 @@ func TestRealCalicoctlOfAKilledHolder(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	holderKilled(t, newFabric(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
+	holderKilled(t, newCluster(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
 }
 
 // TestRealResourcesAreRead as Calico stores them, also after another field was
@@ -199,10 +199,10 @@ func TestRealResourcesAreRead(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.useReal(path)
-	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"disabled": true}, "metadata": map[string]any{"annotations": map[string]string{networkAnnotation: m.fabric.networks[0].ID}}})
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"disabled": true}, "metadata": map[string]any{"annotations": map[string]string{networkAnnotation: m.cluster.networks[0].ID}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,6 +210,6 @@ func TestRealResourcesAreRead(t *testing.T) {
 	if ran.Exit != 0 {
 		t.Fatalf("%+v", ran)
 	}
-	m.differs("pool", "IPPool firstboot", "disabled")
-	m.refuses("pool", "disabled")
+	m.wantDifference("pool", "IPPool firstboot", "disabled")
+	m.wantPermanentError("pool", "disabled")
 }

@@ -15,8 +15,8 @@ import (
 
 func TestCalicoctlIsInstalled(t *testing.T) {
 	m := newMachine(t)
-	m.differs("calicoctl", "not there", "v3.23.0")
-	m.applies("calicoctl")
+	m.wantDifference("calicoctl", "not there", "v3.23.0")
+	m.mustApply("calicoctl")
 	info, err := os.Stat(m.file(stages.CalicoctlPath))
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("%v, %v", info, err)
@@ -47,12 +47,12 @@ func TestCalicoctlOnTheMachine(t *testing.T) {
 			m.override(c.config)
 			putFile(t, m.root, stages.CalicoctlPath, c.text, c.mode)
 			if c.words == nil {
-				m.isRight("calicoctl")
+				m.wantNoDifferences("calicoctl")
 				return
 			}
-			m.differs("calicoctl", c.words...)
-			m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", m.parts.calicoctl, sumOf(m.parts.calicoctl)))
-			m.applies("calicoctl") // and is put right
+			m.wantDifference("calicoctl", c.words...)
+			m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", m.artifacts.calicoctl, digestOf(m.artifacts.calicoctl)))
+			m.mustApply("calicoctl") // and is put right
 		})
 	}
 }
@@ -85,18 +85,18 @@ func TestCalicoctlIsWholeOrNotThere(t *testing.T) {
 			m := newMachine(t)
 			m.serve(c.answer)
 			err := m.apply(t.Context(), "calicoctl")
-			wait, waits := isAs[*engine.Wait](err)
+			wait, waits := asError[*engine.Wait](err)
 			if err == nil || waits != c.waits {
 				t.Errorf("got %v", err)
 			}
 			if waits {
 				wantWords(t, wait.For, "the download of calicoctl from http://127.0.0.1:")
 			}
-			if fileThere(m.file(stages.CalicoctlPath)) {
+			if fileExists(m.file(stages.CalicoctlPath)) {
 				t.Error("something lies in its place")
 			}
-			m.serve(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, m.parts.calicoctl) })
-			m.applies("calicoctl")
+			m.serve(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, m.artifacts.calicoctl) })
+			m.mustApply("calicoctl")
 		})
 	}
 }
@@ -110,7 +110,7 @@ func TestAServersWishIsHonoured(t *testing.T) {
 				w.Header().Set("Retry-After", wish)
 				w.WriteHeader(status)
 			})
-			wait, waits := isAs[*engine.Wait](m.apply(t.Context(), "calicoctl"))
+			wait, waits := asError[*engine.Wait](m.apply(t.Context(), "calicoctl"))
 			if !waits || wait.After != want {
 				t.Errorf("%d, %q: %+v, want %v", status, wish, wait, want)
 			}
@@ -127,19 +127,19 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 		"another architecture": {"\x7fELF not for here", []string{"no calicoctl that runs here", "architecture"}},
 	} {
 		m := newMachine(t)
-		if err := os.WriteFile(m.parts.calicoctl, []byte(c.text), 0o600); err != nil {
+		if err := os.WriteFile(m.artifacts.calicoctl, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		m.override(fmt.Sprintf("calicoctl: {sha256: %q}", sumOf(m.parts.calicoctl)))
+		m.override(fmt.Sprintf("calicoctl: {sha256: %q}", digestOf(m.artifacts.calicoctl)))
 		t.Log(what)
-		m.refuses("calicoctl", c.words...)
-		if fileThere(m.file(stages.CalicoctlPath)) || fileThere(m.file("/usr/bin/"+trial)) {
+		m.wantPermanentError("calicoctl", c.words...)
+		if fileExists(m.file(stages.CalicoctlPath)) || fileExists(m.file("/usr/bin/"+trial)) {
 			t.Errorf("%s: it lies there", what)
 		}
 		// Nor does it take the place of one that works.
 		putFile(t, m.root, stages.CalicoctlPath, calicoctlScript("v3.21.0"), 0o755)
-		m.refuses("calicoctl", c.words...)
-		if m.get(stages.CalicoctlPath) != calicoctlScript("v3.21.0") || fileThere(m.file("/usr/bin/"+trial)) {
+		m.wantPermanentError("calicoctl", c.words...)
+		if m.get(stages.CalicoctlPath) != calicoctlScript("v3.21.0") || fileExists(m.file("/usr/bin/"+trial)) {
 			t.Errorf("%s: it took the place of one that works", what)
 		}
 	}
@@ -148,9 +148,9 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 func TestArtifactsComeFromTheBundle(t *testing.T) {
 	m := newMachine(t)
 	m.override(`{calicoctl: {url: "", sha256: ""}, node: {url: "", sha256: ""}, minions: {url: "", sha256: ""}}`)
-	m.refuses("calicoctl", "calicoctl.url", "bundle")
+	m.wantPermanentError("calicoctl", "calicoctl.url", "bundle")
 	m.bundle()
-	m.applies("calicoctl", "config", "docker", "minions")
+	m.mustApply("calicoctl", "config", "docker", "minions")
 	if m.docker.images["calico/node:v3.23.0"].ID == "" || m.installed != "eru-minions-1.2.3-1" {
 		t.Errorf("installed: %v, %s", m.docker.images, m.installed)
 	}
@@ -162,16 +162,16 @@ func TestPrefetchFetchesWhatIsMissing(t *testing.T) {
 	var asked strings.Builder
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.WriteString(r.URL.Path)
-		http.ServeFile(w, r, map[string]string{"/c": m.parts.calicoctl, "/i": m.parts.image, "/m": m.parts.rpm}[r.URL.Path])
+		http.ServeFile(w, r, map[string]string{"/c": m.artifacts.calicoctl, "/i": m.artifacts.image, "/m": m.artifacts.rpm}[r.URL.Path])
 	}))
 	t.Cleanup(s.Close)
 	m.override(fmt.Sprintf("{calicoctl: {url: %[1]s/c}, node: {url: %[1]s/i}, minions: {url: %[1]s/m}}", s.URL))
 	m.docker.images["calico/node:v3.23.0"] = image{ID: "sha256:1"}
-	m.rpmInstall([]string{"--nodeps", m.parts.rpm})
+	m.rpmInstall([]string{"--nodeps", m.artifacts.rpm})
 	m.env().Prefetch(t.Context())
 	if asked.String() != "/c" {
 		t.Errorf("fetched %s, want calicoctl alone", &asked)
 	}
 	s.Close()
-	m.applies("calicoctl") // from the cache
+	m.mustApply("calicoctl") // from the cache
 }

@@ -23,7 +23,7 @@ func TestKilledAnywhereTheNextRunEndsInTheSameMachine(t *testing.T) {
 func TestKilledWhileItFollowsAnEdit(t *testing.T) {
 	t.Parallel()
 	crashMatrix(t, 40, true, func(m *machine) {
-		m.run()
+		m.mustRun()
 		m.override("{docker: {clusterStore: 'etcd://10.0.0.9:2379'}, node: {environment: {FELIX_A: a}}, minions: {environment: {A: a}}, sysctl: {net.netfilter.nf_conntrack_max: 2000000}}")
 	})
 }
@@ -33,10 +33,10 @@ func TestKilledWhileItFollowsAnEdit(t *testing.T) {
 func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 	t.Helper()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	whole := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	parts := whole.parts
+	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	artifacts := whole.artifacts
 	prepare(whole)
-	labels, nth := wholeSteps(whole.runs(force))
+	labels, nth := stepsToKillAt(whole.mustRunWith(force))
 	files, state := whole.files(), whole.state()
 	if len(labels) < least {
 		t.Fatalf("a run has only %d steps: are they counted? %q", len(labels), labels)
@@ -48,16 +48,16 @@ func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s (%d), power cut %v", labels[i], nth[i], cut), func(t *testing.T) {
-				m := newHostOf(t, newFabric(t, etcd.Endpoint), "host1", parts)
+				m := newHostFrom(t, newCluster(t, etcd.Endpoint), "host1", artifacts)
 				prepare(m)
-				if !m.runUntil(labels[i], nth[i], force) {
+				if !m.runAndKillAt(labels[i], nth[i], force) {
 					missed++
 				}
-				m.fabric.lapse()
+				m.cluster.expireLeases()
 				if cut {
 					m.powerCut()
 				}
-				m.runs(force)
+				m.mustRunWith(force)
 				m.wantSame(files, state)
 			})
 		}
@@ -84,8 +84,8 @@ func (m *machine) wantSame(files map[string]string, state map[string]any) {
 func TestKilledInTheMiddleOfACommand(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	whole := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	whole.run()
+	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	whole.mustRun()
 	files, state := whole.files(), whole.state()
 	for _, point := range []string{
 		"rpm has unpacked a half", "rpm has unpacked", "rpm has noted the package", "the image is loaded",
@@ -94,25 +94,25 @@ func TestKilledInTheMiddleOfACommand(t *testing.T) {
 	} {
 		for _, cut := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, power cut %v", point, cut), func(t *testing.T) {
-				m := newHostOf(t, newFabric(t, etcd.Endpoint), "host1", whole.parts)
-				m.runUntilPause(point, cut)
-				m.fabric.lapse()
+				m := newHostFrom(t, newCluster(t, etcd.Endpoint), "host1", whole.artifacts)
+				m.runAndKillAtPause(point, cut)
+				m.cluster.expireLeases()
 				if cut {
 					m.powerCut()
 				}
-				m.run()
+				m.mustRun()
 				m.wantSame(files, state)
 			})
 		}
 	}
 }
 
-// runUntilPause kills a run while a daemon or command is at a point of its
+// runAndKillAtPause kills a run while a daemon or command is at a point of its
 // work. ended says that this never goes on.
-func (m *machine) runUntilPause(point string, ended bool) {
+func (m *machine) runAndKillAtPause(point string, ended bool) {
 	m.t.Helper()
 	p := &pause{point: point, reached: make(chan struct{}), released: make(chan struct{}), ended: ended}
-	m.fabric.pause = p
+	m.cluster.pause = p
 	child := m.child()
 	if err := child.Start(); err != nil {
 		m.t.Fatal(err)

@@ -40,18 +40,18 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	nth, _ := strconv.Atoi(os.Getenv("CRASH_NTH"))
-	s := &stepper{root: root, at: os.Getenv("CRASH_AT"), nth: nth}
-	client, err := rpc.Dial("unix", filepath.Join(root, worldSocket))
+	s := &stepRecorder{root: root, at: os.Getenv("CRASH_AT"), nth: nth}
+	client, err := rpc.Dial("unix", filepath.Join(root, fakesSocket))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	force := os.Getenv("CRASH_FORCE") != ""
-	os.Exit(wholeRun(context.Background(), root, force, os.Stderr, options(seam{client, s.step})...))
+	os.Exit(runAllStages(context.Background(), root, force, os.Stderr, clientOptions(fakeClient{client, s.step})...))
 }
 
-// stepper names steps, counts them, and ends the process at one.
-type stepper struct {
+// stepRecorder names steps, counts them, and ends the process at one.
+type stepRecorder struct {
 	root string
 	at   string
 	nth  int
@@ -62,7 +62,7 @@ type stepper struct {
 }
 
 // step is one like "rename /etc/docker/daemon.json".
-func (s *stepper) step(op, target string) {
+func (s *stepRecorder) step(op, target string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {
@@ -76,8 +76,8 @@ func (s *stepper) step(op, target string) {
 	}
 }
 
-// wholeRun is `firstboot run` with all its stages. It returns the exit code.
-func wholeRun(ctx context.Context, root string, force bool, errs *os.File, o ...host.Option) int {
+// runAllStages is `firstboot run` with all its stages. It returns the exit code.
+func runAllStages(ctx context.Context, root string, force bool, errs *os.File, o ...host.Option) int {
 	var out bytes.Buffer
 	err := app.Run(ctx, app.RunOptions{
 		Options: app.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Force: force, Out: &out, Err: &out,
@@ -97,22 +97,22 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 }
 
 // run runs firstboot on the machine to its end.
-func (m *machine) run() *stepper { return m.runs(false) }
+func (m *machine) mustRun() *stepRecorder { return m.mustRunWith(false) }
 
-func (m *machine) runs(force bool) *stepper {
+func (m *machine) mustRunWith(force bool) *stepRecorder {
 	m.t.Helper()
-	s := &stepper{root: m.root}
-	ctx, cancel := contextFor(m.t, 20*time.Second) // instead of waiting for each stage's own limit
+	s := &stepRecorder{root: m.root}
+	ctx, cancel := contextWithin(m.t, 20*time.Second) // instead of waiting for each stage's own limit
 	defer cancel()
-	if code := wholeRun(ctx, m.root, force, os.Stderr, seams(m.t, m.root, s.step)...); code != app.ExitDone {
+	if code := runAllStages(ctx, m.root, force, os.Stderr, systemOptions(m.t, m.root, s.step)...); code != app.ExitDone {
 		m.t.Fatalf("the run ended with %d", code)
 	}
 	return s
 }
 
-// runUntil runs firstboot in a process that is killed at a step. It tells
+// runAndKillAt runs firstboot in a process that is killed at a step. It tells
 // whether the step was taken: how often some are is a matter of chance.
-func (m *machine) runUntil(label string, nth int, force bool) bool {
+func (m *machine) runAndKillAt(label string, nth int, force bool) bool {
 	m.t.Helper()
 	child := m.child("CRASH_AT="+label, "CRASH_NTH="+strconv.Itoa(nth))
 	if force {
@@ -186,8 +186,8 @@ func (m *machine) applyAtBoot(path string, line func(string)) {
 }
 
 // lapse ends all leases, as time does when nobody renews them.
-func (f *fabric) lapse() {
-	ctx, cancel := bounded()
+func (f *fakeCluster) expireLeases() {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	leases, err := f.etcd.Leases(ctx)
 	if err != nil {
@@ -204,7 +204,7 @@ func (f *fabric) lapse() {
 // no identifiers, nothing of how it came about.
 func (m *machine) state() map[string]any {
 	m.t.Helper()
-	got := map[string]any{"store": m.docker.inForce + " " + m.docker.shown, "package": m.installed, "plugin": m.conf, "endpoints": len(m.fabric.endpoints)}
+	got := map[string]any{"store": m.docker.effectiveStore + " " + m.docker.shownStore, "package": m.installed, "plugin": m.conf, "endpoints": len(m.cluster.endpoints)}
 	for _, name := range []string{units.Docker, units.Minions, units.CalicoNode} {
 		u := m.systemd.unit(name)
 		got["unit "+name] = fmt.Sprint(u.active, u.enabled, u.read == m.systemd.onDisk(name))
@@ -213,22 +213,22 @@ func (m *machine) state() map[string]any {
 	for name, c := range m.docker.containers {
 		got["container "+name] = fmt.Sprint(c.Image, c.ImageID, c.Env, c.Running)
 	}
-	for _, n := range m.fabric.dockerNetworks() {
+	for _, n := range m.cluster.dockerNetworks() {
 		name := "network " + n.Name
 		for got[name] != nil {
 			name += ", once more"
 		}
 		got[name] = fmt.Sprint(n.Driver, n.IPAM)
 	}
-	ctx, cancel := bounded()
+	ctx, cancel := etcdContext()
 	defer cancel()
-	all, err := m.fabric.etcd.Get(ctx, "\x00", clientv3.WithFromKey())
+	all, err := m.cluster.etcd.Get(ctx, "\x00", clientv3.WithFromKey())
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	for _, kv := range all.Kvs {
 		text := string(kv.Value)
-		for _, n := range m.fabric.dockerNetworks() {
+		for _, n := range m.cluster.dockerNetworks() {
 			text = strings.ReplaceAll(text, n.ID, "ITS NETWORK")
 		}
 		var value any
@@ -249,34 +249,34 @@ func (m *machine) files() map[string]string {
 func TestASecondRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	m.run()
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.mustRun()
 	etcd.Kill() // a complete host needs no network
-	if again := m.run(); len(again.order) > 0 {
+	if again := m.mustRun(); len(again.order) > 0 {
 		t.Errorf("a second run took %q", again.order)
 	}
 	etcd.Restart()
 	files, kept, starts := m.tree("/run/"), m.state(), m.starts()
-	m.is(state.Complete)
+	m.wantStatus(state.Complete)
 	if d := cmp.Diff(files, m.tree("/run/")) + cmp.Diff(kept, m.state()); d != "" || m.starts() != starts {
 		t.Errorf("checks changed something: %s", d)
 	}
 }
 
 // is wants the status, which looks at the machine.
-func (m *machine) is(want state.State) {
+func (m *machine) wantStatus(want state.State) {
 	m.t.Helper()
 	s, err := app.Status(m.t.Context(), app.Options{
-		Root: m.root, Version: "v1.0.0", Build: build, Host: seams(m.t, m.root, func(string, string) {}),
+		Root: m.root, Version: "v1.0.0", Build: build, Host: systemOptions(m.t, m.root, func(string, string) {}),
 	})
 	if err != nil || s.State != want {
 		m.t.Errorf("the status is %+v, %v, want %s", s, err, want)
 	}
 }
 
-// wholeSteps lists the steps of a whole run: all of them once, and those that
+// stepsToKillAt lists the steps of a whole run: all of them once, and those that
 // are taken again and again (the journal's, questions to calico-node) twice.
-func wholeSteps(s *stepper) (labels []string, nth []int) {
+func stepsToKillAt(s *stepRecorder) (labels []string, nth []int) {
 	seen := map[string]int{}
 	for _, label := range s.order {
 		seen[label]++

@@ -57,7 +57,7 @@ func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 	if err != nil && !host.NotExist(err) {
 		return nil, err
 	}
-	if hasStoreAlone(have, store) {
+	if storeWithoutAdvertise(have, store) {
 		return &file{DaemonPath, have, daemonMode(e.Host)}, nil
 	}
 	return e.mergeStore(ctx, have, store)

@@ -234,10 +234,10 @@ func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 // provideImage loads the node image from its archive, or pulls it by name
 // where the configuration names no archive.
 func (s docker) provideImage(ctx context.Context, report engine.Progress) error {
-	if !s.available(imageName) {
+	if !s.hasSource(imageName) {
 		return s.pull(ctx, report)
 	}
-	archive, err := s.get(ctx, imageName, report)
+	archive, err := s.getArtifact(ctx, imageName, report)
 	if err != nil {
 		return err
 	}

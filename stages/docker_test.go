@@ -26,28 +26,28 @@ const (
 func TestFirstStoreNeedsNoRestart(t *testing.T) {
 	m := newMachine(t)
 	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
-	m.applies("config", "docker")
-	if jobs := m.taken("unit "); !slices.Equal(jobs, []string{"unit reload docker.service"}) {
+	m.mustApply("config", "docker")
+	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit reload docker.service"}) {
 		t.Errorf("told systemd %q", jobs)
 	}
-	if m.docker.inForce != ownStore || !m.docker.containers["shop"].Running {
-		t.Errorf("store %q, containers %+v", m.docker.inForce, m.docker.containers)
+	if m.docker.effectiveStore != ownStore || !m.docker.containers["shop"].Running {
+		t.Errorf("store %q, containers %+v", m.docker.effectiveStore, m.docker.containers)
 	}
-	m.applies("docker")
-	if steps := m.taken(""); len(steps) > 0 {
+	m.mustApply("docker")
+	if steps := m.stepsWith(""); len(steps) > 0 {
 		t.Errorf("applied again it did %q", steps)
 	}
 	if err := m.systemd.job("restart", units.Docker); err != nil {
 		t.Fatal(err)
 	}
-	m.isRight("docker") // started after the file was written
+	m.wantNoDifferences("docker") // started after the file was written
 }
 
 // TestAnInterruptedLookIsNoDifference: else a run that is interrupted would
 // begin to mend a Docker that nothing is wrong with.
 func TestAnInterruptedLookIsNoDifference(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config", "docker")
+	m.mustApply("config", "docker")
 	ctx, cancel := context.WithCancel(t.Context())
 	m.docker.onInfo = cancel
 	f, err := m.stage("docker").Check(ctx)
@@ -66,20 +66,20 @@ func withOtherStore(t *testing.T) *machine {
 	}
 	m.docker.images[nodeImage] = image{ID: "sha256:1"}
 	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
-	m.applies("config")
+	m.mustApply("config")
 	return m
 }
 
 func TestOtherStoreNeedsARestart(t *testing.T) {
 	m := withOtherStore(t)
-	m.differs("docker", otherStore, ownStore)
-	m.refuses("docker", "shop", "docker.restart: allow")
-	if jobs := m.taken("unit "); len(jobs) > 0 || !m.docker.containers["shop"].Running {
+	m.wantDifference("docker", otherStore, ownStore)
+	m.wantPermanentError("docker", "shop", "docker.restart: allow")
+	if jobs := m.stepsWith("unit "); len(jobs) > 0 || !m.docker.containers["shop"].Running {
 		t.Errorf("somebody's container was stopped: %q", jobs)
 	}
 	m.override("docker: {restart: allow}")
 	m.wantRestart()
-	m.isRight("docker")
+	m.wantNoDifferences("docker")
 }
 
 func TestOtherStoreAndNobodysContainers(t *testing.T) {
@@ -89,18 +89,18 @@ func TestOtherStoreAndNobodysContainers(t *testing.T) {
 	m.docker.containers["calico-node"] = &container{Name: "calico-node", Running: true}
 	m.docker.containers["firstboot-probe-host1"] = &container{Name: "firstboot-probe-host1", Running: true, Labels: map[string]string{"io.firstboot.probe": "1"}}
 	m.wantRestart()
-	m.isRight("docker")
+	m.wantNoDifferences("docker")
 }
 
 // wantRestart wants the stage to restart Docker, once, and to wait for it.
 func (m *machine) wantRestart() {
 	m.t.Helper()
 	err := m.apply(m.t.Context(), "docker")
-	if !isA[*engine.Wait](err) {
+	if !isError[*engine.Wait](err) {
 		m.t.Errorf("got %v, want a wait for the restart", err)
 	}
-	if jobs := m.taken("unit "); !slices.Equal(jobs, []string{"unit restart docker.service"}) || m.docker.inForce != ownStore {
-		m.t.Errorf("told systemd %q, and the store in force is %s", jobs, m.docker.inForce)
+	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit restart docker.service"}) || m.docker.effectiveStore != ownStore {
+		m.t.Errorf("told systemd %q, and the store in force is %s", jobs, m.docker.effectiveStore)
 	}
 }
 
@@ -112,29 +112,29 @@ func TestStoreThatIsShownIsNotInForce(t *testing.T) {
 	if err := m.systemd.job("reload", units.Docker); err != nil {
 		t.Fatal(err)
 	}
-	if m.docker.shown != ownStore || m.docker.inForce != otherStore {
-		t.Fatalf("shown %s, in force %s", m.docker.shown, m.docker.inForce)
+	if m.docker.shownStore != ownStore || m.docker.effectiveStore != otherStore {
+		t.Fatalf("shown %s, in force %s", m.docker.shownStore, m.docker.effectiveStore)
 	}
-	m.differs("docker", "not in force")
+	m.wantDifference("docker", "not in force")
 	// A reload of ours for an earlier file proves nothing about this one.
 	_ = m.notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now().Add(-time.Hour) })
-	m.differs("docker", "not in force")
+	m.wantDifference("docker", "not in force")
 	m.wantRestart()
-	m.isRight("docker")
+	m.wantNoDifferences("docker")
 }
 
 func TestReloadThatDoesNotTakeIsTriedAgain(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config")
-	m.docker.deaf = true
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	m.mustApply("config")
+	m.docker.ignoresReload = true
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	err := m.apply(ctx, "docker")
-	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "the reload did not take") {
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "the reload did not take") {
 		t.Errorf("got %v", err)
 	}
-	m.docker.deaf = false
-	m.applies("docker")
+	m.docker.ignoresReload = false
+	m.mustApply("docker")
 }
 
 // TestRestartWaitsForThePlugin: containers whose plugin is missing when Docker
@@ -142,14 +142,14 @@ func TestReloadThatDoesNotTakeIsTriedAgain(t *testing.T) {
 func TestRestartWaitsForThePlugin(t *testing.T) {
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
-	m.applies("minions")
+	m.mustApply("minions")
 	if err := m.systemd.job("stop", units.Minions); err != nil {
 		t.Fatal(err)
 	}
 	err := m.apply(t.Context(), "docker")
-	wait, waits := isAs[*engine.Wait](err)
-	if !waits || !strings.Contains(wait.For, "the plugin's sockets") || len(m.taken("unit ")) > 0 {
-		t.Errorf("got %v after %q", err, m.taken("unit "))
+	wait, waits := asError[*engine.Wait](err)
+	if !waits || !strings.Contains(wait.For, "the plugin's sockets") || len(m.stepsWith("unit ")) > 0 {
+		t.Errorf("got %v after %q", err, m.stepsWith("unit "))
 	}
 	m.boot(units.Minions)
 	m.wantRestart()
@@ -157,33 +157,33 @@ func TestRestartWaitsForThePlugin(t *testing.T) {
 
 func TestDockerIsStartedAndWaitedFor(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config")
+	m.mustApply("config")
 	m.stopDocker()
-	m.differs("docker", "docker.service", "inactive", "expected active")
+	m.wantDifference("docker", "docker.service", "inactive", "expected active")
 	m.systemd.unit(units.Docker).slow = 1
 	err := m.apply(t.Context(), "docker")
-	wait, waits := isAs[*engine.Wait](err)
-	if jobs := m.taken("unit "); !waits || wait.For != "Docker to start" || !slices.Equal(jobs, []string{"unit start docker.service"}) {
+	wait, waits := asError[*engine.Wait](err)
+	if jobs := m.stepsWith("unit "); !waits || wait.For != "Docker to start" || !slices.Equal(jobs, []string{"unit start docker.service"}) {
 		t.Fatalf("got %v after %q", err, jobs)
 	}
 	err = m.apply(t.Context(), "docker") // it is activating
-	if jobs := m.taken("unit "); !isA[*engine.Wait](err) || len(jobs) > 0 {
+	if jobs := m.stepsWith("unit "); !isError[*engine.Wait](err) || len(jobs) > 0 {
 		t.Errorf("got %v after %q: a start that is under way was queued again", err, jobs)
 	}
-	m.applies("docker")
-	if m.docker.asked > 0 {
+	m.mustApply("docker")
+	if m.docker.requestsWhileDown > 0 {
 		t.Error("Docker was asked before systemd said that it runs")
 	}
 }
 
 func TestDockerThatDoesNotComeUp(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config")
+	m.mustApply("config")
 	m.stopDocker()
 	m.put(stages.DaemonPath, "{")
 	for range 2 {
 		err := m.apply(t.Context(), "docker")
-		if !isA[*engine.Wait](err) {
+		if !isError[*engine.Wait](err) {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -194,43 +194,43 @@ func TestDockerThatDoesNotComeUp(t *testing.T) {
 
 func TestBusyDockerIsWaitedFor(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config")
-	m.docker.silent = true
-	m.differs("docker", "Docker", "expected an answer")
-	if err := m.apply(t.Context(), "docker"); !isA[*engine.Wait](err) {
+	m.mustApply("config")
+	m.docker.unresponsive = true
+	m.wantDifference("docker", "Docker", "expected an answer")
+	if err := m.apply(t.Context(), "docker"); !isError[*engine.Wait](err) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestNodeImageIsLoaded(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config", "docker")
+	m.mustApply("config", "docker")
 	delete(m.docker.images, nodeImage)
-	m.differs("docker", nodeImage, "not there")
-	m.applies("docker")
-	if steps := m.taken("command "); !slices.Equal(steps, []string{"command docker load"}) {
+	m.wantDifference("docker", nodeImage, "not there")
+	m.mustApply("docker")
+	if steps := m.stepsWith("command "); !slices.Equal(steps, []string{"command docker load"}) {
 		t.Errorf("did %q", steps)
 	}
 }
 
 func TestArchiveWithoutTheImage(t *testing.T) {
 	m := newMachine(t)
-	if err := os.WriteFile(m.parts.image, []byte(imageArchive(t, "calico/node:v3.22.0")), 0o600); err != nil {
+	if err := os.WriteFile(m.artifacts.image, []byte(imageArchive(t, "calico/node:v3.22.0")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.override(`node: {sha256: "` + sumOf(m.parts.image) + `"}`)
-	m.applies("config")
-	m.refuses("docker", "does not hold the image "+nodeImage, "set node.image")
+	m.override(`node: {sha256: "` + digestOf(m.artifacts.image) + `"}`)
+	m.mustApply("config")
+	m.wantPermanentError("docker", "does not hold the image "+nodeImage, "set node.image")
 }
 
 func TestArchiveThatDockerCannotRead(t *testing.T) {
 	m := newMachine(t)
-	if err := os.WriteFile(m.parts.image, []byte("no archive"), 0o600); err != nil {
+	if err := os.WriteFile(m.artifacts.image, []byte("no archive"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.override(`node: {sha256: "` + sumOf(m.parts.image) + `"}`)
-	m.applies("config")
-	if err := m.apply(t.Context(), "docker"); !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot load the image") {
+	m.override(`node: {sha256: "` + digestOf(m.artifacts.image) + `"}`)
+	m.mustApply("config")
+	if err := m.apply(t.Context(), "docker"); !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot load the image") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -238,23 +238,23 @@ func TestArchiveThatDockerCannotRead(t *testing.T) {
 func TestNodeImageIsPulledWithoutAnArchive(t *testing.T) {
 	m := newMachine(t)
 	m.override(`node: {url: "", sha256: ""}`)
-	m.applies("config")
+	m.mustApply("config")
 	err := m.apply(t.Context(), "docker")
-	wait, waits := isAs[*engine.Wait](err)
+	wait, waits := asError[*engine.Wait](err)
 	if !waits || !strings.Contains(wait.For, nodeImage) || !strings.Contains(err.Error(), "manifest unknown") {
 		t.Errorf("a registry that does not have it: %v", err)
 	}
 	m.docker.pullable[nodeImage] = true
-	m.applies("docker")
+	m.mustApply("docker")
 }
 
 // TestStoreIsLeftAlone where the configuration says so.
 func TestStoreIsLeftAlone(t *testing.T) {
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
-	m.docker.shown, m.docker.inForce = "consul://x:8500", "consul://x:8500"
-	m.applies("config", "docker")
-	if jobs := m.taken("unit "); len(jobs) > 0 {
+	m.docker.shownStore, m.docker.effectiveStore = "consul://x:8500", "consul://x:8500"
+	m.mustApply("config", "docker")
+	if jobs := m.stepsWith("unit "); len(jobs) > 0 {
 		t.Errorf("told systemd %q", jobs)
 	}
 }

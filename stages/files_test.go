@@ -26,7 +26,7 @@ const (
 func TestConfigWritesTheFiles(t *testing.T) {
 	m := newMachine(t)
 	m.override(`etcd: {endpoints: ["http://127.0.0.1:1", "http://10.0.0.2:2379"]}`)
-	m.applies("config")
+	m.mustApply("config")
 	for path, want := range map[string]string{
 		calicoctlConfig: `# Written by firstboot; edits are reported as drift.
 apiVersion: projectcalico.org/v3
@@ -56,29 +56,29 @@ MACAddressPolicy=none
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
-	if fileThere(m.file(managerFile)) {
+	if fileExists(m.file(managerFile)) {
 		t.Error("a file for a NetworkManager that is not there")
 	}
-	if last := m.taken("command "); !slices.Equal(last, []string{"command udevadm control --reload"}) {
+	if last := m.stepsWith("command "); !slices.Equal(last, []string{"command udevadm control --reload"}) {
 		t.Errorf("udevd has not read its file: %q", last)
 	}
 }
 
 func TestConfigSeesWhatOthersChange(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config")
+	m.mustApply("config")
 	for _, path := range []string{calicoctlConfig, linkFile} {
 		m.put(path, "else\n")
-		m.differs("config", path, "different content")
-		m.applies("config")
+		m.wantDifference("config", path, "different content")
+		m.mustApply("config")
 		m.remove(path)
-		m.differs("config", path, "missing")
-		m.applies("config")
+		m.wantDifference("config", path, "missing")
+		m.mustApply("config")
 	}
 	m.put(stages.DaemonPath, `{"cluster-store": "etcd://10.0.0.9:2379", "cluster-advertise": "10.0.0.2:2376"}`)
-	m.differs("config", stages.DaemonPath)
-	m.applies("config")
-	if written := m.taken("write "); !slices.Equal(written, []string{"write " + stages.DaemonPath}) {
+	m.wantDifference("config", stages.DaemonPath)
+	m.mustApply("config")
+	if written := m.stepsWith("write "); !slices.Equal(written, []string{"write " + stages.DaemonPath}) {
 		t.Errorf("wrote %q, want the one that differs", written)
 	}
 }
@@ -87,17 +87,17 @@ func TestConfigSeesWhatOthersChange(t *testing.T) {
 func TestConfigKeepsNetworkManagerOff(t *testing.T) {
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
-	m.applies("config")
+	m.mustApply("config")
 	wantWords(t, m.get(managerFile), "unmanaged-devices=interface-name:cali*;interface-name:tunl*")
-	if jobs := m.taken("unit "); len(jobs) > 0 {
+	if jobs := m.stepsWith("unit "); len(jobs) > 0 {
 		t.Errorf("a NetworkManager that does not run was told: %q", jobs)
 	}
 	m.remove(managerFile)
 	m.put(units.Dir+"/NetworkManager.service", "[Service]\n")
 	m.boot("NetworkManager.service")
 	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
-	m.applies("config")
-	if jobs := m.taken("unit "); !slices.Equal(jobs, []string{"unit reload NetworkManager.service"}) {
+	m.mustApply("config")
+	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit reload NetworkManager.service"}) {
 		t.Errorf("told it %q", jobs)
 	}
 }
@@ -107,25 +107,25 @@ func TestConfigKeepsNetworkManagerOff(t *testing.T) {
 func TestConfigIsReadByWhatRuns(t *testing.T) {
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
-	m.applies("config")
+	m.mustApply("config")
 	_ = m.notes.SetNotes(func(n *state.Notes) { *n = state.Notes{} })
 	m.linkRead = false
-	m.differs("config", udevd, "has not read "+linkFile)
-	m.applies("config")
-	if !m.linkRead || len(m.taken("write ")) > 0 {
-		t.Errorf("udevd has read its file: %v, after %q", m.linkRead, m.taken(""))
+	m.wantDifference("config", udevd, "has not read "+linkFile)
+	m.mustApply("config")
+	if !m.linkRead || len(m.stepsWith("write ")) > 0 {
+		t.Errorf("udevd has read its file: %v, after %q", m.linkRead, m.stepsWith(""))
 	}
 	m.put(units.Dir+"/NetworkManager.service", "[Service]\n")
 	m.boot("NetworkManager.service")
 	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
-	m.isRight("config") // it started after its file was written
+	m.wantNoDifferences("config") // it started after its file was written
 	m.systemd.unit("NetworkManager.service").since = time.Now().Add(-time.Hour)
 	_ = m.notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = time.Now().Add(-time.Minute) })
 	if err := m.systemd.job("restart", udevd); err != nil {
 		t.Fatal(err)
 	}
-	m.differs("config", "NetworkManager.service", "has not read "+managerFile)
-	m.applies("config")
+	m.wantDifference("config", "NetworkManager.service", "has not read "+managerFile)
+	m.mustApply("config")
 }
 
 func TestConfigWithoutUdev(t *testing.T) {
@@ -134,8 +134,8 @@ func TestConfigWithoutUdev(t *testing.T) {
 	if err := m.systemd.job("stop", udevd); err != nil {
 		t.Fatal(err)
 	}
-	m.applies("config")
-	if commands := m.taken("command "); len(commands) > 0 {
+	m.mustApply("config")
+	if commands := m.stepsWith("command "); len(commands) > 0 {
 		t.Errorf("ran %q", commands)
 	}
 }
@@ -144,7 +144,7 @@ func TestConfigLeavesDockersFileAlone(t *testing.T) {
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
 	m.put(stages.DaemonPath, "not even JSON")
-	m.applies("config")
+	m.mustApply("config")
 	if m.get(stages.DaemonPath) != "not even JSON" {
 		t.Error("daemon.json was changed")
 	}
@@ -154,16 +154,16 @@ func TestConfigLeavesDockersFileAlone(t *testing.T) {
 // reason; neither its mode nor a plan's diff gives it away.
 func TestConfigKeepsSecretsOfDaemonJSON(t *testing.T) {
 	m := newMachine(t)
-	m.applies("config")
+	m.mustApply("config")
 	putFile(t, m.root, stages.DaemonPath, `{"cluster-store": "etcd://127.0.0.1:1", "log-opts": {"splunk-token": "s3cret"}}`, 0o600)
-	m.isRight("config") // as an image may have it
+	m.wantNoDifferences("config") // as an image may have it
 	putFile(t, m.root, stages.DaemonPath, `{"log-opts": {"splunk-token": "s3cret"}}`, 0o600)
 	for _, d := range m.check("config").Differences {
 		if strings.Contains(d.Diff, "s3cret") {
 			t.Errorf("a plan shows it: %s", d.Diff)
 		}
 	}
-	m.applies("config")
+	m.mustApply("config")
 	info, err := os.Stat(m.file(stages.DaemonPath))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)

@@ -42,12 +42,12 @@ func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 	return append(list, ImageFile{DaemonPath, data, daemonMode(h)}), nil
 }
 
-// hasStoreAlone tells a daemon.json that names the cluster store and no address
+// storeWithoutAdvertise tells a daemon.json that names the cluster store and no address
 // to advertise, as an image has it. The address serves Docker's own discovery
 // for overlay networks; global networks of a plugin work without it (measured
 // on Docker 20.10.24). Only a reload takes a first store together with an
 // address and never alone, so one is written where the store is new.
-func hasStoreAlone(have []byte, store string) bool {
+func storeWithoutAdvertise(have []byte, store string) bool {
 	var daemon map[string]any
 	if json.Unmarshal(have, &daemon) != nil {
 		return false
@@ -64,7 +64,7 @@ func (s docker) advertise(ctx context.Context) error {
 		return err
 	}
 	store := clusterStore(s.Config)
-	if !hasStoreAlone(have, store) {
+	if !storeWithoutAdvertise(have, store) {
 		return nil
 	}
 	f, err := s.mergeStore(ctx, have, store)

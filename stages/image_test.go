@@ -64,7 +64,7 @@ func TestTheConfigStageIsContentWithTheImage(t *testing.T) {
 		"no store":            `{}`,
 		"an address is there": `{"cluster-store": "etcd://10.0.0.1:2379,10.0.0.2:2379", "cluster-advertise": "10.0.0.7:2376"}`,
 	} {
-		if hasStoreAlone([]byte(have), clusterStore(c)) {
+		if storeWithoutAdvertise([]byte(have), clusterStore(c)) {
 			t.Errorf("%s: taken for an image's", name)
 		}
 	}

@@ -18,19 +18,19 @@ import (
 
 // fabric is what the hosts of one cluster share: the etcd, Docker's global
 // networks with the names of their endpoints, and the pool's addresses.
-type fabric struct {
+type fakeCluster struct {
 	t        testing.TB
 	endpoint string
 	etcd     *clientv3.Client // nil without an etcd
 
-	mu        sync.Mutex
-	count     int // hosts
-	networks  []host.DockerNetwork
-	endpoints map[string]string // container to address, in the whole cluster
-	taken     map[string]bool   // names that other hosts' containers have
-	addresses int
-	made      map[string]int // how often somebody made an object
-	pause     *pause         // where something stops half-way, once
+	mu           sync.Mutex
+	count        int // hosts
+	networks     []host.DockerNetwork
+	endpoints    map[string]string // container to address, in the whole cluster
+	foreignNames map[string]bool   // names that other hosts' containers have
+	addresses    int
+	created      map[string]int // how often somebody made an object
+	pause        *pause         // where something stops half-way, once
 }
 
 // pause stops a daemon or command at a point of its work, so that a test can
@@ -44,7 +44,7 @@ type pause struct {
 }
 
 // at is a point at which a test may stop. It tells whether the work ends there.
-func (f *fabric) at(point string) bool {
+func (f *fakeCluster) pauseAt(point string) bool {
 	p := f.pause
 	if p == nil || p.point != point {
 		return false
@@ -58,10 +58,10 @@ func (f *fabric) at(point string) bool {
 	return ended
 }
 
-// newFabric is a cluster with the etcd at endpoint, emptied.
-func newFabric(t testing.TB, endpoint string) *fabric {
+// newCluster is a cluster with the etcd at endpoint, emptied.
+func newCluster(t testing.TB, endpoint string) *fakeCluster {
 	t.Helper()
-	f := &fabric{t: t, endpoint: endpoint, endpoints: map[string]string{}, made: map[string]int{}}
+	f := &fakeCluster{t: t, endpoint: endpoint, endpoints: map[string]string{}, created: map[string]int{}}
 	if endpoint == noEtcd {
 		return f
 	}
@@ -70,7 +70,7 @@ func newFabric(t testing.TB, endpoint string) *fabric {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.etcd.Close() })
-	ctx, cancel := bounded()
+	ctx, cancel := etcdContext()
 	defer cancel()
 	if _, err := f.etcd.Delete(ctx, "\x00", clientv3.WithFromKey()); err != nil {
 		t.Fatal(err)
@@ -78,19 +78,19 @@ func newFabric(t testing.TB, endpoint string) *fabric {
 	return f
 }
 
-func bounded() (context.Context, context.CancelFunc) {
+func etcdContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), 10*time.Second)
 }
 
 // hosts counts one more.
-func (f *fabric) hosts() int {
+func (f *fakeCluster) hosts() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count++
 	return f.count
 }
 
-func (f *fabric) dockerNetworks() []host.DockerNetwork {
+func (f *fakeCluster) dockerNetworks() []host.DockerNetwork {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]host.DockerNetwork(nil), f.networks...)
@@ -98,26 +98,26 @@ func (f *fabric) dockerNetworks() []host.DockerNetwork {
 
 // addNetwork is a create by way of the plugin. It looks for the name first and
 // writes later, as Docker does: two hosts at once would both make it.
-func (f *fabric) addNetwork(n host.DockerNetwork) (string, error) {
+func (f *fakeCluster) addNetwork(n host.DockerNetwork) (string, error) {
 	for _, other := range f.dockerNetworks() {
 		if other.Name == n.Name {
 			return "", fmt.Errorf("network with name %s already exists", n.Name)
 		}
 	}
 	f.mu.Lock()
-	f.made["network"]++
-	n.ID, n.Scope = fmt.Sprintf("%064d", f.made["network"]), "global"
+	f.created["network"]++
+	n.ID, n.Scope = fmt.Sprintf("%064d", f.created["network"]), "global"
 	f.mu.Unlock()
 	if err := f.claimPool(n); err != nil {
 		return "", err
 	}
-	if f.at("the pool is bound to a network that is not stored") {
+	if f.pauseAt("the pool is bound to a network that is not stored") {
 		return "", errPower
 	}
 	f.mu.Lock()
 	f.networks = append(f.networks, n)
 	f.mu.Unlock()
-	if f.at("the network is stored") {
+	if f.pauseAt("the network is stored") {
 		return "", errPower
 	}
 	return n.ID, nil
@@ -128,7 +128,7 @@ var errPower = errors.New("the power was cut")
 // claimPool is what the plugin does to the pool over the network's subnet: it
 // binds it to the network and writes it with an old struct. Where there is no
 // Profile it makes one that drops what comes in.
-func (f *fabric) claimPool(n host.DockerNetwork) error {
+func (f *fakeCluster) claimPool(n host.DockerNetwork) error {
 	if f.etcd == nil {
 		return nil
 	}
@@ -151,10 +151,10 @@ func (f *fabric) claimPool(n host.DockerNetwork) error {
 const networkAnnotation = "org.projectcalico.label.network.ID"
 
 // join gives a container an address of the pool that the network is bound to.
-func (f *fabric) join(name, network string) (string, error) {
+func (f *fakeCluster) join(name, network string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, joined := f.endpoints[name]; joined || f.taken[name] {
+	if _, joined := f.endpoints[name]; joined || f.foreignNames[name] {
 		return "", fmt.Errorf("endpoint with name %s already exists in network", name)
 	}
 	cidr := netip.MustParsePrefix("10.213.0.0/16")
@@ -179,7 +179,7 @@ func (f *fabric) join(name, network string) (string, error) {
 	return address, nil
 }
 
-func (f *fabric) release(name string) bool {
+func (f *fakeCluster) release(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, joined := f.endpoints[name]
@@ -197,8 +197,8 @@ func meta(r map[string]any) map[string]any { return r["metadata"].(map[string]an
 func spec(r map[string]any) map[string]any { return r["spec"].(map[string]any) }
 
 // names lists the resources of a kind that etcd has.
-func (f *fabric) names(folder string) []string {
-	ctx, cancel := bounded()
+func (f *fakeCluster) names(folder string) []string {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	got, err := f.etcd.Get(ctx, calicoKeys+folder+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
@@ -213,8 +213,8 @@ func (f *fabric) names(folder string) []string {
 }
 
 // resource reads one; nil where there is none.
-func (f *fabric) resource(folder, name string) map[string]any {
-	ctx, cancel := bounded()
+func (f *fakeCluster) resource(folder, name string) map[string]any {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	got, err := f.etcd.Get(ctx, calicoKeys+folder+"/"+name)
 	if err != nil {
@@ -230,8 +230,8 @@ func (f *fabric) resource(folder, name string) map[string]any {
 	return r
 }
 
-func (f *fabric) store(folder, name string, r map[string]any) {
-	ctx, cancel := bounded()
+func (f *fakeCluster) store(folder, name string, r map[string]any) {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	data, err := json.Marshal(r)
 	if err == nil {
@@ -243,8 +243,8 @@ func (f *fabric) store(folder, name string, r map[string]any) {
 }
 
 // create stores a resource that is not there, at one stroke.
-func (f *fabric) create(folder, name string, r map[string]any) (bool, error) {
-	ctx, cancel := bounded()
+func (f *fakeCluster) create(folder, name string, r map[string]any) (bool, error) {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -258,15 +258,15 @@ func (f *fabric) create(folder, name string, r map[string]any) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if done.Succeeded {
-		f.made[folder]++
+		f.created[folder]++
 	}
 	return done.Succeeded, nil
 }
 
 // enableAuth makes the etcd ask for a user.
-func (f *fabric) enableAuth() {
+func (f *fakeCluster) enableAuth() {
 	f.t.Helper()
-	ctx, cancel := bounded()
+	ctx, cancel := etcdContext()
 	defer cancel()
 	_, err := f.etcd.RoleAdd(ctx, "root")
 	if err == nil {
@@ -284,8 +284,8 @@ func (f *fabric) enableAuth() {
 }
 
 // delete takes the pool or its Profile out of etcd.
-func (f *fabric) delete(folder string) {
-	ctx, cancel := bounded()
+func (f *fakeCluster) delete(folder string) {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	if _, err := f.etcd.Delete(ctx, calicoKeys+folder+"/firstboot"); err != nil {
 		f.t.Error(err)
@@ -293,15 +293,15 @@ func (f *fabric) delete(folder string) {
 }
 
 // reset takes the pool, its Profile and its network away.
-func (f *fabric) reset() {
+func (f *fakeCluster) reset() {
 	f.delete("ippools")
 	f.delete("profiles")
 	f.networks = nil
 }
 
 // revision is etcd's, of Calico's last change.
-func (f *fabric) revision() int64 {
-	ctx, cancel := bounded()
+func (f *fakeCluster) revision() int64 {
+	ctx, cancel := etcdContext()
 	defer cancel()
 	got, err := f.etcd.Get(ctx, calicoKeys, append(clientv3.WithLastRev(), clientv3.WithPrefix())...)
 	if err != nil || len(got.Kvs) == 0 {

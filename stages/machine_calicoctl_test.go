@@ -12,11 +12,11 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// playCalicoctl is `calicoctl create -f -` and `calicoctl patch ippool`, as
+// fakeCalicoctl is `calicoctl create -f -` and `calicoctl patch ippool`, as
 // far as the pool stage needs them and as they were measured.
-func (w *world) playCalicoctl(c host.Command) Ran {
+func (w *fakeSystem) fakeCalicoctl(c host.Command) CommandResult {
 	if err := w.calicoctlConfig(c.Args); err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	switch c.Args[0] {
 	case "create":
@@ -24,11 +24,11 @@ func (w *world) playCalicoctl(c host.Command) Ran {
 	case "patch":
 		return w.calicoctlPatch(c.Args)
 	}
-	return Ran{Exit: 1, Stderr: "not played"}
+	return CommandResult{Exit: 1, Stderr: "not played"}
 }
 
 // calicoctlConfig reads calicoctl.cfg strictly, as it does.
-func (w *world) calicoctlConfig(args []string) error {
+func (w *fakeSystem) calicoctlConfig(args []string) error {
 	path := ""
 	for _, a := range args {
 		if p, ok := strings.CutPrefix(a, "--config="); ok {
@@ -51,56 +51,56 @@ func (w *world) calicoctlConfig(args []string) error {
 	if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {
 		return err
 	}
-	if cfg.APIVersion != "projectcalico.org/v3" || cfg.Kind != "CalicoAPIConfig" || cfg.Spec.DatastoreType != "etcdv3" || cfg.Spec.EtcdEndpoints != w.fabric.endpoint {
+	if cfg.APIVersion != "projectcalico.org/v3" || cfg.Kind != "CalicoAPIConfig" || cfg.Spec.DatastoreType != "etcdv3" || cfg.Spec.EtcdEndpoints != w.cluster.endpoint {
 		return fmt.Errorf("calicoctl.cfg leads elsewhere: %+v", cfg)
 	}
 	return nil
 }
 
-func (w *world) calicoctlCreate(stdin []byte) Ran {
+func (w *fakeSystem) calicoctlCreate(stdin []byte) CommandResult {
 	var r map[string]any
 	if err := json.Unmarshal(stdin, &r); err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	folder := map[any]string{"Profile": "profiles", "IPPool": "ippools"}[r["kind"]]
 	name, _ := meta(r)["name"].(string)
 	if folder == "" || name == "" {
-		return Ran{Exit: 1, Stderr: fmt.Sprintf("resource type '%v' is not played", r["kind"])}
+		return CommandResult{Exit: 1, Stderr: fmt.Sprintf("resource type '%v' is not played", r["kind"])}
 	}
-	created, err := w.fabric.create(folder, name, r)
-	if w.fabric.at(fmt.Sprintf("%s is created", r["kind"])) {
+	created, err := w.cluster.create(folder, name, r)
+	if w.cluster.pauseAt(fmt.Sprintf("%s is created", r["kind"])) {
 		err = errPower
 	}
 	switch {
 	case err != nil:
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	case !created:
-		return Ran{Exit: 1, Stderr: fmt.Sprintf("Failed to create '%s' resource: [resource already exists: %s(%s)]\n", r["kind"], r["kind"], name)}
+		return CommandResult{Exit: 1, Stderr: fmt.Sprintf("Failed to create '%s' resource: [resource already exists: %s(%s)]\n", r["kind"], r["kind"], name)}
 	}
-	return Ran{Stdout: fmt.Sprintf("Successfully created 1 '%s' resource(s)\n", r["kind"])}
+	return CommandResult{Stdout: fmt.Sprintf("Successfully created 1 '%s' resource(s)\n", r["kind"])}
 }
 
 // calicoctlPatch loses the annotations that a patch does not name.
-func (w *world) calicoctlPatch(args []string) Ran {
+func (w *fakeSystem) calicoctlPatch(args []string) CommandResult {
 	name, text := args[2], args[len(args)-1]
-	pool := w.fabric.resource("ippools", name)
+	pool := w.cluster.resource("ippools", name)
 	var patch struct {
 		Metadata struct{ Annotations map[string]any }
 		Spec     map[string]any
 	}
 	if pool == nil || json.Unmarshal([]byte(text), &patch) != nil {
-		return Ran{Exit: 1, Stderr: "resource does not exist: IPPool(" + name + "), or not a patch: " + text}
+		return CommandResult{Exit: 1, Stderr: "resource does not exist: IPPool(" + name + "), or not a patch: " + text}
 	}
 	meta(pool)["annotations"] = patch.Metadata.Annotations
 	for key, value := range patch.Spec {
 		spec(pool)[key] = value
 	}
-	w.fabric.store("ippools", name, pool)
-	w.fabric.at("the pool is patched")
-	w.fabric.mu.Lock()
-	w.fabric.made["patch"]++
-	w.fabric.mu.Unlock()
-	return Ran{Stdout: "Successfully patched 1 'IPPool' resource\n"}
+	w.cluster.store("ippools", name, pool)
+	w.cluster.pauseAt("the pool is patched")
+	w.cluster.mu.Lock()
+	w.cluster.created["patch"]++
+	w.cluster.mu.Unlock()
+	return CommandResult{Stdout: "Successfully patched 1 'IPPool' resource\n"}
 }
 
 // noPeers is what birdcl says on a cluster's only host.
@@ -111,9 +111,9 @@ kernel1  Kernel   master   up     10:00:00
 device1  Device   master   up     10:00:00
 `
 
-// nodePlay is calico-node: what its unit's docker run starts.
-type nodePlay struct {
-	w         *world
+// fakeNode is calico-node: what its unit's docker run starts.
+type fakeNode struct {
+	w         *fakeSystem
 	unready   string // what the readiness command says
 	protocols string // what birdcl says
 	failed    string // why the last start did not go well
@@ -121,7 +121,7 @@ type nodePlay struct {
 
 // begin is `docker run` with the unit's words. The container registers itself
 // in etcd and keeps its name on the host.
-func (n *nodePlay) begin(unit string) error {
+func (n *fakeNode) begin(unit string) error {
 	err := n.run(execStart(unit))
 	n.failed = ""
 	if err != nil {
@@ -130,7 +130,7 @@ func (n *nodePlay) begin(unit string) error {
 	return err
 }
 
-func (n *nodePlay) run(words []string) error {
+func (n *fakeNode) run(words []string) error {
 	d := n.w.docker
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,8 +163,8 @@ func (n *nodePlay) run(words []string) error {
 	return nil
 }
 
-func (n *nodePlay) register(env map[string]string) {
-	f := n.w.fabric
+func (n *fakeNode) register(env map[string]string) {
+	f := n.w.cluster
 	if f.etcd == nil || env["ETCD_ENDPOINTS"] != f.endpoint {
 		return
 	}
@@ -174,13 +174,13 @@ func (n *nodePlay) register(env map[string]string) {
 	f.store("clusterinformations", "default", resource("ClusterInformation", "default", map[string]any{"calicoVersion": "v3.23.0", "datastoreReady": true}))
 }
 
-func (n *nodePlay) end() {
+func (n *fakeNode) end() {
 	n.w.docker.mu.Lock()
 	defer n.w.docker.mu.Unlock()
 	delete(n.w.docker.containers, "calico-node")
 }
 
-func (n *nodePlay) execute(command []string) execution {
+func (n *fakeNode) execute(command []string) execution {
 	switch strings.Join(command, " ") {
 	case "calico-node -felix-ready -bird-live":
 		if n.unready != "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-func (d *dockerd) list(r *http.Request) (int, any) {
+func (d *fakeDocker) list(r *http.Request) (int, any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := []map[string]any{}
@@ -27,7 +27,7 @@ func (d *dockerd) list(r *http.Request) (int, any) {
 }
 
 // find looks a container up by name or ID.
-func (d *dockerd) find(r *http.Request) (*container, int, any) {
+func (d *fakeDocker) find(r *http.Request) (*container, int, any) {
 	for _, c := range d.containers {
 		if id := r.PathValue("id"); c.Name == id || c.ID == id {
 			return c, 0, nil
@@ -36,7 +36,7 @@ func (d *dockerd) find(r *http.Request) (*container, int, any) {
 	return nil, http.StatusNotFound, "No such container: " + r.PathValue("id")
 }
 
-func (d *dockerd) inspect(r *http.Request) (int, any) {
+func (d *fakeDocker) inspect(r *http.Request) (int, any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, status, message := d.find(r)
@@ -51,7 +51,7 @@ func (d *dockerd) inspect(r *http.Request) (int, any) {
 	}
 }
 
-func (d *dockerd) createContainer(r *http.Request) (int, any) {
+func (d *fakeDocker) createContainer(r *http.Request) (int, any) {
 	var body struct {
 		Image      string
 		Cmd, Env   []string
@@ -74,14 +74,14 @@ func (d *dockerd) createContainer(r *http.Request) (int, any) {
 		return http.StatusBadRequest, fmt.Sprintf("%v: no such file or directory", body.Cmd)
 	}
 	d.containers[name] = &container{
-		ID: digest(name), Name: name, Image: body.Image, ImageID: from.ID, Env: body.Env, Labels: body.Labels, Network: body.HostConfig.NetworkMode,
+		ID: fakeID(name), Name: name, Image: body.Image, ImageID: from.ID, Env: body.Env, Labels: body.Labels, Network: body.HostConfig.NetworkMode,
 	}
-	return http.StatusCreated, map[string]string{"Id": digest(name)}
+	return http.StatusCreated, map[string]string{"Id": fakeID(name)}
 }
 
 // startContainer joins the container to its network, or says as Docker does
 // what is missing.
-func (d *dockerd) startContainer(r *http.Request) (int, any) {
+func (d *fakeDocker) startContainer(r *http.Request) (int, any) {
 	networks := d.all()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -98,7 +98,7 @@ func (d *dockerd) startContainer(r *http.Request) (int, any) {
 	case d.sysctl("net/ipv6/conf/all/disable_ipv6") != "1":
 		return http.StatusInternalServerError, "failed to set gateway: fe80::ecee:eeff:feee:eeee: permission denied"
 	}
-	address, err := d.w.fabric.join(c.Name, networks[at].ID)
+	address, err := d.w.cluster.join(c.Name, networks[at].ID)
 	if err != nil {
 		return http.StatusForbidden, err
 	}
@@ -108,11 +108,11 @@ func (d *dockerd) startContainer(r *http.Request) (int, any) {
 		"dev":      "Inter-|   Receive\n face |bytes\n    lo: 0 0\n cali0: 0 0\n",
 		"fib_trie": "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- " + address + "\n        /32 host LOCAL\n",
 	}
-	if d.odd != nil {
-		d.odd(c, proc)
+	if d.onContainerStart != nil {
+		d.onContainerStart(c, proc)
 	}
 	d.mu.Unlock()
-	d.w.fabric.at("the probe container runs")
+	d.w.cluster.pauseAt("the probe container runs")
 	d.mu.Lock()
 	for name, text := range proc {
 		putFile(d.w.t, d.w.root, "/proc/"+strconv.Itoa(c.Pid)+"/net/"+name, text, 0o644)
@@ -120,12 +120,12 @@ func (d *dockerd) startContainer(r *http.Request) (int, any) {
 	return http.StatusNoContent, ""
 }
 
-func (d *dockerd) sysctl(path string) string {
+func (d *fakeDocker) sysctl(path string) string {
 	data, _ := os.ReadFile(d.w.file("/proc/sys/" + path))
 	return strings.TrimSpace(string(data))
 }
 
-func (d *dockerd) removeContainer(r *http.Request) (int, any) {
+func (d *fakeDocker) removeContainer(r *http.Request) (int, any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, status, message := d.find(r)
@@ -133,14 +133,14 @@ func (d *dockerd) removeContainer(r *http.Request) (int, any) {
 		return status, message
 	}
 	_ = os.RemoveAll(d.w.file("/proc/" + strconv.Itoa(c.Pid)))
-	d.w.fabric.release(c.Name)
+	d.w.cluster.release(c.Name)
 	delete(d.containers, c.Name)
 	return http.StatusNoContent, ""
 }
 
 // ping reaches a container that runs where Felix runs too, and whose MAC udevd
 // has not changed.
-func (d *dockerd) ping(to netip.Addr) error {
+func (d *fakeDocker) ping(to netip.Addr) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	node := d.containers["calico-node"]
@@ -152,7 +152,7 @@ func (d *dockerd) ping(to netip.Addr) error {
 	return errors.New("no reply within 1s")
 }
 
-func (d *dockerd) exec(r *http.Request) (int, any) {
+func (d *fakeDocker) exec(r *http.Request) (int, any) {
 	var body struct{ Cmd []string }
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		return http.StatusBadRequest, err
@@ -167,7 +167,7 @@ func (d *dockerd) exec(r *http.Request) (int, any) {
 	return http.StatusCreated, map[string]string{"Id": strconv.Itoa(len(d.execs) - 1)}
 }
 
-func (d *dockerd) execution(r *http.Request) execution {
+func (d *fakeDocker) execution(r *http.Request) execution {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i, err := strconv.Atoi(r.PathValue("id"))
@@ -177,10 +177,10 @@ func (d *dockerd) execution(r *http.Request) execution {
 	return d.execs[i]
 }
 
-func (d *dockerd) execStart(r *http.Request) (int, any) {
+func (d *fakeDocker) execStart(r *http.Request) (int, any) {
 	return http.StatusOK, d.execution(r).output
 }
 
-func (d *dockerd) execState(r *http.Request) (int, any) {
+func (d *fakeDocker) execState(r *http.Request) (int, any) {
 	return http.StatusOK, map[string]any{"Running": false, "ExitCode": d.execution(r).code}
 }

@@ -20,31 +20,31 @@ import (
 // dockerd answers the Engine API as Docker 20.10 does, with the traps that
 // were measured: a store that is shown and not in force, networks that need
 // the store, the plugin and an IPv6 that is off, names that are the cluster's.
-type dockerd struct {
-	w    *world
+type fakeDocker struct {
+	w    *fakeSystem
 	idle sync.WaitGroup // done when no question is being answered
 
-	mu         sync.Mutex
-	version    string
-	dataRoot   string
-	up         bool
-	silent     bool // takes questions and answers none of them well
-	swarm      string
-	inForce    string // the cluster store that is used
-	shown      string // the one that /info shows
-	deaf       bool   // a reload changes nothing
-	asked      int    // questions to a stopped daemon, which would start it
-	changes    []string
-	images     map[string]image
-	containers map[string]*container
-	own        []host.DockerNetwork // local networks
-	pullable   map[string]bool
-	execs      []execution
-	pids       int
-	noAnswer   map[string]bool // addresses that answer no ping
-	forgets    int             // lists of networks in which the cluster's are left out
+	mu                sync.Mutex
+	version           string
+	dataRoot          string
+	up                bool
+	unresponsive      bool // takes questions and answers none of them well
+	swarm             string
+	effectiveStore    string // the cluster store that is used
+	shownStore        string // the one that /info shows
+	ignoresReload     bool   // a reload changes nothing
+	requestsWhileDown int    // questions to a stopped daemon, which would start it
+	changes           []string
+	images            map[string]image
+	containers        map[string]*container
+	own               []host.DockerNetwork // local networks
+	pullable          map[string]bool
+	execs             []execution
+	pids              int
+	noAnswer          map[string]bool // addresses that answer no ping
+	omitNetworks      int             // lists of networks in which the cluster's are left out
 	// odd makes a started container wrong, or what its /proc/PID/net holds.
-	odd func(c *container, proc map[string]string)
+	onContainerStart func(c *container, proc map[string]string)
 	// onInfo comes between the question for /info and its answer.
 	onInfo func()
 }
@@ -66,10 +66,10 @@ type execution struct {
 	output string
 }
 
-func newDocker(w *world) *dockerd {
+func newFakeDocker(w *fakeSystem) *fakeDocker {
 	bridge := host.DockerNetwork{ID: "0b", Name: "bridge", Scope: "local", Driver: "bridge"}
 	bridge.IPAM.Config = append(bridge.IPAM.Config, struct{ Subnet string }{"172.17.0.0/16"})
-	return &dockerd{
+	return &fakeDocker{
 		w: w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
 		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noAnswer: map[string]bool{},
 		own: []host.DockerNetwork{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
@@ -77,7 +77,7 @@ func newDocker(w *world) *dockerd {
 }
 
 // serve listens for good, as docker.socket does.
-func (d *dockerd) serve() {
+func (d *fakeDocker) serve() {
 	l := listen(d.w.t, d.w.file(host.DockerSocket))
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (int, any){
@@ -104,20 +104,20 @@ func (d *dockerd) serve() {
 }
 
 // answer sends JSON, plain text, or an error as Docker does.
-func (d *dockerd) answer(with func(*http.Request) (int, any)) http.HandlerFunc {
+func (d *fakeDocker) answer(with func(*http.Request) (int, any)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		d.idle.Add(1)
 		defer d.idle.Done()
 		d.mu.Lock()
-		up, silent := d.up, d.silent
+		up, unresponsive := d.up, d.unresponsive
 		if !up {
-			d.asked++
+			d.requestsWhileDown++
 		}
 		if r.Method != http.MethodGet {
 			d.changes = append(d.changes, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v1.40"))
 		}
 		d.mu.Unlock()
-		if !up || silent {
+		if !up || unresponsive {
 			panic(http.ErrAbortHandler)
 		}
 		status, body := with(r)
@@ -134,21 +134,21 @@ func (d *dockerd) answer(with func(*http.Request) (int, any)) http.HandlerFunc {
 }
 
 // begin starts the daemon: it takes its store from daemon.json.
-func (d *dockerd) begin(string) error {
+func (d *fakeDocker) begin(string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	store, err := d.configured()
 	if err != nil {
 		return err
 	}
-	d.up, d.inForce, d.shown = true, store, store
+	d.up, d.effectiveStore, d.shownStore = true, store, store
 	for _, c := range d.containers {
 		c.Running = c.Restart && d.w.pluginRuns()
 	}
 	return nil
 }
 
-func (d *dockerd) end() {
+func (d *fakeDocker) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.up = false
@@ -162,25 +162,25 @@ func (d *dockerd) end() {
 
 // reload takes a first store, together with an address to advertise, and
 // refuses another, which it shows all the same.
-func (d *dockerd) reload() error {
+func (d *fakeDocker) reload() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	store, err := d.configured()
-	if err != nil || d.deaf {
+	if err != nil || d.ignoresReload {
 		return err
 	}
-	if d.inForce == "" {
+	if d.effectiveStore == "" {
 		data, _ := os.ReadFile(d.w.file("/etc/docker/daemon.json"))
 		if !strings.Contains(string(data), `"cluster-advertise"`) {
 			return nil
 		}
-		d.inForce = store
+		d.effectiveStore = store
 	}
-	d.shown = store
+	d.shownStore = store
 	return nil
 }
 
-func (d *dockerd) configured() (string, error) {
+func (d *fakeDocker) configured() (string, error) {
 	data, err := os.ReadFile(d.w.file("/etc/docker/daemon.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
@@ -193,40 +193,40 @@ func (d *dockerd) configured() (string, error) {
 	return store, nil
 }
 
-func (d *dockerd) info(*http.Request) (int, any) {
+func (d *fakeDocker) info(*http.Request) (int, any) {
 	if d.onInfo != nil {
 		d.onInfo()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return http.StatusOK, map[string]any{
-		"ServerVersion": d.version, "ClusterStore": d.shown, "DockerRootDir": d.dataRoot,
+		"ServerVersion": d.version, "ClusterStore": d.shownStore, "DockerRootDir": d.dataRoot,
 		"Swarm": map[string]string{"LocalNodeState": d.swarm},
 	}
 }
 
 // all lists the daemon's networks: the cluster's only while it shares a store.
-func (d *dockerd) all() []host.DockerNetwork {
+func (d *fakeDocker) all() []host.DockerNetwork {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := slices.Clone(d.own)
-	if d.forgets > 0 { // as the real one whose store answers late
-		d.forgets--
-	} else if d.inForce != "" {
-		list = append(list, d.w.fabric.dockerNetworks()...)
+	if d.omitNetworks > 0 { // as the real one whose store answers late
+		d.omitNetworks--
+	} else if d.effectiveStore != "" {
+		list = append(list, d.w.cluster.dockerNetworks()...)
 	}
 	return list
 }
 
-func (d *dockerd) networks(*http.Request) (int, any) { return http.StatusOK, d.all() }
+func (d *fakeDocker) networks(*http.Request) (int, any) { return http.StatusOK, d.all() }
 
-func (d *dockerd) createNetwork(r *http.Request) (int, any) {
+func (d *fakeDocker) createNetwork(r *http.Request) (int, any) {
 	var n host.DockerNetwork
 	if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
 		return http.StatusBadRequest, err
 	}
 	d.mu.Lock()
-	store := d.inForce
+	store := d.effectiveStore
 	d.mu.Unlock()
 	switch {
 	case store == "":
@@ -234,26 +234,26 @@ func (d *dockerd) createNetwork(r *http.Request) (int, any) {
 	case !d.w.pluginRuns():
 		return http.StatusInternalServerError, "legacy plugin: dial unix /run/docker/plugins/calico.sock: connect: connection refused"
 	}
-	id, err := d.w.fabric.addNetwork(n)
+	id, err := d.w.cluster.addNetwork(n)
 	if err != nil {
 		return http.StatusConflict, err
 	}
 	return http.StatusCreated, map[string]string{"Id": id}
 }
 
-func (d *dockerd) disconnect(r *http.Request) (int, any) {
+func (d *fakeDocker) disconnect(r *http.Request) (int, any) {
 	var body struct{ Container string }
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		return http.StatusBadRequest, err
 	}
-	if !d.w.fabric.release(body.Container) {
+	if !d.w.cluster.release(body.Container) {
 		return http.StatusNotFound, "container " + body.Container + " is not connected to the network"
 	}
 	return http.StatusOK, ""
 }
 
 // imageNamed splits /images/NAME/json: a name may hold slashes.
-func (d *dockerd) image(r *http.Request) (int, any) {
+func (d *fakeDocker) image(r *http.Request) (int, any) {
 	name := strings.TrimSuffix(r.PathValue("name"), "/json")
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -264,7 +264,7 @@ func (d *dockerd) image(r *http.Request) (int, any) {
 	return http.StatusOK, map[string]any{"Id": found.ID, "RepoTags": []string{name}}
 }
 
-func (d *dockerd) removeImage(r *http.Request) (int, any) {
+func (d *fakeDocker) removeImage(r *http.Request) (int, any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name := r.PathValue("name")
@@ -276,7 +276,7 @@ func (d *dockerd) removeImage(r *http.Request) (int, any) {
 }
 
 // load reads an archive of docker save.
-func (d *dockerd) load(r *http.Request) (int, any) {
+func (d *fakeDocker) load(r *http.Request) (int, any) {
 	archive := tar.NewReader(r.Body)
 	for {
 		header, err := archive.Next()
@@ -292,21 +292,21 @@ func (d *dockerd) load(r *http.Request) (int, any) {
 		}
 		d.mu.Lock()
 		for _, tag := range manifest[0].RepoTags {
-			d.images[tag] = image{ID: "sha256:" + digest(tag)}
+			d.images[tag] = image{ID: "sha256:" + fakeID(tag)}
 		}
 		d.mu.Unlock()
-		d.w.fabric.at("the image is loaded")
+		d.w.cluster.pauseAt("the image is loaded")
 		return http.StatusOK, `{"stream":"Loaded image"}` + "\n"
 	}
 }
 
-func digest(text string) string {
+func fakeID(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
 
 // create pulls an image, or imports one program.
-func (d *dockerd) create(r *http.Request) (int, any) {
+func (d *fakeDocker) create(r *http.Request) (int, any) {
 	query := r.URL.Query()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -314,7 +314,7 @@ func (d *dockerd) create(r *http.Request) (int, any) {
 		if !d.pullable[name] {
 			return http.StatusOK, `{"status":"Pulling from calico/node"}` + "\n" + `{"error":"manifest unknown"}` + "\n"
 		}
-		d.images[name] = image{ID: "sha256:" + digest(name)}
+		d.images[name] = image{ID: "sha256:" + fakeID(name)}
 		return http.StatusOK, `{"status":"Downloaded newer image"}` + "\n"
 	}
 	archive := tar.NewReader(r.Body)
@@ -325,6 +325,6 @@ func (d *dockerd) create(r *http.Request) (int, any) {
 	if n, err := io.Copy(io.Discard, archive); err != nil || n < 1<<20 {
 		return http.StatusInternalServerError, fmt.Sprintf("a program of %d bytes: %v", n, err)
 	}
-	d.images[query.Get("repo")+":"+query.Get("tag")] = image{ID: "sha256:" + digest("probe"), program: "/" + header.Name}
+	d.images[query.Get("repo")+":"+query.Get("tag")] = image{ID: "sha256:" + fakeID("probe"), program: "/" + header.Name}
 	return http.StatusOK, `{"status":"sha256:0"}` + "\n"
 }

@@ -37,7 +37,7 @@ WantedBy=multi-user.target
 )
 
 // rpm answers as rpm 4.18 does.
-func (w *world) rpm(args []string) Ran {
+func (w *fakeSystem) rpm(args []string) CommandResult {
 	w.rpmMu.Lock()
 	defer w.rpmMu.Unlock()
 	if w.realRPM != nil {
@@ -45,34 +45,34 @@ func (w *world) rpm(args []string) Ran {
 	}
 	switch args[0] {
 	case "--eval": // of %_dbpath, which Debian's rpm has in root's home
-		return Ran{Stdout: "/root/.rpmdb\n"}
+		return CommandResult{Stdout: "/root/.rpmdb\n"}
 	case "-q":
 		w.makeDatabase()
 		if w.installed == "" {
-			return Ran{Exit: 1, Stdout: "package eru-minions is not installed\n"}
+			return CommandResult{Exit: 1, Stdout: "package eru-minions is not installed\n"}
 		}
-		return Ran{Stdout: w.installed + "\n"}
+		return CommandResult{Stdout: w.installed + "\n"}
 	case "-V":
 		return w.rpmVerify()
 	case "-ql":
 		if w.installed == "" {
-			return Ran{Exit: 1, Stdout: "package eru-minions is not installed\n"}
+			return CommandResult{Exit: 1, Stdout: "package eru-minions is not installed\n"}
 		}
-		return Ran{Stdout: strings.Join(slices.Sorted(maps.Keys(packaged(w.installed))), "\n") + "\n"}
+		return CommandResult{Stdout: strings.Join(slices.Sorted(maps.Keys(packaged(w.installed))), "\n") + "\n"}
 	case "-U":
 		return w.rpmInstall(args[1:])
 	}
-	return Ran{Exit: 1, Stderr: "rpm: not played: " + strings.Join(args, " ")}
+	return CommandResult{Exit: 1, Stderr: "rpm: not played: " + strings.Join(args, " ")}
 }
 
 // makeDatabase is what rpm does when it finds none, even to answer a question.
-func (w *world) makeDatabase() {
+func (w *fakeSystem) makeDatabase() {
 	putFile(w.t, w.root, "/root/.rpmdb/rpmdb.sqlite", "", 0o644)
 }
 
 // rpmVerify lists changed files, the configuration like any other: upstream's
 // package does not mark it.
-func (w *world) rpmVerify() Ran {
+func (w *fakeSystem) rpmVerify() CommandResult {
 	var out string
 	for path, want := range packaged(w.installed) {
 		have, err := os.ReadFile(w.file(path))
@@ -84,9 +84,9 @@ func (w *world) rpmVerify() Ran {
 		}
 	}
 	if out != "" {
-		return Ran{Exit: 1, Stdout: out}
+		return CommandResult{Exit: 1, Stdout: out}
 	}
-	return Ran{}
+	return CommandResult{}
 }
 
 func packaged(name string) map[string]string {
@@ -96,53 +96,53 @@ func packaged(name string) map[string]string {
 	}
 }
 
-func (w *world) rpmInstall(args []string) Ran {
+func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 	if w.rpmFails != "" {
-		return Ran{Exit: 1, Stderr: w.rpmFails}
+		return CommandResult{Exit: 1, Stderr: w.rpmFails}
 	}
-	if !slices.Contains(args, "--nodeps") && fileThere(w.file("/var/lib/dpkg/status")) {
-		return Ran{Exit: 1, Stderr: "error: Failed dependencies:\n\t/bin/sh is needed by eru-minions"}
+	if !slices.Contains(args, "--nodeps") && fileExists(w.file("/var/lib/dpkg/status")) {
+		return CommandResult{Exit: 1, Stderr: "error: Failed dependencies:\n\t/bin/sh is needed by eru-minions"}
 	}
 	p, err := artifact.ReadPackage(args[len(args)-1])
 	if err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	name := fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release)
 	if name == w.installed && !slices.Contains(args, "--replacepkgs") {
-		return Ran{Exit: 2, Stderr: "package " + name + " is already installed"}
+		return CommandResult{Exit: 2, Stderr: "package " + name + " is already installed"}
 	}
 	w.rpms++
 	half := fmt.Sprintf("%s;%08x", minionsProgram, w.rpms) // the real one's number is the second
 	putFile(w.t, w.root, half, "#!/b", 0o644)
-	if w.fabric.at("rpm has unpacked a half") {
-		return Ran{Exit: -1}
+	if w.cluster.pauseAt("rpm has unpacked a half") {
+		return CommandResult{Exit: -1}
 	}
 	if err := os.Remove(w.file(half)); err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	for path, text := range packaged(name) {
 		putFile(w.t, w.root, path, text, 0o644)
 	}
-	if w.fabric.at("rpm has unpacked") {
-		return Ran{Exit: -1}
+	if w.cluster.pauseAt("rpm has unpacked") {
+		return CommandResult{Exit: -1}
 	}
 	w.makeDatabase()
 	w.installed = name
-	if w.fabric.at("rpm has noted the package") {
-		return Ran{Exit: -1}
+	if w.cluster.pauseAt("rpm has noted the package") {
+		return CommandResult{Exit: -1}
 	}
 	// The package's scriptlet.
 	if err := w.systemd.job("daemon-reload", ""); err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
-	return Ran{}
+	return CommandResult{}
 }
 
 // beginPlugin starts eru-minions: with its etcd at hand it answers at both
 // sockets, which outlive it.
-func (w *world) beginPlugin(string) error {
+func (w *fakeSystem) beginPlugin(string) error {
 	conf, err := os.ReadFile(w.file(minionsConf))
-	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.fabric.endpoint+"\n") {
+	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.cluster.endpoint+"\n") {
 		return errors.New("etcd is out of reach")
 	}
 	for i, socket := range stages.PluginSockets() {
@@ -158,7 +158,7 @@ func (w *world) beginPlugin(string) error {
 	return nil
 }
 
-func (w *world) activate(driver string) func(http.ResponseWriter, *http.Request) {
+func (w *fakeSystem) activate(driver string) func(http.ResponseWriter, *http.Request) {
 	return func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.pluginRuns() {
 			panic(http.ErrAbortHandler) // nobody is behind the socket
@@ -167,15 +167,15 @@ func (w *world) activate(driver string) func(http.ResponseWriter, *http.Request)
 	}
 }
 
-func (w *world) endPlugin() { w.setPlugin(false) }
+func (w *fakeSystem) endPlugin() { w.setPlugin(false) }
 
-func (w *world) setPlugin(runs bool) {
+func (w *fakeSystem) setPlugin(runs bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.plugin = runs
 }
 
-func (w *world) pluginRuns() bool {
+func (w *fakeSystem) pluginRuns() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.plugin

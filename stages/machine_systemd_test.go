@@ -16,7 +16,7 @@ import (
 // systemd is as much of systemd as the stages meet: unit files and drop-ins
 // under the machine's root, read when they are first needed and at a
 // daemon-reload, and started programs that do something.
-type systemd struct {
+type fakeSystemd struct {
 	root     string
 	mu       sync.Mutex
 	units    map[string]*unit
@@ -41,7 +41,7 @@ type unit struct {
 	slow    int // so many looks see it activating before it is active
 }
 
-func (s *systemd) unit(name string) *unit {
+func (s *fakeSystemd) unit(name string) *unit {
 	u := s.units[name]
 	if u == nil {
 		u = &unit{active: "inactive"}
@@ -54,7 +54,7 @@ func (s *systemd) unit(name string) *unit {
 }
 
 // onDisk is the text of a unit's file and drop-ins; "" without a file.
-func (s *systemd) onDisk(name string) string {
+func (s *fakeSystemd) onDisk(name string) string {
 	var text string
 	for _, dir := range []string{units.AdminDir, units.Dir} {
 		if data, err := os.ReadFile(filepath.Join(s.root, dir, name)); err == nil {
@@ -73,7 +73,7 @@ func (s *systemd) onDisk(name string) string {
 	return text
 }
 
-func (s *systemd) state(name string) (host.UnitState, error) {
+func (s *fakeSystemd) state(name string) (host.UnitState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.unit(name)
@@ -95,7 +95,7 @@ func (s *systemd) state(name string) (host.UnitState, error) {
 	return state, nil
 }
 
-func (s *systemd) property(name, property string) string {
+func (s *fakeSystemd) property(name, property string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	value := ""
@@ -107,7 +107,7 @@ func (s *systemd) property(name, property string) string {
 	return value
 }
 
-func (s *systemd) job(verb, name string) error {
+func (s *fakeSystemd) job(verb, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if verb == "daemon-reload" {
@@ -126,7 +126,7 @@ func (s *systemd) job(verb, name string) error {
 	case "stop":
 		s.end(name, u)
 	case "restart":
-		again := s.parts(name)
+		again := s.runningParts(name)
 		s.end(name, u)
 		s.begin(name, u)
 		for _, part := range again {
@@ -143,14 +143,14 @@ func (s *systemd) job(verb, name string) error {
 	return nil
 }
 
-func (s *systemd) reread() {
+func (s *fakeSystemd) reread() {
 	for name, u := range s.units {
 		u.read = s.onDisk(name)
 	}
 }
 
 // parts are the running units with PartOf= this one.
-func (s *systemd) parts(name string) []string {
+func (s *fakeSystemd) runningParts(name string) []string {
 	var list []string
 	for part, u := range s.units {
 		if u.active == "active" && strings.Contains(u.read, "PartOf="+name) {
@@ -160,7 +160,7 @@ func (s *systemd) parts(name string) []string {
 	return list
 }
 
-func (s *systemd) begin(name string, u *unit) {
+func (s *fakeSystemd) begin(name string, u *unit) {
 	if u.active == "active" {
 		return
 	}
@@ -174,8 +174,8 @@ func (s *systemd) begin(name string, u *unit) {
 	u.active, u.since = "active", time.Now()
 }
 
-func (s *systemd) end(name string, u *unit) {
-	for _, part := range s.parts(name) {
+func (s *fakeSystemd) end(name string, u *unit) {
+	for _, part := range s.runningParts(name) {
 		s.end(part, s.unit(part))
 	}
 	if u.active != "active" {

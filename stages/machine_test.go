@@ -30,12 +30,12 @@ import (
 // lie under a temporary root; its daemons and commands are played by its world,
 // traps included; the cluster's etcd is a real one, where a test has one.
 type machine struct {
-	*world
-	t     testing.TB
-	parts parts
-	h     *host.Host
-	notes *notes
-	built time.Time
+	*fakeSystem
+	t         testing.TB
+	artifacts artifactFiles
+	h         *host.Host
+	notes     *notes
+	built     time.Time
 
 	mu     sync.Mutex
 	steps  []string // every change, "OP TARGET"
@@ -46,26 +46,26 @@ type machine struct {
 const noEtcd = "http://127.0.0.1:1"
 
 // newMachine is a host of a cluster of its own, without an etcd.
-func newMachine(t testing.TB) *machine { return newHost(t, newFabric(t, noEtcd), "host1") }
+func newMachine(t testing.TB) *machine { return newHost(t, newCluster(t, noEtcd), "host1") }
 
 // newHost is one host of a cluster.
-func newHost(t testing.TB, f *fabric, name string) *machine {
+func newHost(t testing.TB, f *fakeCluster, name string) *machine {
 	t.Helper()
-	return newHostOf(t, f, name, makeParts(t))
+	return newHostFrom(t, f, name, makeArtifacts(t))
 }
 
-// newHostOf is one that is made of these parts.
-func newHostOf(t testing.TB, f *fabric, name string, p parts) *machine {
+// newHostFrom is one that is made of these parts.
+func newHostFrom(t testing.TB, f *fakeCluster, name string, p artifactFiles) *machine {
 	t.Helper()
-	m := &machine{t: t, parts: p, notes: &notes{}}
-	m.world = newWorld(t, f, name)
+	m := &machine{t: t, artifacts: p, notes: &notes{}}
+	m.fakeSystem = newFakeSystem(t, f, name)
 	for path, text := range bareFiles(name) {
 		m.put(path, text)
 	}
 	for _, program := range []string{"/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/rpm", "/usr/sbin/iptables", "/usr/bin/udevadm"} {
-		m.program(program, "#!/bin/sh\n")
+		m.putProgram(program, "#!/bin/sh\n")
 	}
-	m.put(config.MainFile, m.parts.config(f.endpoint))
+	m.put(config.MainFile, m.artifacts.config(f.endpoint))
 	m.start()
 	return m
 }
@@ -90,9 +90,9 @@ func bareFiles(name string) map[string]string {
 }
 
 // parts are the artifacts, as files.
-type parts struct{ calicoctl, image, rpm string }
+type artifactFiles struct{ calicoctl, image, rpm string }
 
-func makeParts(t testing.TB) parts {
+func makeArtifacts(t testing.TB) artifactFiles {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -102,7 +102,7 @@ func makeParts(t testing.TB) parts {
 		}
 		return path
 	}
-	return parts{
+	return artifactFiles{
 		calicoctl: write("calicoctl", calicoctlScript("v3.23.0")),
 		image:     write("node.tar", imageArchive(t, "calico/node:v3.23.0")),
 		rpm:       write("eru-minions.rpm", minionsRPM(t, "")),
@@ -110,16 +110,16 @@ func makeParts(t testing.TB) parts {
 }
 
 // config is a valid configuration that names the parts.
-func (p parts) config(endpoint string) string {
+func (p artifactFiles) config(endpoint string) string {
 	return fmt.Sprintf(`etcd: {endpoints: [%q]}
 calicoctl: {url: %q, sha256: %q}
 node: {url: %q, sha256: %q}
 minions: {url: %q, sha256: %q}
 pool: {cidr: 10.213.0.0/16}
-`, endpoint, p.calicoctl, sumOf(p.calicoctl), p.image, sumOf(p.image), p.rpm, sumOf(p.rpm))
+`, endpoint, p.calicoctl, digestOf(p.calicoctl), p.image, digestOf(p.image), p.rpm, digestOf(p.rpm))
 }
 
-func sumOf(path string) string {
+func digestOf(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return ""
@@ -151,7 +151,7 @@ func (m *machine) loadConfig() *config.Config {
 // openHost opens the machine so that every change is seen.
 func (m *machine) openHost() *host.Host {
 	if m.h == nil {
-		m.h = host.New(m.root, seams(m.t, m.root, m.step)...)
+		m.h = host.New(m.root, systemOptions(m.t, m.root, m.step)...)
 	}
 	return m.h
 }
@@ -167,7 +167,7 @@ func (m *machine) step(op, target string) {
 }
 
 // taken lists the steps whose text begins with prefix, and forgets none.
-func (m *machine) taken(prefix string) []string {
+func (m *machine) stepsWith(prefix string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []string
@@ -181,12 +181,12 @@ func (m *machine) taken(prefix string) []string {
 
 // changes lists the steps; a command in calico-node's container only asks.
 func (m *machine) changes() []string {
-	return slices.DeleteFunc(m.taken(""), func(s string) bool {
+	return slices.DeleteFunc(m.stepsWith(""), func(s string) bool {
 		return s == "command docker POST /containers/calico-node/exec"
 	})
 }
 
-func (m *machine) forget() {
+func (m *machine) clearSteps() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.steps = nil
@@ -231,7 +231,7 @@ func (m *machine) stage(name string) engine.Stage {
 // check checks a stage that can be checked, and wants that to change nothing.
 func (m *machine) check(name string) engine.CheckResult {
 	m.t.Helper()
-	m.forget()
+	m.clearSteps()
 	f, err := m.stage(name).Check(m.t.Context())
 	if err != nil {
 		m.t.Fatalf("%s cannot be checked: %v", name, err)
@@ -243,7 +243,7 @@ func (m *machine) check(name string) engine.CheckResult {
 }
 
 // isRight wants a stage's check to find nothing.
-func (m *machine) isRight(name string) {
+func (m *machine) wantNoDifferences(name string) {
 	m.t.Helper()
 	if f := m.check(name); !f.OK() {
 		m.t.Errorf("%s differs: %v", name, f.Differences)
@@ -251,7 +251,7 @@ func (m *machine) isRight(name string) {
 }
 
 // differs wants a stage's check to find one difference, with these words.
-func (m *machine) differs(name string, words ...string) {
+func (m *machine) wantDifference(name string, words ...string) {
 	m.t.Helper()
 	f := m.check(name)
 	if len(f.Differences) != 1 {
@@ -272,29 +272,29 @@ func wantWords(t testing.TB, text string, words ...string) {
 // apply applies a stage once.
 func (m *machine) apply(ctx context.Context, name string) error {
 	m.t.Helper()
-	m.forget()
+	m.clearSteps()
 	return m.stage(name).Apply(ctx, func(string, int64, int64) {})
 }
 
-// applies applies stages that go through at once, and wants each to be right
+// mustApply applies stages that go through at once, and wants each to be right
 // then.
-func (m *machine) applies(names ...string) {
+func (m *machine) mustApply(names ...string) {
 	m.t.Helper()
 	for _, name := range names {
 		if err := m.apply(m.t.Context(), name); err != nil {
 			m.t.Fatalf("%s: %v", name, err)
 		}
-		steps := m.taken("")
-		m.isRight(name)
+		steps := m.stepsWith("")
+		m.wantNoDifferences(name)
 		m.steps = steps // of Apply
 	}
 }
 
 // refuses wants Apply to fail in a way that no further try cures, with a hint.
-func (m *machine) refuses(name string, words ...string) {
+func (m *machine) wantPermanentError(name string, words ...string) {
 	m.t.Helper()
 	err := m.apply(m.t.Context(), name)
-	if err == nil || isA[*engine.Wait](err) || isA[*engine.Retry](err) {
+	if err == nil || isError[*engine.Wait](err) || isError[*engine.Retry](err) {
 		m.t.Fatalf("%s: %v, want an error that trying again does not cure", name, err)
 	}
 	if engine.Hint(err) == "" {
@@ -306,7 +306,7 @@ func (m *machine) refuses(name string, words ...string) {
 // put writes a file of the machine, behind the back of its host.
 func (m *machine) put(path, text string) { putFile(m.t, m.root, path, text, 0o644) }
 
-func (m *machine) program(path, text string) { putFile(m.t, m.root, path, text, 0o755) }
+func (m *machine) putProgram(path, text string) { putFile(m.t, m.root, path, text, 0o755) }
 
 func putFile(t testing.TB, root, path, text string, mode fs.FileMode) {
 	t.Helper()
@@ -395,33 +395,33 @@ func (n *notes) SetNotes(change func(*state.Notes)) error {
 }
 
 // isA tells whether there is such an error in err's chain.
-func isA[E error](err error) bool {
+func isError[E error](err error) bool {
 	_, is := errors.AsType[E](err)
 	return is
 }
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-func isAs[E error](err error) (E, bool) { return errors.AsType[E](err) }
+func asError[E error](err error) (E, bool) { return errors.AsType[E](err) }
 
-func contextFor(t testing.TB, limit time.Duration) (context.Context, context.CancelFunc) {
+func contextWithin(t testing.TB, limit time.Duration) (context.Context, context.CancelFunc) {
 	if limit < time.Second {
-		limit *= patience
+		limit *= slowFactor
 	}
 	return context.WithTimeout(t.Context(), limit)
 }
 
-// patience is what a busy machine needs more than an idle one, to come to
+// slowFactor is what a busy machine needs more than an idle one, to come to
 // where a short limit is meant to end the waiting.
-const patience = 10
+const slowFactor = 10
 
 // bundle puts all artifacts into a bundle on the machine.
 func (m *machine) bundle() {
 	m.t.Helper()
 	_, err := artifact.WriteBundle(m.t.Context(), filepath.Join(m.root, stages.BundleDirs()[0]), []artifact.Item{
-		{Entry: artifact.Entry{Name: "calicoctl", Version: "v3.23.0"}, Path: m.parts.calicoctl},
-		{Entry: artifact.Entry{Name: "node-image", Version: "v3.23.0"}, Path: m.parts.image},
-		{Entry: artifact.Entry{Name: "eru-minions", Version: "1.2.3"}, Path: m.parts.rpm},
+		{Entry: artifact.Entry{Name: "calicoctl", Version: "v3.23.0"}, Path: m.artifacts.calicoctl},
+		{Entry: artifact.Entry{Name: "node-image", Version: "v3.23.0"}, Path: m.artifacts.image},
+		{Entry: artifact.Entry{Name: "eru-minions", Version: "1.2.3"}, Path: m.artifacts.rpm},
 	})
 	if err != nil {
 		m.t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 func withPlugin(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
-	m.applies("minions")
+	m.mustApply("minions")
 	return m
 }
 
@@ -39,8 +39,8 @@ func TestMinionsRunBeforeDocker(t *testing.T) {
 	if u.active != "active" || !u.enabled || !strings.Contains(u.read, "Before=docker.service") {
 		t.Errorf("the unit is %+v", u)
 	}
-	m.applies("minions")
-	if steps := m.taken("unit restart"); len(steps) > 0 {
+	m.mustApply("minions")
+	if steps := m.stepsWith("unit restart"); len(steps) > 0 {
 		t.Errorf("applied again it did %q", steps)
 	}
 }
@@ -62,8 +62,8 @@ func TestMinionsPackage(t *testing.T) {
 			c.spoil(m)
 			m.put(minionsConf, "ETCD_ENDPOINTS=http://127.0.0.1:1\n")
 			m.modified(minionsConf, time.Now().Add(-time.Hour))
-			m.differs("minions", c.words...)
-			m.applies("minions")
+			m.wantDifference("minions", c.words...)
+			m.mustApply("minions")
 			m.put(minionsConf, m.get(minionsConf))
 			if m.installed != "eru-minions-1.2.3-1" || m.get(minionsProgram) != packaged(m.installed)[minionsProgram] {
 				t.Errorf("%s, %s", m.installed, m.get(minionsProgram))
@@ -81,13 +81,13 @@ func (m *machine) writePackaged() {
 
 func TestMinionsConfOverwrittenByAnotherInstall(t *testing.T) {
 	m := withPlugin(t)
-	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.parts.rpm})
-	m.differs("minions", minionsConf, "different content")
-	m.applies("minions")
-	if jobs := m.taken("unit restart"); !slices.Equal(jobs, []string{"unit restart eru-minions.service"}) {
+	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.artifacts.rpm})
+	m.wantDifference("minions", minionsConf, "different content")
+	m.mustApply("minions")
+	if jobs := m.stepsWith("unit restart"); !slices.Equal(jobs, []string{"unit restart eru-minions.service"}) {
 		t.Errorf("a plugin with another configuration was told %q", jobs)
 	}
-	if steps := m.taken("command rpm"); len(steps) > 0 {
+	if steps := m.stepsWith("command rpm"); len(steps) > 0 {
 		t.Errorf("a package that is whole was installed: %q", steps)
 	}
 }
@@ -107,8 +107,8 @@ func TestMinionsUnit(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			m := withPlugin(t)
 			c.spoil(m)
-			m.differs("minions", c.words...)
-			m.applies("minions")
+			m.wantDifference("minions", c.words...)
+			m.mustApply("minions")
 		})
 	}
 }
@@ -118,7 +118,7 @@ func TestDeadPluginLeavesItsSockets(t *testing.T) {
 	m := withPlugin(t)
 	m.setPlugin(false) // and systemd has not noticed
 	for _, socket := range stages.PluginSockets() {
-		if !fileThere(m.file(socket)) {
+		if !fileExists(m.file(socket)) {
 			t.Errorf("%s is gone", socket)
 		}
 	}
@@ -126,10 +126,10 @@ func TestDeadPluginLeavesItsSockets(t *testing.T) {
 	if len(f.Differences) != 2 {
 		t.Errorf("found %v", f.Differences)
 	}
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	err := m.apply(ctx, "minions")
-	wait, waits := isAs[*engine.Wait](err)
+	wait, waits := asError[*engine.Wait](err)
 	if !waits || !strings.Contains(wait.For, "eru-minions to answer Docker") {
 		t.Errorf("got %v", err)
 	}
@@ -145,15 +145,15 @@ func TestPluginOfOneDriver(t *testing.T) {
 	if err := os.Symlink(filepath.Base(sockets[0]), m.file(sockets[1])); err != nil {
 		t.Fatal(err)
 	}
-	m.differs("minions", "implements NetworkDriver, not IpamDriver")
+	m.wantDifference("minions", "implements NetworkDriver, not IpamDriver")
 }
 
 func TestMinionsWithoutEtcdIsWaitedFor(t *testing.T) {
 	m := newMachine(t)
 	m.override("etcd: {endpoints: ['http://127.0.0.1:9']}") // not the one that the plugin reaches
-	ctx, cancel := contextFor(t, 200*time.Millisecond)
+	ctx, cancel := contextWithin(t, 200*time.Millisecond)
 	defer cancel()
-	if err := m.apply(ctx, "minions"); !isA[*engine.Wait](err) {
+	if err := m.apply(ctx, "minions"); !isError[*engine.Wait](err) {
 		t.Errorf("got %v", err)
 	}
 	if m.systemd.unit(units.Minions).active != "failed" {
@@ -169,24 +169,24 @@ func TestLockOfRPMIsWaitedFor(t *testing.T) {
 	m.put("/proc/300/comm", "rpm\n")
 	m.put("/proc/4711/comm", "dnf\n")
 	err := m.apply(t.Context(), "minions")
-	wait, waits := isAs[*engine.Wait](err)
+	wait, waits := asError[*engine.Wait](err)
 	if !waits || wait.For != "rpm's transaction lock, held by dnf (pid 4711)" {
 		t.Errorf("got %v", err)
 	}
 	m.remove("/proc/locks")
 	err = m.apply(t.Context(), "minions")
-	if wait, _ := isAs[*engine.Wait](err); wait == nil || wait.For != "rpm's transaction lock" {
+	if wait, _ := asError[*engine.Wait](err); wait == nil || wait.For != "rpm's transaction lock" {
 		t.Errorf("of an unknown holder: %v", err)
 	}
 	m.rpmFails = ""
-	m.applies("minions")
+	m.mustApply("minions")
 }
 
 func TestInstallThatFailsIsTriedAgain(t *testing.T) {
 	m := newMachine(t)
 	m.rpmFails = "error: unpacking of archive failed: cpio: write failed - No space left on device"
 	err := m.apply(t.Context(), "minions")
-	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "No space left on device") {
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "No space left on device") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -194,8 +194,8 @@ func TestInstallThatFailsIsTriedAgain(t *testing.T) {
 func TestDependenciesCountOnAHostOfRPMs(t *testing.T) {
 	m := newMachine(t)
 	m.remove("/var/lib/dpkg")
-	m.applies("minions")
-	for _, step := range m.taken("command rpm") {
+	m.mustApply("minions")
+	for _, step := range m.stepsWith("command rpm") {
 		if strings.Contains(step, "--nodeps") {
 			t.Errorf("on a host of RPMs: %s", step)
 		}
@@ -204,7 +204,7 @@ func TestDependenciesCountOnAHostOfRPMs(t *testing.T) {
 
 func TestRPMThatCannotBeAsked(t *testing.T) {
 	m := newMachine(t)
-	m.commandFails = map[string]Ran{"rpm": {Exit: 1, Stderr: "error: cannot open Packages database in /var/lib/rpm"}}
+	m.commandFails = map[string]CommandResult{"rpm": {Exit: 1, Stderr: "error: cannot open Packages database in /var/lib/rpm"}}
 	_, err := m.stage("minions").Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "cannot ask rpm") {
 		t.Errorf("taken for not installed: %v", err)
@@ -223,9 +223,9 @@ func TestMinionsRefusesTheWrongPackage(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			m := newMachine(t)
 			m.usePackage(c.data, "")
-			m.refuses("minions", c.words...)
-			if m.installed != "" || len(m.taken("command ")) > 0 {
-				t.Errorf("installed %s by %q", m.installed, m.taken("command "))
+			m.wantPermanentError("minions", c.words...)
+			if m.installed != "" || len(m.stepsWith("command ")) > 0 {
+				t.Errorf("installed %s by %q", m.installed, m.stepsWith("command "))
 			}
 		})
 	}
@@ -235,10 +235,10 @@ func TestMinionsRefusesTheWrongPackage(t *testing.T) {
 // by that.
 func (m *machine) usePackage(data, key string) {
 	m.t.Helper()
-	if err := os.WriteFile(m.parts.rpm, []byte(data), 0o600); err != nil {
+	if err := os.WriteFile(m.artifacts.rpm, []byte(data), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
-	sum := sumOf(m.parts.rpm)
+	sum := digestOf(m.artifacts.rpm)
 	if key != "" {
 		sum = ""
 	}
@@ -256,14 +256,14 @@ func TestUnsignedPackageIsNotKept(t *testing.T) {
 	const path = "/etc/firstboot/packager.asc"
 	m.put(path, armored(t, key))
 	m.usePackage(minionsRPM(t, ""), path)
-	m.refuses("minions", "not signed", "minions.signedBy")
+	m.wantPermanentError("minions", "not signed", "minions.signedBy")
 	if m.installed != "" {
 		t.Fatalf("installed %s", m.installed)
 	}
-	if err := os.WriteFile(m.parts.rpm, signedRPM(t, key), 0o600); err != nil {
+	if err := os.WriteFile(m.artifacts.rpm, signedRPM(t, key), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.applies("minions")
+	m.mustApply("minions")
 }
 
 func armored(t *testing.T, key *openpgp.Entity) string {
@@ -290,7 +290,7 @@ func TestMinionsKeepsItsEnvironmentSecret(t *testing.T) {
 			t.Errorf("a plan shows it: %+v", d)
 		}
 	}
-	m.applies("minions")
+	m.mustApply("minions")
 	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\nB=1\nCALICO_LIBNETWORK_LABEL=\"s3cret x\"\n" {
 		t.Errorf("%s: %s", minionsConf, got)
 	}

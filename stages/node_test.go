@@ -21,7 +21,7 @@ import (
 func withNode(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
-	m.applies("sysctl", "calicoctl", "config", "docker", "node")
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "node")
 	return m
 }
 
@@ -69,8 +69,8 @@ WantedBy=docker.service
 // TestNodeThatIsRightIsNotRestarted: that is an outage of every container.
 func TestNodeThatIsRightIsNotRestarted(t *testing.T) {
 	m := withNode(t)
-	m.applies("node")
-	m.applies("node")
+	m.mustApply("node")
+	m.mustApply("node")
 	if m.starts() != 1 {
 		t.Errorf("started %d times", m.starts())
 	}
@@ -91,15 +91,15 @@ func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
 			m.put(units.AdminDir+"/calico-node.service.d/x.conf", "[Service]\nNice=5\n")
 		}, []string{"changed on disk"}, false},
 		"a container by hand": {func(m *machine) {
-			m.old()
+			m.startedLongAgo()
 			m.docker.containers["calico-node"].Env = []string{"IP=10.0.0.2"}
 		}, nil, true},
 		"a container of another image": {func(m *machine) {
-			m.old()
+			m.startedLongAgo()
 			m.docker.containers["calico-node"].ImageID = "sha256:2"
 		}, []string{"image ", nodeImage}, true},
 		"no container": {func(m *machine) {
-			m.old()
+			m.startedLongAgo()
 			delete(m.docker.containers, "calico-node")
 		}, []string{"not running"}, true},
 		"another address of the host": {func(m *machine) { m.net.addresses[2].Prefix = netip.MustParsePrefix("10.0.0.200/24") }, []string{units.CalicoNodePath}, true},
@@ -108,12 +108,12 @@ func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
 			m := withNode(t)
 			c.spoil(m)
 			if c.words != nil {
-				m.differs("node", c.words...)
+				m.wantDifference("node", c.words...)
 			} else if m.check("node").OK() {
 				t.Error("nothing differs")
 			}
 			before := m.starts()
-			m.applies("node")
+			m.mustApply("node")
 			if restarted := m.starts() > before; restarted != c.restarts {
 				t.Errorf("restarted is %v", restarted)
 			}
@@ -123,7 +123,7 @@ func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
 
 // old makes the unit's start lie far back: one that has just been started is
 // given time.
-func (m *machine) old() {
+func (m *machine) startedLongAgo() {
 	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Hour)
 	m.modified(units.CalicoNodePath, time.Now().Add(-2*time.Hour))
 }
@@ -133,8 +133,8 @@ func (m *machine) old() {
 func TestNodeFollowsItsUnitFile(t *testing.T) {
 	m := withNode(t)
 	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Minute)
-	m.differs("node", "started before "+units.CalicoNodePath+" was written")
-	m.applies("node")
+	m.wantDifference("node", "started before "+units.CalicoNodePath+" was written")
+	m.mustApply("node")
 	if m.starts() != 2 {
 		t.Errorf("started %d times", m.starts())
 	}
@@ -144,7 +144,7 @@ func TestNodeFollowsItsUnitFile(t *testing.T) {
 // taken for newer than everything that is started until that time has come.
 func TestClockThatWasSetBack(t *testing.T) {
 	m := withNode(t)
-	m.applies("minions")
+	m.mustApply("minions")
 	for _, path := range []string{units.CalicoNodePath, stages.DaemonPath, minionsConf} {
 		m.modified(path, time.Now().Add(8*time.Hour))
 	}
@@ -155,7 +155,7 @@ func TestClockThatWasSetBack(t *testing.T) {
 	}
 	_ = m.notes.SetNotes(func(n *state.Notes) { *n = state.Notes{} })
 	for _, stage := range []string{"docker", "node", "minions"} {
-		m.isRight(stage)
+		m.wantNoDifferences(stage)
 	}
 }
 
@@ -163,15 +163,15 @@ func TestClockThatWasSetBack(t *testing.T) {
 func TestYoungNodeIsGivenTime(t *testing.T) {
 	m := withNode(t)
 	m.node.unready = "calico/node is not ready: bird is not live"
-	m.differs("node", "bird is not live", "expected ready")
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	m.wantDifference("node", "bird is not live", "expected ready")
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	err := m.apply(ctx, "node")
-	if !isA[*engine.Retry](err) || engine.Hint(err) != "journalctl -u calico-node" || m.starts() != 1 {
+	if !isError[*engine.Retry](err) || engine.Hint(err) != "journalctl -u calico-node" || m.starts() != 1 {
 		t.Errorf("got %v after %d starts", err, m.starts())
 	}
 	m.node.unready = ""
-	m.applies("node")
+	m.mustApply("node")
 	if m.starts() != 1 {
 		t.Errorf("started %d times", m.starts())
 	}
@@ -182,9 +182,9 @@ func TestYoungNodeIsGivenTime(t *testing.T) {
 func TestYoungNodeIsGivenTimeForItsContainer(t *testing.T) {
 	m := withNode(t)
 	delete(m.docker.containers, "calico-node")
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
-	if err := m.apply(ctx, "node"); !isA[*engine.Retry](err) || m.starts() != 1 {
+	if err := m.apply(ctx, "node"); !isError[*engine.Retry](err) || m.starts() != 1 {
 		t.Errorf("got %v after %d starts", err, m.starts())
 	}
 }
@@ -193,7 +193,7 @@ func TestYoungNodeIsGivenTimeForItsContainer(t *testing.T) {
 func TestYoungNodeOfAnotherImageIsRestarted(t *testing.T) {
 	m := withNode(t)
 	m.docker.containers["calico-node"].ImageID = "sha256:2"
-	m.applies("node")
+	m.mustApply("node")
 	if m.starts() != 2 {
 		t.Errorf("started %d times", m.starts())
 	}
@@ -201,11 +201,11 @@ func TestYoungNodeOfAnotherImageIsRestarted(t *testing.T) {
 
 func TestNodeThatIsOldAndUnreadyIsRestarted(t *testing.T) {
 	m := withNode(t)
-	m.old()
+	m.startedLongAgo()
 	m.node.unready = "felix is not ready"
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
-	if err := m.apply(ctx, "node"); !isA[*engine.Retry](err) || m.starts() != 2 {
+	if err := m.apply(ctx, "node"); !isError[*engine.Retry](err) || m.starts() != 2 {
 		t.Errorf("got %v after %d starts", err, m.starts())
 	}
 }
@@ -213,11 +213,11 @@ func TestNodeThatIsOldAndUnreadyIsRestarted(t *testing.T) {
 func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
 	m := newMachine(t)
 	m.override(`node: {environment: {FELIX_LOGSEVERITYSCREEN: "a b$c%d\"e"}}`)
-	m.applies("sysctl", "calicoctl", "config", "docker")
+	m.mustApply("sysctl", "calicoctl", "config", "docker")
 	if d := m.check("node").Differences[0]; strings.Contains(d.Diff, "SEVERITY") {
 		t.Errorf("a plan shows it: %s", d.Diff)
 	}
-	m.applies("node")
+	m.mustApply("node")
 	if info, err := os.Stat(m.file(units.CalicoNodePath)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
@@ -253,11 +253,11 @@ Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
 // not block every join.
 func TestStalePeerIsAWarning(t *testing.T) {
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
-	m.applies("sysctl", "calicoctl", "config", "docker", "node")
-	m.fabric.store("nodes", "gone", resource("Node", "gone", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "node")
+	m.cluster.store("nodes", "gone", resource("Node", "gone", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))
 	m.node.protocols = onePeerDown
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	if err := m.apply(ctx, "node"); err != nil {
 		t.Errorf("a stale peer fails the stage: %v", err)
@@ -273,7 +273,7 @@ func TestStalePeerIsAWarning(t *testing.T) {
 func TestStalePeerWithoutEtcd(t *testing.T) {
 	m := withNode(t)
 	m.node.protocols = onePeerDown
-	ctx, cancel := contextFor(t, time.Second)
+	ctx, cancel := contextWithin(t, time.Second)
 	defer cancel()
 	f, err := m.stage("node").Check(ctx)
 	if err != nil || len(f.Warnings) != 1 {

@@ -30,7 +30,7 @@ func TestPoolHolderKilled(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-			holderKilled(t, newFabric(t, etcd.Endpoint), step, func(*machine) {})
+			holderKilled(t, newCluster(t, etcd.Endpoint), step, func(*machine) {})
 		})
 	}
 }
@@ -43,18 +43,18 @@ type poolStep struct {
 
 // holderKilled runs the chain on a first host until it is killed at step, and
 // the pool stage on three more meanwhile. prepare may change each host before.
-func holderKilled(t *testing.T, f *fabric, step poolStep, prepare func(*machine)) {
+func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*machine)) {
 	t.Helper()
 	var hosts []*machine
 	for i := range 4 {
 		m := newHost(t, f, fmt.Sprintf("host%d", i))
 		prepare(m)
 		if i > 0 {
-			m.applies("sysctl", "calicoctl", "config", "docker", "minions")
+			m.mustApply("sysctl", "calicoctl", "config", "docker", "minions")
 		}
 		hosts = append(hosts, m)
 	}
-	if !hosts[0].runUntil(step.label, step.nth, false) {
+	if !hosts[0].runAndKillAt(step.label, step.nth, false) {
 		t.Fatalf("the first host was not killed at %v", step)
 	}
 	start := time.Now()
@@ -83,15 +83,15 @@ func holderKilled(t *testing.T, f *fabric, step poolStep, prepare func(*machine)
 		t.Errorf("nobody said whom he waited for: %q", sorted(told))
 	}
 	want := map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}
-	if d := cmp.Diff(want, f.made); d != "" || len(f.networks) != 1 {
+	if d := cmp.Diff(want, f.created); d != "" || len(f.networks) != 1 {
 		t.Errorf("made %s, networks %v", d, f.networks)
 	}
 	for _, m := range hosts[1:] {
-		m.isRight("pool")
+		m.wantNoDifferences("pool")
 	}
 	wantNoLocks(t, hosts[1])
-	hosts[0].run() // it boots again, and finds all made
-	if d := cmp.Diff(want, f.made); d != "" {
+	hosts[0].mustRun() // it boots again, and finds all made
+	if d := cmp.Diff(want, f.created); d != "" {
 		t.Errorf("then made %s", d)
 	}
 }
@@ -100,24 +100,24 @@ func holderKilled(t *testing.T, f *fabric, step poolStep, prepare func(*machine)
 func TestPoolLockLost(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.ready()
 	never := make(chan struct{})
 	defer close(never)
-	m.calicoctl = func(c host.Command) Ran {
-		ran := m.playCalicoctl(c)
-		m.fabric.lapse()
+	m.calicoctl = func(c host.Command) CommandResult {
+		ran := m.fakeCalicoctl(c)
+		m.cluster.expireLeases()
 		<-never // until it is ended
 		return ran
 	}
 	start := time.Now()
 	err := m.apply(t.Context(), "pool")
-	if !isA[*engine.Retry](err) || time.Since(start) > 40*time.Second {
+	if !isError[*engine.Retry](err) || time.Since(start) > 40*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
-	if got := m.taken("command "); len(got) != 1 || len(m.fabric.networks) > 0 {
+	if got := m.stepsWith("command "); len(got) != 1 || len(m.cluster.networks) > 0 {
 		t.Errorf("went on without the lock: %q", got)
 	}
-	m.calicoctl = m.playCalicoctl
-	m.applies("pool")
+	m.calicoctl = m.fakeCalicoctl
+	m.mustApply("pool")
 }

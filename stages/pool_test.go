@@ -27,7 +27,7 @@ func onEtcd(t *testing.T, tests map[string]func(*testing.T, *machine)) {
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	for _, name := range sorted(tests) {
 		t.Run(name, func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 			m.ready()
 			tests[name](t, m)
 		})
@@ -37,7 +37,7 @@ func onEtcd(t *testing.T, tests map[string]func(*testing.T, *machine)) {
 // ready makes everything that comes before the pool, and runs calico-node.
 func (m *machine) ready() {
 	m.t.Helper()
-	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node")
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "minions", "node")
 }
 
 func TestPool(t *testing.T) {
@@ -65,9 +65,9 @@ func poolIsMade(t *testing.T, m *machine) {
 	if len(f.Differences) != 3 {
 		t.Errorf("found %v", f.Differences)
 	}
-	m.applies("pool")
+	m.mustApply("pool")
 	var did []string
-	for _, step := range m.taken("command ") {
+	for _, step := range m.stepsWith("command ") {
 		words := strings.Fields(step)
 		did = append(did, strings.Join(words[1:min(4, len(words))], " "))
 	}
@@ -77,7 +77,7 @@ func poolIsMade(t *testing.T, m *machine) {
 	if d := cmp.Diff(want, did); d != "" {
 		t.Error(d)
 	}
-	network := m.fabric.dockerNetworks()[0]
+	network := m.cluster.dockerNetworks()[0]
 	wantResource(t, m, "profiles", `{"apiVersion":"projectcalico.org/v3","kind":"Profile","metadata":{"name":"firstboot"},
 		"spec":{"egress":[{"action":"Allow"}],"ingress":[{"action":"Allow"}]}}`)
 	wantResource(t, m, "ippools", `{"apiVersion":"projectcalico.org/v3","kind":"IPPool",
@@ -87,13 +87,13 @@ func poolIsMade(t *testing.T, m *machine) {
 		t.Errorf("the network is %+v", network)
 	}
 	wantNoLocks(t, m)
-	m.applies("pool")
-	if steps := m.taken(""); len(steps) > 0 {
+	m.mustApply("pool")
+	if steps := m.stepsWith(""); len(steps) > 0 {
 		t.Errorf("applied again it did %q", steps)
 	}
-	second := newHost(t, m.fabric, "host2")
+	second := newHost(t, m.cluster, "host2")
 	second.ready()
-	second.isRight("pool")
+	second.wantNoDifferences("pool")
 }
 
 func wantResource(t *testing.T, m *machine, folder, want string) {
@@ -102,16 +102,16 @@ func wantResource(t *testing.T, m *machine, folder, want string) {
 	if err := json.Unmarshal([]byte(want), &w); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(w, m.fabric.resource(folder, "firstboot")); d != "" {
+	if d := cmp.Diff(w, m.cluster.resource(folder, "firstboot")); d != "" {
 		t.Errorf("%s: %s", folder, d)
 	}
 }
 
 func wantNoLocks(t *testing.T, m *machine) {
 	t.Helper()
-	ctx, cancel := bounded()
+	ctx, cancel := etcdContext()
 	defer cancel()
-	got, err := m.fabric.etcd.Get(ctx, "/firstboot/v1/locks/", clientv3.WithPrefix())
+	got, err := m.cluster.etcd.Get(ctx, "/firstboot/v1/locks/", clientv3.WithPrefix())
 	if err != nil || len(got.Kvs) > 0 {
 		t.Errorf("locks are left: %v, %v", got.Kvs, err)
 	}
@@ -119,32 +119,32 @@ func wantNoLocks(t *testing.T, m *machine) {
 
 func poolAsConfigured(t *testing.T, m *machine) {
 	m.override("pool: {name: prod, cidr: 10.64.0.0/12, blockSize: 24, natOutgoing: false, ipip: CrossSubnet, network: eru}")
-	m.applies("pool")
-	got := spec(m.fabric.resource("ippools", "prod"))
+	m.mustApply("pool")
+	got := spec(m.cluster.resource("ippools", "prod"))
 	want := map[string]any{"blockSize": 24.0, "cidr": "10.64.0.0/12", "ipipMode": "CrossSubnet", "natOutgoing": false, "nodeSelector": "all()", "vxlanMode": "Never"}
-	if d := cmp.Diff(want, got); d != "" || m.fabric.dockerNetworks()[0].Name != "eru" || m.fabric.resource("profiles", "prod") == nil {
-		t.Errorf("%s, %v", d, m.fabric.dockerNetworks())
+	if d := cmp.Diff(want, got); d != "" || m.cluster.dockerNetworks()[0].Name != "eru" || m.cluster.resource("profiles", "prod") == nil {
+		t.Errorf("%s, %v", d, m.cluster.dockerNetworks())
 	}
 }
 
 func missingObjects(t *testing.T, m *machine) {
-	m.applies("pool")
+	m.mustApply("pool")
 	for what, c := range map[string]struct {
 		take  func()
 		words []string
 	}{
-		"the Profile": {func() { m.fabric.delete("profiles") }, []string{"Profile firstboot", "not there"}},
-		"the network": {func() { m.fabric.networks = nil }, []string{"Docker network firstboot", "not there"}},
+		"the Profile": {func() { m.cluster.delete("profiles") }, []string{"Profile firstboot", "not there"}},
+		"the network": {func() { m.cluster.networks = nil }, []string{"Docker network firstboot", "not there"}},
 	} {
 		c.take()
-		m.differs("pool", c.words...)
+		m.wantDifference("pool", c.words...)
 		t.Log(what)
-		m.applies("pool")
+		m.mustApply("pool")
 	}
-	m.fabric.delete("ippools")
-	m.differs("pool", "IPPool firstboot", "not there")
-	m.applies("pool")
-	if made := m.fabric.made; made["profiles"] != 2 || made["ippools"] != 2 || made["network"] != 2 {
+	m.cluster.delete("ippools")
+	m.wantDifference("pool", "IPPool firstboot", "not there")
+	m.mustApply("pool")
+	if made := m.cluster.created; made["profiles"] != 2 || made["ippools"] != 2 || made["network"] != 2 {
 		t.Errorf("made %v", made)
 	}
 }
@@ -156,9 +156,9 @@ func drifts() map[string]struct {
 } {
 	pool := func(field string, value any) func(*machine) {
 		return func(m *machine) {
-			p := m.fabric.resource("ippools", "firstboot")
+			p := m.cluster.resource("ippools", "firstboot")
 			spec(p)[field] = value
-			m.fabric.store("ippools", "firstboot", p)
+			m.cluster.store("ippools", "firstboot", p)
 		}
 	}
 	type drift = struct {
@@ -173,46 +173,46 @@ func drifts() map[string]struct {
 		"vxlanMode":   {pool("vxlanMode", "Always"), []string{"vxlanMode", "Always"}},
 		"disabled":    {pool("disabled", true), []string{"disabled", "expected enabled"}},
 		"a Profile that drops": {func(m *machine) {
-			m.fabric.store("profiles", "firstboot", resource("Profile", "firstboot", map[string]any{"egress": []any{map[string]any{"action": "Allow"}}}))
+			m.cluster.store("profiles", "firstboot", resource("Profile", "firstboot", map[string]any{"egress": []any{map[string]any{"action": "Allow"}}}))
 		}, []string{"Profile firstboot", "drops traffic"}},
-		"the network's driver": {func(m *machine) { m.fabric.networks[0].Driver = "overlay" }, []string{"driver overlay"}},
-		"the network's ipam":   {func(m *machine) { m.fabric.networks[0].IPAM.Driver = "default" }, []string{"ipam driver default"}},
-		"the network's subnet": {func(m *machine) { m.fabric.networks[0].IPAM.Config[0].Subnet = "10.1.0.0/16" }, []string{"10.1.0.0/16"}},
+		"the network's driver": {func(m *machine) { m.cluster.networks[0].Driver = "overlay" }, []string{"driver overlay"}},
+		"the network's ipam":   {func(m *machine) { m.cluster.networks[0].IPAM.Driver = "default" }, []string{"ipam driver default"}},
+		"the network's subnet": {func(m *machine) { m.cluster.networks[0].IPAM.Config[0].Subnet = "10.1.0.0/16" }, []string{"10.1.0.0/16"}},
 	}
 }
 
 func poolDrift(t *testing.T, m *machine) {
 	for what, d := range drifts() {
-		m.fabric.reset()
-		m.applies("pool")
+		m.cluster.reset()
+		m.mustApply("pool")
 		d.change(m)
-		before := m.fabric.revision()
-		m.differs("pool", d.words...)
+		before := m.cluster.revision()
+		m.wantDifference("pool", d.words...)
 		if got := m.check("pool").Differences[0]; got.Name != "pool-drift" || got.Fix == "" {
 			t.Errorf("%s: %+v", what, got)
 		}
-		m.refuses("pool", d.words...)
-		if steps := m.changes(); len(steps) > 0 || m.fabric.revision() != before {
+		m.wantPermanentError("pool", d.words...)
+		if steps := m.changes(); len(steps) > 0 || m.cluster.revision() != before {
 			t.Errorf("%s: changed by %q", what, steps)
 		}
 	}
 }
 
 func allDrift(t *testing.T, m *machine) {
-	m.applies("pool")
+	m.mustApply("pool")
 	var words []string
 	for _, what := range []string{"cidr", "blockSize", "natOutgoing", "the network's driver"} {
 		d := drifts()[what]
 		d.change(m)
 		words = append(words, d.words...)
 	}
-	m.refuses("pool", words...)
+	m.wantPermanentError("pool", words...)
 }
 
 // poolRepairs: one patch sets what the plugin and others break, as a patch of
 // the spec alone would delete the annotation.
 func poolRepairs(t *testing.T, m *machine) {
-	m.applies("pool")
+	m.mustApply("pool")
 	for _, c := range []struct {
 		annotations map[string]any
 		stripped    bool
@@ -220,20 +220,20 @@ func poolRepairs(t *testing.T, m *machine) {
 	}{
 		{nil, false, "pool-annotation"},
 		{map[string]any{networkAnnotation: "another network"}, false, "pool-annotation"},
-		{map[string]any{networkAnnotation: m.fabric.dockerNetworks()[0].ID}, true, "pool-stripped"},
+		{map[string]any{networkAnnotation: m.cluster.dockerNetworks()[0].ID}, true, "pool-stripped"},
 		{nil, true, "pool-annotation"},
 	} {
-		p := m.fabric.resource("ippools", "firstboot")
+		p := m.cluster.resource("ippools", "firstboot")
 		meta(p)["annotations"] = c.annotations
 		if c.stripped {
 			delete(spec(p), "vxlanMode")
 		}
-		m.fabric.store("ippools", "firstboot", p)
+		m.cluster.store("ippools", "firstboot", p)
 		if got := m.check("pool").Differences; len(got) == 0 || got[0].Name != c.name {
 			t.Errorf("%+v: found %v", c, got)
 		}
-		m.applies("pool")
-		if steps := m.taken("command "); len(steps) != 1 || !strings.Contains(steps[0], "calicoctl patch ippool firstboot") {
+		m.mustApply("pool")
+		if steps := m.stepsWith("command "); len(steps) != 1 || !strings.Contains(steps[0], "calicoctl patch ippool firstboot") {
 			t.Errorf("%+v: repaired by %q", c, steps)
 		}
 	}
@@ -241,30 +241,30 @@ func poolRepairs(t *testing.T, m *machine) {
 
 // strippedFields: what an old struct drops cannot have been changed.
 func strippedFields(t *testing.T, m *machine) {
-	m.applies("pool")
-	p := m.fabric.resource("ippools", "firstboot")
+	m.mustApply("pool")
+	p := m.cluster.resource("ippools", "firstboot")
 	delete(spec(p), "blockSize")
 	delete(spec(p), "ipipMode")
-	m.fabric.store("ippools", "firstboot", p)
-	m.isRight("pool")
+	m.cluster.store("ippools", "firstboot", p)
+	m.wantNoDifferences("pool")
 }
 
 func failingCalicoctl(t *testing.T, m *machine) {
 	play := m.calicoctl
-	m.commandFails = map[string]Ran{"calicoctl": {Exit: 1, Stderr: "Failed to create 'Profile' resource: connection is unauthorized"}}
+	m.commandFails = map[string]CommandResult{"calicoctl": {Exit: 1, Stderr: "Failed to create 'Profile' resource: connection is unauthorized"}}
 	err := m.apply(t.Context(), "pool")
-	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "unauthorized") {
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "unauthorized") {
 		t.Errorf("got %v", err)
 	}
 	wantNoLocks(t, m)
 	m.commandFails, m.calicoctl = nil, play
-	m.applies("pool")
+	m.mustApply("pool")
 }
 
 func hangingCalicoctl(t *testing.T, m *machine) {
-	m.commandFails = map[string]Ran{"calicoctl": {Exit: hangs}}
+	m.commandFails = map[string]CommandResult{"calicoctl": {Exit: hangs}}
 	err := m.apply(t.Context(), "pool")
-	wait, waits := isAs[*engine.Wait](err)
+	wait, waits := asError[*engine.Wait](err)
 	if !waits || !strings.HasPrefix(wait.For, "etcd at ") {
 		t.Errorf("got %v", err)
 	}
@@ -272,30 +272,30 @@ func hangingCalicoctl(t *testing.T, m *machine) {
 
 // madeMeanwhile: somebody who knows no lock made it between look and create.
 func madeMeanwhile(t *testing.T, m *machine) {
-	m.calicoctl = func(c host.Command) Ran {
+	m.calicoctl = func(c host.Command) CommandResult {
 		if c.Args[0] == "create" {
-			m.playCalicoctl(c)
+			m.fakeCalicoctl(c)
 		}
-		return m.playCalicoctl(c)
+		return m.fakeCalicoctl(c)
 	}
-	m.applies("pool")
+	m.mustApply("pool")
 }
 
 func failingNetwork(t *testing.T, m *machine) {
 	m.setPlugin(false)
 	err := m.apply(t.Context(), "pool")
-	if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot create the Docker network firstboot") {
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot create the Docker network firstboot") {
 		t.Errorf("got %v", err)
 	}
 	m.setPlugin(true)
-	m.applies("pool") // goes on from there
-	if m.fabric.made["profiles"] != 1 {
-		t.Errorf("made %v", m.fabric.made)
+	m.mustApply("pool") // goes on from there
+	if m.cluster.created["profiles"] != 1 {
+		t.Errorf("made %v", m.cluster.created)
 	}
 }
 
 func lockHeld(t *testing.T, m *machine) {
-	c, err := cluster.Dial(cluster.Options{Endpoints: []string{m.fabric.endpoint}})
+	c, err := cluster.Dial(cluster.Options{Endpoints: []string{m.cluster.endpoint}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func lockHeld(t *testing.T, m *machine) {
 	if err := <-ended; err == nil {
 		t.Error("went on without the lock")
 	}
-	if m.fabric.made["profiles"] > 0 {
+	if m.cluster.created["profiles"] > 0 {
 		t.Error("made something without the lock")
 	}
 	go func() { ended <- m.stage("pool").Apply(t.Context(), report) }()
@@ -327,23 +327,23 @@ func lockHeld(t *testing.T, m *machine) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	m.isRight("pool")
+	m.wantNoDifferences("pool")
 }
 
 func poolWithoutDocker(t *testing.T, m *machine) {
 	m.stopDocker()
-	m.differs("pool", units.Docker, "inactive")
+	m.wantDifference("pool", units.Docker, "inactive")
 }
 
 func poolWithoutEtcd(t *testing.T, m *machine) {
 	m.override("etcd: {endpoints: [" + noEtcd + "]}")
-	ctx, cancel := contextFor(t, 300*time.Millisecond)
+	ctx, cancel := contextWithin(t, 300*time.Millisecond)
 	defer cancel()
 	_, err := m.stage("pool").Check(ctx)
-	if !isA[*engine.Wait](err) {
+	if !isError[*engine.Wait](err) {
 		t.Errorf("check: %v", err)
 	}
-	if err := m.apply(ctx, "pool"); !isA[*engine.Wait](err) {
+	if err := m.apply(ctx, "pool"); !isError[*engine.Wait](err) {
 		t.Errorf("apply: %v", err)
 	}
 }
@@ -352,11 +352,11 @@ func poolWithoutEtcd(t *testing.T, m *machine) {
 func TestTenHostsMakeThePoolOnce(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
-	f := newFabric(t, etcd.Endpoint)
+	f := newCluster(t, etcd.Endpoint)
 	var hosts []*machine
 	for i := range 10 {
 		m := newHost(t, f, fmt.Sprintf("host%d", i))
-		m.applies("sysctl", "config", "docker", "minions")
+		m.mustApply("sysctl", "config", "docker", "minions")
 		m.put("/usr/bin/calicoctl", calicoctlScript("v3.23.0"))
 		hosts = append(hosts, m)
 	}
@@ -372,11 +372,11 @@ func TestTenHostsMakeThePoolOnce(t *testing.T) {
 	}
 	all.Wait()
 	want := map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}
-	if d := cmp.Diff(want, f.made); d != "" || len(f.networks) != 1 {
+	if d := cmp.Diff(want, f.created); d != "" || len(f.networks) != 1 {
 		t.Errorf("made %s, networks %v", d, f.networks)
 	}
 	for _, m := range hosts {
-		m.isRight("pool")
+		m.wantNoDifferences("pool")
 	}
 	wantNoLocks(t, hosts[0])
 }

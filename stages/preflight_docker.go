@@ -137,13 +137,13 @@ func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, err
 		found = append(found, newFinding("artifact-missing", name, "not installed, not in a bundle, and has no url", "a source",
 			"set "+configSection(name)+".url and "+configSection(name)+".sha256, or add a bundle in "+BundleDirs()[0])...)
 	}
-	if !s.onMachine(ctx, calicoctlName) && !s.available(calicoctlName) {
+	if !s.isPresent(ctx, calicoctlName) && !s.hasSource(calicoctlName) {
 		missing(calicoctlName)
 	}
 	if _, ok := s.Host.LookPath("rpm"); !ok {
 		return append(found, newFinding("rpm-missing", "rpm", "not installed", "the program that installs eru-minions", "install the package rpm")...), nil
 	}
-	if !s.onMachine(ctx, minionsName) && !s.available(minionsName) {
+	if !s.isPresent(ctx, minionsName) && !s.hasSource(minionsName) {
 		missing(minionsName)
 	}
 	return append(found, s.imageByTag(ctx, d)...), nil
@@ -152,7 +152,7 @@ func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, err
 // imageByTag warns if the node image is not pinned.
 func (s preflight) imageByTag(ctx context.Context, d dockerState) []finding {
 	image := s.Config.Node.Image
-	if strings.Contains(image, "@sha256:") || s.available(imageName) || s.hasImage(ctx, d) {
+	if strings.Contains(image, "@sha256:") || s.hasSource(imageName) || s.hasImage(ctx, d) {
 		return nil
 	}
 	return newWarning("image-by-tag", "node.image "+image, "pulled by its tag", "a pinned image",

@@ -31,7 +31,7 @@ func (s preflight) architecture(context.Context, dockerState) ([]finding, error)
 	if want == "" {
 		return newFinding("architecture", "machine", runtime.GOARCH, "an architecture that Calico is built for", "use an amd64 or arm64 machine"), nil
 	}
-	path, ok := minions(s).packageAtHand()
+	path, ok := minions(s).localPackage()
 	if !ok {
 		return nil, nil
 	}
@@ -106,7 +106,7 @@ func (s preflight) diskSpace(ctx context.Context, d dockerState) ([]finding, err
 				fmt.Sprintf("at least %d MiB", need>>20), "free space, or use a larger disk")...)
 		}
 	}
-	if !s.onMachine(ctx, calicoctlName) {
+	if !s.isPresent(ctx, calicoctlName) {
 		want("/usr/bin", freeForFiles)
 		want("/var/lib/firstboot", freeForFiles)
 	}

@@ -15,9 +15,9 @@ func hostCases() []refusedCase {
 	}
 	return []refusedCase{
 		{name: "architecture", problem: "package for another machine", words: []string{"s390x"}, arrange: func(m *machine) {
-			putFile(m.t, "/", m.parts.rpm, minionsRPM(m.t, "s390x"), 0o600)
-			m.put("/var/lib/firstboot/cache/"+sumOf(m.parts.rpm), minionsRPM(m.t, "s390x"))
-			m.override(fmt.Sprintf("minions: {sha256: %q}", sumOf(m.parts.rpm)))
+			putFile(m.t, "/", m.artifacts.rpm, minionsRPM(m.t, "s390x"), 0o600)
+			m.put("/var/lib/firstboot/cache/"+digestOf(m.artifacts.rpm), minionsRPM(m.t, "s390x"))
+			m.override(fmt.Sprintf("minions: {sha256: %q}", digestOf(m.artifacts.rpm)))
 		}},
 		{name: "host-name", problem: "differs from host.name", arrange: func(m *machine) { m.override("host: {name: other}") }, words: []string{"host1", "other", "set-hostname other"}},
 		{name: "host-name", problem: "empty", arrange: named("")},
@@ -111,7 +111,7 @@ func networkCases() []refusedCase {
 }
 
 func dockerNetwork(name, driver, subnet string) host.DockerNetwork {
-	n := host.DockerNetwork{ID: digest(name), Name: name, Driver: driver}
+	n := host.DockerNetwork{ID: fakeID(name), Name: name, Driver: driver}
 	n.IPAM.Driver = map[string]string{"calico": "calico-ipam"}[driver]
 	n.IPAM.Config = append(n.IPAM.Config, struct{ Subnet string }{subnet})
 	return n
@@ -156,7 +156,7 @@ func dockerCases() []refusedCase {
 		}},
 		{name: "docker-cluster-store", problem: "damaged daemon.json", arrange: func(m *machine) { m.put("/etc/docker/daemon.json", "{\"debug\": true") }, words: []string{"/etc/docker/daemon.json", "repair"}},
 		{name: "foreign-containers", problem: "another cluster-store in use", words: []string{other, "shop", "docker.restart: allow"}, arrange: func(m *machine) {
-			m.docker.shown, m.docker.inForce = other, other
+			m.docker.shownStore, m.docker.effectiveStore = other, other
 			m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 		}},
 	}
@@ -165,10 +165,10 @@ func dockerCases() []refusedCase {
 func clusterCases() []refusedCase {
 	return []refusedCase{
 		{name: "calico-version", problem: "other version in the cluster", words: []string{"v3.22.0", "v3.23.0"}, arrange: func(m *machine) {
-			m.fabric.store("clusterinformations", "default", resource("ClusterInformation", "default", map[string]any{"calicoVersion": "v3.22.0"}))
+			m.cluster.store("clusterinformations", "default", resource("ClusterInformation", "default", map[string]any{"calicoVersion": "v3.22.0"}))
 		}},
 		{name: "node-name-taken", problem: "another address", words: []string{"10.0.0.77", "10.0.0.2", "calicoctl delete node host1"}, arrange: func(m *machine) {
-			m.fabric.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.77/24"}}))
+			m.cluster.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.77/24"}}))
 		}},
 	}
 }
@@ -176,7 +176,7 @@ func clusterCases() []refusedCase {
 // acceptedHosts are hosts without a finding, by their description.
 func acceptedHosts() map[string]func(*machine) {
 	ownNode := func(m *machine, address string) {
-		m.fabric.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": address}}))
+		m.cluster.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": address}}))
 	}
 	return map[string]func(*machine){
 		"a bare host":                        func(*machine) {},
@@ -185,7 +185,7 @@ func acceptedHosts() map[string]func(*machine) {
 		"Docker 19.03":                       func(m *machine) { m.docker.version = "19.03.15" },
 		"a reinstalled host":                 func(m *machine) { ownNode(m, "10.0.0.2/24") },
 		"a Node without an address":          func(m *machine) { ownNode(m, "") },
-		"a Node with the name in upper case": func(m *machine) { m.fabric.store("nodes", "HOST1", resource("Node", "HOST1", map[string]any{})) },
+		"a Node with the name in upper case": func(m *machine) { m.cluster.store("nodes", "HOST1", resource("Node", "HOST1", map[string]any{})) },
 		"a name with a domain":               func(m *machine) { m.put("/proc/sys/kernel/hostname", "host1.example.org\n") },
 		"localhost with other names": func(m *machine) {
 			m.put("/etc/hosts", "127.0.1.1 host1\n\t127.0.0.1\thost1.example.org LocalHost. loghost # own\n::1 localhost\n")
@@ -210,7 +210,7 @@ func acceptedHosts() map[string]func(*machine) {
 		},
 		"AppArmor with its parser": func(m *machine) {
 			m.put("/sys/module/apparmor/parameters/enabled", "Y\n")
-			m.program("/usr/sbin/apparmor_parser", "")
+			m.putProgram("/usr/sbin/apparmor_parser", "")
 		},
 		"AppArmor disabled":           func(m *machine) { m.put("/sys/module/apparmor/parameters/enabled", "N\n") },
 		"Docker's own forward policy": func(m *machine) { m.forward = "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n" },
@@ -224,7 +224,7 @@ func acceptedHosts() map[string]func(*machine) {
 		"an empty nodename":    func(m *machine) { m.put("/var/lib/calico/nodename", "\n") },
 		"no free space, everything installed": func(m *machine) {
 			m.put("/usr/bin/calicoctl", "")
-			m.program("/usr/bin/calicoctl", calicoctlScript("v3.23.0"))
+			m.putProgram("/usr/bin/calicoctl", calicoctlScript("v3.23.0"))
 			m.docker.images["calico/node:v3.23.0"] = image{ID: "sha256:1"}
 			m.net.free["/usr/bin"], m.net.free["/var/lib/docker"], m.net.free["/var/lib/firstboot"] = 0, 0, 0
 		},
@@ -234,11 +234,11 @@ func acceptedHosts() map[string]func(*machine) {
 			m.put("/var/lib/docker/image/overlay2/repositories.json", `{"Repositories":{"calico/node":{"calico/node:v3.23.0":"sha256:1"}}}`)
 		},
 		"calicoctl installed": func(m *machine) {
-			m.program("/usr/bin/calicoctl", calicoctlScript("v3.23.0"))
+			m.putProgram("/usr/bin/calicoctl", calicoctlScript("v3.23.0"))
 			m.override(`calicoctl: {url: "", sha256: ""}`)
 		},
 		"package installed": func(m *machine) {
-			m.rpmInstall([]string{"--nodeps", m.parts.rpm})
+			m.rpmInstall([]string{"--nodeps", m.artifacts.rpm})
 			m.override(`minions: {url: "", sha256: ""}`)
 		},
 		"everything in a bundle": func(m *machine) {
@@ -254,16 +254,16 @@ func acceptedHosts() map[string]func(*machine) {
 		},
 		"foreign containers, no cluster-store in use": func(m *machine) { m.docker.containers["shop"] = &container{Name: "shop", Running: true} },
 		"another cluster-store, no foreign containers": func(m *machine) {
-			m.docker.shown = "etcd://10.0.0.9:2379"
+			m.docker.shownStore = "etcd://10.0.0.9:2379"
 			m.docker.containers["calico-node"] = &container{Name: "calico-node", Running: true}
 			m.docker.containers["old"] = &container{Name: "old"}
 		},
 		"another cluster-store, docker.restart allow": func(m *machine) {
-			m.docker.shown = "etcd://10.0.0.9:2379"
+			m.docker.shownStore = "etcd://10.0.0.9:2379"
 			m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 			m.override("docker: {restart: allow}")
 		},
-		"clusterStore off, one set":  func(m *machine) { m.docker.shown = "consul://x"; m.override(`docker: {clusterStore: "off"}`) },
+		"clusterStore off, one set":  func(m *machine) { m.docker.shownStore = "consul://x"; m.override(`docker: {clusterStore: "off"}`) },
 		"a flag in a comment":        func(m *machine) { m.put("/etc/default/docker", "  # DOCKER_OPTS=--cluster-store=x\n") },
 		"a hand-written daemon.json": func(m *machine) { m.put("/etc/docker/daemon.json", `{"debug":true}`) },
 	}

@@ -29,7 +29,7 @@ func TestPreflight(t *testing.T) {
 	t.Run("waits", func(t *testing.T) { testPreflightWaits(t, etcd) })
 	t.Run("reports findings while Docker does not answer", func(t *testing.T) { testPreflightWithoutDocker(t, etcd) })
 	t.Run("warns of the clock if it is ignored", func(t *testing.T) {
-		m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+		m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 		m.built = time.Now().Add(time.Hour)
 		m.wantDemoted("clock")
 	})
@@ -54,7 +54,7 @@ func refusedCases() []refusedCase {
 func testPreflightRefuses(t *testing.T, etcd *etcdtest.Server) {
 	for _, c := range refusedCases() {
 		t.Run(strings.TrimSpace(c.name+" "+c.problem), func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 			c.arrange(m)
 			f := m.check("preflight")
 			refused, warned := byName(f)
@@ -72,7 +72,7 @@ func testPreflightRefuses(t *testing.T, etcd *etcdtest.Server) {
 			wantWords(t, d.String()+" "+d.Fix, c.words...)
 			m.wantRefusal(c.name)
 			m.wantDemoted(c.name)
-			if !m.dockerRuns() && m.docker.asked > 0 {
+			if !m.dockerRuns() && m.docker.requestsWhileDown > 0 {
 				t.Error("Docker was queried and thereby started")
 			}
 		})
@@ -83,13 +83,13 @@ func testPreflightRefuses(t *testing.T, etcd *etcdtest.Server) {
 func testPreflightAccepts(t *testing.T, etcd *etcdtest.Server) {
 	for name, arrange := range acceptedHosts() {
 		t.Run(name, func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 			arrange(m)
 			f := m.check("preflight")
 			if !f.OK() || len(f.Warnings) > 0 {
 				t.Errorf("found %v and %q", f.Differences, f.Warnings)
 			}
-			if m.docker.asked > 0 {
+			if m.docker.requestsWhileDown > 0 {
 				t.Error("a stopped Docker was queried and thereby started")
 			}
 		})
@@ -110,15 +110,15 @@ func testPreflightWaits(t *testing.T, etcd *etcdtest.Server) {
 			m.override("etcd: {endpoints: ['http://localhost:" + port + "']}")
 		}},
 		{"clock not set", "the clock to be set", func(m *machine) { m.built = time.Now().Add(time.Hour) }},
-		{"Docker does not answer", "Docker to answer", func(m *machine) { m.docker.silent = true }},
+		{"Docker does not answer", "Docker to answer", func(m *machine) { m.docker.unresponsive = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 			c.arrange(m)
-			ctx, cancel := contextFor(t, time.Second)
+			ctx, cancel := contextWithin(t, time.Second)
 			defer cancel()
 			f, err := m.stage("preflight").Check(ctx)
-			wait, is := isAs[*engine.Wait](err)
+			wait, is := asError[*engine.Wait](err)
 			if !is || !strings.HasPrefix(wait.For, c.waitFor) {
 				t.Errorf("found %v and %v, want a wait for %s", f.Differences, err, c.waitFor)
 			}
@@ -132,9 +132,9 @@ func testPreflightWaits(t *testing.T, etcd *etcdtest.Server) {
 // testPreflightWithoutDocker checks that only findings which do not depend on
 // Docker are reported while Docker does not answer.
 func testPreflightWithoutDocker(t *testing.T, etcd *etcdtest.Server) {
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	joined(m)
-	m.docker.silent = true
+	m.docker.unresponsive = true
 	m.net.routes = m.net.routes[1:]
 	m.net.free["/var/lib/docker"] = 0
 	refused, warned := byName(m.checkSoon(t))
@@ -178,17 +178,17 @@ func TestPreflightWritesNothing(t *testing.T) {
 func TestPreflightChecksEtcd(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{}) // no v2
-	m := newHost(t, newFabric(t, etcd.Endpoint), "host1")
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	refused, _ := byName(m.check("preflight"))
 	wantWords(t, refused["etcd-v2"].String()+refused["etcd-v2"].Fix, "v2 API", "--enable-v2")
 	m.override(`docker: {clusterStore: "off"}`)
-	m.docker.shown = "etcd://elsewhere"
-	m.isRight("preflight") // without a cluster-store v2 is not needed
+	m.docker.shownStore = "etcd://elsewhere"
+	m.wantNoDifferences("preflight") // without a cluster-store v2 is not needed
 	m.override("docker: {clusterStore: auto}")
-	m.docker.shown = ""
+	m.docker.shownStore = ""
 	m.wantRefusal("etcd-v2")
 	m.wantDemoted("etcd-v2")
-	m.fabric.enableAuth()
+	m.cluster.enableAuth()
 	refused, _ = byName(m.check("preflight"))
 	if d := refused["etcd-v3"]; d.Actual == "" || d.Expected == "" || d.Fix == "" {
 		t.Errorf("an etcd that requires a user: %v", refused)
@@ -268,7 +268,7 @@ func byName(f engine.CheckResult) (refused map[string]engine.Difference, warned 
 // checkSoon checks preflight without waiting for etcd as long as a run would.
 func (m *machine) checkSoon(t *testing.T) engine.CheckResult {
 	t.Helper()
-	ctx, cancel := contextFor(t, time.Second)
+	ctx, cancel := contextWithin(t, time.Second)
 	defer cancel()
 	f, err := m.stage("preflight").Check(ctx)
 	if err != nil {
@@ -282,7 +282,7 @@ func (m *machine) checkSoon(t *testing.T) engine.CheckResult {
 func (m *machine) wantRefusal(names ...string) {
 	m.t.Helper()
 	err := m.apply(m.t.Context(), "preflight")
-	refusal, is := isAs[*engine.Refusal](err)
+	refusal, is := asError[*engine.Refusal](err)
 	if !is {
 		m.t.Fatalf("got %v, want a refusal", err)
 	}
@@ -324,7 +324,7 @@ func (m *machine) stopDocker() {
 // routes of BIRD and Felix.
 func joined(m *machine) {
 	m.t.Helper()
-	m.applies("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool", "verify")
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool", "verify")
 	at := m.net.eth0()
 	m.net.listening[netip.AddrPortFrom(at, 179)] = true
 	m.net.add("tunl0", "10.213.0.64/32")
@@ -334,5 +334,5 @@ func joined(m *machine) {
 		host.Route{Destination: netip.MustParsePrefix("10.213.0.65/32"), Interface: "cali0123", Protocol: 80},
 		host.Route{Destination: netip.MustParsePrefix("10.213.0.192/26"), Gateway: netip.MustParseAddr("10.0.0.4"), Interface: "eth0", Protocol: 80},
 	)
-	m.forget()
+	m.clearSteps()
 }

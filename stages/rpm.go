@@ -63,7 +63,7 @@ func (s minions) installedPackage(ctx context.Context) (string, error) {
 // mere question would make a database (measured with Debian's, in root's home),
 // and preflight must not write.
 func (s minions) noDatabase(ctx context.Context) bool {
-	if !s.foreignToRPM() {
+	if !s.usesDpkg() {
 		return false
 	}
 	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTime})
@@ -71,8 +71,8 @@ func (s minions) noDatabase(ctx context.Context) bool {
 	return err == nil && strings.HasPrefix(dir, "/") && !s.Host.Exists(dir)
 }
 
-// packageAtHand is the path of the artifact, if it is there without a fetch.
-func (s minions) packageAtHand() (path string, ok bool) {
+// localPackage is the path of the artifact, if it is there without a fetch.
+func (s minions) localPackage() (path string, ok bool) {
 	ref := s.reference(minionsName)
 	if path, ok = s.Store.Lookup(ref); ok || ref.SHA256 != "" || ref.URL != "" {
 		return path, ok
@@ -84,7 +84,7 @@ func (s minions) packageAtHand() (path string, ok bool) {
 // wantedPackage is the package that the artifact carries, if it is at hand;
 // "" where that cannot be told.
 func (s minions) wantedPackage() string {
-	path, ok := s.packageAtHand()
+	path, ok := s.localPackage()
 	if !ok {
 		return ""
 	}
@@ -114,7 +114,7 @@ func (s minions) verifyPackage(ctx context.Context) []string {
 }
 
 func (s minions) install(ctx context.Context, report engine.Progress) error {
-	path, err := s.get(ctx, minionsName, report)
+	path, err := s.getArtifact(ctx, minionsName, report)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 	// -U installs, replaces and repairs; --replacepkgs repairs an install
 	// that a power cut ended, --oldpackage follows a pin backwards.
 	args := []string{"-U", "--replacepkgs", "--oldpackage"}
-	if s.foreignToRPM() {
+	if s.usesDpkg() {
 		// On a host of Debian's packages rpm's database is empty, and even
 		// /bin/sh counts as missing.
 		args = append(args, "--nodeps")
@@ -183,8 +183,8 @@ func (s minions) verifyArtifact(path string) error {
 	return nil
 }
 
-// foreignToRPM tells a host whose own packages are not RPMs.
-func (e *Env) foreignToRPM() bool { return e.Host.Exists("/var/lib/dpkg/status") }
+// usesDpkg tells a host whose own packages are not RPMs.
+func (e *Env) usesDpkg() bool { return e.Host.Exists("/var/lib/dpkg/status") }
 
 // transactionLock tells whether rpm failed because another rpm is at work,
 // and who that is: rpm does not wait, it ends at once.

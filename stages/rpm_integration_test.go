@@ -63,7 +63,7 @@ func rpmbuilt(t *testing.T, version string, size int) string {
 func withRealRPM(t *testing.T, size int) *machine {
 	t.Helper()
 	m := newMachine(t)
-	m.realRPM = func(args []string) Ran { return execute("rpm", append([]string{"--root", m.root}, args...)) }
+	m.realRPM = func(args []string) CommandResult { return execute("rpm", append([]string{"--root", m.root}, args...)) }
 	data, err := os.ReadFile(rpmbuilt(t, "1.2.3", size))
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func withRealRPM(t *testing.T, size int) *machine {
 }
 
 // hand runs the real rpm as an administrator would.
-func (m *machine) hand(args ...string) {
+func (m *machine) rpmByHand(args ...string) {
 	m.t.Helper()
 	if ran := m.realRPM(args); ran.Exit != 0 {
 		m.t.Fatalf("rpm %q: %+v", args, ran)
@@ -83,12 +83,12 @@ func (m *machine) hand(args ...string) {
 func TestRealRPMInstallsThePackage(t *testing.T) {
 	m := withRealRPM(t, 1000)
 	m.mentions("minions", "not installed")
-	m.applies("minions")
+	m.mustApply("minions")
 	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\n" {
 		t.Errorf("%s: %s", minionsConf, got)
 	}
-	m.applies("minions")
-	if steps := m.taken("command rpm -U"); len(steps) > 0 {
+	m.mustApply("minions")
+	if steps := m.stepsWith("command rpm -U"); len(steps) > 0 {
 		t.Errorf("applied again it did %q", steps)
 	}
 }
@@ -105,32 +105,32 @@ func (m *machine) mentions(name string, words ...string) {
 
 func TestRealRPMSeesAndRepairsDamage(t *testing.T) {
 	m := withRealRPM(t, 1000)
-	m.applies("minions")
+	m.mustApply("minions")
 	for what, c := range map[string]struct {
 		spoil func()
 		words []string
 	}{
 		"a cut program":                      {func() { m.put(minionsProgram, "#!/b") }, []string{minionsProgram, "expected as packaged"}},
 		"a missing program":                  {func() { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
-		"a configuration overwritten by rpm": {func() { m.hand("-U", "--replacepkgs", "--nodeps", m.parts.rpm) }, []string{minionsConf}},
+		"a configuration overwritten by rpm": {func() { m.rpmByHand("-U", "--replacepkgs", "--nodeps", m.artifacts.rpm) }, []string{minionsConf}},
 		"an older package": {func() {
-			m.hand("-e", "--nodeps", "eru-minions")
-			m.hand("-i", "--nodeps", rpmbuilt(t, "1.0.0", 10))
+			m.rpmByHand("-e", "--nodeps", "eru-minions")
+			m.rpmByHand("-i", "--nodeps", rpmbuilt(t, "1.0.0", 10))
 		}, []string{"eru-minions-1.0.0-1", "expected eru-minions-1.2.3-1"}},
-		"a newer package": {func() { m.hand("-U", "--nodeps", rpmbuilt(t, "2.0.0", 10)) }, []string{"eru-minions-2.0.0-1"}},
-		"no package":      {func() { m.hand("-e", "--nodeps", "eru-minions") }, []string{"not installed"}},
+		"a newer package": {func() { m.rpmByHand("-U", "--nodeps", rpmbuilt(t, "2.0.0", 10)) }, []string{"eru-minions-2.0.0-1"}},
+		"no package":      {func() { m.rpmByHand("-e", "--nodeps", "eru-minions") }, []string{"not installed"}},
 	} {
 		t.Log(what)
 		c.spoil()
 		m.mentions("minions", c.words...)
-		m.applies("minions")
+		m.mustApply("minions")
 	}
 }
 
 // TestRealLockOfRPM: rpm does not wait for another one, it ends at once.
 func TestRealLockOfRPM(t *testing.T) {
 	m := withRealRPM(t, 1000)
-	m.hand("--initdb")
+	m.rpmByHand("--initdb")
 	locks, err := filepath.Glob(filepath.Join(m.root, "*/*/.rpm.lock"))
 	if more, _ := filepath.Glob(filepath.Join(m.root, "*/*/*/.rpm.lock")); err != nil || len(locks)+len(more) == 0 {
 		t.Fatalf("rpm has no lock below %s: %v", m.root, err)
@@ -148,21 +148,21 @@ func TestRealLockOfRPM(t *testing.T) {
 	m.put("/proc/locks", fmt.Sprintf("1: POSIX  ADVISORY  WRITE %d fd:00:1 0 EOF\n", os.Getpid()))
 	m.put(fmt.Sprintf("/proc/%d/comm", os.Getpid()), "dnf\n")
 	err = m.apply(t.Context(), "minions")
-	wait, waits := isAs[*engine.Wait](err)
+	wait, waits := asError[*engine.Wait](err)
 	if !waits || wait.For != fmt.Sprintf("rpm's transaction lock, held by dnf (pid %d)", os.Getpid()) {
 		t.Errorf("got %v", err)
 	}
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m.applies("minions")
+	m.mustApply("minions")
 }
 
 // TestRealRPMKilledWhileItUnpacks leaves something that the next run repairs.
 func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
 	m := withRealRPM(t, 100_000_000)
 	real := m.realRPM
-	m.realRPM = func(args []string) Ran {
+	m.realRPM = func(args []string) CommandResult {
 		if args[0] != "-U" {
 			return real(args)
 		}
@@ -190,17 +190,17 @@ func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("half a program is left: %v, %v", left, err)
 	}
-	m.isRight("minions")
+	m.wantNoDifferences("minions")
 }
 
 // killWhenUnpacking kills rpm once a part of the program is in dir.
-func killWhenUnpacking(t *testing.T, dir string, args []string) Ran {
+func killWhenUnpacking(t *testing.T, dir string, args []string) CommandResult {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "rpm", args...)
 	if err := c.Start(); err != nil {
 		t.Error(err)
-		return Ran{Exit: -1}
+		return CommandResult{Exit: -1}
 	}
 	for ctx.Err() == nil && !growing(dir) {
 	}
@@ -210,7 +210,7 @@ func killWhenUnpacking(t *testing.T, dir string, args []string) Ran {
 	if exit == nil || exit.ExitCode() != -1 {
 		t.Errorf("rpm was not killed: %v", err)
 	}
-	return Ran{Exit: -1, Stderr: "Killed"}
+	return CommandResult{Exit: -1, Stderr: "Killed"}
 }
 
 func growing(dir string) bool {

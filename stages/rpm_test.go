@@ -17,7 +17,7 @@ func TestWhatAKilledRPMLeftIsRemoved(t *testing.T) {
 	}
 	for what, spoil := range map[string]func(*machine){
 		"not installed": func(*machine) {},
-		"installed":     func(m *machine) { m.applies("minions"); m.put(minionsConf, "other\n") },
+		"installed":     func(m *machine) { m.mustApply("minions"); m.put(minionsConf, "other\n") },
 	} {
 		m := newMachine(t)
 		spoil(m)
@@ -27,14 +27,14 @@ func TestWhatAKilledRPMLeftIsRemoved(t *testing.T) {
 		for _, path := range half {
 			m.put(path, "half")
 		}
-		m.applies("minions")
+		m.mustApply("minions")
 		for _, path := range half {
-			if fileThere(m.file(path)) {
+			if fileExists(m.file(path)) {
 				t.Errorf("%s: %s is still there", what, path)
 			}
 		}
 		for _, path := range kept {
-			if !fileThere(m.file(path)) {
+			if !fileExists(m.file(path)) {
 				t.Errorf("%s: %s is gone", what, path)
 			}
 		}
@@ -45,14 +45,14 @@ func TestHalfMadeRPMDatabaseIsRepaired(t *testing.T) {
 	m := newMachine(t)
 	m.rpmFails = "error: sqlite failure: CREATE TABLE IF NOT EXISTS 'Enhancename': attempt to write a readonly database\n" +
 		"error: cannot open Packages database in /root/.rpmdb"
-	if err := m.apply(t.Context(), "minions"); !isA[*engine.Retry](err) {
+	if err := m.apply(t.Context(), "minions"); !isError[*engine.Retry](err) {
 		t.Errorf("got %v", err)
 	}
-	if repairs := m.taken("command rpm --initdb"); len(repairs) != 1 {
-		t.Errorf("repaired %d times: %q", len(repairs), m.taken("command rpm"))
+	if repairs := m.stepsWith("command rpm --initdb"); len(repairs) != 1 {
+		t.Errorf("repaired %d times: %q", len(repairs), m.stepsWith("command rpm"))
 	}
 	m.rpmFails = "error: unpacking of archive failed: cpio: write failed - No space left on device"
-	if err := m.apply(t.Context(), "minions"); !isA[*engine.Retry](err) || len(m.taken("command rpm --initdb")) != 0 {
-		t.Errorf("repaired for another reason (%v): %q", err, m.taken("command rpm"))
+	if err := m.apply(t.Context(), "minions"); !isError[*engine.Retry](err) || len(m.stepsWith("command rpm --initdb")) != 0 {
+		t.Errorf("repaired for another reason (%v): %q", err, m.stepsWith("command rpm"))
 	}
 }

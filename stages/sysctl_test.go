@@ -15,7 +15,7 @@ const (
 
 func TestSysctlHoldsNowAndAtEveryBoot(t *testing.T) {
 	m := newMachine(t)
-	m.applies("sysctl")
+	m.mustApply("sysctl")
 	if got, want := m.get(sysctlFile), `# Written by firstboot; edits are reported as drift.
 net.ipv4.ip_forward = 1
 net.ipv6.conf.all.disable_ipv6 = 1
@@ -35,7 +35,7 @@ net.netfilter.nf_conntrack_max = 1000000
 		}
 	}
 	// The module that brings a key comes first.
-	steps := m.taken("")
+	steps := m.stepsWith("")
 	if load, set := slices.Index(steps, "module nf_conntrack"), slices.Index(steps, "sysctl net.netfilter.nf_conntrack_max"); load < 0 || set < load {
 		t.Errorf("steps: %q", steps)
 	}
@@ -46,7 +46,7 @@ net.netfilter.nf_conntrack_max = 1000000
 
 func TestSysctlSeesWhatOthersChange(t *testing.T) {
 	m := newMachine(t)
-	m.applies("sysctl")
+	m.mustApply("sysctl")
 	for _, c := range []struct {
 		what  string
 		spoil func()
@@ -61,8 +61,8 @@ func TestSysctlSeesWhatOthersChange(t *testing.T) {
 		}, []string{modulesFile, "mode 0600", "mode 0644"}},
 	} {
 		c.spoil()
-		m.differs("sysctl", c.words...)
-		m.applies("sysctl")
+		m.wantDifference("sysctl", c.words...)
+		m.mustApply("sysctl")
 	}
 }
 
@@ -83,8 +83,8 @@ func TestSysctlComparesAsTheKernelShows(t *testing.T) {
 	m.put("/proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n")
 	m.put("/proc/sys/net/ipv4/conf/eth0.5/rp_filter", "0\n")
 	m.override(`sysctl: {net.ipv4.tcp_rmem: "4096  131072 6291456", net.ipv4.conf.eth0/5.rp_filter: 1}`)
-	m.applies("sysctl")
-	if steps := m.taken("sysctl net.ipv4.tcp_rmem"); len(steps) > 0 {
+	m.mustApply("sysctl")
+	if steps := m.stepsWith("sysctl net.ipv4.tcp_rmem"); len(steps) > 0 {
 		t.Error("a value that is the same was set")
 	}
 	if got := m.get("/proc/sys/net/ipv4/conf/eth0.5/rp_filter"); got != "1\n" {
@@ -99,7 +99,7 @@ func TestSysctlSaysWhyItCannot(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "net.netfilter.no_such_key") {
 		t.Errorf("a key that the kernel does not have: %v", err)
 	}
-	m.differs("sysctl", "net.netfilter.no_such_key", "the kernel has no such key")
+	m.wantDifference("sysctl", "net.netfilter.no_such_key", "the kernel has no such key")
 	if d := m.check("sysctl").Differences[0]; !strings.Contains(d.Fix, "module") {
 		t.Errorf("no way out: %+v", d)
 	}
@@ -115,8 +115,8 @@ func TestSysctlSaysWhyItCannot(t *testing.T) {
 func TestSysctlLoadsWhatIPIPNeeds(t *testing.T) {
 	m := newMachine(t)
 	m.override("pool: {ipip: CrossSubnet}")
-	m.applies("sysctl")
-	if !strings.HasSuffix(m.get(modulesFile), "\nipip\n") || !fileThere(m.file("/sys/module/ipip")) {
+	m.mustApply("sysctl")
+	if !strings.HasSuffix(m.get(modulesFile), "\nipip\n") || !fileExists(m.file("/sys/module/ipip")) {
 		t.Error("ipip is not loaded, or not at the next boot")
 	}
 }

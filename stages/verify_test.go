@@ -17,7 +17,7 @@ func withNetwork(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
 	m.ready()
-	m.fabric.networks = append(m.fabric.networks, dockerNetwork("firstboot", "calico", "10.213.0.0/16"))
+	m.cluster.networks = append(m.cluster.networks, dockerNetwork("firstboot", "calico", "10.213.0.0/16"))
 	return m
 }
 
@@ -30,8 +30,8 @@ func (m *machine) wantClean() {
 	if _, left := m.docker.images["firstboot-probe:latest"]; left {
 		m.t.Error("the image is left")
 	}
-	if len(m.fabric.endpoints) > 0 {
-		m.t.Errorf("endpoints are left in the cluster: %v", m.fabric.endpoints)
+	if len(m.cluster.endpoints) > 0 {
+		m.t.Errorf("endpoints are left in the cluster: %v", m.cluster.endpoints)
 	}
 }
 
@@ -40,33 +40,33 @@ func (m *machine) wantClean() {
 func TestANetworkThatDockerDoesNotList(t *testing.T) {
 	passed := func(then func(*testing.T, *machine)) func(*testing.T, *machine) {
 		return func(t *testing.T, m *machine) {
-			m.applies("pool", "verify")
+			m.mustApply("pool", "verify")
 			then(t, m)
 		}
 	}
 	onEtcd(t, map[string]func(*testing.T, *machine){
 		"for a moment": passed(func(_ *testing.T, m *machine) {
-			m.docker.forgets = 2
-			m.isRight("verify")
-			m.docker.forgets = 3
-			m.differs("verify", "Docker network firstboot", "not there")
+			m.docker.omitNetworks = 2
+			m.wantNoDifferences("verify")
+			m.docker.omitNetworks = 3
+			m.wantDifference("verify", "Docker network firstboot", "not there")
 		}),
 		"as it is gone": passed(func(_ *testing.T, m *machine) {
-			m.fabric.networks = nil
-			m.differs("verify", "Docker network firstboot", "not there")
-			m.refuses("verify", "no Docker network firstboot")
+			m.cluster.networks = nil
+			m.wantDifference("verify", "Docker network firstboot", "not there")
+			m.wantPermanentError("verify", "no Docker network firstboot")
 		}),
 		"without etcd": passed(func(t *testing.T, m *machine) {
 			m.override("etcd: {endpoints: [" + noEtcd + "]}")
-			m.docker.forgets = 6
-			ctx, cancel := contextFor(t, 300*time.Millisecond)
+			m.docker.omitNetworks = 6
+			ctx, cancel := contextWithin(t, 300*time.Millisecond)
 			defer cancel()
-			if _, err := m.stage("verify").Check(ctx); !isA[*engine.Wait](err) {
+			if _, err := m.stage("verify").Check(ctx); !isError[*engine.Wait](err) {
 				t.Errorf("check: %v", err)
 			}
-			ctx, cancel = contextFor(t, 300*time.Millisecond)
+			ctx, cancel = contextWithin(t, 300*time.Millisecond)
 			defer cancel()
-			if err := m.apply(ctx, "verify"); !isA[*engine.Wait](err) {
+			if err := m.apply(ctx, "verify"); !isError[*engine.Wait](err) {
 				t.Errorf("apply: %v", err)
 			}
 		}),
@@ -75,22 +75,22 @@ func TestANetworkThatDockerDoesNotList(t *testing.T) {
 
 func TestVerifyProvesAndNotes(t *testing.T) {
 	m := withNetwork(t)
-	m.differs("verify", "container test", "not made yet")
+	m.wantDifference("verify", "container test", "not made yet")
 	started := 0
-	m.docker.odd = func(c *container, _ map[string]string) {
+	m.docker.onContainerStart = func(c *container, _ map[string]string) {
 		started++
 		if c.Name != probeContainer || c.Network != "firstboot" || c.Labels["io.firstboot.probe"] == "" {
 			t.Errorf("the container is %+v", c)
 		}
 	}
-	m.applies("verify")
+	m.mustApply("verify")
 	m.wantClean()
 	got := m.notes.Notes().Probe
-	if started != 1 || got.NetworkID != digest("firstboot") || got.BootID != "boot1" || got.Address != "10.213.0.1" || time.Since(got.Time) > time.Minute {
+	if started != 1 || got.NetworkID != fakeID("firstboot") || got.BootID != "boot1" || got.Address != "10.213.0.1" || time.Since(got.Time) > time.Minute {
 		t.Errorf("started %d, noted %+v", started, got)
 	}
-	m.isRight("verify")
-	m.isRight("verify")
+	m.wantNoDifferences("verify")
+	m.wantNoDifferences("verify")
 	if started != 1 {
 		t.Errorf("a check started a container")
 	}
@@ -98,21 +98,21 @@ func TestVerifyProvesAndNotes(t *testing.T) {
 
 func TestVerifyChecksByItsNotes(t *testing.T) {
 	m := withNetwork(t)
-	m.applies("verify")
+	m.mustApply("verify")
 	m.put("/proc/sys/kernel/random/boot_id", "boot2\n")
 	if f := m.check("verify"); !f.OK() || len(f.Notes) != 1 || !strings.Contains(f.Notes[0], "before this boot") {
 		t.Errorf("after a reboot: %v, %q", f.Differences, f.Notes)
 	}
-	m.fabric.networks[0].ID = digest("made anew")
-	m.differs("verify", "another network of that name")
+	m.cluster.networks[0].ID = fakeID("made anew")
+	m.wantDifference("verify", "another network of that name")
 	m.stopDocker()
-	m.differs("verify", "docker.service", "inactive")
+	m.wantDifference("verify", "docker.service", "inactive")
 }
 
 // TestProbeTestsAnew, as `firstboot verify` does on a host that passed.
 func TestProbeTestsAnew(t *testing.T) {
 	m := withNetwork(t)
-	m.applies("verify")
+	m.mustApply("verify")
 	before := m.notes.Notes().Probe
 	prober := m.stage("verify").(interface{ Probe(context.Context) error })
 	if err := prober.Probe(t.Context()); err != nil {
@@ -122,7 +122,7 @@ func TestProbeTestsAnew(t *testing.T) {
 		t.Errorf("noted %+v after %+v", after, before)
 	}
 	m.docker.noAnswer["10.213.0.3"] = true
-	ctx, cancel := contextFor(t, 100*time.Millisecond)
+	ctx, cancel := contextWithin(t, 100*time.Millisecond)
 	defer cancel()
 	if err := prober.Probe(ctx); err == nil {
 		t.Error("a container that does not answer passes")
@@ -136,31 +136,31 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		arrange func(*machine)
 		word    string
 	}{
-		"it ended at once":               {odd(func(c *container, _ map[string]string) { c.Running, c.Error = false, "exec format error" }), "exec format error"},
-		"no address":                     {odd(func(c *container, _ map[string]string) { c.Address = "" }), "no address on firstboot"},
-		"an address outside of the pool": {odd(func(c *container, _ map[string]string) { c.Address = "172.17.0.5" }), "172.17.0.5 is not of the pool 10.213.0.0/16"},
-		"no cali0":                       {odd(func(_ *container, proc map[string]string) { proc["dev"] = "    lo: 0 0\n  eth0: 0 0\n" }), "no cali0"},
-		"cali0 of another address": {odd(func(c *container, proc map[string]string) {
+		"it ended at once":               {alterContainer(func(c *container, _ map[string]string) { c.Running, c.Error = false, "exec format error" }), "exec format error"},
+		"no address":                     {alterContainer(func(c *container, _ map[string]string) { c.Address = "" }), "no address on firstboot"},
+		"an address outside of the pool": {alterContainer(func(c *container, _ map[string]string) { c.Address = "172.17.0.5" }), "172.17.0.5 is not of the pool 10.213.0.0/16"},
+		"no cali0":                       {alterContainer(func(_ *container, proc map[string]string) { proc["dev"] = "    lo: 0 0\n  eth0: 0 0\n" }), "no cali0"},
+		"cali0 of another address": {alterContainer(func(c *container, proc map[string]string) {
 			proc["fib_trie"] = "     |-- " + c.Address + "9\n"
 		}), "does not have the address 10.213.0.1"},
-		"no process":                       {odd(func(_ *container, proc map[string]string) { delete(proc, "dev") }), "no such file"},
+		"no process":                       {alterContainer(func(_ *container, proc map[string]string) { delete(proc, "dev") }), "no such file"},
 		"no answer to a ping":              {func(m *machine) { m.docker.noAnswer["10.213.0.1"] = true }, "does not answer a ping"},
 		"udevd has not read the link file": {func(m *machine) { m.linkRead = false }, "does not answer a ping"},
 		"no Felix":                         {func(m *machine) { delete(m.docker.containers, "calico-node") }, "does not answer a ping"},
 		"IPv6 on":                          {func(m *machine) { m.put("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n") }, "fe80::"},
 		"a dead plugin":                    {func(m *machine) { m.setPlugin(false) }, "cannot start a container on firstboot"},
 		"its name taken in the cluster": {func(m *machine) {
-			m.docker.odd = nil
-			m.fabric.taken = map[string]bool{probeContainer: true}
+			m.docker.onContainerStart = nil
+			m.cluster.foreignNames = map[string]bool{probeContainer: true}
 		}, "already exists in network"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := withNetwork(t)
 			c.arrange(m)
-			ctx, cancel := contextFor(t, 200*time.Millisecond)
+			ctx, cancel := contextWithin(t, 200*time.Millisecond)
 			defer cancel()
 			err := m.apply(ctx, "verify")
-			if !isA[*engine.Retry](err) || !strings.Contains(err.Error(), c.word) {
+			if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), c.word) {
 				t.Errorf("got %v, want a retry that says %q", err, c.word)
 			}
 			if m.notes.Notes().Probe != (state.Probe{}) {
@@ -171,14 +171,14 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func odd(change func(*container, map[string]string)) func(*machine) {
-	return func(m *machine) { m.docker.odd = change }
+func alterContainer(change func(*container, map[string]string)) func(*machine) {
+	return func(m *machine) { m.docker.onContainerStart = change }
 }
 
 func TestNoPingHasAHint(t *testing.T) {
 	m := withNetwork(t)
 	m.linkRead = false
-	ctx, cancel := contextFor(t, 50*time.Millisecond)
+	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	wantWords(t, engine.Hint(m.apply(ctx, "verify")), "Felix", "ip route get 10.213.0.1", "10-calico.link")
 }
@@ -187,14 +187,14 @@ func TestNoPingHasAHint(t *testing.T) {
 // the image, and the endpoint that only the cluster's store still knows.
 func TestVerifyRemovesLeftovers(t *testing.T) {
 	m := withNetwork(t)
-	m.docker.containers[probeContainer] = &container{Name: probeContainer, ID: digest(probeContainer), Labels: map[string]string{"io.firstboot.probe": "1"}}
+	m.docker.containers[probeContainer] = &container{Name: probeContainer, ID: fakeID(probeContainer), Labels: map[string]string{"io.firstboot.probe": "1"}}
 	m.docker.images["firstboot-probe:latest"] = image{ID: "sha256:old"}
-	m.fabric.endpoints[probeContainer] = "10.213.0.99"
-	m.applies("verify")
+	m.cluster.endpoints[probeContainer] = "10.213.0.99"
+	m.mustApply("verify")
 	m.wantClean()
-	m.fabric.endpoints[probeContainer] = "10.213.0.99"
+	m.cluster.endpoints[probeContainer] = "10.213.0.99"
 	m.notes.n = state.Notes{}
-	m.applies("verify")
+	m.mustApply("verify")
 	m.wantClean()
 }
 
@@ -202,7 +202,7 @@ func TestVerifyRemovesLeftovers(t *testing.T) {
 func TestInterruptedVerifyCleansUp(t *testing.T) {
 	m := withNetwork(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	m.docker.odd = func(*container, map[string]string) { cancel() }
+	m.docker.onContainerStart = func(*container, map[string]string) { cancel() }
 	if err := m.apply(ctx, "verify"); err == nil {
 		t.Error("an interrupted test passed")
 	}

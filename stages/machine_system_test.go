@@ -23,15 +23,15 @@ import (
 
 // world is what a machine is beside its files: systemd, Docker, the plugin,
 // calico-node, its network, and its commands.
-type world struct {
+type fakeSystem struct {
 	t       testing.TB
 	root    string
 	name    string
-	fabric  *fabric
-	systemd *systemd
-	docker  *dockerd
-	node    *nodePlay
-	net     *network
+	cluster *fakeCluster
+	systemd *fakeSystemd
+	docker  *fakeDocker
+	node    *fakeNode
+	net     *fakeNetwork
 
 	rpmMu     sync.Mutex // one rpm at a time
 	mu        sync.Mutex
@@ -44,16 +44,16 @@ type world struct {
 	plugin    bool            // eru-minions runs
 	conf      string          // the configuration that it has read
 	linkRead  bool            // udevd has read the .link file
-	calicoctl func(host.Command) Ran
+	calicoctl func(host.Command) CommandResult
 
-	commandFails map[string]Ran          // by the program's name
-	realRPM      func(args []string) Ran // instead of the played one
+	commandFails map[string]CommandResult          // by the program's name
+	realRPM      func(args []string) CommandResult // instead of the played one
 }
 
-// newWorld is one below a short path: a socket's has at most 107 bytes. It is
+// newFakeSystem is one below a short path: a socket's has at most 107 bytes. It is
 // in memory where it can be: nothing here survives a power cut anyway, and
 // every write is synced.
-func newWorld(t testing.TB, f *fabric, name string) *world {
+func newFakeSystem(t testing.TB, f *fakeCluster, name string) *fakeSystem {
 	t.Helper()
 	root, err := os.MkdirTemp("/dev/shm", "fb")
 	if err != nil {
@@ -63,17 +63,17 @@ func newWorld(t testing.TB, f *fabric, name string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	w := &world{
-		t: t, root: root, name: name, fabric: f, modules: map[string]bool{},
+	w := &fakeSystem{
+		t: t, root: root, name: name, cluster: f, modules: map[string]bool{},
 		forward: "-P FORWARD ACCEPT\n", net: bareNetwork(f.hosts()),
 	}
 	for _, m := range []string{"nf_conntrack", "ip_tables", "ip6_tables", "xt_set", "ipip"} {
 		w.modules[m] = true
 	}
-	w.docker = newDocker(w)
-	w.node = &nodePlay{w: w, protocols: noPeers}
-	w.calicoctl = w.playCalicoctl
-	w.systemd = &systemd{root: root, units: map[string]*unit{}, programs: map[string]program{
+	w.docker = newFakeDocker(w)
+	w.node = &fakeNode{w: w, protocols: noPeers}
+	w.calicoctl = w.fakeCalicoctl
+	w.systemd = &fakeSystemd{root: root, units: map[string]*unit{}, programs: map[string]program{
 		units.Docker:     {start: w.docker.begin, stop: w.docker.end, load: w.docker.reload},
 		units.Minions:    {start: w.beginPlugin, stop: w.endPlugin},
 		units.CalicoNode: {start: w.node.begin, stop: w.node.end},
@@ -83,27 +83,27 @@ func newWorld(t testing.TB, f *fabric, name string) *world {
 }
 
 // start is the machine's boot: systemd and Docker run.
-func (w *world) start() {
+func (w *fakeSystem) start() {
 	w.t.Helper()
 	for _, dir := range []string{"/run/docker/plugins", "/tmp"} {
 		if err := os.MkdirAll(filepath.Join(w.root, dir), 0o755); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	serveWorld(w.t, w)
+	serveFakes(w.t, w)
 	w.docker.serve()
 	w.boot(udevd)
 	w.boot(units.Docker)
 }
 
 // readLink is udevd reading its configuration.
-func (w *world) readLink(string) error {
-	w.linkRead = fileThere(w.file("/etc/systemd/network/10-calico.link"))
+func (w *fakeSystem) readLink(string) error {
+	w.linkRead = fileExists(w.file("/etc/systemd/network/10-calico.link"))
 	return nil
 }
 
 // boot starts a unit as systemd does on its own.
-func (w *world) boot(name string) {
+func (w *fakeSystem) boot(name string) {
 	w.t.Helper()
 	if err := w.systemd.job("start", name); err != nil {
 		w.t.Fatal(err)
@@ -111,7 +111,7 @@ func (w *world) boot(name string) {
 }
 
 // network is what the kernel tells of the machine's network.
-type network struct {
+type fakeNetwork struct {
 	addresses  []host.Address
 	routes     []host.Route
 	listening  map[netip.AddrPort]bool
@@ -122,9 +122,9 @@ type network struct {
 }
 
 // bareNetwork has the nth host's address of 10.0.0.0/24 on eth0.
-func bareNetwork(n int) *network {
+func bareNetwork(n int) *fakeNetwork {
 	eth0 := netip.AddrFrom4([4]byte{10, 0, 0, byte(n + 1)})
-	return &network{
+	return &fakeNetwork{
 		addresses: []host.Address{
 			{Interface: "lo", Prefix: netip.MustParsePrefix("127.0.0.1/8")}, {Interface: "lo", Prefix: netip.MustParsePrefix("::1/128")},
 			{Interface: "eth0", Prefix: netip.PrefixFrom(eth0, 24)}, {Interface: "eth0", Prefix: netip.MustParsePrefix("fe80::1/64")},
@@ -138,14 +138,14 @@ func bareNetwork(n int) *network {
 	}
 }
 
-func (n *network) add(name, prefix string) {
+func (n *fakeNetwork) add(name, prefix string) {
 	n.addresses = append(n.addresses, host.Address{Interface: name, Prefix: netip.MustParsePrefix(prefix)})
 }
 
-func (n *network) eth0() netip.Addr { return n.addresses[2].Prefix.Addr() }
+func (n *fakeNetwork) eth0() netip.Addr { return n.addresses[2].Prefix.Addr() }
 
 // sourceTo is eth0's for everything: the etcd of the tests, on loopback, too.
-func (n *network) sourceTo(to netip.Addr) (netip.Addr, error) {
+func (n *fakeNetwork) sourceTo(to netip.Addr) (netip.Addr, error) {
 	if n.noRoute {
 		return netip.Addr{}, fmt.Errorf("no route to %s: network is unreachable", to)
 	}
@@ -155,24 +155,24 @@ func (n *network) sourceTo(to netip.Addr) (netip.Addr, error) {
 	return n.eth0(), nil
 }
 
-func (n *network) resolve(name string) ([]netip.Addr, error) {
+func (n *fakeNetwork) resolve(name string) ([]netip.Addr, error) {
 	if n.unresolved {
 		return nil, fmt.Errorf("lookup %s: no such host", name)
 	}
 	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 }
 
-func (n *network) freeAt(path string) uint64 {
+func (n *fakeNetwork) freeAt(path string) uint64 {
 	if free, ok := n.free[path]; ok {
 		return free
 	}
 	return 10 << 30
 }
 
-func (w *world) file(path string) string { return filepath.Join(w.root, path) }
+func (w *fakeSystem) file(path string) string { return filepath.Join(w.root, path) }
 
 // run runs a command of the machine.
-func (w *world) run(c host.Command) Ran {
+func (w *fakeSystem) runCommand(c host.Command) CommandResult {
 	w.mu.Lock()
 	w.commands = append(w.commands, c.String())
 	w.mu.Unlock()
@@ -186,25 +186,25 @@ func (w *world) run(c host.Command) Ran {
 		return w.rpm(c.Args)
 	case "udevadm":
 		_ = w.readLink("")
-		return Ran{}
+		return CommandResult{}
 	case "iptables":
-		return Ran{Stdout: w.forward}
+		return CommandResult{Stdout: w.forward}
 	case "dockerd":
-		return Ran{Stdout: "Docker version " + w.docker.version + ", build 297e128\n"}
+		return CommandResult{Stdout: "Docker version " + w.docker.version + ", build 297e128\n"}
 	case "calicoctl", trial:
 		if slices.Contains(c.Args, "version") {
 			return execute(w.file(c.Name), c.Args)
 		}
 		return w.calicoctl(c)
 	}
-	return Ran{Exit: -1, Stderr: c.Name + ": no such program"}
+	return CommandResult{Exit: -1, Stderr: c.Name + ": no such program"}
 }
 
 // trial is what a calicoctl is called before it has run once.
 const trial = ".calicoctl.firstboot"
 
 // execute runs a real file.
-func execute(path string, args []string) Ran {
+func execute(path string, args []string) CommandResult {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var out, errs bytes.Buffer
@@ -215,31 +215,31 @@ func execute(path string, args []string) Ran {
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err = cmd.Run()
 	}
-	ran := Ran{Stdout: out.String(), Stderr: errs.String(), Exit: cmd.ProcessState.ExitCode()}
+	ran := CommandResult{Stdout: out.String(), Stderr: errs.String(), Exit: cmd.ProcessState.ExitCode()}
 	if err != nil && ran.Exit == -1 {
 		ran.Stderr = err.Error()
 	}
 	return ran
 }
 
-func (w *world) modprobe(args []string) Ran {
+func (w *fakeSystem) modprobe(args []string) CommandResult {
 	name := args[len(args)-1]
 	if !w.modules[name] {
-		return Ran{Exit: 1, Stderr: "modprobe: FATAL: Module " + name + " not found in directory /lib/modules/6.1.0"}
+		return CommandResult{Exit: 1, Stderr: "modprobe: FATAL: Module " + name + " not found in directory /lib/modules/6.1.0"}
 	}
 	if slices.Contains(args, "--dry-run") {
-		return Ran{}
+		return CommandResult{}
 	}
 	if err := os.MkdirAll(w.file("/sys/module/"+name), 0o755); err != nil {
-		return Ran{Exit: 1, Stderr: err.Error()}
+		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	if name == "nf_conntrack" {
 		putFile(w.t, w.root, "/proc/sys/net/netfilter/nf_conntrack_max", "65536\n", 0o644)
 	}
-	return Ran{}
+	return CommandResult{}
 }
 
-func fileThere(path string) bool {
+func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

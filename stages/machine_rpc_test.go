@@ -18,14 +18,14 @@ import (
 // Docker do: it is asked through a socket, also by a run in a process of its
 // own that a test kills.
 
-// worldSocket is where the world listens, below the machine's root.
-const worldSocket = "/run/world.sock"
+// fakesSocket is where the world listens, below the machine's root.
+const fakesSocket = "/run/world.sock"
 
-// World answers for the machine (net/rpc wants it exported).
-type World struct{ w *world }
+// FakeService answers for the machine (net/rpc wants it exported).
+type FakeService struct{ w *fakeSystem }
 
-// Ran is how a command ended.
-type Ran struct {
+// CommandResult is how a command ended.
+type CommandResult struct {
 	Stdout, Stderr string
 	Exit           int // -1: there is no such program; hangs: it never ends
 }
@@ -33,66 +33,68 @@ type Ran struct {
 // hangs is the exit of a command that is ended by its time limit.
 const hangs = -2
 
-func (s World) Run(c host.Command, r *Ran) error {
-	*r = s.w.run(c)
+func (s FakeService) Run(c host.Command, r *CommandResult) error {
+	*r = s.w.runCommand(c)
 	return nil
 }
 
-func (s World) Unit(name string, r *host.UnitState) error {
+func (s FakeService) Unit(name string, r *host.UnitState) error {
 	state, err := s.w.systemd.state(name)
 	*r = state
 	return err
 }
 
-func (s World) Job(words []string, _ *struct{}) error { return s.w.systemd.job(words[0], words[1]) }
+func (s FakeService) Job(words []string, _ *struct{}) error {
+	return s.w.systemd.job(words[0], words[1])
+}
 
-func (s World) Property(words []string, r *string) error {
+func (s FakeService) Property(words []string, r *string) error {
 	*r = s.w.systemd.property(words[0], words[2])
 	return nil
 }
 
-func (s World) Addresses(_ struct{}, r *[]host.Address) error {
+func (s FakeService) Addresses(_ struct{}, r *[]host.Address) error {
 	*r = s.w.net.addresses
 	return nil
 }
 
-func (s World) Routes(_ struct{}, r *[]host.Route) error {
+func (s FakeService) Routes(_ struct{}, r *[]host.Route) error {
 	*r = s.w.net.routes
 	return nil
 }
 
-func (s World) SourceAddress(to netip.Addr, r *netip.Addr) error {
+func (s FakeService) SourceAddress(to netip.Addr, r *netip.Addr) error {
 	from, err := s.w.net.sourceTo(to)
 	*r = from
 	return err
 }
 
-func (s World) Resolve(name string, r *[]netip.Addr) error {
+func (s FakeService) Resolve(name string, r *[]netip.Addr) error {
 	found, err := s.w.net.resolve(name)
 	*r = found
 	return err
 }
 
-func (s World) Listening(at netip.AddrPort, r *bool) error {
+func (s FakeService) Listening(at netip.AddrPort, r *bool) error {
 	*r = s.w.net.listening[at]
 	return nil
 }
 
-func (s World) Ping(to netip.Addr, _ *struct{}) error { return s.w.docker.ping(to) }
+func (s FakeService) Ping(to netip.Addr, _ *struct{}) error { return s.w.docker.ping(to) }
 
-func (s World) Free(path string, r *uint64) error {
+func (s FakeService) Free(path string, r *uint64) error {
 	*r = s.w.net.freeAt(path)
 	return nil
 }
 
-// serveWorld answers until the test is over.
-func serveWorld(t testing.TB, w *world) {
+// serveFakes answers until the test is over.
+func serveFakes(t testing.TB, w *fakeSystem) {
 	t.Helper()
 	server := rpc.NewServer()
-	if err := server.Register(World{w}); err != nil {
+	if err := server.Register(FakeService{w}); err != nil {
 		t.Fatal(err)
 	}
-	l := listen(t, filepath.Join(w.root, worldSocket))
+	l := listen(t, filepath.Join(w.root, fakesSocket))
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -115,23 +117,23 @@ func listen(t testing.TB, path string) net.Listener {
 }
 
 // seam reaches the world for a host.
-type seam struct {
+type fakeClient struct {
 	client *rpc.Client
 	step   func(op, target string)
 }
 
 // seams are the options of a host whose world serves below root.
-func seams(t testing.TB, root string, step func(op, target string)) []host.Option {
+func systemOptions(t testing.TB, root string, step func(op, target string)) []host.Option {
 	t.Helper()
-	client, err := rpc.Dial("unix", filepath.Join(root, worldSocket))
+	client, err := rpc.Dial("unix", filepath.Join(root, fakesSocket))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return options(seam{client, step})
+	return clientOptions(fakeClient{client, step})
 }
 
-func options(s seam) []host.Option {
+func clientOptions(s fakeClient) []host.Option {
 	return []host.Option{
 		host.WithStep(s.step), host.WithExecutor(s), host.WithSystemd(s), host.WithNetwork(s),
 		host.WithFreeSpace(func(path string) (uint64, error) {
@@ -143,8 +145,8 @@ func options(s seam) []host.Option {
 }
 
 // call asks and waits no longer than ctx.
-func (s seam) call(ctx context.Context, what string, args, reply any) error {
-	asked := s.client.Go("World."+what, args, reply, nil)
+func (s fakeClient) call(ctx context.Context, what string, args, reply any) error {
+	asked := s.client.Go("FakeService."+what, args, reply, nil)
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -153,13 +155,13 @@ func (s seam) call(ctx context.Context, what string, args, reply any) error {
 	}
 }
 
-func (s seam) Run(ctx context.Context, c host.Command) (host.Output, error) {
+func (s fakeClient) Run(ctx context.Context, c host.Command) (host.Output, error) {
 	if c.Timeout <= 0 {
 		return host.Output{}, &host.CommandError{Command: c.Name, ExitCode: -1, Err: errors.New("no timeout is set")}
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	var ran Ran
+	var ran CommandResult
 	err := s.call(limited, "Run", c, &ran)
 	out := host.Output{Stdout: []byte(ran.Stdout), Stderr: []byte(ran.Stderr)}
 	failed := &host.CommandError{Command: c.String(), ExitCode: ran.Exit, Stderr: strings.TrimSpace(ran.Stderr + ran.Stdout), Err: errors.New("exit status")}
@@ -176,24 +178,26 @@ func (s seam) Run(ctx context.Context, c host.Command) (host.Output, error) {
 	return out, failed
 }
 
-func (s seam) Unit(ctx context.Context, name string) (host.UnitState, error) {
+func (s fakeClient) Unit(ctx context.Context, name string) (host.UnitState, error) {
 	var state host.UnitState
 	return state, s.call(ctx, "Unit", name, &state)
 }
 
 // job is a step like any of systemd's.
-func (s seam) job(ctx context.Context, verb, name string) error {
+func (s fakeClient) job(ctx context.Context, verb, name string) error {
 	s.step("unit", strings.TrimSpace(verb+" "+name))
 	return s.call(ctx, "Job", []string{verb, name}, &struct{}{})
 }
 
-func (s seam) Start(ctx context.Context, name string) error   { return s.job(ctx, "start", name) }
-func (s seam) Stop(ctx context.Context, name string) error    { return s.job(ctx, "stop", name) }
-func (s seam) Restart(ctx context.Context, name string) error { return s.job(ctx, "restart", name) }
-func (s seam) Reload(ctx context.Context, name string) error  { return s.job(ctx, "reload", name) }
-func (s seam) DaemonReload(ctx context.Context) error         { return s.job(ctx, "daemon-reload", "") }
+func (s fakeClient) Start(ctx context.Context, name string) error { return s.job(ctx, "start", name) }
+func (s fakeClient) Stop(ctx context.Context, name string) error  { return s.job(ctx, "stop", name) }
+func (s fakeClient) Restart(ctx context.Context, name string) error {
+	return s.job(ctx, "restart", name)
+}
+func (s fakeClient) Reload(ctx context.Context, name string) error { return s.job(ctx, "reload", name) }
+func (s fakeClient) DaemonReload(ctx context.Context) error        { return s.job(ctx, "daemon-reload", "") }
 
-func (s seam) Enable(ctx context.Context, names ...string) error {
+func (s fakeClient) Enable(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		if err := s.job(ctx, "enable", name); err != nil {
 			return err
@@ -202,7 +206,7 @@ func (s seam) Enable(ctx context.Context, names ...string) error {
 	return s.DaemonReload(ctx)
 }
 
-func (s seam) Disable(ctx context.Context, names ...string) error {
+func (s fakeClient) Disable(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		if err := s.job(ctx, "disable", name); err != nil {
 			return err
@@ -211,13 +215,13 @@ func (s seam) Disable(ctx context.Context, names ...string) error {
 	return s.DaemonReload(ctx)
 }
 
-func (s seam) Property(ctx context.Context, unit, kind, property string) (any, error) {
+func (s fakeClient) Property(ctx context.Context, unit, kind, property string) (any, error) {
 	var value string
 	return value, s.call(ctx, "Property", []string{unit, kind, property}, &value)
 }
 
 // look asks what does not take a context.
-func look[T any](s seam, what string, args any) (T, error) {
+func query[T any](s fakeClient, what string, args any) (T, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var reply T
@@ -225,26 +229,28 @@ func look[T any](s seam, what string, args any) (T, error) {
 	return reply, err
 }
 
-func (s seam) Addresses() ([]host.Address, error) {
-	return look[[]host.Address](s, "Addresses", struct{}{})
+func (s fakeClient) Addresses() ([]host.Address, error) {
+	return query[[]host.Address](s, "Addresses", struct{}{})
 }
 
-func (s seam) Routes() ([]host.Route, error) { return look[[]host.Route](s, "Routes", struct{}{}) }
-
-func (s seam) SourceAddress(to netip.Addr) (netip.Addr, error) {
-	return look[netip.Addr](s, "SourceAddress", to)
+func (s fakeClient) Routes() ([]host.Route, error) {
+	return query[[]host.Route](s, "Routes", struct{}{})
 }
 
-func (s seam) Listening(_ context.Context, at netip.AddrPort) bool {
-	listening, err := look[bool](s, "Listening", at)
+func (s fakeClient) SourceAddress(to netip.Addr) (netip.Addr, error) {
+	return query[netip.Addr](s, "SourceAddress", to)
+}
+
+func (s fakeClient) Listening(_ context.Context, at netip.AddrPort) bool {
+	listening, err := query[bool](s, "Listening", at)
 	return err == nil && listening
 }
 
-func (s seam) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+func (s fakeClient) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	var found []netip.Addr
 	return found, s.call(ctx, "Resolve", name, &found)
 }
 
-func (s seam) Ping(ctx context.Context, to netip.Addr) error {
+func (s fakeClient) Ping(ctx context.Context, to netip.Addr) error {
 	return s.call(ctx, "Ping", to, &struct{}{})
 }
