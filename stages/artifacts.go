@@ -10,15 +10,15 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// The artifacts' names, in bundles and in what people read.
+// The names of the artifacts, in bundles and in output.
 const (
 	calicoctlName = "calicoctl"
 	imageName     = "node-image"
 	minionsName   = "eru-minions"
 )
 
-// References lists every artifact that the configuration names, with its URL
-// as a fetch needs it.
+// References lists every artifact that the configuration names. The URLs may
+// contain credentials.
 func (e *Env) References() []artifact.Ref {
 	c := e.Config
 	return []artifact.Ref{
@@ -37,9 +37,9 @@ func (e *Env) reference(name string) artifact.Ref {
 	return artifact.Ref{Name: name}
 }
 
-// Prefetch gets every artifact that has a URL, side by side, so that the
-// stages find them in the cache. Failures are left to the stage that needs the
-// artifact, which tries again and says why.
+// Prefetch fetches every artifact that has a URL, in parallel, so that the
+// stages find them in the cache. It ignores errors: the stage that needs the
+// artifact fetches it again and reports the error.
 func (e *Env) Prefetch(ctx context.Context) {
 	var fetches sync.WaitGroup
 	for _, ref := range e.References() {
@@ -51,7 +51,7 @@ func (e *Env) Prefetch(ctx context.Context) {
 	fetches.Wait()
 }
 
-// onMachine tells whether the machine has what the artifact would bring.
+// isPresent reports whether the machine already has what the artifact provides.
 func (e *Env) isPresent(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -70,14 +70,15 @@ func (e *Env) isPresent(ctx context.Context, name string) bool {
 	return err == nil && f.OK()
 }
 
-// get returns the path of a verified artifact, from a bundle, the cache or its
-// URL. A download that breaks is waited for; a wrong file is an error.
+// getArtifact returns the path of a verified artifact from a bundle, the cache
+// or its URL. It returns a *engine.Wait if a download fails and may succeed
+// later. A wrong file is a permanent error.
 func (e *Env) getArtifact(ctx context.Context, name string, report engine.Progress) (string, error) {
 	ref := e.reference(name)
 	if ref.URL == "" && ref.SHA256 == "" {
 		path, err := e.Store.Bundled(name)
 		if err != nil {
-			return "", engine.WithHint(err, "set %s.url and its sha256, or put the artifact into a bundle", configSection(name))
+			return "", engine.WithHint(err, "set %s.url and %[1]s.sha256, or put the artifact into a bundle", configSection(name))
 		}
 		return path, nil
 	}
@@ -90,7 +91,7 @@ func (e *Env) getArtifact(ctx context.Context, name string, report engine.Progre
 	case artifact.IsPermanent(err):
 		return "", err
 	case errors.Is(err, context.DeadlineExceeded):
-		err = fmt.Errorf("no end after %v", e.Config.Timeouts.Download)
+		err = fmt.Errorf("timed out after %v", e.Config.Timeouts.Download)
 	}
 	wait := &engine.Wait{For: "the download of " + name + " from " + e.sourceOf(name), Err: err}
 	var failed *artifact.Error
@@ -100,7 +101,7 @@ func (e *Env) getArtifact(ctx context.Context, name string, report engine.Progre
 	return "", wait
 }
 
-// sourceOf is where an artifact comes from, without credentials.
+// sourceOf returns the URL of an artifact without credentials.
 func (e *Env) sourceOf(name string) string {
 	switch name {
 	case calicoctlName:
@@ -111,12 +112,13 @@ func (e *Env) sourceOf(name string) string {
 	return e.Config.Minions.URL.String()
 }
 
-// configSection is the part of the configuration that names an artifact.
+// configSection returns the section of the configuration that sets an artifact.
 func configSection(name string) string {
 	return map[string]string{calicoctlName: "calicoctl", imageName: "node", minionsName: "minions"}[name]
 }
 
-// available tells whether there is anywhere to get an artifact from.
+// hasSource reports whether the artifact has a URL or is in the cache or a
+// bundle.
 func (e *Env) hasSource(name string) bool {
 	ref := e.reference(name)
 	if ref.URL != "" {

@@ -9,11 +9,11 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// CalicoctlPath is where calicoctl is installed.
+// CalicoctlPath is the path of the installed calicoctl.
 const CalicoctlPath = "/usr/bin/calicoctl"
 
-// calicoctl puts the pinned calicoctl in place: verified, executable, and
-// answering with its version.
+// calicoctl installs the pinned calicoctl. The stage is done when the file has
+// the right digest, is executable and prints the right version.
 type calicoctl struct{ *Env }
 
 func (calicoctl) Name() string    { return "calicoctl" }
@@ -24,7 +24,7 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	want := s.Config.Calicoctl
 	info, err := s.Host.Stat(CalicoctlPath)
 	if host.NotExist(err) {
-		f.Add(engine.Difference{Object: CalicoctlPath, Actual: "not there", Expected: want.Version})
+		f.Add(engine.Difference{Object: CalicoctlPath, Actual: "missing", Expected: want.Version})
 		return f, nil
 	}
 	if err != nil {
@@ -55,13 +55,14 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 
 var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
 
-// version runs a calicoctl to ask for its version. Given a configuration that
-// it cannot read it prints the version and ends; given a good one it would go
-// on to etcd and hang when that is gone.
+// version returns the version that the calicoctl at path prints. It passes a
+// configuration that calicoctl cannot read: calicoctl then prints its version
+// and exits. With a valid one it would connect to etcd, and hang if etcd is
+// unreachable.
 func (s calicoctl) version(ctx context.Context, path string) (string, error) {
 	out, err := s.Host.Query(ctx, host.Command{
 		Name: path, Args: []string{"version", "--config=/dev/null"},
-		Env: []string{"DATASTORE_TYPE=none"}, Timeout: calicoctlTime,
+		Env: []string{"DATASTORE_TYPE=none"}, Timeout: calicoctlTimeout,
 	})
 	if m := clientVersion.FindSubmatch(out.Stdout); m != nil {
 		return string(m[1]), nil
@@ -77,19 +78,19 @@ func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	return s.Host.InstallProgram(source, CalicoctlPath, func(trial string) error { return s.try(ctx, trial) })
+	return s.Host.InstallProgram(source, CalicoctlPath, func(newFile string) error { return s.checkNewFile(ctx, newFile) })
 }
 
-// try runs a calicoctl that is not in its place yet.
-func (s calicoctl) try(ctx context.Context, path string) error {
+// checkNewFile runs a new calicoctl before it replaces the installed one.
+func (s calicoctl) checkNewFile(ctx context.Context, path string) error {
 	seen, err := s.version(ctx, path)
 	if err != nil {
-		return engine.WithHint(fmt.Errorf("the artifact is no calicoctl that runs here: %w", err),
-			"is it built for this machine's architecture?")
+		return engine.WithHint(fmt.Errorf("the artifact is not a calicoctl that runs on this machine: %w", err),
+			"check that it is built for this machine's architecture")
 	}
 	if want := s.Config.Calicoctl.Version; seen != want {
-		return engine.WithHint(fmt.Errorf("the artifact is calicoctl %s, the configuration says %s", seen, want),
-			"set calicoctl.version or the artifact's url and sha256 right")
+		return engine.WithHint(fmt.Errorf("the artifact is calicoctl %s, but calicoctl.version is %s", seen, want),
+			"correct calicoctl.version, or calicoctl.url and calicoctl.sha256")
 	}
 	return nil
 }

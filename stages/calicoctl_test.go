@@ -124,7 +124,7 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 		words []string
 	}{
 		"another release":      {calicoctlScript("v3.22.0"), []string{"v3.22.0", "v3.23.0", "calicoctl.version"}},
-		"another architecture": {"\x7fELF not for here", []string{"no calicoctl that runs here", "architecture"}},
+		"another architecture": {"\x7fELF not for here", []string{"not a calicoctl that runs on this machine", "architecture"}},
 	} {
 		m := newMachine(t)
 		if err := os.WriteFile(m.artifacts.calicoctl, []byte(c.text), 0o600); err != nil {

@@ -7,18 +7,18 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// Diagnostic is a look at the machine for a bug report.
+// Diagnostic is a command whose output goes into a bug report.
 type Diagnostic struct {
-	Name    string // of the file that it becomes
+	Name    string // of the file with the output
 	Command host.Command
 }
 
-// diagnosticTime bounds one look: etcd or Docker may be what is broken.
-const diagnosticTime = 20 * time.Second
+// diagnosticTimeout bounds one command: it may hang if etcd or Docker is broken.
+const diagnosticTimeout = 20 * time.Second
 
-// DiagnosticFiles are the files of a host that a bug report needs: none of them
-// holds a secret. The plugin's and the node's environment are left out: the
-// configuration says the same, masked.
+// DiagnosticFiles lists the files that a bug report contains. None of them
+// contains a secret. The environment of the plugin and the node is left out:
+// the report contains it in the configuration, with secrets masked.
 func DiagnosticFiles() []string {
 	return []string{
 		calicoctlConfigPath, DaemonPath, linkPath, networkManagerPath, modulesPath, sysctlPath,
@@ -26,30 +26,30 @@ func DiagnosticFiles() []string {
 	}
 }
 
-// Diagnostics lists what a bug report asks the machine.
+// Diagnostics lists the commands whose output a bug report contains.
 func Diagnostics() []Diagnostic {
-	ask := func(name string, words ...string) Diagnostic {
-		return Diagnostic{name, host.Command{Name: words[0], Args: words[1:], Timeout: diagnosticTime}}
+	command := func(file, name string, args ...string) Diagnostic {
+		return Diagnostic{file, host.Command{Name: name, Args: args, Timeout: diagnosticTimeout}}
 	}
 	list := []Diagnostic{
-		ask("uname.txt", "uname", "-a"),
-		ask("addresses.txt", "ip", "-brief", "address"),
-		ask("routes.txt", "ip", "route"),
-		ask("disk.txt", "df", "-h"),
-		ask("failed-units.txt", "systemctl", "--failed", "--no-pager"),
-		ask("units.txt", "systemctl", "status", "--no-pager", "--lines=0", units.Service, units.Target, units.Docker, units.Minions, units.CalicoNode),
-		ask("docker-version.txt", "docker", "version"),
-		ask("docker-info.txt", "docker", "info"),
-		ask("containers.txt", "docker", "ps", "--all"),
-		ask("networks.txt", "docker", "network", "ls"),
-		ask("package.txt", "rpm", "-qi", minionsPackage),
-		ask("node-status.txt", CalicoctlPath, "node", "status"),
-		ask("pools.txt", CalicoctlPath, "get", "ippools", "-o", "yaml", "--config="+calicoctlConfigPath),
-		ask("nodes.txt", CalicoctlPath, "get", "nodes", "-o", "wide", "--config="+calicoctlConfigPath),
-		ask("bgp.txt", "docker", "exec", nodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
+		command("uname.txt", "uname", "-a"),
+		command("addresses.txt", "ip", "-brief", "address"),
+		command("routes.txt", "ip", "route"),
+		command("disk.txt", "df", "-h"),
+		command("failed-units.txt", "systemctl", "--failed", "--no-pager"),
+		command("units.txt", "systemctl", "status", "--no-pager", "--lines=0", units.Service, units.Target, units.Docker, units.Minions, units.CalicoNode),
+		command("docker-version.txt", "docker", "version"),
+		command("docker-info.txt", "docker", "info"),
+		command("containers.txt", "docker", "ps", "--all"),
+		command("networks.txt", "docker", "network", "ls"),
+		command("package.txt", "rpm", "-qi", minionsPackage),
+		command("node-status.txt", CalicoctlPath, "node", "status"),
+		command("pools.txt", CalicoctlPath, "get", "ippools", "-o", "yaml", "--config="+calicoctlConfigPath),
+		command("nodes.txt", CalicoctlPath, "get", "nodes", "-o", "wide", "--config="+calicoctlConfigPath),
+		command("bgp.txt", "docker", "exec", nodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
 	}
 	for _, unit := range []string{units.Docker, units.Minions, units.CalicoNode} {
-		list = append(list, ask("journal-"+unit+".txt", "journalctl", "--no-pager", "--output=short-iso", "--lines=3000", "--unit="+unit))
+		list = append(list, command("journal-"+unit+".txt", "journalctl", "--no-pager", "--output=short-iso", "--lines=3000", "--unit="+unit))
 	}
 	return list
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// docker makes the daemon run with the cluster store in force, and the node
-// image present.
+// docker makes Docker run with the configured cluster store in effect, and
+// with the node image in its store.
 type docker struct{ *Env }
 
 func (docker) Name() string    { return "docker" }
@@ -31,8 +31,8 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 		return f, ctx.Err()
 	}
 	if err != nil {
-		f.Add(engine.Difference{Object: "Docker", Actual: err.Error(), Expected: "an answer"})
-		return f, nil //nolint:nilerr // that is what was seen
+		f.Add(engine.Difference{Object: "Docker", Actual: err.Error(), Expected: "a response"})
+		return f, nil //nolint:nilerr // the error is the actual value of the difference
 	}
 	if err := s.checkStore(ctx, info, &f); err != nil {
 		return f, err
@@ -40,7 +40,8 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, s.checkImage(ctx, &f)
 }
 
-// dockerActive asks systemd: a question to Docker's socket would start it.
+// dockerActive adds a difference unless Docker's unit is active. It queries
+// systemd, because a request to Docker's socket would start Docker.
 func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
 	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
@@ -53,10 +54,11 @@ func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
 	return f, nil
 }
 
-// checkStore adds a difference unless the wanted cluster store is in force.
-// What Docker says is not enough: after a reload it shows a store that it
-// refused to change to. So the daemon must have started, or have been told by
-// firstboot to take its first store, after the file was written.
+// checkStore adds a difference unless the configured cluster store is in
+// effect. Docker's /info is not enough: after a reload it shows the new store
+// even if Docker still uses the old one. So Docker must have started after
+// daemon.json was written, or firstboot must have reloaded it to set its first
+// store.
 func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.CheckResult) error {
 	want := clusterStore(s.Config)
 	if want == "" {
@@ -80,7 +82,7 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 	}
 	if older {
 		f.Add(engine.Difference{
-			Object: "Docker's cluster store", Actual: "shown, but not in force: the daemon is older than " + DaemonPath, Expected: want,
+			Object: "Docker's cluster store", Actual: "shown, but not in effect: Docker started before " + DaemonPath + " was written", Expected: want,
 			Fix: "systemctl restart docker",
 		})
 	}
@@ -94,11 +96,11 @@ func orNone(s string) string {
 	return s
 }
 
-// checkImage adds a difference unless the node image is in Docker's store.
+// checkImage adds a difference unless Docker has the node image.
 func (s docker) checkImage(ctx context.Context, f *engine.CheckResult) error {
 	_, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
 	if host.DockerNotFound(err) {
-		f.Add(engine.Difference{Object: "image " + s.Config.Node.Image, Actual: "not there", Expected: "loaded"})
+		f.Add(engine.Difference{Object: "image " + s.Config.Node.Image, Actual: "missing", Expected: "loaded"})
 		return nil
 	}
 	return err
@@ -118,11 +120,11 @@ func (s docker) Apply(ctx context.Context, report engine.Progress) error {
 	if f.OK() {
 		return nil
 	}
-	return s.provideImage(ctx, report)
+	return s.loadOrPullImage(ctx, report)
 }
 
-// start queues Docker's start and leaves the waiting to the engine, which says
-// what is being waited for.
+// start queues the start of Docker and returns a *engine.Wait until its unit is
+// active, so that the wait is visible.
 func (s docker) start(ctx context.Context) error {
 	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
 	if err != nil {
@@ -143,7 +145,7 @@ func (s docker) start(ctx context.Context) error {
 func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
 	info, err := s.Host.Docker().Info(ctx)
 	if err != nil {
-		return &engine.Wait{For: "Docker to answer", Err: err}
+		return &engine.Wait{For: "Docker to respond", Err: err}
 	}
 	var f engine.CheckResult
 	if err := s.checkStore(ctx, info, &f); err != nil || f.OK() {
@@ -155,16 +157,18 @@ func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
 	return s.restart(ctx, report)
 }
 
-// reloadTime is how long a reload may take to show. Measured: under a second.
-const reloadTime = 15 * time.Second
+// reloadTimeout bounds the time until a reload takes effect. Measured: less
+// than a second.
+const reloadTimeout = 15 * time.Second
 
-// reload makes dockerd take its first cluster store, which needs no restart.
+// reload sets Docker's first cluster store, which needs no restart.
 func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	if err := s.advertise(ctx); err != nil {
 		return err
 	}
 	report("reloading Docker for its cluster store", 0, 0)
-	// Noted before: if the power goes in between, Docker starts anew anyway.
+	// The note comes before the reload: after a power cut in between, Docker
+	// starts with the new file anyway.
 	err := s.Notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now() })
 	if err != nil {
 		return err
@@ -173,28 +177,28 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	want := clusterStore(s.Config)
-	err = s.poll(ctx, reloadTime, func() error {
+	err = s.poll(ctx, reloadTimeout, func() error {
 		info, err := s.Host.Docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
-			err = fmt.Errorf("the cluster store in force is %s", orNone(info.ClusterStore))
+			err = fmt.Errorf("the cluster store is still %s", orNone(info.ClusterStore))
 		}
 		return err
 	})
 	if err != nil {
-		return &engine.Retry{Err: fmt.Errorf("the reload did not take: %w", err)}
+		return &engine.Retry{Err: fmt.Errorf("cannot set the cluster store by a reload: %w", err)}
 	}
 	return nil
 }
 
-// restart is for a daemon that has another store, which it never changes
-// while it runs.
+// restart changes the cluster store of a Docker that already uses another one:
+// dockerd never changes it while it runs.
 func (s docker) restart(ctx context.Context, report engine.Progress) error {
 	if err := s.mayRestart(ctx); err != nil {
 		return err
 	}
 	report("restarting Docker for its cluster store", 0, 0)
 	if len(s.pluginErrors(ctx)) > 0 && s.Host.Exists(units.MinionsDropIn) {
-		return &engine.Wait{For: "the plugin's sockets, so that containers come back after Docker's restart"}
+		return &engine.Wait{For: "the plugin's sockets, which containers need after Docker's restart"}
 	}
 	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
 		return &engine.Retry{Err: err}
@@ -202,7 +206,8 @@ func (s docker) restart(ctx context.Context, report engine.Progress) error {
 	return &engine.Wait{For: "Docker to restart"}
 }
 
-// mayRestart refuses to stop containers that are not ours.
+// mayRestart returns an error if a restart would stop containers that firstboot
+// did not create, unless docker.restart allows it.
 func (s docker) mayRestart(ctx context.Context) error {
 	foreign, err := s.foreignContainers(ctx)
 	if err != nil {
@@ -216,7 +221,7 @@ func (s docker) mayRestart(ctx context.Context) error {
 		"stop these containers, or set docker.restart: allow")
 }
 
-// foreignContainers lists running containers that firstboot did not make.
+// foreignContainers lists the running containers that firstboot did not create.
 func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 	list, err := e.Host.Docker().RunningContainers(ctx)
 	if err != nil {
@@ -231,9 +236,9 @@ func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 	return foreign, nil
 }
 
-// provideImage loads the node image from its archive, or pulls it by name
-// where the configuration names no archive.
-func (s docker) provideImage(ctx context.Context, report engine.Progress) error {
+// loadOrPullImage loads the node image from its archive. If there is no archive,
+// it pulls the image.
+func (s docker) loadOrPullImage(ctx context.Context, report engine.Progress) error {
 	if !s.hasSource(imageName) {
 		return s.pull(ctx, report)
 	}
@@ -251,8 +256,8 @@ func (s docker) provideImage(ctx context.Context, report engine.Progress) error 
 		return &engine.Retry{Err: err}
 	}
 	if !f.OK() {
-		return engine.WithHint(fmt.Errorf("the archive does not hold the image %s", s.Config.Node.Image),
-			"set node.image to a name that the archive carries")
+		return engine.WithHint(fmt.Errorf("the archive does not contain the image %s", s.Config.Node.Image),
+			"set node.image to the name of an image in the archive")
 	}
 	return nil
 }

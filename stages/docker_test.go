@@ -115,10 +115,10 @@ func TestStoreThatIsShownIsNotInForce(t *testing.T) {
 	if m.docker.shownStore != ownStore || m.docker.effectiveStore != otherStore {
 		t.Fatalf("shown %s, in force %s", m.docker.shownStore, m.docker.effectiveStore)
 	}
-	m.wantDifference("docker", "not in force")
+	m.wantDifference("docker", "not in effect")
 	// A reload of ours for an earlier file proves nothing about this one.
 	_ = m.notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now().Add(-time.Hour) })
-	m.wantDifference("docker", "not in force")
+	m.wantDifference("docker", "not in effect")
 	m.wantRestart()
 	m.wantNoDifferences("docker")
 }
@@ -130,7 +130,7 @@ func TestReloadThatDoesNotTakeIsTriedAgain(t *testing.T) {
 	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	err := m.apply(ctx, "docker")
-	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "the reload did not take") {
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot set the cluster store by a reload") {
 		t.Errorf("got %v", err)
 	}
 	m.docker.ignoresReload = false
@@ -196,7 +196,7 @@ func TestBusyDockerIsWaitedFor(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	m.docker.unresponsive = true
-	m.wantDifference("docker", "Docker", "expected an answer")
+	m.wantDifference("docker", "Docker", "expected a response")
 	if err := m.apply(t.Context(), "docker"); !isError[*engine.Wait](err) {
 		t.Errorf("got %v", err)
 	}
@@ -220,7 +220,7 @@ func TestArchiveWithoutTheImage(t *testing.T) {
 	}
 	m.override(`node: {sha256: "` + digestOf(m.artifacts.image) + `"}`)
 	m.mustApply("config")
-	m.wantPermanentError("docker", "does not hold the image "+nodeImage, "set node.image")
+	m.wantPermanentError("docker", "does not contain the image "+nodeImage, "set node.image")
 }
 
 func TestArchiveThatDockerCannotRead(t *testing.T) {

@@ -11,17 +11,17 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// ImageFile is a file that an image can have before its first boot.
+// ImageFile is a file that a machine image can contain before its first boot.
 type ImageFile struct {
 	Path string
 	Data []byte
 	Mode fs.FileMode
 }
 
-// ImageFiles lists what the stage "config" would write that others read at
-// boot before it can: udev, NetworkManager, and Docker, which then starts with
-// its cluster store and needs neither a reload nor a restart. Everything else
-// depends on the machine, or waits until preflight has looked at it.
+// ImageFiles lists those files of the stage "config" that udev, NetworkManager
+// and Docker read at boot before the stage runs. With daemon.json in the image,
+// Docker starts with its cluster store and needs no reload or restart. All other
+// files depend on the machine, or must wait until preflight has passed.
 func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 	list := []ImageFile{{linkPath, []byte(linkFile), 0o644}}
 	if h.Exists(networkManagerDir) {
@@ -37,16 +37,16 @@ func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 	}
 	data, err := MergeDaemon(have, map[string]any{"cluster-store": store})
 	if err != nil {
-		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err), "repair the file; Docker itself would not start with it")
+		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err), "repair the file: Docker does not start with it")
 	}
 	return append(list, ImageFile{DaemonPath, data, daemonMode(h)}), nil
 }
 
-// storeWithoutAdvertise tells a daemon.json that names the cluster store and no address
-// to advertise, as an image has it. The address serves Docker's own discovery
-// for overlay networks; global networks of a plugin work without it (measured
-// on Docker 20.10.24). Only a reload takes a first store together with an
-// address and never alone, so one is written where the store is new.
+// storeWithoutAdvertise reports whether a daemon.json sets the cluster store but
+// no address to advertise, as in an image. Docker uses the address to discover
+// hosts for overlay networks; a plugin's global network works without it
+// (measured on Docker 20.10.24). But a reload sets a first store only together
+// with an address.
 func storeWithoutAdvertise(have []byte, store string) bool {
 	var daemon map[string]any
 	if json.Unmarshal(have, &daemon) != nil {
@@ -56,8 +56,8 @@ func storeWithoutAdvertise(have []byte, store string) bool {
 	return daemon["cluster-store"] == store && !advertised
 }
 
-// advertise completes a daemon.json that has the store alone, for the reload
-// of a daemon that started before the file was there.
+// advertise adds the address to a daemon.json that lacks it, for the reload of
+// a Docker that started before the file was written.
 func (s docker) advertise(ctx context.Context) error {
 	have, err := s.Host.ReadFile(DaemonPath)
 	if err != nil {

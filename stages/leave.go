@@ -14,76 +14,77 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// Leave is how a host stops being a member, in order. Cluster-wide objects
-// stay: they are the other hosts'. So do the files that firstboot wrote and
-// that harm nobody. Strand lets containers on the network lose it.
-func Leave(e *Env, strand bool) []engine.Stage {
+// Leave lists, in order, the stages that remove a host from its cluster.
+// Cluster-wide objects stay, because the other hosts need them. Harmless files
+// that firstboot wrote stay too. With force, running containers lose the pool's
+// network; without it, they prevent leaving.
+func Leave(e *Env, force bool) []engine.Stage {
 	return []engine.Stage{
-		containersGone{e, strand},                     // refuse while containers need the network
-		unitsGone{e, "autostart", firstbootUnits()},   // else the next boot would join again
-		unitsGone{e, "calico-node", nodeUnits()},      // no more routes from here
-		nodeGone{e},                                   // its addresses go back to the pool
-		unitsGone{e, "eru-minions", pluginUnits()},    // Docker must not wait for it at its start
-		unitsGone{e, "leftovers", identityLeftover()}, // else the host would keep its former name
+		noContainers{e, force},                        // refuse while containers use the network
+		removeUnits{e, "autostart", firstbootUnits()}, // so that the next boot does not join again
+		removeUnits{e, "calico-node", nodeUnits()},    // withdraw this host's routes
+		removeNode{e}, // return its addresses to the pool
+		removeUnits{e, "eru-minions", pluginUnits()}, // so that Docker does not wait for it when it starts
+		removeUnits{e, "leftovers", identityFiles()}, // so that the host does not keep its former node name
 	}
 }
 
-// parting are units that end, and the files that go with them.
-type parting struct {
+// unitSet lists units to stop and disable, and files to remove.
+type unitSet struct {
 	after string
 	units []string
 	files []string
 }
 
-func firstbootUnits() parting {
-	return parting{after: "containers", units: []string{units.Service, units.Target}}
+func firstbootUnits() unitSet {
+	return unitSet{after: "containers", units: []string{units.Service, units.Target}}
 }
 
-func nodeUnits() parting {
-	return parting{after: "autostart", units: []string{units.CalicoNode}, files: []string{units.CalicoNodePath}}
+func nodeUnits() unitSet {
+	return unitSet{after: "autostart", units: []string{units.CalicoNode}, files: []string{units.CalicoNodePath}}
 }
 
-func pluginUnits() parting {
-	return parting{after: "node-object", units: []string{units.Minions}, files: []string{units.MinionsDropIn, units.DockerDropIn}}
+func pluginUnits() unitSet {
+	return unitSet{after: "node-object", units: []string{units.Minions}, files: []string{units.MinionsDropIn, units.DockerDropIn}}
 }
 
-func identityLeftover() parting {
-	return parting{after: "eru-minions", files: []string{nodenamePath}}
+func identityFiles() unitSet {
+	return unitSet{after: "eru-minions", files: []string{nodenamePath}}
 }
 
-// containersGone refuses to take the network from under containers.
-type containersGone struct {
+// noContainers refuses to continue while containers use the pool's network.
+type noContainers struct {
 	*Env
-	strand bool
+	force bool
 }
 
-func (containersGone) Name() string    { return "containers" }
-func (containersGone) After() []string { return nil }
+func (noContainers) Name() string    { return "containers" }
+func (noContainers) After() []string { return nil }
 
-func (s containersGone) Check(ctx context.Context) (engine.CheckResult, error) {
+func (s noContainers) Check(ctx context.Context) (engine.CheckResult, error) {
 	f, err := s.dockerActive(ctx)
 	if err != nil || !f.OK() {
-		return engine.CheckResult{}, err // where Docker does not run, no container does
+		return engine.CheckResult{}, err // without Docker, no container runs
 	}
-	names, err := s.workloads(ctx)
+	names, err := s.containersOnNetwork(ctx)
 	if err != nil {
 		return f, err
 	}
 	for _, name := range names {
-		if s.strand {
-			f.Warn("container %s loses its network", name)
+		if s.force {
+			f.Warn("container %s will lose its network", name)
 			continue
 		}
 		f.Add(engine.Difference{
-			Name: "container-on-network", Object: "container " + name, Actual: "on the network " + s.Config.Pool.NetworkName(), Expected: "none there",
-			Fix:   "docker rm -f it, or move its work to another host; firstboot leave --force takes its network away",
+			Name: "container-on-network", Object: "container " + name, Actual: "on the network " + s.Config.Pool.NetworkName(), Expected: "no container on it",
+			Fix:   "docker rm -f " + name + ", or firstboot leave --force, which cuts its network",
 			Stops: true,
 		})
 	}
 	return f, nil
 }
 
-func (s containersGone) Apply(ctx context.Context, _ engine.Progress) error {
+func (s noContainers) Apply(ctx context.Context, _ engine.Progress) error {
 	f, err := s.Check(ctx)
 	if err != nil {
 		return err
@@ -91,16 +92,17 @@ func (s containersGone) Apply(ctx context.Context, _ engine.Progress) error {
 	return &engine.Refusal{Findings: f.Differences}
 }
 
-// workloads lists the running containers on the pool's network, but for ours.
-func (e *Env) workloads(ctx context.Context) ([]string, error) {
+// containersOnNetwork lists the running containers on the pool's network,
+// except the probe container.
+func (e *Env) containersOnNetwork(ctx context.Context) ([]string, error) {
 	list, err := e.Host.Docker().RunningContainers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, c := range list {
-		_, there := c.NetworkSettings.Networks[e.Config.Pool.NetworkName()]
-		if there && c.Labels[probeLabel] == "" {
+		_, connected := c.NetworkSettings.Networks[e.Config.Pool.NetworkName()]
+		if connected && c.Labels[probeLabel] == "" {
 			names = append(names, c.Name())
 		}
 	}
@@ -108,17 +110,17 @@ func (e *Env) workloads(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// unitsGone stops and disables units and removes their files.
-type unitsGone struct {
+// removeUnits stops and disables units and removes files.
+type removeUnits struct {
 	*Env
 	name string
-	parting
+	unitSet
 }
 
-func (s unitsGone) Name() string    { return s.name }
-func (s unitsGone) After() []string { return []string{s.after} }
+func (s removeUnits) Name() string    { return s.name }
+func (s removeUnits) After() []string { return []string{s.after} }
 
-func (s unitsGone) Check(ctx context.Context) (engine.CheckResult, error) {
+func (s removeUnits) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
 	for _, name := range s.units {
 		unit, err := s.Host.Systemd().Unit(ctx, name)
@@ -134,19 +136,21 @@ func (s unitsGone) Check(ctx context.Context) (engine.CheckResult, error) {
 	}
 	for _, path := range s.files {
 		if s.Host.Exists(path) {
-			f.Add(engine.Difference{Object: path, Actual: "there", Expected: "removed"})
+			f.Add(engine.Difference{Object: path, Actual: "present", Expected: "removed"})
 		}
 	}
 	return f, nil
 }
 
-// mustStop: firstboot's own units only say that a run is over.
-func (s unitsGone) mustStop(name string) bool { return name != units.Service && name != units.Target }
+// mustStop reports whether a unit must be stopped. firstboot's own units need
+// not: they only record that a run has ended.
+func (s removeUnits) mustStop(name string) bool { return name != units.Service && name != units.Target }
 
-// stopTime bounds the end of a unit: TimeoutStopSec of calico-node, and some.
-const stopTime = 45 * time.Second
+// stopTimeout bounds the stop of a unit. It is longer than the TimeoutStopSec
+// of calico-node.service, 30 s.
+const stopTimeout = 45 * time.Second
 
-func (s unitsGone) Apply(ctx context.Context, report engine.Progress) error {
+func (s removeUnits) Apply(ctx context.Context, report engine.Progress) error {
 	systemd := s.Host.Systemd()
 	for _, name := range s.units {
 		unit, err := systemd.Unit(ctx, name)
@@ -183,11 +187,11 @@ func (s unitsGone) Apply(ctx context.Context, report engine.Progress) error {
 	return nil
 }
 
-func (s unitsGone) stop(ctx context.Context, name string) error {
+func (s removeUnits) stop(ctx context.Context, name string) error {
 	if err := s.Host.Systemd().Stop(ctx, name); err != nil {
 		return err
 	}
-	return s.poll(ctx, stopTime, func() error {
+	return s.poll(ctx, stopTimeout, func() error {
 		unit, err := s.Host.Systemd().Unit(ctx, name)
 		if err == nil && unit.Active != "inactive" && unit.Active != "failed" {
 			err = fmt.Errorf("%s is %s", name, unit.Active)
@@ -196,14 +200,14 @@ func (s unitsGone) stop(ctx context.Context, name string) error {
 	})
 }
 
-// nodeGone removes the host's Node from the cluster; calicoctl gives its
-// addresses back with it.
-type nodeGone struct{ *Env }
+// removeNode deletes the host's Node from the cluster. calicoctl also releases
+// the addresses of the Node.
+type removeNode struct{ *Env }
 
-func (nodeGone) Name() string    { return "node-object" }
-func (nodeGone) After() []string { return []string{"calico-node"} }
+func (removeNode) Name() string    { return "node-object" }
+func (removeNode) After() []string { return []string{"calico-node"} }
 
-func (s nodeGone) Check(ctx context.Context) (engine.CheckResult, error) {
+func (s removeNode) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
 	return f, s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
 		seen, err := c.Node(ctx, strings.ToLower(s.nodeName()))
@@ -215,8 +219,9 @@ func (s nodeGone) Check(ctx context.Context) (engine.CheckResult, error) {
 	})
 }
 
-// Apply removes the Node, unless it is another machine's by its address.
-func (s nodeGone) Apply(ctx context.Context, report engine.Progress) error {
+// Apply deletes the Node, unless its address shows that it belongs to another
+// machine.
+func (s removeNode) Apply(ctx context.Context, report engine.Progress) error {
 	name := strings.ToLower(s.nodeName())
 	err := s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
 		seen, err := c.Node(ctx, name)
@@ -225,8 +230,8 @@ func (s nodeGone) Apply(ctx context.Context, report engine.Progress) error {
 		}
 		ours, err := s.address(ctx)
 		if err == nil && seen.Address.IsValid() && seen.Address.Addr() != ours {
-			return engine.WithHint(fmt.Errorf("node %s is at %s, this host at %s: it is another machine's and stays", name, seen.Address.Addr(), ours),
-				"calicoctl delete node %s, if you know better", name)
+			return engine.WithHint(fmt.Errorf("cannot delete node %s: it has the address %s and belongs to another machine, this host has %s", name, seen.Address.Addr(), ours),
+				"if the node is this host's, run calicoctl delete node %s", name)
 		}
 		return err
 	})
@@ -235,7 +240,7 @@ func (s nodeGone) Apply(ctx context.Context, report engine.Progress) error {
 	}
 	report("deleting node "+name, 0, 0)
 	out, err := s.Host.Run(ctx, host.Command{
-		Name: CalicoctlPath, Args: []string{"delete", "node", name, "--config=" + calicoctlConfigPath}, Timeout: calicoctlTime,
+		Name: CalicoctlPath, Args: []string{"delete", "node", name, "--config=" + calicoctlConfigPath}, Timeout: calicoctlTimeout,
 	})
 	var failed *host.CommandError
 	switch {

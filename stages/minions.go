@@ -14,23 +14,24 @@ import (
 
 const (
 	minionsConfPath = "/etc/eru/minions.conf"
-	pluginFolder    = "/run/docker/plugins/"
+	pluginDir       = "/run/docker/plugins/"
 )
 
-// PluginSockets are where the plugin answers Docker. They outlive a plugin
-// that died: only an answer counts.
+// PluginSockets are the sockets on which the plugin serves Docker. They remain
+// when the plugin dies: only a response proves that it runs.
 func PluginSockets() []string {
-	return []string{pluginFolder + "calico.sock", pluginFolder + "calico-ipam.sock"}
+	return []string{pluginDir + "calico.sock", pluginDir + "calico-ipam.sock"}
 }
 
-// minions installs the plugin's RPM, then its configuration (an install
-// overwrites it), orders it before Docker, and makes it run and answer.
+// minions installs the plugin's RPM, then its configuration, which an install
+// overwrites. It orders the plugin before Docker and starts it. The stage is
+// done when both sockets respond.
 type minions struct{ *Env }
 
 func (minions) Name() string    { return "minions" }
 func (minions) After() []string { return []string{"config"} }
 
-// conf is the plugin's environment file.
+// conf returns the plugin's environment file.
 func (s minions) conf() file {
 	var b strings.Builder
 	fmt.Fprintf(&b, "ETCD_ENDPOINTS=%s\n", join(s.Config.Etcd.Endpoints))
@@ -39,13 +40,13 @@ func (s minions) conf() file {
 	}
 	conf := file{minionsConfPath, []byte(b.String()), 0o644}
 	if len(s.Config.Minions.Environment) > 0 {
-		conf.mode = 0o600 // it may hold secrets
+		conf.mode = 0o600 // it may contain secrets
 	}
 	return conf
 }
 
-// quoteEnvironment quotes a value for systemd's EnvironmentFile, which takes
-// lines in quotes as they are.
+// quoteEnvironment quotes a value for systemd's EnvironmentFile=, which keeps
+// line breaks inside quotes.
 func quoteEnvironment(v string) string {
 	if v != "" && !strings.ContainsAny(v, " \t\n\r\"'\\$#;`") {
 		return v
@@ -75,8 +76,8 @@ func (s minions) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, s.checkUnit(ctx, &f)
 }
 
-// checkUnit looks at the running plugin: started after its configuration was
-// written, and answering at both sockets.
+// checkUnit adds a difference unless the plugin is enabled, was started after
+// its configuration was written, and responds on both sockets.
 func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 	unit, err := s.Host.Systemd().Unit(ctx, units.Minions)
 	if err != nil {
@@ -100,18 +101,18 @@ func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 		f.Add(engine.Difference{Object: units.Minions, Actual: "started before " + minionsConfPath + " was written", Expected: "restarted"})
 	}
 	for _, problem := range s.pluginErrors(ctx) {
-		f.Add(engine.Difference{Object: "plugin", Actual: problem, Expected: "an answer to Plugin.Activate", Fix: "journalctl -u eru-minions"})
+		f.Add(engine.Difference{Object: "plugin", Actual: problem, Expected: "a response to Plugin.Activate", Fix: "journalctl -u eru-minions"})
 	}
 	return nil
 }
 
-// pluginErrors says which of the plugin's sockets do not answer as they should.
+// pluginErrors describes what is wrong with each of the plugin's sockets.
 func (e *Env) pluginErrors(ctx context.Context) []string {
 	var problems []string
 	for i, socket := range PluginSockets() {
 		want := []string{"NetworkDriver", "IpamDriver"}[i]
-		asked, cancel := context.WithTimeout(ctx, queryTimeout)
-		implements, err := e.Host.ActivatePlugin(asked, socket)
+		activateCtx, cancel := context.WithTimeout(ctx, queryTimeout)
+		implements, err := e.Host.ActivatePlugin(activateCtx, socket)
 		cancel()
 		switch {
 		case err != nil:
@@ -133,7 +134,7 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 			return err
 		}
 	}
-	s.removeHalfFiles(ctx)
+	s.removePartialFiles(ctx)
 	if err := s.writeFiles(); err != nil {
 		return err
 	}
@@ -150,8 +151,8 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 	return s.waitForSockets(ctx, report)
 }
 
-// writeFiles writes what differs: an untouched minions.conf keeps its time,
-// which tells whether the running plugin has read it.
+// writeFiles writes only the files that differ: minions.conf must keep its
+// modification time, which shows whether the running plugin has read it.
 func (s minions) writeFiles() error {
 	for _, want := range s.files() {
 		var seen engine.CheckResult
@@ -181,21 +182,22 @@ func (s minions) startUnit(ctx context.Context) error {
 	return systemd.Restart(ctx, units.Minions)
 }
 
-// socketTime bounds one look at the sockets: the plugin ends after about ten
-// seconds when etcd is out of reach, and is started again.
-const socketTime = 30 * time.Second
+// socketTimeout bounds one wait for the sockets. If etcd is unreachable, the
+// plugin exits after about ten seconds and systemd starts it again.
+const socketTimeout = 30 * time.Second
 
-// waitForSockets waits visibly, for as long as etcd may be late.
+// waitForSockets waits until both sockets respond, or returns a *engine.Wait,
+// because etcd may become reachable later.
 func (s minions) waitForSockets(ctx context.Context, report engine.Progress) error {
 	report("waiting for the plugin's sockets", 0, 0)
-	err := s.poll(ctx, socketTime, func() error {
+	err := s.poll(ctx, socketTimeout, func() error {
 		if problems := s.pluginErrors(ctx); len(problems) > 0 {
 			return fmt.Errorf("%s", strings.Join(problems, "; "))
 		}
 		return nil
 	})
 	if err != nil {
-		return &engine.Wait{For: "eru-minions to answer Docker (journalctl -u eru-minions)", Err: err}
+		return &engine.Wait{For: "eru-minions to open its sockets (journalctl -u eru-minions)", Err: err}
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func TestDeadPluginLeavesItsSockets(t *testing.T) {
 	defer cancel()
 	err := m.apply(ctx, "minions")
 	wait, waits := asError[*engine.Wait](err)
-	if !waits || !strings.Contains(wait.For, "eru-minions to answer Docker") {
+	if !waits || !strings.Contains(wait.For, "eru-minions to open its sockets") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -206,7 +206,7 @@ func TestRPMThatCannotBeAsked(t *testing.T) {
 	m := newMachine(t)
 	m.commandFails = map[string]CommandResult{"rpm": {Exit: 1, Stderr: "error: cannot open Packages database in /var/lib/rpm"}}
 	_, err := m.stage("minions").Check(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "cannot ask rpm") {
+	if err == nil || !strings.Contains(err.Error(), "cannot query rpm") {
 		t.Errorf("taken for not installed: %v", err)
 	}
 }

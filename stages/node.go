@@ -17,20 +17,20 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// nodeContainer is the name that calicoctl gives the node's container.
+// nodeContainer is the name of the calico-node container, as calicoctl sets it.
 const nodeContainer = "calico-node"
 
-// node makes calico-node run as a systemd unit, with the pinned image, the
-// right name and address, and ready.
+// node runs calico-node as a systemd unit, with the pinned image and the right
+// name and address. The stage is done when calico-node is ready.
 type node struct{ *Env }
 
 func (node) Name() string    { return "node" }
 func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
 
-// NodeArguments are those of `docker run` for the node's container: what
-// calicoctl v3.23.0 prints for `node run --init-system --no-default-ippools
-// --dryrun`, Felix's health port switched on (without it the readiness command
-// fails on a healthy node), and the configuration's own environment.
+// NodeArguments returns the arguments of `docker run` for the calico-node
+// container: those that calicoctl v3.23.0 prints for `node run --init-system
+// --no-default-ippools --dryrun`, FELIX_HEALTHENABLED (without Felix's health
+// port the readiness command fails on a healthy node), and node.environment.
 func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
 	env := map[string]string{
 		"NODENAME":                  name,
@@ -71,11 +71,11 @@ func (s node) unitFile(ctx context.Context) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	mode := file{unit.Path, unit.Data, 0o644}
+	f := file{unit.Path, unit.Data, 0o644}
 	if len(s.Config.Node.Environment) > 0 {
-		mode.mode = 0o600 // the environment may hold secrets
+		f.mode = 0o600 // the environment may contain secrets
 	}
-	return mode, nil
+	return f, nil
 }
 
 func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -115,8 +115,8 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, s.checkContainer(ctx, &f)
 }
 
-// checkContainer looks into the running container: whether it was started
-// from the present unit file, and its health.
+// checkContainer adds a difference unless the container runs, was started from
+// the current unit file, and is ready.
 func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 	container, running, err := s.container(ctx)
 	if err != nil {
@@ -126,7 +126,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 		f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "not running", Expected: "running", Fix: "journalctl -u calico-node"})
 		return nil
 	}
-	if err := s.checkOrigin(ctx, container, f); err != nil || !f.OK() {
+	if err := s.compareContainer(ctx, container, f); err != nil || !f.OK() {
 		return err
 	}
 	err = s.ready(ctx)
@@ -135,13 +135,13 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 	}
 	if err != nil {
 		f.Add(engine.Difference{Object: "calico-node", Actual: err.Error(), Expected: "ready", Fix: "journalctl -u calico-node"})
-		return nil //nolint:nilerr // that is what was seen
+		return nil //nolint:nilerr // the error is the actual value of the difference
 	}
-	s.warnOfPeers(ctx, f)
+	s.warnAboutPeers(ctx, f)
 	return nil
 }
 
-// container is the node's, where it runs.
+// container returns the calico-node container and reports whether it runs.
 func (s node) container(ctx context.Context) (c host.ContainerDetails, running bool, err error) {
 	c, err = s.Host.Docker().Container(ctx, nodeContainer)
 	if host.DockerNotFound(err) {
@@ -150,8 +150,9 @@ func (s node) container(ctx context.Context) (c host.ContainerDetails, running b
 	return c, err == nil && c.State.Running, err
 }
 
-// checkOrigin compares the running container's image and environment.
-func (s node) checkOrigin(ctx context.Context, container host.ContainerDetails, f *engine.CheckResult) error {
+// compareContainer compares the running container's image and environment with
+// the configured ones.
+func (s node) compareContainer(ctx context.Context, container host.ContainerDetails, f *engine.CheckResult) error {
 	image, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
 	if err != nil && !host.DockerNotFound(err) {
 		return err
@@ -162,13 +163,13 @@ func (s node) checkOrigin(ctx context.Context, container host.ContainerDetails, 
 	for _, want := range s.environment(ctx) {
 		if !slices.Contains(container.Config.Env, want) {
 			key, _, _ := strings.Cut(want, "=")
-			f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "another " + key, Expected: "the unit's"})
+			f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "another value of " + key, Expected: "the value in the unit file"})
 		}
 	}
 	return nil
 }
 
-// environment lists the container's variables, KEY=VALUE.
+// environment lists the container's variables as KEY=VALUE.
 func (s node) environment(ctx context.Context) []string {
 	address, err := s.address(ctx)
 	if err != nil {
@@ -184,8 +185,9 @@ func (s node) environment(ctx context.Context) []string {
 	return list
 }
 
-// ready asks Felix and BIRD. Not -bird-ready: it wants all peers Established
-// at first, so that one stale Node elsewhere would fail a healthy join.
+// ready returns an error unless Felix is ready and BIRD is live. It does not use
+// -bird-ready, which at first requires all peers to be Established: one stale
+// Node of another machine would then fail every join.
 func (s node) ready(ctx context.Context) error {
 	status, out, err := s.Host.Docker().Exec(ctx, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
 	if err != nil {
@@ -219,7 +221,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if err := s.restartIfWrong(ctx); err != nil {
+	if err := s.startOrRestart(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
@@ -230,10 +232,10 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	return nil
 }
 
-// restartIfWrong starts the unit, or restarts it if what runs was started
-// from something else. A node that is right is never restarted: that is an
-// outage of every container's network on this host.
-func (s node) restartIfWrong(ctx context.Context) error {
+// startOrRestart starts the unit, or restarts it if its container must be
+// replaced. A correct calico-node is never restarted, because a restart
+// interrupts the network of every container on this host.
+func (s node) startOrRestart(ctx context.Context) error {
 	systemd := s.Host.Systemd()
 	unit, err := systemd.Unit(ctx, units.CalicoNode)
 	if err != nil {
@@ -242,28 +244,29 @@ func (s node) restartIfWrong(ctx context.Context) error {
 	if unit.Active != "active" {
 		return systemd.Start(ctx, units.CalicoNode)
 	}
-	wrong, err := s.wrong(ctx, unit)
-	if err == nil && wrong {
+	needed, err := s.needsRestart(ctx, unit)
+	if err == nil && needed {
 		return systemd.Restart(ctx, units.CalicoNode)
 	}
 	return err
 }
 
-// wrong tells a node that must be restarted: one of another unit file, image
-// or environment, and one that should run and be ready by now.
-func (s node) wrong(ctx context.Context, unit host.UnitState) (bool, error) {
+// needsRestart reports whether the unit must be restarted: because its unit
+// file, image or environment has changed, or because its container still does
+// not run or is not ready after timeouts.node.
+func (s node) needsRestart(ctx context.Context, unit host.UnitState) (bool, error) {
 	older, err := s.startedBefore(unit.Since, units.CalicoNodePath)
 	if err != nil || older {
 		return older, err
 	}
-	young := time.Since(unit.Since) < s.Config.Timeouts.Node
+	starting := time.Since(unit.Since) < s.Config.Timeouts.Node
 	container, running, err := s.container(ctx)
 	if err != nil || !running {
-		return !young, err
+		return !starting, err
 	}
 	var f engine.CheckResult
-	if err := s.checkOrigin(ctx, container, &f); err != nil || !f.OK() {
+	if err := s.compareContainer(ctx, container, &f); err != nil || !f.OK() {
 		return !f.OK(), err
 	}
-	return !young && s.ready(ctx) != nil, nil
+	return !starting && s.ready(ctx) != nil, nil
 }

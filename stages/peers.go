@@ -10,19 +10,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// peerTime is how long peers are waited for. More would let one stale Node
-// hold up every join; those that are missing are named in a warning.
-const peerTime = 60 * time.Second
+// peerTimeout bounds the wait for BGP peers. One stale Node delays every join
+// by this time; a warning then names its peer.
+const peerTimeout = 60 * time.Second
 
-// peer is one BGP session of BIRD.
+// peer is one of BIRD's BGP sessions.
 type peer struct {
 	address     string
 	established bool
 	state       string
 }
 
-// peers reads BIRD's sessions from birdcl. Calico names them after the peer's
-// address: Mesh_10_0_0_2, Node_…, Global_….
+// peers lists BIRD's BGP sessions as birdcl prints them. Calico names them after
+// the peer's address: Mesh_10_0_0_2, Node_…, Global_….
 func (s node) peers(ctx context.Context) ([]peer, error) {
 	status, out, err := s.Host.Docker().Exec(ctx, nodeContainer,
 		[]string{"birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"})
@@ -35,8 +35,8 @@ func (s node) peers(ctx context.Context) ([]peer, error) {
 	return parsePeers(string(out)), nil
 }
 
-// parsePeers reads `birdcl show protocols`: name, proto, table, state, since,
-// info.
+// parsePeers parses the output of `birdcl show protocols`, whose columns are
+// name, proto, table, state, since and info.
 func parsePeers(out string) []peer {
 	var list []peer
 	for line := range strings.Lines(out) {
@@ -58,9 +58,10 @@ func parsePeers(out string) []peer {
 	return list
 }
 
-// waitForPeers gives the sessions time to come up.
+// waitForPeers waits until all BGP sessions are Established, but not longer than
+// peerTimeout.
 func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
-	_ = s.poll(ctx, peerTime, func() error {
+	_ = s.poll(ctx, peerTimeout, func() error {
 		list, err := s.peers(ctx)
 		if err != nil {
 			return err
@@ -79,12 +80,13 @@ func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 	})
 }
 
-// warnOfPeers names the peers that are not there, by their Node's name where
-// etcd tells it: a machine that is gone leaves its Node behind.
-func (s node) warnOfPeers(ctx context.Context, f *engine.CheckResult) {
+// warnAboutPeers adds a warning for each peer that is not Established. It names
+// the peer's Node if etcd has it: a machine that no longer exists may have left
+// its Node behind.
+func (s node) warnAboutPeers(ctx context.Context, f *engine.CheckResult) {
 	list, err := s.peers(ctx)
 	if err != nil {
-		f.Warn("the BGP peers cannot be listed: %v", err)
+		f.Warn("cannot list the BGP peers: %v", err)
 		return
 	}
 	var names map[string]string
@@ -100,12 +102,13 @@ func (s node) warnOfPeers(ctx context.Context, f *engine.CheckResult) {
 			f.Warn("BGP peer %s is not established (%s)", p.address, p.state)
 			continue
 		}
-		f.Warn("BGP peer %s (node %s) is not established (%s); if that machine is gone: calicoctl delete node %s",
+		f.Warn("BGP peer %s (node %s) is not established (%s); if that machine no longer exists, run calicoctl delete node %s",
 			p.address, name, p.state, name)
 	}
 }
 
-// nodeNames maps addresses to Node names; empty while etcd is out of reach.
+// nodeNames maps addresses to names of Nodes. It is empty if etcd is
+// unreachable.
 func (s node) nodeNames(ctx context.Context) map[string]string {
 	names := map[string]string{}
 	_ = s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {

@@ -14,33 +14,35 @@ import (
 )
 
 const (
-	// networkDriver and ipamDriver are the names that the plugin registers.
+	// networkDriver and ipamDriver are the names under which the plugin registers.
 	networkDriver, ipamDriver = "calico", "calico-ipam"
-	// poolLock is held by the one host that makes the cluster's objects.
+	// poolLock is the lock of the one host that creates the cluster's objects.
 	poolLock = "pool"
-	// poolLockTTL is how long a host that lost its power can hold the others
-	// up. Creating everything was measured at 12 s on an emulated machine.
+	// poolLockTTL bounds how long a host that loses power delays the others.
+	// Creating all objects takes 12 s on an emulated machine (measured).
 	poolLockTTL = 30 * time.Second
-	// calicoctlTime bounds a call of calicoctl, which hangs when etcd is gone.
-	calicoctlTime = 60 * time.Second
+	// calicoctlTimeout bounds a call of calicoctl, which hangs if etcd is
+	// unreachable.
+	calicoctlTimeout = 60 * time.Second
 )
 
-// pool makes what the cluster has once: the allow-all Profile, the IPPool and
-// the Docker network over it; and repairs what the plugin breaks in the pool.
+// pool creates the objects that a cluster has once: the allow-all Profile, the
+// IPPool and its Docker network. It also repairs what the plugin breaks in the
+// IPPool.
 type pool struct{ *Env }
 
 func (pool) Name() string    { return "pool" }
 func (pool) After() []string { return []string{"node", "minions"} }
 
-// sight is what there is of the cluster's objects.
-type sight struct {
+// clusterObjects are the objects that exist in the cluster; nil if missing.
+type clusterObjects struct {
 	profile *cluster.Profile
 	pool    *cluster.IPPool
 	network *host.DockerNetwork
 }
 
-func (s pool) look(ctx context.Context, c *cluster.Client) (sight, error) {
-	var seen sight
+func (s pool) readObjects(ctx context.Context, c *cluster.Client) (clusterObjects, error) {
+	var seen clusterObjects
 	var err error
 	if seen.profile, err = c.Profile(ctx, s.Config.Pool.Name); err != nil {
 		return seen, err
@@ -59,7 +61,7 @@ func (s pool) Check(ctx context.Context) (engine.CheckResult, error) {
 		return docker, err
 	}
 	return f, s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
-		seen, err := s.look(ctx, c)
+		seen, err := s.readObjects(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -68,11 +70,11 @@ func (s pool) Check(ctx context.Context) (engine.CheckResult, error) {
 	})
 }
 
-// missing lists what has to be created.
-func (s pool) missing(seen sight) []engine.Difference {
+// missing lists the objects that must be created.
+func (s pool) missing(seen clusterObjects) []engine.Difference {
 	var list []engine.Difference
 	absent := func(what string) {
-		list = append(list, engine.Difference{Object: what, Actual: "not there", Expected: "created once for the cluster"})
+		list = append(list, engine.Difference{Object: what, Actual: "missing", Expected: "created once for the cluster"})
 	}
 	if seen.profile == nil {
 		absent("Profile " + s.Config.Pool.Name)
@@ -86,11 +88,12 @@ func (s pool) missing(seen sight) []engine.Difference {
 	return list
 }
 
-// Apply creates what is missing, under the cluster's lock, and repairs the
-// pool. What is there and different is reported and never overwritten.
+// Apply creates missing objects and repairs the pool, under the cluster's lock.
+// It never overwrites an existing object that differs from the configuration:
+// it returns an error.
 func (s pool) Apply(ctx context.Context, report engine.Progress) error {
 	return s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
-		seen, err := s.look(ctx, c)
+		seen, err := s.readObjects(ctx, c)
 		if err != nil {
 			return &engine.Retry{Err: err}
 		}
@@ -100,15 +103,15 @@ func (s pool) Apply(ctx context.Context, report engine.Progress) error {
 		if len(s.missing(seen)) == 0 && len(s.repairs(seen)) == 0 {
 			return nil
 		}
-		return s.locked(ctx, c, report)
+		return s.applyLocked(ctx, c, report)
 	})
 }
 
-// locked holds the cluster's lock while it creates and repairs. The objects
-// are looked at anew: another host may have made them meanwhile.
-func (s pool) locked(ctx context.Context, c *cluster.Client, report engine.Progress) error {
+// applyLocked creates and repairs objects while it holds the cluster's lock. It
+// reads them again, because another host may have created them meanwhile.
+func (s pool) applyLocked(ctx context.Context, c *cluster.Client, report engine.Progress) error {
 	lock, err := c.Lock(ctx, poolLock, s.nodeName(), poolLockTTL, func(holder string) {
-		report("waiting for host "+holder+" to make the pool", 0, 0)
+		report("waiting for host "+holder+" to create the pool", 0, 0)
 	})
 	if err != nil {
 		return s.etcdWait(err)
@@ -117,7 +120,7 @@ func (s pool) locked(ctx context.Context, c *cluster.Client, report engine.Progr
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		// Without the lease another host may be at work.
+		// Without the lease, another host may take the lock.
 		select {
 		case <-lock.Done():
 			cancel()
@@ -130,10 +133,11 @@ func (s pool) locked(ctx context.Context, c *cluster.Client, report engine.Progr
 	return s.repair(ctx, c)
 }
 
-// create makes what is missing, in this order: the plugin makes a Profile that
-// drops traffic where there is none, and a network needs its pool.
+// create creates the missing objects. The Profile comes first, because without
+// one the plugin creates a Profile that drops traffic. The network comes last,
+// because it needs its pool.
 func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progress) error {
-	seen, err := s.look(ctx, c)
+	seen, err := s.readObjects(ctx, c)
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
@@ -167,16 +171,16 @@ func (s pool) calicoctlCreate(ctx context.Context, resource any) error {
 	}
 	out, err := s.Host.Run(ctx, host.Command{
 		Name: CalicoctlPath, Args: []string{"create", "--config=" + calicoctlConfigPath, "-f", "-"},
-		Stdin: data, Timeout: calicoctlTime,
+		Stdin: data, Timeout: calicoctlTimeout,
 	})
 	if err == nil || strings.Contains(string(out.Stdout)+string(out.Stderr), "already exists") {
-		return nil // the next look compares what is there
+		return nil // repair reads and compares the existing object
 	}
 	return s.calicoctlError(err)
 }
 
-// calicoctlError tells a calicoctl that hangs because etcd is gone from one
-// that refuses what it was given.
+// calicoctlError returns a *engine.Wait if calicoctl timed out, because it hangs
+// if etcd is unreachable. Otherwise it returns a *engine.Retry.
 func (s pool) calicoctlError(err error) error {
 	var failed *host.CommandError
 	if errors.As(err, &failed) && failed.TimedOut > 0 {

@@ -79,7 +79,7 @@ func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*mac
 	if took := time.Since(start); took < 5*time.Second || took > 60*time.Second {
 		t.Errorf("the others went on after %v, want the rest of a lease of 30 s", took)
 	}
-	if !told["waiting for host "+waited+" to make the pool"] {
+	if !told["waiting for host "+waited+" to create the pool"] {
 		t.Errorf("nobody said whom he waited for: %q", sorted(told))
 	}
 	want := map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}

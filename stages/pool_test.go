@@ -309,7 +309,7 @@ func lockHeld(t *testing.T, m *machine) {
 	report := func(message string, _, _ int64) { told <- message }
 	ended := make(chan error)
 	go func() { ended <- m.stage("pool").Apply(ctx, report) }()
-	if message := <-told; message != "waiting for host host7 to make the pool" {
+	if message := <-told; message != "waiting for host host7 to create the pool" {
 		t.Errorf("told %q", message)
 	}
 	cancel() // who is interrupted while it waits ends

@@ -11,8 +11,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// networkIDAnnotation binds an IPPool to the Docker network over it: the
-// plugin looks pools up by it.
+// networkIDAnnotation binds an IPPool to its Docker network: the plugin finds
+// the pool of a network by this annotation.
 const networkIDAnnotation = "org.projectcalico.label.network.ID"
 
 type resource struct {
@@ -24,8 +24,8 @@ type resource struct {
 
 const calicoAPI = "projectcalico.org/v3"
 
-// profileResource lets containers on the network reach each other; the one
-// that the plugin would make drops that.
+// profileResource returns a Profile that lets containers on the network reach
+// each other. The Profile that the plugin would create does not.
 func (s pool) profileResource() resource {
 	allow := []any{map[string]any{"action": "Allow"}}
 	return resource{
@@ -42,9 +42,9 @@ func (s pool) poolResource() resource {
 	}}
 }
 
-// drift lists what is there and is not as configured: somebody's decision
-// that firstboot reports and never overwrites.
-func (s pool) drift(seen sight) []engine.Difference {
+// drift lists how existing objects differ from the configuration. Somebody may
+// have decided so: firstboot reports it and never overwrites it.
+func (s pool) drift(seen clusterObjects) []engine.Difference {
 	var list []engine.Difference
 	differ := func(what, seen, want, fix string) {
 		list = append(list, engine.Difference{Name: "pool-drift", Object: what, Actual: seen, Expected: want, Fix: fix, Stops: true})
@@ -64,17 +64,17 @@ func (s pool) drift(seen sight) []engine.Difference {
 
 func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix string)) {
 	want := s.Config.Pool
-	// calicoctl's patch of a spec deletes the annotation (measured with 3.23),
-	// and new containers then start on no host.
-	fix := "set the pool right with calicoctl patch, then firstboot run --force on one host, which binds the pool to its network again; " +
-		"or set the configuration to what the cluster has"
+	// calicoctl's patch of a spec deletes the annotation (measured with 3.23).
+	// Without it, new containers cannot start on any host.
+	fix := "correct the pool with calicoctl patch, then run firstboot run --force on one host, which binds the pool to its network again; " +
+		"or change the configuration to match the cluster"
 	compare := func(field, seen, wanted string) {
 		if seen != wanted {
 			differ("IPPool "+p.Name+" "+field, seen, wanted, fix)
 		}
 	}
 	compare("cidr", p.CIDR, want.CIDR.String())
-	if p.BlockSize != 0 { // 0: stripped; it cannot have changed
+	if p.BlockSize != 0 { // 0: stripped by the plugin; it cannot change after creation
 		compare("blockSize", fmt.Sprint(p.BlockSize), fmt.Sprint(want.BlockSize))
 	}
 	compare("natOutgoing", fmt.Sprint(p.NATOutgoing), fmt.Sprint(want.NATOutgoing))
@@ -91,7 +91,7 @@ func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix st
 
 func (s pool) compareNetwork(n host.DockerNetwork, differ func(what, seen, want, fix string)) {
 	what := "Docker network " + n.Name
-	fix := "remove it where no container uses it (docker network rm), or choose another pool.network"
+	fix := "run docker network rm " + n.Name + " if no container uses it, or choose another pool.network"
 	if n.Driver != networkDriver {
 		differ(what, "driver "+n.Driver, "driver "+networkDriver, fix)
 	}
@@ -103,24 +103,25 @@ func (s pool) compareNetwork(n host.DockerNetwork, differ func(what, seen, want,
 	}
 }
 
-// driftError is the end of a run: no retry changes another person's decision.
+// driftError returns a permanent error for drift, nil if there is none. A retry
+// would not help: a person must decide.
 func driftError(drift []engine.Difference) error {
 	if len(drift) == 0 {
 		return nil
 	}
 	first := drift[0]
-	err := fmt.Errorf("the cluster's objects are not as configured, and are not overwritten: %s", first)
+	err := fmt.Errorf("the cluster's objects differ from the configuration and are not overwritten: %s", first)
 	for _, d := range drift[1:] {
 		err = fmt.Errorf("%w; %s", err, d)
 	}
 	return engine.WithHint(err, "%s", first.Fix)
 }
 
-// repairs lists what the plugin does to the pool and one patch undoes: the
-// annotation that another network stole or an apply deleted, and the newer
-// fields that it strips. Without vxlanMode a restarted Felix takes VXLAN for
-// enabled and never comes up.
-func (s pool) repairs(seen sight) []engine.Difference {
+// repairs lists what one patch must repair in the pool: the annotation, which
+// another network overwrote or an apply deleted, and the newer fields that the
+// plugin strips. Without vxlanMode, a restarted Felix assumes that VXLAN is
+// enabled and never becomes ready.
+func (s pool) repairs(seen clusterObjects) []engine.Difference {
 	if seen.pool == nil || seen.network == nil {
 		return nil
 	}
@@ -138,7 +139,7 @@ func (s pool) repairs(seen sight) []engine.Difference {
 // repair sets the annotation and the stripped fields in one patch: a patch of
 // the spec alone deletes the annotation (measured with calicoctl 3.23).
 func (s pool) repair(ctx context.Context, c *cluster.Client) error {
-	seen, err := s.look(ctx, c)
+	seen, err := s.readObjects(ctx, c)
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
@@ -158,7 +159,7 @@ func (s pool) repair(ctx context.Context, c *cluster.Client) error {
 	_, err = s.Host.Run(ctx, host.Command{
 		Name:    CalicoctlPath,
 		Args:    []string{"patch", "ippool", s.Config.Pool.Name, "--config=" + calicoctlConfigPath, "-p", string(patch)},
-		Timeout: calicoctlTime,
+		Timeout: calicoctlTimeout,
 	})
 	if err != nil {
 		return s.calicoctlError(err)

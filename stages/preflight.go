@@ -138,7 +138,7 @@ func (s preflight) queryDocker(ctx context.Context) (dockerState, error) {
 	}
 	if err != nil {
 		d.unresponsive = true
-		return d, &engine.Wait{For: "Docker to answer", Err: err}
+		return d, &engine.Wait{For: "Docker to respond", Err: err}
 	}
 	return d, nil
 }

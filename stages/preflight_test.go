@@ -110,7 +110,7 @@ func testPreflightWaits(t *testing.T, etcd *etcdtest.Server) {
 			m.override("etcd: {endpoints: ['http://localhost:" + port + "']}")
 		}},
 		{"clock not set", "the clock to be set", func(m *machine) { m.built = time.Now().Add(time.Hour) }},
-		{"Docker does not answer", "Docker to answer", func(m *machine) { m.docker.unresponsive = true }},
+		{"Docker does not answer", "Docker to respond", func(m *machine) { m.docker.unresponsive = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")

@@ -15,12 +15,12 @@ import (
 // minionsPackage is the RPM's name.
 const minionsPackage = "eru-minions"
 
-// rpmTime bounds one call of rpm. Measured: 24 s for an install on an
+// rpmTimeout bounds one call of rpm. Measured: 24 s for an install on an
 // emulated machine.
-const rpmTime = 5 * time.Minute
+const rpmTimeout = 5 * time.Minute
 
-// checkPackage adds a difference unless the RPM is installed, whole, and the
-// one that the configuration names.
+// checkPackage adds a difference unless the configured RPM is installed and its
+// files are unchanged.
 func (s minions) checkPackage(ctx context.Context, f *engine.CheckResult) error {
 	installed, err := s.installedPackage(ctx)
 	if err != nil {
@@ -34,20 +34,20 @@ func (s minions) checkPackage(ctx context.Context, f *engine.CheckResult) error 
 		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: installed, Expected: want})
 		return nil
 	}
-	for _, damage := range s.verifyPackage(ctx) {
-		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: damage, Expected: "as packaged"})
+	for _, changed := range s.verifyPackage(ctx) {
+		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: changed, Expected: "as packaged"})
 	}
 	return nil
 }
 
-// installedPackage asks rpm's database: NAME-VERSION-RELEASE, or "" where the
-// package is not installed.
+// installedPackage queries rpm's database. It returns NAME-VERSION-RELEASE, or
+// "" if the package is not installed.
 func (s minions) installedPackage(ctx context.Context) (string, error) {
-	if s.noDatabase(ctx) {
+	if s.lacksDatabase(ctx) {
 		return "", nil
 	}
 	out, err := s.Host.Query(ctx, host.Command{
-		Name: "rpm", Args: []string{"-q", "--qf", `%{NAME}-%{VERSION}-%{RELEASE}\n`, minionsPackage}, Timeout: rpmTime,
+		Name: "rpm", Args: []string{"-q", "--qf", `%{NAME}-%{VERSION}-%{RELEASE}\n`, minionsPackage}, Timeout: rpmTimeout,
 	})
 	if err == nil {
 		return strings.TrimSpace(string(out.Stdout)), nil
@@ -56,22 +56,23 @@ func (s minions) installedPackage(ctx context.Context) (string, error) {
 	if errors.As(err, &failed) && failed.ExitCode == 1 && strings.Contains(string(out.Stdout), "not installed") {
 		return "", nil
 	}
-	return "", fmt.Errorf("cannot ask rpm for %s: %w", minionsPackage, err)
+	return "", fmt.Errorf("cannot query rpm for %s: %w", minionsPackage, err)
 }
 
-// noDatabase tells a host on which rpm has never installed anything: there a
-// mere question would make a database (measured with Debian's, in root's home),
-// and preflight must not write.
-func (s minions) noDatabase(ctx context.Context) bool {
+// lacksDatabase reports whether rpm has no database yet. Even a query would then
+// create one (measured with Debian's rpm, in root's home), and preflight must
+// not write anything.
+func (s minions) lacksDatabase(ctx context.Context) bool {
 	if !s.usesDpkg() {
 		return false
 	}
-	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTime})
+	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTimeout})
 	dir := strings.TrimSpace(string(out.Stdout))
 	return err == nil && strings.HasPrefix(dir, "/") && !s.Host.Exists(dir)
 }
 
-// localPackage is the path of the artifact, if it is there without a fetch.
+// localPackage returns the path of the RPM in the cache or a bundle, if it is
+// there.
 func (s minions) localPackage() (path string, ok bool) {
 	ref := s.reference(minionsName)
 	if path, ok = s.Store.Lookup(ref); ok || ref.SHA256 != "" || ref.URL != "" {
@@ -81,8 +82,8 @@ func (s minions) localPackage() (path string, ok bool) {
 	return path, err == nil
 }
 
-// wantedPackage is the package that the artifact carries, if it is at hand;
-// "" where that cannot be told.
+// wantedPackage returns NAME-VERSION-RELEASE of the RPM in the cache or a
+// bundle, "" if there is no readable one.
 func (s minions) wantedPackage() string {
 	path, ok := s.localPackage()
 	if !ok {
@@ -95,22 +96,22 @@ func (s minions) wantedPackage() string {
 	return fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release)
 }
 
-// verifyPackage lists the files that are not as the package brought them; its
-// configuration file is not one of them: that one is written afterwards.
+// verifyPackage lists the package's files that have changed since its
+// installation. It omits the configuration file, which this stage overwrites.
 func (s minions) verifyPackage(ctx context.Context) []string {
 	out, err := s.Host.Query(ctx, host.Command{
-		Name: "rpm", Args: []string{"-V", "--nodeps", "--noscripts", "--nomtime", "--nouser", "--nogroup", minionsPackage}, Timeout: rpmTime,
+		Name: "rpm", Args: []string{"-V", "--nodeps", "--noscripts", "--nomtime", "--nouser", "--nogroup", minionsPackage}, Timeout: rpmTimeout,
 	})
 	if err == nil {
 		return nil
 	}
-	var damage []string
+	var changed []string
 	for line := range strings.Lines(string(out.Stdout)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, minionsConfPath) {
-			damage = append(damage, line)
+			changed = append(changed, line)
 		}
 	}
-	return damage
+	return changed
 }
 
 func (s minions) install(ctx context.Context, report engine.Progress) error {
@@ -119,18 +120,18 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 		return err
 	}
 	if err := s.verifyArtifact(path); err != nil {
-		return errors.Join(err, s.forget())
+		return errors.Join(err, s.removeUnpinned())
 	}
 	report("installing "+minionsPackage, 0, 0)
-	// -U installs, replaces and repairs; --replacepkgs repairs an install
-	// that a power cut ended, --oldpackage follows a pin backwards.
+	// -U installs or upgrades. --replacepkgs repairs an installation that a power
+	// cut interrupted. --oldpackage allows a downgrade to an older pin.
 	args := []string{"-U", "--replacepkgs", "--oldpackage"}
 	if s.usesDpkg() {
-		// On a host of Debian's packages rpm's database is empty, and even
-		// /bin/sh counts as missing.
+		// On a host that uses dpkg, rpm's database is empty, so that rpm reports
+		// even /bin/sh as missing.
 		args = append(args, "--nodeps")
 	}
-	_, err = s.Host.Run(ctx, host.Command{Name: "rpm", Args: append(args, path), Timeout: rpmTime})
+	_, err = s.Host.Run(ctx, host.Command{Name: "rpm", Args: append(args, path), Timeout: rpmTimeout})
 	if err == nil {
 		return nil
 	}
@@ -143,18 +144,18 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 	return &engine.Retry{Err: fmt.Errorf("cannot install %s: %w", minionsPackage, err)}
 }
 
-// repairDatabase makes what rpm's database lacks. The first rpm of a host makes
-// it, by question or installation; one that was ended in the middle, by a power
-// cut or its time limit, leaves indexes missing, and every later rpm only
-// complains: "attempt to write a readonly database" (measured with rpm 4.18).
+// repairDatabase completes rpm's database. The first rpm on a host creates the
+// database, even for a query. If that rpm is interrupted, by a power cut or its
+// time limit, indexes are missing and every later rpm fails: "attempt to write
+// a readonly database" (measured with rpm 4.18).
 func (s minions) repairDatabase(ctx context.Context) error {
-	_, err := s.Host.Run(ctx, host.Command{Name: "rpm", Args: []string{"--initdb"}, Timeout: rpmTime})
+	_, err := s.Host.Run(ctx, host.Command{Name: "rpm", Args: []string{"--initdb"}, Timeout: rpmTimeout})
 	return err
 }
 
-// forget takes a package that no sum pins out of the cache: once the right one
-// lies at the url it must be fetched.
-func (s minions) forget() error {
+// removeUnpinned removes a package without a pinned digest from the cache, so
+// that the right one is fetched once the URL serves it.
+func (s minions) removeUnpinned() error {
 	ref := s.reference(minionsName)
 	if ref.SHA256 != "" || ref.URL == "" {
 		return nil
@@ -162,12 +163,12 @@ func (s minions) forget() error {
 	return s.Store.Remove(ref)
 }
 
-// verifyArtifact checks the signature, where the configuration wants one, and
-// that the file is the package and for this machine.
+// verifyArtifact checks the signature if minions.signedBy is set, and that the
+// file is the eru-minions package for this machine's architecture.
 func (s minions) verifyArtifact(path string) error {
 	if key := s.Config.Minions.SignedBy; key != "" {
 		if err := artifact.VerifySignature(path, s.Host.RealPath(key)); err != nil {
-			return engine.WithHint(err, "is minions.signedBy the key that the package was signed with?")
+			return engine.WithHint(err, "check that minions.signedBy is the key that signed the package")
 		}
 	}
 	p, err := artifact.ReadPackage(path)
@@ -175,7 +176,7 @@ func (s minions) verifyArtifact(path string) error {
 		return err
 	}
 	if p.Name != minionsPackage {
-		return engine.WithHint(fmt.Errorf("the artifact is the package %s, not %s", p.Name, minionsPackage), "set minions.url right")
+		return engine.WithHint(fmt.Errorf("the artifact is the package %s, not %s", p.Name, minionsPackage), "correct minions.url")
 	}
 	if arch := rpmArchitecture(); p.Arch != "noarch" && arch != "" && p.Arch != arch {
 		return engine.WithHint(fmt.Errorf("the package is for %s, this machine is %s", p.Arch, arch), "set minions.url to the package of this architecture")
@@ -183,11 +184,11 @@ func (s minions) verifyArtifact(path string) error {
 	return nil
 }
 
-// usesDpkg tells a host whose own packages are not RPMs.
+// usesDpkg reports whether the host's own package manager is dpkg, not rpm.
 func (e *Env) usesDpkg() bool { return e.Host.Exists("/var/lib/dpkg/status") }
 
-// transactionLock tells whether rpm failed because another rpm is at work,
-// and who that is: rpm does not wait, it ends at once.
+// transactionLock reports whether rpm failed because another package manager
+// holds its lock, and returns the holder. rpm does not wait for the lock.
 func (s minions) transactionLock(err error) (holder string, held bool) {
 	if !strings.Contains(err.Error(), "transaction lock") {
 		return "", false
@@ -209,7 +210,7 @@ func (s minions) transactionLock(err error) (holder string, held bool) {
 	return "", true
 }
 
-// packageManagers are the programs that hold rpm's lock.
+// packageManagers are the programs that take rpm's lock.
 var packageManagers = map[string]bool{
 	"rpm": true, "yum": true, "dnf": true, "dnf5": true, "zypper": true, "packagekitd": true, "rpm-ostree": true,
 }

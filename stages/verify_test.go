@@ -54,7 +54,7 @@ func TestANetworkThatDockerDoesNotList(t *testing.T) {
 		"as it is gone": passed(func(_ *testing.T, m *machine) {
 			m.cluster.networks = nil
 			m.wantDifference("verify", "Docker network firstboot", "not there")
-			m.wantPermanentError("verify", "no Docker network firstboot")
+			m.wantPermanentError("verify", "cannot find the Docker network firstboot")
 		}),
 		"without etcd": passed(func(t *testing.T, m *machine) {
 			m.override("etcd: {endpoints: [" + noEtcd + "]}")
@@ -75,7 +75,7 @@ func TestANetworkThatDockerDoesNotList(t *testing.T) {
 
 func TestVerifyProvesAndNotes(t *testing.T) {
 	m := withNetwork(t)
-	m.wantDifference("verify", "container test", "not made yet")
+	m.wantDifference("verify", "probe container", "not started yet")
 	started := 0
 	m.docker.onContainerStart = func(c *container, _ map[string]string) {
 		started++
@@ -104,7 +104,7 @@ func TestVerifyChecksByItsNotes(t *testing.T) {
 		t.Errorf("after a reboot: %v, %q", f.Differences, f.Notes)
 	}
 	m.cluster.networks[0].ID = fakeID("made anew")
-	m.wantDifference("verify", "another network of that name")
+	m.wantDifference("verify", "an earlier network firstboot")
 	m.stopDocker()
 	m.wantDifference("verify", "docker.service", "inactive")
 }
@@ -137,18 +137,18 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		word    string
 	}{
 		"it ended at once":               {alterContainer(func(c *container, _ map[string]string) { c.Running, c.Error = false, "exec format error" }), "exec format error"},
-		"no address":                     {alterContainer(func(c *container, _ map[string]string) { c.Address = "" }), "no address on firstboot"},
-		"an address outside of the pool": {alterContainer(func(c *container, _ map[string]string) { c.Address = "172.17.0.5" }), "172.17.0.5 is not of the pool 10.213.0.0/16"},
-		"no cali0":                       {alterContainer(func(_ *container, proc map[string]string) { proc["dev"] = "    lo: 0 0\n  eth0: 0 0\n" }), "no cali0"},
+		"no address":                     {alterContainer(func(c *container, _ map[string]string) { c.Address = "" }), "no address on network firstboot"},
+		"an address outside of the pool": {alterContainer(func(c *container, _ map[string]string) { c.Address = "172.17.0.5" }), "172.17.0.5 is not in the pool 10.213.0.0/16"},
+		"no cali0":                       {alterContainer(func(_ *container, proc map[string]string) { proc["dev"] = "    lo: 0 0\n  eth0: 0 0\n" }), "no interface cali0"},
 		"cali0 of another address": {alterContainer(func(c *container, proc map[string]string) {
 			proc["fib_trie"] = "     |-- " + c.Address + "9\n"
 		}), "does not have the address 10.213.0.1"},
 		"no process":                       {alterContainer(func(_ *container, proc map[string]string) { delete(proc, "dev") }), "no such file"},
-		"no answer to a ping":              {func(m *machine) { m.docker.noAnswer["10.213.0.1"] = true }, "does not answer a ping"},
-		"udevd has not read the link file": {func(m *machine) { m.linkRead = false }, "does not answer a ping"},
-		"no Felix":                         {func(m *machine) { delete(m.docker.containers, "calico-node") }, "does not answer a ping"},
+		"no answer to a ping":              {func(m *machine) { m.docker.noAnswer["10.213.0.1"] = true }, "cannot ping the probe container"},
+		"udevd has not read the link file": {func(m *machine) { m.linkRead = false }, "cannot ping the probe container"},
+		"no Felix":                         {func(m *machine) { delete(m.docker.containers, "calico-node") }, "cannot ping the probe container"},
 		"IPv6 on":                          {func(m *machine) { m.put("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n") }, "fe80::"},
-		"a dead plugin":                    {func(m *machine) { m.setPlugin(false) }, "cannot start a container on firstboot"},
+		"a dead plugin":                    {func(m *machine) { m.setPlugin(false) }, "cannot start the probe container on network firstboot"},
 		"its name taken in the cluster": {func(m *machine) {
 			m.docker.onContainerStart = nil
 			m.cluster.foreignNames = map[string]bool{probeContainer: true}

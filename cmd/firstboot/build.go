@@ -23,7 +23,7 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 	}
 	return app.StageSet{
 		Stages: stages.All(env), Prefetch: env.Prefetch,
-		Leave: func(strand bool) []engine.Stage { return stages.Leave(env, strand) },
+		Leave: func(force bool) []engine.Stage { return stages.Leave(env, force) },
 	}, nil
 }
 
