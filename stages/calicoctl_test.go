@@ -15,7 +15,7 @@ import (
 
 func TestCalicoctlIsInstalled(t *testing.T) {
 	m := newMachine(t)
-	m.wantDifference("calicoctl", "not there", "v3.23.0")
+	m.wantDifference("calicoctl", "missing", "v3.23.0")
 	m.mustApply("calicoctl")
 	info, err := os.Stat(m.file(stages.CalicoctlPath))
 	if err != nil || info.Mode().Perm() != 0o755 {

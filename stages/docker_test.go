@@ -206,7 +206,7 @@ func TestNodeImageIsLoaded(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config", "docker")
 	delete(m.docker.images, nodeImage)
-	m.wantDifference("docker", nodeImage, "not there")
+	m.wantDifference("docker", nodeImage, "missing")
 	m.mustApply("docker")
 	if steps := m.stepsWith("command "); !slices.Equal(steps, []string{"command docker load"}) {
 		t.Errorf("did %q", steps)

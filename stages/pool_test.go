@@ -133,8 +133,8 @@ func missingObjects(t *testing.T, m *machine) {
 		take  func()
 		words []string
 	}{
-		"the Profile": {func() { m.cluster.delete("profiles") }, []string{"Profile firstboot", "not there"}},
-		"the network": {func() { m.cluster.networks = nil }, []string{"Docker network firstboot", "not there"}},
+		"the Profile": {func() { m.cluster.delete("profiles") }, []string{"Profile firstboot", "missing"}},
+		"the network": {func() { m.cluster.networks = nil }, []string{"Docker network firstboot", "missing"}},
 	} {
 		c.take()
 		m.wantDifference("pool", c.words...)
@@ -142,7 +142,7 @@ func missingObjects(t *testing.T, m *machine) {
 		m.mustApply("pool")
 	}
 	m.cluster.delete("ippools")
-	m.wantDifference("pool", "IPPool firstboot", "not there")
+	m.wantDifference("pool", "IPPool firstboot", "missing")
 	m.mustApply("pool")
 	if made := m.cluster.created; made["profiles"] != 2 || made["ippools"] != 2 || made["network"] != 2 {
 		t.Errorf("made %v", made)

@@ -49,11 +49,11 @@ func TestANetworkThatDockerDoesNotList(t *testing.T) {
 			m.docker.omitNetworks = 2
 			m.wantNoDifferences("verify")
 			m.docker.omitNetworks = 3
-			m.wantDifference("verify", "Docker network firstboot", "not there")
+			m.wantDifference("verify", "Docker network firstboot", "missing")
 		}),
 		"as it is gone": passed(func(_ *testing.T, m *machine) {
 			m.cluster.networks = nil
-			m.wantDifference("verify", "Docker network firstboot", "not there")
+			m.wantDifference("verify", "Docker network firstboot", "missing")
 			m.wantPermanentError("verify", "cannot find the Docker network firstboot")
 		}),
 		"without etcd": passed(func(t *testing.T, m *machine) {
