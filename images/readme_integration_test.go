@@ -19,13 +19,13 @@ import (
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
-// reader is somebody who pastes the README's commands, section by section, into
-// a shell in one folder.
+// reader is a user who pastes the README's commands into a shell, section by section,
+// in one directory.
 type reader struct {
 	t        *testing.T
-	sections map[string]string // the commands below each heading
+	sections map[string]string // the commands of each section
 	dir      string
-	net      *boottest.Network // nil: this machine's
+	net      *boottest.Network // nil for this machine's network
 	path     string            // PATH, with firstboot
 }
 
@@ -61,7 +61,7 @@ func (r *reader) paste(section string) {
 	r.run("bash", "-euc", r.sections[section])
 }
 
-// run runs a command in the reader's folder, and returns what it prints.
+// run runs a command in the reader's directory and returns its stdout.
 func (r *reader) run(name string, args ...string) string {
 	r.t.Helper()
 	c := exec.Command(name, args...)
@@ -86,7 +86,7 @@ func (r *reader) read(name string) []byte {
 	return data
 }
 
-// digest is that of the configuration which a text is.
+// digest returns the digest of a configuration.
 func (r *reader) digest(text []byte) string {
 	r.t.Helper()
 	file := filepath.Join(r.t.TempDir(), "c.yaml")
@@ -100,31 +100,32 @@ func (r *reader) digest(text []byte) string {
 	return shown.Digest
 }
 
-// ways pastes all four sections, and wants each to hand over what my.yaml says.
-func (r *reader) ways() {
+// methods pastes the sections of all provisioning methods, and checks that each passes
+// the configuration in my.yaml.
+func (r *reader) methods() {
 	r.t.Helper()
 	for _, section := range []string{"Golden image", "cloud-init", "Ignition", "PXE"} {
 		r.paste(section)
 	}
 	want := r.digest(r.read("my.yaml"))
-	for way, text := range map[string][]byte{
+	for method, text := range map[string][]byte{
 		"golden image": r.read("image/etc/firstboot/config.yaml"),
 		"cloud-init":   r.userData("user-data"), "cloud-init, stock": r.userData("user-data-stock"),
 		"Ignition": r.ignition("host.ign"), "Ignition, stock": r.ignition("stock.ign"),
 		"PXE": r.netboot(),
 	} {
 		if got := r.digest(text); got != want {
-			r.t.Errorf("%s: configuration %s, want that of my.yaml, %s:\n%s", way, got, want, text)
+			r.t.Errorf("%s: configuration %s, want that of my.yaml, %s:\n%s", method, got, want, text)
 		}
 	}
 	r.run("systemctl", "--root=image", "is-enabled", "firstboot.service", "firstboot-complete.target")
 	if got := r.run("blkid", "--probe", "--match-tag", "LABEL", "--output", "value", "seed.iso"); got != "cidata\n" {
-		r.t.Errorf("the seed disk is called %q", got)
+		r.t.Errorf("the seed disk has the label %q", got)
 	}
 }
 
-// userData is the configuration in user-data that the image's cloud-init finds
-// valid.
+// userData returns the configuration in user-data, after the image's cloud-init has
+// validated it.
 func (r *reader) userData(name string) []byte {
 	r.t.Helper()
 	data := r.read(name)
@@ -132,7 +133,7 @@ func (r *reader) userData(name string) []byte {
 		r.t.Fatal(err)
 	}
 	if out := r.run("chroot", "image", "cloud-init", "schema", "--config-file", "/root/"+name); !strings.Contains(out, "Valid cloud-config") {
-		r.t.Errorf("cloud-init says of %s: %s", name, out)
+		r.t.Errorf("cloud-init reports for %s: %s", name, out)
 	}
 	var all struct{ Firstboot map[string]any }
 	if err := yaml.Unmarshal(data, &all); err != nil {
@@ -145,11 +146,12 @@ func (r *reader) userData(name string) []byte {
 	return text
 }
 
-// ignition is the configuration in a config that Ignition's validator likes.
+// ignition returns the configuration in an Ignition config, after Ignition's validator
+// has accepted it.
 func (r *reader) ignition(name string) []byte {
 	r.t.Helper()
 	if out := r.run("ignition-validate", name); out != "" {
-		r.t.Errorf("ignition-validate says of %s: %s", name, out)
+		r.t.Errorf("ignition-validate reports for %s: %s", name, out)
 	}
 	var config struct {
 		Storage struct {
@@ -171,12 +173,12 @@ func (r *reader) ignition(name string) []byte {
 			return u.Data
 		}
 	}
-	r.t.Fatalf("%s brings no configuration", name)
+	r.t.Fatalf("%s contains no configuration", name)
 	return nil
 }
 
-// netboot is the configuration that the kernel's command line names, with its
-// sum.
+// netboot returns the configuration that the kernel command line names, after it has
+// checked the digest.
 func (r *reader) netboot() []byte {
 	r.t.Helper()
 	named := regexp.MustCompile(`firstboot\.config=http://10\.0\.0\.5:8080/(\S+) firstboot\.config\.sha256=(\S+)`).
@@ -185,8 +187,8 @@ func (r *reader) netboot() []byte {
 		r.t.Fatal("the script names no configuration")
 	}
 	file := "srv/" + string(named[1])
-	if sum, _, _ := strings.Cut(r.run("sha256sum", file), " "); sum != string(named[2]) {
-		r.t.Errorf("%s has the sum %s, its script says %s", file, sum, named[2])
+	if digest, _, _ := strings.Cut(r.run("sha256sum", file), " "); digest != string(named[2]) {
+		r.t.Errorf("%s has the digest %s, its script has %s", file, digest, named[2])
 	}
 	return r.read(file)
 }
@@ -201,12 +203,12 @@ func TestREADME(t *testing.T) {
 	}
 	r.run("ip", "address", "add", "10.0.0.5/32", "dev", "lo")
 	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		_, _ = w.Write([]byte("what is at " + req.URL.Path))
+		_, _ = w.Write([]byte("content of " + req.URL.Path))
 	}))
 	r.paste("A first configuration")
-	r.ways()
+	r.methods()
 	bundled, err := filepath.Glob(m.Root + "/usr/lib/firstboot/bundle/sha256/*")
 	if err != nil || len(bundled) != 3 {
-		t.Errorf("the image's bundle has %v, %v; want three artifacts", bundled, err)
+		t.Errorf("the image's bundle contains %v, %v; want three artifacts", bundled, err)
 	}
 }

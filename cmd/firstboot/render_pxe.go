@@ -136,6 +136,6 @@ func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 		return c.print(done)
 	}
 	_, err = fmt.Fprintf(c.out, "%s: %d written, %d as they were, %d removed; boot %s/boot.ipxe\n",
-		f.dir, len(done.Written), len(done.Same), len(done.Removed), strings.TrimSuffix(f.render.URL.String(), "/"))
+		f.dir, len(done.Written), len(done.Unchanged), len(done.Removed), strings.TrimSuffix(f.render.URL.String(), "/"))
 	return err
 }

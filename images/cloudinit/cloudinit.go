@@ -1,6 +1,6 @@
-// Package cloudinit renders user-data that hands a configuration to firstboot
-// by way of cloud-init, and, where the image has no firstboot, installs it
-// first. It knows cloud-init's formats; the configuration it passes on as it is.
+// Package cloudinit renders user-data that passes a configuration to firstboot
+// through cloud-init. For an image without firstboot the user-data also installs it.
+// The package knows cloud-init's formats and does not interpret the configuration.
 package cloudinit
 
 import (
@@ -20,28 +20,28 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// SmallestLimit is what the strictest datasource takes of user-data, in bytes:
-// EC2's 16 KiB.
+// SmallestLimit is the smallest limit on the size of user-data, in bytes: EC2's
+// 16 KiB.
 const SmallestLimit = 16 << 10
 
-// Options say how the configuration travels.
+// Options select how the configuration is passed.
 type Options struct {
-	// Install is where a stock image gets firstboot from: the static binary,
-	// or a package (.rpm, .deb) of it. nil: the image has firstboot.
+	// Install is the file from which a stock image installs firstboot: the static
+	// binary or a package (.rpm, .deb). nil if the image has firstboot.
 	Install *images.Remote
-	// WriteFiles carries the configuration in write_files instead of the key
-	// firstboot:, which cloud-init releases after 22.4 flag as unknown.
+	// WriteFiles puts the configuration into write_files instead of the key
+	// firstboot:, which cloud-init releases after 22.4 report as unknown.
 	WriteFiles bool
 }
 
-// install is how a kind of file is installed.
+// install describes the file to install, for the templates.
 type install struct {
 	URL, SHA256 string
-	Package     string // the package manager's name for it: rpm, deb; "": a binary
+	Package     string // package format: rpm or deb; "" for the binary
 	Units       []units.File
 }
 
-// UserData is a #cloud-config. It holds the secrets of the configuration.
+// UserData returns a #cloud-config. It contains the configuration's secrets.
 func UserData(loaded *config.Loaded, o Options) ([]byte, error) {
 	view := struct {
 		Config             string
@@ -66,6 +66,7 @@ func UserData(loaded *config.Loaded, o Options) ([]byte, error) {
 	return []byte(text), err
 }
 
+// newInstall checks the file and selects how it is installed, by its extension.
 func newInstall(from images.Remote) (*install, error) {
 	if err := from.Check("--install", "--sha256"); err != nil {
 		return nil, err
@@ -75,10 +76,10 @@ func newInstall(from images.Remote) (*install, error) {
 	case ".rpm", ".deb":
 		in.Package = strings.TrimPrefix(ext, ".")
 	case ".gz", ".xz", ".zst", ".zip", ".tar", ".tgz":
-		return nil, engine.WithHint(fmt.Errorf("cannot install a %s file", ext), "serve the static binary itself, or its .rpm or .deb")
+		return nil, engine.WithHint(fmt.Errorf("cannot install a %s file", ext), "serve the static binary, or the .rpm or .deb package")
 	default:
 		for _, f := range units.ImageFiles() {
-			if units.Enabled()[path.Base(f.Path)] != "" { // by the installer itself
+			if units.Enabled()[path.Base(f.Path)] != "" { // the enabled units; others are left out
 				in.Units = append(in.Units, f)
 			}
 		}
@@ -86,11 +87,11 @@ func newInstall(from images.Remote) (*install, error) {
 	return in, nil
 }
 
-// render fills one template.
+// render executes a template.
 func render(name string, view any) (string, error) {
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"quote":  images.ShellQuote,
-		"indent": func(blanks int, text string) string { return images.Indent(text, blanks) },
+		"indent": func(spaces int, text string) string { return images.Indent(text, spaces) },
 		"text":   func(b []byte) string { return string(b) },
 	}).ParseFS(templates, "templates/"+name)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
-// userData renders and parses it as cloud-init would.
+// userData renders user-data and parses it like cloud-init.
 func userData(t *testing.T, l *config.Loaded, o Options) (string, map[string]any) {
 	t.Helper()
 	data, err := UserData(l, o)
@@ -25,7 +25,7 @@ func userData(t *testing.T, l *config.Loaded, o Options) (string, map[string]any
 		t.Fatal(err)
 	}
 	if !bytes.HasPrefix(data, []byte("#cloud-config\n")) {
-		t.Errorf("it does not begin with #cloud-config:\n%s", data)
+		t.Errorf("user-data does not begin with #cloud-config:\n%s", data)
 	}
 	var doc map[string]any
 	if err := yaml.UnmarshalWithOptions(data, &doc, yaml.Strict()); err != nil {
@@ -34,18 +34,18 @@ func userData(t *testing.T, l *config.Loaded, o Options) (string, map[string]any
 	return string(data), doc
 }
 
-// TestUserDataIsReadBackAsTheSameConfiguration: by the source that reads what
-// cloud-init keeps.
+// The configuration source that reads cloud-init's file loads the same configuration
+// again.
 func TestUserDataIsReadBackAsTheSameConfiguration(t *testing.T) {
 	l := provisiontest.Load(t, provisiontest.WithSecret)
 	for _, o := range []Options{{}, {Install: &images.Remote{URL: "http://10.0.0.5/firstboot", SHA256: provisiontest.FakeDigest()}}} {
 		data, _ := userData(t, l, o)
 		root := t.TempDir()
-		kept := filepath.Join(root, config.CloudConfigFile)
-		if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+		stored := filepath.Join(root, config.CloudConfigFile)
+		if err := os.MkdirAll(filepath.Dir(stored), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(kept, []byte(data), 0o600); err != nil {
+		if err := os.WriteFile(stored, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		again, err := config.Load(t.Context(), config.Options{Root: root})
@@ -53,12 +53,12 @@ func TestUserDataIsReadBackAsTheSameConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 		if again.Digest != l.Digest {
-			t.Errorf("another configuration came back:\n%s", data)
+			t.Errorf("the configuration read back is different:\n%s", data)
 		}
 	}
 }
 
-func TestWriteFilesIsForRootAlone(t *testing.T) {
+func TestWriteFilesIsReadableByRootOnly(t *testing.T) {
 	l := provisiontest.Load(t, provisiontest.WithSecret)
 	_, doc := userData(t, l, Options{WriteFiles: true})
 	want := map[string]any{
@@ -70,14 +70,14 @@ func TestWriteFilesIsForRootAlone(t *testing.T) {
 	if d := cmp.Diff(want, doc); d != "" {
 		t.Error(d)
 	}
-	// Without a secret nobody needs to be kept out of the folder.
+	// Without a secret the directory may be readable.
 	if _, doc = userData(t, provisiontest.Load(t, provisiontest.Minimal), Options{WriteFiles: true}); doc["bootcmd"] != nil {
 		t.Error(doc["bootcmd"])
 	}
 }
 
-// script is the boot command, which writes the installer.
-func script(t *testing.T, url config.URL) string {
+// bootCommand returns the bootcmd, which writes the installer.
+func bootCommand(t *testing.T, url config.URL) string {
 	t.Helper()
 	_, doc := userData(t, provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &images.Remote{URL: url, SHA256: provisiontest.FakeDigest()}})
 	list, _ := doc["bootcmd"].([]any)
@@ -87,9 +87,9 @@ func script(t *testing.T, url config.URL) string {
 	return list[0].(string)
 }
 
-func TestInstallerIsRightShell(t *testing.T) {
+func TestInstallerIsValidShell(t *testing.T) {
 	for _, url := range []config.URL{"http://10.0.0.5/firstboot?a=1&b=$(x);", "https://u:p%27w@h/firstboot.rpm", "http://h/firstboot_1_amd64.deb"} {
-		outer := script(t, url)
+		outer := bootCommand(t, url)
 		_, rest, _ := strings.Cut(outer, "<<'END-OF-FILE'\n")
 		inner, _, _ := strings.Cut(rest, "\nEND-OF-FILE\n")
 		if !strings.HasPrefix(inner, "#!/bin/sh\n") || !strings.Contains(inner, "\nurl='"+url.Reveal()+"'\n") {
@@ -113,32 +113,32 @@ func TestInstallerIsRightShell(t *testing.T) {
 	}
 }
 
-func TestInstallerByKindOfFile(t *testing.T) {
+func TestInstallerMatchesTheFileExtension(t *testing.T) {
 	for url, want := range map[config.URL]string{
 		"http://h/firstboot":                 "mv -f \"$file\" /usr/bin/firstboot",
 		"http://h/firstboot-1.x86_64.RPM":    "rpm -U --replacepkgs",
 		"http://h/firstboot_1.deb?token=abc": "dpkg --force-confold --install",
 	} {
-		got := script(t, url)
+		got := bootCommand(t, url)
 		if !strings.Contains(got, want) {
-			t.Errorf("%s: no %q", url, want)
+			t.Errorf("%s: %q is missing", url, want)
 		}
 		if units := strings.Contains(got, "ExecStart=/usr/bin/firstboot run"); units != strings.HasSuffix(string(url), "/firstboot") {
-			t.Errorf("%s: units written: %v", url, units)
+			t.Errorf("%s: writes units: %v", url, units)
 		}
 	}
 }
 
-func TestInstallIsRefused(t *testing.T) {
+func TestInvalidInstallIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		from images.Remote
 		want string
 	}{
 		{images.Remote{URL: "http://h/f"}, "cannot use --install without --sha256: nothing unverified is executed"},
-		{images.Remote{URL: "http://h/f", SHA256: "AB" + provisiontest.FakeDigest()[2:]}, "not 64 lower-case"},
-		{images.Remote{URL: "http://h/f", SHA256: provisiontest.FakeDigest()[:63]}, "not 64 lower-case"},
-		{images.Remote{URL: "ftp://h/f", SHA256: provisiontest.FakeDigest()}, "not reached by http or https"},
-		{images.Remote{URL: "http:///f", SHA256: provisiontest.FakeDigest()}, "not reached by http or https"},
+		{images.Remote{URL: "http://h/f", SHA256: "AB" + provisiontest.FakeDigest()[2:]}, "not 64 lowercase"},
+		{images.Remote{URL: "http://h/f", SHA256: provisiontest.FakeDigest()[:63]}, "not 64 lowercase"},
+		{images.Remote{URL: "ftp://h/f", SHA256: provisiontest.FakeDigest()}, "must begin with http:// or https://"},
+		{images.Remote{URL: "http:///f", SHA256: provisiontest.FakeDigest()}, "has no host name"},
 		{images.Remote{URL: "http://h/f'x", SHA256: provisiontest.FakeDigest()}, "must be written as %XX"},
 		{images.Remote{URL: "http://h/f\nx", SHA256: provisiontest.FakeDigest()}, "must be written as %XX"},
 		{images.Remote{URL: "http://h/f.tar", SHA256: provisiontest.FakeDigest()}, "cannot install a .tar file"},
@@ -150,7 +150,7 @@ func TestInstallIsRefused(t *testing.T) {
 	}
 }
 
-func TestSeed(t *testing.T) {
+func TestSeedDiskHasItsLabelAndFiles(t *testing.T) {
 	seed := Seed{UserData: []byte("#cloud-config\n{}\n"), Hostname: "web-1", NetworkConfig: []byte("version: 2\nethernets: {}\n")}
 	image, err := seed.ISO()
 	if err != nil {
@@ -172,13 +172,13 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-func TestSeedIsRefused(t *testing.T) {
+func TestInvalidSeedIsRefused(t *testing.T) {
 	for want, s := range map[string]Seed{
 		"instance-id \"a b\"": {InstanceID: "a b"},
 		"instance-id \"a\\nb": {InstanceID: "a\nb"},
 		"host name \"Web\"":   {Hostname: "Web"},
 		"not a YAML mapping":  {NetworkConfig: []byte("secret: [")},
-		"it has no version":   {NetworkConfig: []byte("ethernets: {}")},
+		"no version":          {NetworkConfig: []byte("ethernets: {}")},
 	} {
 		_, err := s.ISO()
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {

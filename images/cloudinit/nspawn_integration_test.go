@@ -20,13 +20,14 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// inTime ends the run by itself: there is no etcd in these machines.
-const inTime = provisiontest.WaitingForEtcd + "timeouts: {total: 15s}\n"
+// shortRun limits the run to 15 s, since these machines have no etcd.
+const shortRun = provisiontest.WaitingForEtcd + "timeouts: {total: 15s}\n"
 
+// machine returns a machine with cloud-init.
 func machine(t *testing.T) *boottest.Machine {
 	m := boottest.New(t, []string{"cloud-init"})
-	// Debian's modules but for those whose programs this small root lacks: sshd
-	// and locales.
+	// Debian's modules, except those whose programs are missing in this small root:
+	// sshd and locales.
 	m.WriteFile("/etc/cloud/cloud.cfg.d/90_test.cfg", `datasource_list: [NoCloud]
 cloud_init_modules: [migrator, seed_random, bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname, update_etc_hosts, users-groups]
 cloud_config_modules: [snap, ssh-import-id, grub-dpkg, apt-configure, ntp, timezone, disable-ec2-metadata, runcmd, byobu]
@@ -35,8 +36,8 @@ cloud_config_modules: [snap, ssh-import-id, grub-dpkg, apt-configure, ntp, timez
 	return m
 }
 
-// seed writes the seed's folder, as an image on a disk has it.
-func seed(t *testing.T, m *boottest.Machine, s Seed) {
+// writeSeed writes the seed directory into the machine's image.
+func writeSeed(t *testing.T, m *boottest.Machine, s Seed) {
 	t.Helper()
 	files, err := s.Files()
 	if err != nil {
@@ -47,60 +48,61 @@ func seed(t *testing.T, m *boottest.Machine, s Seed) {
 	}
 }
 
-// clean wants a cloud-init that ended and found nothing wrong, without having
-// waited for the run.
-func clean(t *testing.T, m *boottest.Machine) {
+// checkCloudInit waits for cloud-init, and checks that it reports no problem and did
+// not wait for the run.
+func checkCloudInit(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	code, out := m.ExitCode("cloud-init", "status", "--wait", "--long")
 	if code != 0 || !strings.Contains(out, "status: done") {
 		t.Errorf("cloud-init status: %d\n%s", code, out)
 	}
 	if state := m.Run("systemctl", "show", "--value", "--property=ActiveState", units.Service); strings.TrimSpace(state) != "activating" {
-		t.Errorf("when cloud-init was done, %s was %s", units.Service, state)
+		t.Errorf("when cloud-init had finished, %s was %s", units.Service, state)
 	}
 	if _, log := m.ExitCode("grep", "-e", "WARNING", "-e", "Traceback", "-e", "ERROR", "/var/log/cloud-init.log"); log != "" {
-		t.Errorf("cloud-init warns:\n%s", log)
+		t.Errorf("cloud-init's log has warnings:\n%s", log)
 	}
 	if log := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(log, "ordering cycle") {
-		t.Errorf("an ordering cycle:\n%s", log)
+		t.Errorf("systemd reports an ordering cycle:\n%s", log)
 	}
 }
 
-// secretIsKept wants no file that others can read to hold the secret.
-func secretIsKept(t *testing.T, m *boottest.Machine) {
+// checkSecret checks that neither the journal nor a file that others can read
+// contains the secret.
+func checkSecret(t *testing.T, m *boottest.Machine) {
 	t.Helper()
 	out, _ := m.Output("sh", "-c", `find / -xdev -type f -perm /044 -not -path '/proc/*' -not -path '/sys/*' -exec grep -l "cor'rect" {} + | while read -r f; do
   d=$f; hidden=; while [ "$d" != / ]; do d=$(dirname "$d"); [ "$(stat -c %A "$d" | cut -c 10)" = x ] || hidden=1; done; [ -n "$hidden" ] || echo "$f"; done`)
 	if strings.TrimSpace(out) != "" {
-		t.Errorf("anyone can read the secret in:\n%s", out)
+		t.Errorf("other users can read the secret in:\n%s", out)
 	}
 	if log := m.Run("journalctl", "-b", "--no-pager"); strings.Contains(log, "cor'rect") {
 		t.Error("the secret is in the journal")
 	}
 }
 
-// TestRealCloudInit in real boots.
+// Each test boots a machine with cloud-init.
 func TestRealCloudInit(t *testing.T) {
 	binary := provisiontest.BuildProgram(t)
-	story := func(name string, tell func(t *testing.T)) {
-		t.Run(name, func(t *testing.T) { t.Parallel(); tell(t) })
+	parallel := func(name string, test func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) { t.Parallel(); test(t) })
 	}
-	story("key", func(t *testing.T) { reaches(t, binary, Options{}, config.CloudConfigFile) })
-	story("write_files", func(t *testing.T) { reaches(t, binary, Options{WriteFiles: true}, config.MainFile) })
-	story("install", func(t *testing.T) { installs(t, binary) })
+	parallel("key", func(t *testing.T) { passesConfig(t, binary, Options{}, config.CloudConfigFile) })
+	parallel("write_files", func(t *testing.T) { passesConfig(t, binary, Options{WriteFiles: true}, config.MainFile) })
+	parallel("install", func(t *testing.T) { installs(t, binary) })
 }
 
-// reaches: user-data comes to an image with firstboot: the order is right,
-// nobody waits for anybody, both waits end.
-func reaches(t *testing.T, binary string, o Options, source string) {
+// passesConfig boots an image with firstboot and user-data. The run must start after
+// cloud-config.service, and cloud-init must not wait for it.
+func passesConfig(t *testing.T, binary string, o Options, source string) {
 	m := machine(t)
 	provisiontest.Install(t, m, binary)
-	data, _ := userData(t, provisiontest.Load(t, inTime), o)
-	seed(t, m, Seed{UserData: []byte(data), Hostname: "web-1"})
+	data, _ := userData(t, provisiontest.Load(t, shortRun), o)
+	writeSeed(t, m, Seed{UserData: []byte(data), Hostname: "web-1"})
 	m.Boot()
-	clean(t, m)
+	checkCloudInit(t, m)
 	provisiontest.CheckConfigSource(t, m, source)
-	secretIsKept(t, m)
+	checkSecret(t, m)
 	if got := strings.TrimSpace(m.Run("cat", "/proc/sys/kernel/hostname")); got != "web-1" {
 		t.Errorf("host name %s", got)
 	}
@@ -113,17 +115,17 @@ func reaches(t *testing.T, binary string, o Options, source string) {
 	}
 }
 
-// installs: user-data comes to a stock image, over a server that fails first,
-// with a power cut in between.
+// installs boots a stock image with user-data that installs firstboot. The server
+// fails first, and the power is cut during the installation.
 func installs(t *testing.T, path string) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := machine(t)
-	var asked atomic.Int64
+	var requests atomic.Int64
 	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch asked.Add(1) {
+		switch requests.Add(1) {
 		case 1:
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		case 2:
@@ -133,50 +135,51 @@ func installs(t *testing.T, path string) {
 		}
 	}))
 	from := &images.Remote{URL: "http://127.0.0.1:8080/firstboot?token=very-secret", SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
-	text, _ := userData(t, provisiontest.Load(t, inTime), Options{Install: from})
-	seed(t, m, Seed{UserData: []byte(text)})
+	text, _ := userData(t, provisiontest.Load(t, shortRun), Options{Install: from})
+	writeSeed(t, m, Seed{UserData: []byte(text)})
 
 	m.Boot()
 	code, out := m.ExitCode("cloud-init", "status", "--wait", "--long")
 	if code != 0 || !strings.Contains(out, "status: done") {
 		t.Fatalf("cloud-init status: %d\n%s", code, out)
 	}
-	// cloud-init is done before the installer is; cut the power there.
+	// cloud-init finishes before the installer; cut the power then.
 	if code, _ := m.ExitCode("test", "-e", "/usr/bin/firstboot"); code == 0 {
 		t.Error("cloud-init waited for the installer")
 	}
 	m.CutPower()
 	m.Boot()
-	waitFor(t, m, "/usr/local/lib/firstboot/installed")
-	clean(t, m)
+	waitForFile(t, m, "/usr/local/lib/firstboot/installed")
+	checkCloudInit(t, m)
 	provisiontest.CheckConfigSource(t, m, config.CloudConfigFile)
-	secretIsKept(t, m)
-	if log := m.Run("journalctl", "--no-pager"); !strings.Contains(log, "wanted "+from.SHA256) || strings.Contains(log, "very-secret") {
-		t.Errorf("the journal does not tell of the half file, or tells the token:\n%s", log)
+	checkSecret(t, m)
+	if log := m.Run("journalctl", "--no-pager"); !strings.Contains(log, "want "+from.SHA256) || strings.Contains(log, "very-secret") {
+		t.Errorf("the journal does not report the truncated download, or contains the token:\n%s", log)
 	}
 
 	// The next boot downloads nothing and changes nothing.
-	before := asked.Load()
+	before := requests.Load()
 	m.Stop()
 	m.Boot()
 	m.Run("cloud-init", "status", "--wait")
 	provisiontest.CheckConfigSource(t, m, config.CloudConfigFile)
-	if got, _ := m.ExitCode("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || asked.Load() != before {
-		t.Errorf("the installer ran again: asked %d times, then %d", before, asked.Load())
+	if got, _ := m.ExitCode("systemctl", "is-enabled", "firstboot-install.service"); got == 0 || requests.Load() != before {
+		t.Errorf("the installer ran again: %d requests, then %d", before, requests.Load())
 	}
 }
 
-func waitFor(t *testing.T, m *boottest.Machine, path string) {
+// waitForFile waits until a file exists on the machine.
+func waitForFile(t *testing.T, m *boottest.Machine, path string) {
 	t.Helper()
 	if code, out := m.ExitCode("timeout", "90", "sh", "-c", `until [ -e "$0" ]; do sleep 0.3; done`, path); code != 0 {
-		t.Fatalf("%s never came: %s", path, out)
+		t.Fatalf("%s does not exist after 90s: %s", path, out)
 	}
 }
 
-// TestSeedDiskIsReadByOthers: blkid finds its name, by which cloud-init looks
-// for it, and xorriso its files. That a kernel mounts it is seen in the lab.
-func TestSeedDiskIsReadByOthers(t *testing.T) {
-	data, _ := userData(t, provisiontest.Load(t, inTime), Options{})
+// blkid reads the volume label, by which cloud-init finds the disk, and xorriso reads
+// the files. The lab tests that a kernel mounts it.
+func TestSeedDiskIsReadByOtherTools(t *testing.T) {
+	data, _ := userData(t, provisiontest.Load(t, shortRun), Options{})
 	image, err := Seed{UserData: []byte(data), Hostname: "web-2"}.ISO()
 	if err != nil {
 		t.Fatal(err)

@@ -14,15 +14,15 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// seedLabel is the volume name by which NoCloud finds its seed.
+// seedLabel is the volume label by which NoCloud finds its seed.
 const seedLabel = "cidata"
 
-// Seed is what the NoCloud datasource reads from a disk or a folder.
+// Seed is the input of the NoCloud datasource, on a disk or in a directory.
 type Seed struct {
 	UserData      []byte
-	InstanceID    string // empty: made from the other fields, so that the same seed is the same instance
-	Hostname      string // empty: the machine's stays
-	NetworkConfig []byte // cloud-init's network configuration, version 1 or 2; nil: none
+	InstanceID    string // if empty, derived from the other fields, so that the same seed is the same instance
+	Hostname      string // if empty, the machine keeps its own
+	NetworkConfig []byte // cloud-init's network configuration, version 1 or 2; may be nil
 }
 
 // File is one file of a seed.
@@ -31,13 +31,13 @@ type File struct {
 	Data []byte
 }
 
-// instanceID is what cloud-init accepts as one and a file system can hold.
+// instanceID matches the IDs that cloud-init accepts and that are valid file names.
 var instanceID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$`)
 
-// hostname is a host name (RFC 1123), lower case as Calico wants it.
+// hostname matches host names (RFC 1123) in lower case, as Calico requires.
 var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
-// Files are the seed's files, for a disk or for http.
+// Files returns the seed's files, for a disk or an HTTP server.
 func (s Seed) Files() ([]File, error) {
 	meta, err := s.metaData()
 	if err != nil {
@@ -52,36 +52,37 @@ func (s Seed) Files() ([]File, error) {
 	}
 	var network map[string]any
 	if err := yaml.Unmarshal(s.NetworkConfig, &network); err != nil {
-		// The parser's own text would show an excerpt, which may hold a secret.
+		// The parser's error shows an excerpt, which may contain a secret.
 		return nil, errors.New("cannot use the network configuration: not a YAML mapping")
 	}
 	version, inner := network["version"], network["network"]
 	if version == nil && inner == nil {
-		return nil, engine.WithHint(errors.New("cannot use the network configuration: it has no version"), "begin it with version: 2")
+		return nil, engine.WithHint(errors.New("cannot use the network configuration: no version"), "begin it with version: 2")
 	}
 	return append(files, File{"network-config", s.NetworkConfig}), nil
 }
 
+// metaData returns the meta-data file.
 func (s Seed) metaData() ([]byte, error) {
 	id := s.InstanceID
 	if id == "" {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", s.UserData, s.Hostname, s.NetworkConfig))
-		id = fmt.Sprintf("firstboot-%x", sum[:6])
+		digest := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", s.UserData, s.Hostname, s.NetworkConfig))
+		id = fmt.Sprintf("firstboot-%x", digest[:6])
 	}
 	if !instanceID.MatchString(id) {
-		return nil, fmt.Errorf("cannot use the instance-id %q: letters, digits, dots, dashes and underscores make one", id)
+		return nil, fmt.Errorf("cannot use the instance-id %q: only letters, digits, dots, dashes and underscores are allowed", id)
 	}
 	text := fmt.Sprintf("instance-id: %q\n", id)
 	if s.Hostname != "" {
 		if !hostname.MatchString(s.Hostname) {
-			return nil, fmt.Errorf("cannot use the host name %q: lower-case letters, digits and dashes make one", s.Hostname)
+			return nil, fmt.Errorf("cannot use the host name %q: only lowercase letters, digits, dots and dashes are allowed", s.Hostname)
 		}
 		text += fmt.Sprintf("local-hostname: %q\n", s.Hostname)
 	}
 	return []byte(text), nil
 }
 
-// ISO is the seed as an ISO 9660 image with the volume name cidata.
+// ISO returns the seed as an ISO 9660 image with the volume label cidata.
 func (s Seed) ISO() ([]byte, error) {
 	files, err := s.Files()
 	if err != nil {
@@ -89,17 +90,17 @@ func (s Seed) ISO() ([]byte, error) {
 	}
 	w, err := iso9660.NewWriter()
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a seed disk: %w", err)
+		return nil, fmt.Errorf("cannot create the seed disk: %w", err)
 	}
 	for _, f := range files {
 		if err := w.AddFile(bytes.NewReader(f.Data), f.Name); err != nil {
-			return nil, errors.Join(fmt.Errorf("cannot put %s on the seed disk: %w", f.Name, err), w.Cleanup())
+			return nil, errors.Join(fmt.Errorf("cannot write %s to the seed disk: %w", f.Name, err), w.Cleanup())
 		}
 	}
 	var image bytes.Buffer
 	err = w.WriteTo(&image, seedLabel)
 	if err := errors.Join(err, w.Cleanup()); err != nil {
-		return nil, fmt.Errorf("cannot make a seed disk: %w", err)
+		return nil, fmt.Errorf("cannot create the seed disk: %w", err)
 	}
 	return image.Bytes(), nil
 }

@@ -67,7 +67,6 @@ func Lock(loaded *config.Loaded, artifacts []Artifact, bundle *artifact.Bundle, 
 	return pins, files, nil
 }
 
-// byHand says what to write where firstboot cannot.
 // withManualHint adds a hint that lists the digests to set by hand.
 func withManualHint(err error, pins []Pin) error {
 	var lines []string

@@ -14,21 +14,21 @@ import (
 	"github.com/vincent-petithory/dataurl"
 )
 
-// butaneHead names the variant and version whose output is spec 3.3.0.
-const butaneHead = `# Made by firstboot render ignition --butane. After an edit:
+// butaneHeader selects the variant and version that produce spec 3.3.0.
+const butaneHeader = `# Written by firstboot render ignition --butane. After an edit:
 #   butane --strict FILE > config.ign
 variant: fcos
 version: 1.4.0
 `
 
-// Butane is the same config as YAML that the butane program turns back into
+// Butane returns the config as YAML, which the butane program translates back into
 // Ignition's JSON.
 func (r Rendered) Butane() ([]byte, error) {
 	tree, err := sparse(r.Config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write Butane: %w", err)
 	}
-	// The variant names the version.
+	// In Butane the version follows from the variant.
 	if section, ok := tree["ignition"].(map[string]any); ok {
 		delete(section, "version")
 	}
@@ -36,15 +36,15 @@ func (r Rendered) Butane() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot write Butane: %w", err)
 	}
-	// No text that is written in lines has one of blanks only: those are the
-	// library's.
+	// Lines of spaces only are written by the library: inlineText does not inline
+	// text that contains them.
 	data = blankLine.ReplaceAll(data, nil)
-	return append([]byte(butaneHead), append(bytes.TrimRight(data, "\n"), '\n')...), nil
+	return append([]byte(butaneHeader), append(bytes.TrimRight(data, "\n"), '\n')...), nil
 }
 
 var blankLine = regexp.MustCompile(`(?m)^ +$`)
 
-// butane gives a value its form in Butane: snake case, octal modes, inline
+// butane converts a value to its form in Butane: snake case, octal modes, inline
 // contents.
 func butane(key string, v any) any {
 	switch v := v.(type) {
@@ -68,7 +68,7 @@ func butane(key string, v any) any {
 func butaneMap(m map[string]any) yaml.MapSlice {
 	var out yaml.MapSlice
 	text, isText := inlineText(m)
-	for _, name := range slices.SortedFunc(maps.Keys(m), byWeight) {
+	for _, name := range slices.SortedFunc(maps.Keys(m), nameAndPathFirst) {
 		if name == "source" && isText {
 			out = append(out, yaml.MapItem{Key: "inline", Value: text})
 			continue
@@ -78,16 +78,17 @@ func butaneMap(m map[string]any) yaml.MapSlice {
 	return out
 }
 
-// byWeight puts first what an entry is about.
-func byWeight(a, b string) int {
-	weight := func(name string) int { return slices.Index([]string{"name", "path"}, name) }
-	if d := weight(b) - weight(a); d != 0 {
+// nameAndPathFirst orders the keys of an entry: path and name first, the others
+// sorted.
+func nameAndPathFirst(a, b string) int {
+	rank := func(key string) int { return slices.Index([]string{"name", "path"}, key) }
+	if d := rank(b) - rank(a); d != 0 {
 		return d
 	}
 	return strings.Compare(a, b)
 }
 
-// inlineText is the text of a data URL that a person would rather edit.
+// inlineText returns the text of a data URL if it can be written as readable text.
 func inlineText(m map[string]any) (string, bool) {
 	source, _ := m["source"].(string)
 	if !strings.HasPrefix(source, "data:") || m["compression"] != nil || m["httpHeaders"] != nil {
@@ -98,17 +99,17 @@ func inlineText(m map[string]any) (string, bool) {
 		return "", false
 	}
 	text := string(u.Data)
-	odd := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) || r == unicode.ReplacementChar }
-	return text, !strings.ContainsFunc(text, odd) && !blankLine.MatchString(text)
+	unprintable := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	return text, !strings.ContainsFunc(text, unprintable) && !blankLine.MatchString(text)
 }
 
-// octal is a file mode as people write it.
+// octal is a file mode, written in octal.
 type octal int64
 
-// MarshalYAML writes it with the leading 0 that makes it octal for Butane.
+// MarshalYAML writes the leading 0 that marks octal numbers in Butane.
 func (o octal) MarshalYAML() ([]byte, error) { return fmt.Appendf(nil, "0%o", int64(o)), nil }
 
-// snake turns Ignition's names into Butane's: sizeMiB → size_mib.
+// snake converts Ignition's names to Butane's, such as sizeMiB to size_mib.
 func snake(name string) string {
 	name = strings.ReplaceAll(name, "MiB", "Mib")
 	var b strings.Builder

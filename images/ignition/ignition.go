@@ -1,5 +1,5 @@
-// Package ignition renders Ignition configs of spec 3.3.0 that hand a
-// configuration to firstboot, with Ignition's own types, merge and validator.
+// Package ignition renders Ignition configs of spec 3.3.0 that pass a configuration
+// to firstboot. It uses Ignition's own types, merge and validator.
 package ignition
 
 import (
@@ -20,26 +20,25 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// Options say what else the config does.
+// Options select what else the config does.
 type Options struct {
-	// Install is where an image without firstboot gets the static binary
-	// from; nil: the image has firstboot.
+	// Install is the static binary to install; nil if the image has firstboot.
 	Install *images.Remote
-	// Hostname is written to /etc/hostname; empty: left alone.
+	// Hostname is written to /etc/hostname, unless it is empty.
 	Hostname string
-	// Merge is an Ignition config, of spec 3.0 to 3.3, that this one is merged
-	// into; nil: none.
+	// Merge is an Ignition config of spec 3.0 to 3.3 to merge this one into. It may
+	// be nil.
 	Merge []byte
 }
 
-// Rendered is a valid Ignition config. It holds the configuration's secrets.
+// Rendered is a valid Ignition config. It contains the configuration's secrets.
 type Rendered struct {
 	Config   types.Config
 	JSON     []byte
-	Warnings []string // the validator's, and remote resources of Merge without a hash
+	Warnings []string // of the validator, and about resources of Merge that are not verified
 }
 
-// Render makes the config.
+// Render returns the config.
 func Render(loaded *config.Loaded, o Options) (Rendered, error) {
 	ours := types.Config{Ignition: types.Ignition{Version: types.MaxVersion.String()}}
 	ours.Storage.Files = []types.File{inline(config.MainFile, loaded.Explicit(), 0o600)}
@@ -51,11 +50,11 @@ func Render(loaded *config.Loaded, o Options) (Rendered, error) {
 	}
 	var warnings []string
 	if o.Merge != nil {
-		theirs, notes, err := parse(o.Merge)
+		theirs, found, err := parse(o.Merge)
 		if err != nil {
 			return Rendered{}, err
 		}
-		warnings = slices.Concat(notes, giveWay(&theirs, ours), unverified(theirs))
+		warnings = slices.Concat(found, removeReplaced(&theirs, ours), unverified(theirs))
 		if ours, err = merged(theirs, ours); err != nil {
 			return Rendered{}, err
 		}
@@ -63,7 +62,7 @@ func Render(loaded *config.Loaded, o Options) (Rendered, error) {
 	return finish(ours, warnings)
 }
 
-// finish serialises a config, and has Ignition's validator read it back.
+// finish writes a config as JSON and validates it with Ignition's validator.
 func finish(c types.Config, warnings []string) (Rendered, error) {
 	tree, err := sparse(c)
 	if err != nil {
@@ -80,8 +79,8 @@ func finish(c types.Config, warnings []string) (Rendered, error) {
 	return Rendered{Config: checked, JSON: append(data, '\n'), Warnings: append(warnings, lines(found)...)}, nil
 }
 
-// addFirstboot enables the units, and brings binary and units where the image
-// has none.
+// addFirstboot enables the units. With install it also adds the binary and the
+// units.
 func addFirstboot(c *types.Config, install *images.Remote) error {
 	if install == nil {
 		for _, name := range []string{units.Service, units.Target} {
@@ -93,7 +92,7 @@ func addFirstboot(c *types.Config, install *images.Remote) error {
 		return err
 	}
 	if ext := install.Ext(); slices.Contains([]string{".rpm", ".deb", ".gz", ".xz", ".zst", ".tar", ".tgz", ".zip"}, ext) {
-		return engine.WithHint(fmt.Errorf("cannot install a %s file by Ignition", ext), "it writes files and runs nothing: serve the static binary")
+		return engine.WithHint(fmt.Errorf("cannot install a %s file with Ignition", ext), "Ignition writes files and runs no programs: serve the static binary")
 	}
 	binary := file("/usr/bin/firstboot", 0o755)
 	binary.Contents = types.Resource{
@@ -109,8 +108,8 @@ func addFirstboot(c *types.Config, install *images.Remote) error {
 		c.Systemd.Units = append(c.Systemd.Units, types.Unit{
 			Name: name, Enabled: util.BoolToPtr(true), Contents: util.StrToPtr(string(f.Data)),
 		})
-		// Presets are only applied on what systemd takes for a first boot; the
-		// link enables the unit on every image.
+		// systemd applies presets only if it detects a first boot. The link enables
+		// the unit on every image.
 		c.Storage.Links = append(c.Storage.Links, types.Link{
 			Node:          node(units.AdminDir + "/" + units.Enabled()[name] + ".wants/" + name),
 			LinkEmbedded1: types.LinkEmbedded1{Target: util.StrToPtr(units.AdminDir + "/" + name)},
@@ -127,12 +126,15 @@ func file(name string, mode int) types.File {
 	return types.File{Node: node(name), FileEmbedded1: types.FileEmbedded1{Mode: util.IntToPtr(mode)}}
 }
 
+// inline returns a file with its content in a data URL.
 func inline(name string, data []byte, mode int) types.File {
 	f := file(name, mode)
 	f.Contents.Source, f.Contents.Compression = util.StrToPtr("data:,"+dataurl.Escape(data)), util.StrToPtr("")
 	return f
 }
 
+// invalid returns an error with the validator's findings, or with err if there are
+// none.
 func invalid(what string, found report.Report, err error) error {
 	all := lines(found)
 	if len(all) == 0 {
@@ -141,7 +143,7 @@ func invalid(what string, found report.Report, err error) error {
 	return fmt.Errorf("%s: %s", what, strings.Join(all, "; "))
 }
 
-// lines are a validator's findings, each with its place.
+// lines returns a validator's findings, each with its position.
 func lines(found report.Report) []string {
 	var all []string
 	for _, e := range found.Entries {

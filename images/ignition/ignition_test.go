@@ -28,7 +28,7 @@ func render(t *testing.T, o Options) Rendered {
 	return r
 }
 
-// find is the file at path.
+// find returns the file at path.
 func find(t *testing.T, c types.Config, path string) types.File {
 	t.Helper()
 	for _, f := range c.Storage.Files {
@@ -36,11 +36,11 @@ func find(t *testing.T, c types.Config, path string) types.File {
 			return f
 		}
 	}
-	t.Fatalf("no %s", path)
+	t.Fatalf("%s is missing", path)
 	return types.File{}
 }
 
-func TestConfigurationIsForRootAlone(t *testing.T) {
+func TestConfigurationIsReadableByRootOnly(t *testing.T) {
 	r := render(t, Options{Hostname: "web-1"})
 	f := find(t, r.Config, config.MainFile)
 	if f.Mode == nil || *f.Mode != 0o600 {
@@ -77,7 +77,7 @@ func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	}
 }
 
-// theirs is what an operator has already.
+// theirs is an operator's existing config.
 const theirs = `{
   "ignition": {"version": "3.1.0", "config": {"merge": [{"source": "https://u:secret@h/more.ign?token=secret"}]}},
   "passwd": {"users": [{"name": "core", "sshAuthorizedKeys": ["ssh-ed25519 AAAA"]}]},
@@ -95,18 +95,18 @@ const theirs = `{
   "systemd": {"units": [{"name": "x.service", "mask": true}]}
 }`
 
-func TestMergeIsIgnitionsOwn(t *testing.T) {
+func TestMergeReplacesFilesWithTheSamePath(t *testing.T) {
 	r := render(t, Options{Install: install, Merge: []byte(theirs)})
 	if r.Config.Ignition.Version != "3.3.0" || r.Config.Passwd.Users[0].Name != "core" {
 		t.Errorf("%+v", r.Config)
 	}
 	if d := cmp.Diff(find(t, render(t, Options{}).Config, config.MainFile), find(t, r.Config, config.MainFile)); d != "" {
-		t.Error("theirs is mixed with ours: " + d)
+		t.Error("the two files are combined: " + d)
 	}
 	all := strings.Join(r.Warnings, "\n")
-	for _, want := range []string{"ignition.config.merge is fetched from https://***@h/more.ign?*** and not verified", "config.yaml is in the config to merge into as well", "/etc/remote is fetched from http://h/x and not verified"} {
+	for _, want := range []string{"ignition.config.merge is fetched from https://***@h/more.ign?*** but not verified", "config.yaml is in both configs", "/etc/remote is fetched from http://h/x but not verified"} {
 		if !strings.Contains(all, want) {
-			t.Errorf("no warning %q in %s", want, all)
+			t.Errorf("warning %q is missing in %s", want, all)
 		}
 	}
 	if strings.Contains(all, "secret") {
@@ -117,7 +117,7 @@ func TestMergeIsIgnitionsOwn(t *testing.T) {
 	}
 }
 
-func TestMergeIsRefused(t *testing.T) {
+func TestInvalidMergeIsRefused(t *testing.T) {
 	for data, want := range map[string]string{
 		`{"ignition": {"version": "3.9.0"}}`: `cannot merge an Ignition config of spec "3.9.0"`,
 		`{"ignition": {"version": "2.2.0"}}`: `cannot merge an Ignition config of spec "2.2.0"`,
@@ -132,11 +132,11 @@ func TestMergeIsRefused(t *testing.T) {
 	}
 }
 
-func TestInstallIsRefused(t *testing.T) {
+func TestInvalidInstallIsRefused(t *testing.T) {
 	for want, from := range map[string]images.Remote{
-		"without --sha256":            {URL: "http://h/f"},
-		"cannot install a .deb file":  {URL: "http://h/f.deb", SHA256: provisiontest.FakeDigest()},
-		"not reached by http or http": {URL: "s3://h/f", SHA256: provisiontest.FakeDigest()},
+		"without --sha256":           {URL: "http://h/f"},
+		"cannot install a .deb file": {URL: "http://h/f.deb", SHA256: provisiontest.FakeDigest()},
+		"must begin with http://":    {URL: "s3://h/f", SHA256: provisiontest.FakeDigest()},
 	} {
 		if _, err := Render(provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &from}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -144,8 +144,8 @@ func TestInstallIsRefused(t *testing.T) {
 	}
 }
 
-// TestButaneGivesTheSameConfig: the real butane makes it.
-func TestButaneGivesTheSameConfig(t *testing.T) {
+// Butane's own translator produces the same config.
+func TestButaneTranslatesToTheSameConfig(t *testing.T) {
 	for name, o := range map[string]Options{"plain": {}, "install": {Install: install}, "merged": {Merge: []byte(theirs), Install: install, Hostname: "a"}} {
 		t.Run(name, func(t *testing.T) {
 			r := render(t, o)
@@ -170,7 +170,7 @@ func TestButaneGivesTheSameConfig(t *testing.T) {
 	}
 }
 
-// decoded has data URLs in one form.
+// decoded returns the config with its data URLs decoded, for comparison.
 func decoded(t *testing.T, c types.Config) types.Config {
 	t.Helper()
 	for i, f := range c.Storage.Files {
@@ -186,8 +186,8 @@ func decoded(t *testing.T, c types.Config) types.Config {
 	return c
 }
 
-// TestOlderSpecsAreReadAsIgnitionDoes: by its own translation.
-func TestOlderSpecsAreReadAsIgnitionDoes(t *testing.T) {
+// Ignition's own translation of older specs gives the same result.
+func TestOlderSpecsAreReadLikeIgnition(t *testing.T) {
 	clevis := `{"ignition": {"version": "3.2.0"}, "storage": {"luks": [{"name": "d", "device": "/dev/vda", "clevis": {"custom": {"pin": "tpm2", "config": "b", "needsNetwork": true}}}],
 		"disks": [{"device": "/dev/vda", "partitions": [{"number": 1, "resize": true}]}], "filesystems": [{"device": "/dev/vda1", "format": "ext4", "path": "/x"}]}}`
 	contents := `{"ignition": {"version": "3.0.0"}, "storage": {"files": [{"path": "/a", "contents": {"source": "data:,%22version%22:%20%223.1.0%22"}}, {"path": "/b", "append": [{"source": "data:,x"}]}],

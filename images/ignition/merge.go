@@ -18,19 +18,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// version finds the version of a config; the specs 3.0 to 3.3 only ever added
-// to the one before, so that an older config is one of 3.3 by another name.
+// version matches the version of a config. Each spec from 3.1 to 3.3 only extends the
+// one before, so an older config becomes a valid 3.3.0 config with a new version.
 var version = regexp.MustCompile(`("version"\s*:\s*")3\.[0-2]\.0"`)
 
-// parse reads a config to merge into.
+// parse reads the config of --merge and returns the validator's warnings.
 func parse(data []byte) (types.Config, []string, error) {
 	var named struct{ Ignition struct{ Version string } }
-	_ = json.Unmarshal(data, &named) // what is wrong with it is said below
+	_ = json.Unmarshal(data, &named) // validated reports the error
 	if slices.Contains([]string{"3.0.0", "3.1.0", "3.2.0"}, named.Ignition.Version) {
 		data = version.ReplaceAll(data, []byte(`${1}3.3.0"`))
 	} else if v := named.Ignition.Version; v != "" && v != types.MaxVersion.String() {
 		return types.Config{}, nil, engine.WithHint(fmt.Errorf("cannot merge an Ignition config of spec %q", images.Truncate(v)),
-			"3.0.0 to 3.3.0 can be merged")
+			"specs 3.0.0 to 3.3.0 can be merged")
 	}
 	c, found, err := validated(data)
 	if err != nil {
@@ -39,8 +39,8 @@ func parse(data []byte) (types.Config, []string, error) {
 	return c, lines(found), nil
 }
 
-// validated parses and validates as Ignition's config/v3_3 does. That package
-// itself would bring the types of every older spec into the binary.
+// validated parses and validates a config like Ignition's package config/v3_3. That
+// package would add the types of every older spec to the binary.
 func validated(data []byte) (types.Config, report.Report, error) {
 	var c types.Config
 	if found, err := util.HandleParseErrors(data, &c); err != nil {
@@ -56,7 +56,7 @@ func validated(data []byte) (types.Config, report.Report, error) {
 	return c, found, nil
 }
 
-// merged is Ignition's own merge: what both say is said by child.
+// merged merges with Ignition's own code. On conflict child wins.
 func merged(parent, child types.Config) (types.Config, error) {
 	result, _ := merge.MergeStructTranscribe(parent, child)
 	c, ok := result.(types.Config)
@@ -66,9 +66,10 @@ func merged(parent, child types.Config) (types.Config, error) {
 	return c, nil
 }
 
-// giveWay takes out of theirs what stands where ours goes. Ignition's merge
-// would mix the two: their owner, hash and appended text with our contents.
-func giveWay(theirs *types.Config, ours types.Config) []string {
+// removeReplaced removes from theirs the files, links and directories whose paths are
+// in ours, and returns a note for each. Ignition's merge would combine them: their
+// owner, hash and appended text with our contents.
+func removeReplaced(theirs *types.Config, ours types.Config) []string {
 	taken := map[string]bool{}
 	for _, f := range ours.Storage.Files {
 		taken[f.Path] = true
@@ -77,15 +78,15 @@ func giveWay(theirs *types.Config, ours types.Config) []string {
 		taken[l.Path] = true
 	}
 	var notes []string
-	gives := func(path string) bool {
+	replaced := func(path string) bool {
 		if taken[path] {
-			notes = append(notes, fmt.Sprintf("%s is in the config to merge into as well: this configuration's takes its place", path))
+			notes = append(notes, fmt.Sprintf("%s is in both configs: that of the --merge config is replaced", path))
 		}
 		return taken[path]
 	}
 	s := &theirs.Storage
-	s.Files = slices.DeleteFunc(s.Files, func(f types.File) bool { return gives(f.Path) })
-	s.Links = slices.DeleteFunc(s.Links, func(l types.Link) bool { return gives(l.Path) })
-	s.Directories = slices.DeleteFunc(s.Directories, func(d types.Directory) bool { return gives(d.Path) })
+	s.Files = slices.DeleteFunc(s.Files, func(f types.File) bool { return replaced(f.Path) })
+	s.Links = slices.DeleteFunc(s.Links, func(l types.Link) bool { return replaced(l.Path) })
+	s.Directories = slices.DeleteFunc(s.Directories, func(d types.Directory) bool { return replaced(d.Path) })
 	return notes
 }

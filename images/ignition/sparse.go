@@ -7,7 +7,8 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_3/types"
 )
 
-// sparse is a config without the empty objects that Ignition's types write.
+// sparse returns a config as JSON values, without the empty objects that Ignition's
+// types write.
 func sparse(c types.Config) (map[string]any, error) {
 	data, err := json.Marshal(c)
 	if err != nil {
@@ -23,7 +24,7 @@ func sparse(c types.Config) (map[string]any, error) {
 	return tree, nil
 }
 
-// prune drops empty objects, and what becomes empty by that.
+// prune removes empty objects and lists, and those that become empty thereby.
 func prune(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -39,7 +40,7 @@ func prune(v any) any {
 	case []any:
 		for i := range v {
 			if v[i] = prune(v[i]); v[i] == nil {
-				v[i] = map[string]any{} // an entry keeps its place
+				v[i] = map[string]any{} // keep the entry's position
 			}
 		}
 		if len(v) == 0 {

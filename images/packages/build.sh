@@ -32,9 +32,9 @@ trap 'rm -rf "$STAGE"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$STAGE/units" "$STAGE/man" "$STAGE/doc" "$STAGE/doc/docs" "$STAGE/completion"
 
-say() { printf 'packages: %s\n' "$*"; }
+log() { printf 'packages: %s\n' "$*"; }
 
-say "building firstboot $VERSION for $ARCH"
+log "building firstboot $VERSION for $ARCH"
 cd "$root"
 eval "set -- ${BUILD_FLAGS:--trimpath}" # BUILD_FLAGS is quoted for a shell
 flags="-s -w -X main.linked=$VERSION"
@@ -42,7 +42,7 @@ CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build "$@" -ldflags "$flags" -o "$STAGE
 # The same program for this machine, with the man page generator.
 CGO_ENABLED=0 GOOS='' GOARCH='' go build -tags docs -ldflags "$flags" -o "$STAGE/docs" ./cmd/firstboot
 
-say 'writing man pages, completion and the default configuration'
+log 'writing man pages, completion and the default configuration'
 export SOURCE_DATE_EPOCH
 "$STAGE/docs" docs man "$STAGE/man"
 gzip -9n "$STAGE"/man/*.1
@@ -62,7 +62,7 @@ find "$STAGE" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 export STAGE ARCH MAINTAINER
 cd "$here"
 for kind in deb rpm; do
-	say "building the .$kind package"
+	log "building the .$kind package"
 	VERSION=$version go tool nfpm package --config nfpm.yaml --packager "$kind" --target "$out" >"$STAGE/nfpm.log" 2>&1 || {
 		cat "$STAGE/nfpm.log" >&2
 		echo "cannot build the .$kind package" >&2

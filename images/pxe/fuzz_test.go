@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// FuzzParseHosts: whatever a list holds, what comes out of it are words that
-// an iPXE script and a kernel command line take for what they are.
+// FuzzParseHosts checks that every accepted list produces only words that are valid
+// in an iPXE script and on a kernel command line.
 func FuzzParseHosts(f *testing.F) {
-	f.Add(list)
+	f.Add(hostList)
 	f.Add("hosts: [{mac: 52:54:00:12:34:56, args: ['a=\"b c\"']}]")
 	f.Add(strings.Repeat("[", 1000))
 	f.Fuzz(func(t *testing.T, text string) {

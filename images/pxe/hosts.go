@@ -19,17 +19,17 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// Host is one with values of its own, recognised by its MAC or its UUID; the
-// zero Host stands for all others.
+// Host is a host with its own values, identified by MAC address or UUID. The zero
+// Host stands for all hosts that are not listed.
 type Host struct {
-	MAC    string            `yaml:"mac"`    // of the NIC that it boots from
-	UUID   string            `yaml:"uuid"`   // as its firmware tells it (DMI)
-	Name   string            `yaml:"name"`   // its host name
-	Values map[string]string `yaml:"values"` // firstboot's keys, such as host.address
+	MAC    string            `yaml:"mac"`    // of the network interface that it boots from
+	UUID   string            `yaml:"uuid"`   // as reported by the firmware (DMI)
+	Name   string            `yaml:"name"`   // host name
+	Values map[string]string `yaml:"values"` // configuration keys, such as host.address
 	Args   []string          `yaml:"args"`   // kernel arguments
 }
 
-// maxHosts bounds a list: one folder, a few files a host.
+// maxHosts limits a list: all hosts share one directory, with a few files per host.
 const maxHosts = 10000
 
 // ParseHosts reads a list of hosts: {hosts: [{mac|uuid, name, values, args}]}.
@@ -49,7 +49,7 @@ func ParseHosts(data []byte) ([]Host, error) {
 		return nil, errors.New("cannot read the list of hosts: not YAML of the form hosts: [{mac: …, name: …}]")
 	}
 	if len(file.Hosts) > maxHosts {
-		return nil, fmt.Errorf("cannot read the list of hosts: %d of them, at most %d are possible", len(file.Hosts), maxHosts)
+		return nil, fmt.Errorf("cannot read the list of hosts: it has %d hosts, the limit is %d", len(file.Hosts), maxHosts)
 	}
 	seen := map[string]bool{}
 	for i := range file.Hosts {
@@ -59,7 +59,7 @@ func ParseHosts(data []byte) ([]Host, error) {
 		}
 		for _, key := range []string{h.id(), "name " + h.Name} {
 			if seen[key] && key != "name " {
-				return nil, fmt.Errorf("cannot read the list of hosts: host %d: %s is there twice", i+1, strings.TrimPrefix(key, prefix))
+				return nil, fmt.Errorf("cannot read the list of hosts: host %d: duplicate %s", i+1, strings.TrimPrefix(key, prefix))
 			}
 			seen[key] = true
 		}
@@ -69,21 +69,22 @@ func ParseHosts(data []byte) ([]Host, error) {
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// normalise writes MAC and UUID as iPXE and matchbox do, and checks the rest.
+// normalise writes MAC address and UUID like iPXE and matchbox, and checks the other
+// fields.
 func (h *Host) normalise() error {
 	if (h.MAC == "") == (h.UUID == "") {
-		return engine.WithHint(errors.New("it needs a mac or a uuid, and not both"), "mac: 52:54:00:12:34:56")
+		return engine.WithHint(errors.New("needs either a mac or a uuid"), "mac: 52:54:00:12:34:56")
 	}
 	if h.MAC != "" {
 		mac, err := net.ParseMAC(h.MAC)
 		if err != nil || len(mac) != 6 {
-			return fmt.Errorf("mac %q is none", images.Truncate(h.MAC))
+			return fmt.Errorf("mac %q is not a MAC address", images.Truncate(h.MAC))
 		}
 		h.MAC = mac.String()
 	}
 	h.UUID = strings.ToLower(h.UUID)
 	if h.UUID != "" && !uuidForm.MatchString(h.UUID) {
-		return fmt.Errorf("uuid %q is none", images.Truncate(h.UUID))
+		return fmt.Errorf("uuid %q is not a UUID", images.Truncate(h.UUID))
 	}
 	for _, arg := range append(h.args(), h.Args...) {
 		if err := checkArg(arg); err != nil {
@@ -93,15 +94,15 @@ func (h *Host) normalise() error {
 	for _, key := range slices.Sorted(maps.Keys(h.Values)) {
 		switch {
 		case strings.Contains(key, "environment"):
-			return engine.WithHint(fmt.Errorf("%s may be a secret, and every user can read the kernel's command line", key), "put it into the configuration")
+			return engine.WithHint(fmt.Errorf("%s may be a secret, and every user can read the kernel command line", key), "set it in the configuration")
 		case key == "host.name", key == "config", strings.HasPrefix(key, "config."), strings.HasPrefix(key, "install."):
-			return fmt.Errorf("%s cannot be given here", images.Truncate(key))
+			return fmt.Errorf("cannot set %s in the list of hosts", images.Truncate(key))
 		}
 	}
 	return nil
 }
 
-// args are the kernel arguments that carry the host's values.
+// args returns the kernel arguments that set the host's values.
 func (h Host) args() []string {
 	var args []string
 	if h.Name != "" {
@@ -113,7 +114,7 @@ func (h Host) args() []string {
 	return args
 }
 
-// effective is the configuration as the host will see it.
+// effective returns the configuration that the host will load.
 func (h Host) effective(ctx context.Context, loaded *config.Loaded) (*config.Loaded, error) {
 	if len(h.args()) == 0 {
 		return loaded, nil
@@ -127,17 +128,17 @@ func (h Host) effective(ctx context.Context, loaded *config.Loaded) (*config.Loa
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, loaded.Explicit(), 0o600)); err != nil {
 		return nil, fmt.Errorf("cannot check the values of %s: %w", h.label(), err)
 	}
-	own, err := config.Load(ctx, config.Options{Root: root, Cmdline: strings.Join(h.args(), " ")})
+	effective, err := config.Load(ctx, config.Options{Root: root, Cmdline: strings.Join(h.args(), " ")})
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the values of %s: %w", h.label(), err)
 	}
-	return own, nil
+	return effective, nil
 }
 
-// prefix marks what firstboot made among other people's files.
+// prefix distinguishes firstboot's files from others in the same directory.
 const prefix = "firstboot-"
 
-// id names the host's files.
+// id returns the base name of the host's files.
 func (h Host) id() string {
 	switch {
 	case h.MAC != "":
@@ -148,7 +149,7 @@ func (h Host) id() string {
 	return prefix + "default"
 }
 
-// label is the host for people.
+// label returns a name of the host for people.
 func (h Host) label() string {
 	switch {
 	case h.Name != "":
@@ -161,5 +162,5 @@ func (h Host) label() string {
 	return "every other host"
 }
 
-// script is the path of its iPXE script. boot.ipxe puts the name together.
+// script returns the path of the host's iPXE script. boot.ipxe computes the same path.
 func (h Host) script() string { return "hosts/" + h.id() + ".ipxe" }

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// entryScript is what DHCP names. It knows which hosts have a script of their
-// own: iPXE does not tell a script that is not there from a server that fails
-// at the moment, and a host that fell through to the default would become
-// something else than it should, its disk written perhaps. So each host asks
-// for the one script that is its own until it gets it, and for this one anew
-// meanwhile, since the list may have changed.
+// entryScript returns boot.ipxe, the script that DHCP names. It lists the hosts that
+// have their own script, because iPXE cannot distinguish a missing script from a
+// failing server. A host that continued with the default script would get the wrong
+// configuration, and its disk might be overwritten. So each host requests its one
+// script until it gets it. It also loads boot.ipxe again, since the list of hosts may
+// have changed.
 func entryScript(url string, hosts []Host) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#!ipxe\n# Made by firstboot render pxe: every host has one script, and waits for that.\nset base %s\n", strings.TrimSuffix(url, "/"))
+	fmt.Fprintf(&b, "#!ipxe\n# Written by firstboot render pxe. Each host boots from one script and waits for it.\nset base %s\n", strings.TrimSuffix(url, "/"))
 	b.WriteString("isset ${ip} || dhcp ||\n")
 	for _, h := range hosts {
 		switch {
@@ -32,8 +32,8 @@ goto boot
 set script hosts/%[1]suuid-${uuid}.ipxe
 :boot
 chain --replace ${base}/${script} ||
-echo cannot boot: ${base}/${script} cannot be had, and this host boots nothing else
-echo trying again in 30 s; press a key for a shell
+echo cannot load ${base}/${script}, the only script for this host
+echo next attempt in 30 s; press a key for a shell
 prompt --timeout 30000 && shell ||
 isset ${ip} || dhcp ||
 chain --replace ${base}/boot.ipxe ||
@@ -42,18 +42,18 @@ goto boot
 	return []byte(b.String())
 }
 
-// hostScript boots one host. It never returns: whatever it cannot load must
-// not let the host fall through to another host's values.
+// hostScript returns the script that boots one host. It never exits: a host that
+// cannot load a file must not continue with another host's values.
 func hostScript(o Options, h Host, args []string) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#!ipxe\n# Made by firstboot render pxe, for %s.\n:again\n", h.label())
-	fmt.Fprintf(&b, "kernel %s %s || goto failed\n", o.at(o.Kernel), strings.Join(args, " "))
+	fmt.Fprintf(&b, "#!ipxe\n# Written by firstboot render pxe, for %s.\n:again\n", h.label())
+	fmt.Fprintf(&b, "kernel %s %s || goto failed\n", o.url(o.Kernel), strings.Join(args, " "))
 	for _, name := range o.Initrd {
-		fmt.Fprintf(&b, "initrd --name %s %s || goto failed\n", base(name), o.at(name))
+		fmt.Fprintf(&b, "initrd --name %s %s || goto failed\n", baseName(name), o.url(name))
 	}
 	b.WriteString(`boot || goto failed
 :failed
-echo cannot boot: trying again in 30 s; press a key for a shell
+echo cannot boot: next attempt in 30 s; press a key for a shell
 imgfree
 prompt --timeout 30000 && shell ||
 goto again

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// group and profile are matchbox's own files (its docs: matchbox.md).
+// group and profile are matchbox's file formats (documented in its matchbox.md).
 type group struct {
 	ID       string            `json:"id"`
 	Name     string            `json:"name"`
@@ -26,9 +26,9 @@ type boot struct {
 	Args   []string `json:"args"`
 }
 
-// matchbox makes a host's group and profile. Each host has a profile of its
-// own: kernel arguments cannot differ within one.
-func matchbox(o Options, h Host, args []string) ([]File, error) {
+// matchboxFiles returns a host's group and profile. Each host has its own profile,
+// because kernel arguments are part of the profile.
+func matchboxFiles(o Options, h Host, args []string) ([]File, error) {
 	g := group{ID: h.id(), Name: "firstboot: " + h.label(), Profile: h.id()}
 	switch {
 	case h.MAC != "":
@@ -36,15 +36,15 @@ func matchbox(o Options, h Host, args []string) ([]File, error) {
 	case h.UUID != "":
 		g.Selector = map[string]string{"uuid": h.UUID}
 	}
-	p := profile{ID: h.id(), Name: g.Name, IgnitionID: h.id() + ".ign", Boot: boot{Kernel: o.at(o.Kernel), Args: args}}
+	p := profile{ID: h.id(), Name: g.Name, IgnitionID: h.id() + ".ign", Boot: boot{Kernel: o.url(o.Kernel), Args: args}}
 	for _, name := range o.Initrd {
-		p.Boot.Initrd = append(p.Boot.Initrd, fmt.Sprintf("--name %s %s", base(name), o.at(name)))
+		p.Boot.Initrd = append(p.Boot.Initrd, fmt.Sprintf("--name %s %s", baseName(name), o.url(name)))
 	}
 	var files []File
 	for path, v := range map[string]any{"matchbox/groups/": g, "matchbox/profiles/": p} {
 		data, err := json.MarshalIndent(v, "", "  ")
 		if err != nil {
-			return nil, fmt.Errorf("cannot write matchbox's files of %s: %w", h.label(), err)
+			return nil, fmt.Errorf("cannot write the matchbox files of %s: %w", h.label(), err)
 		}
 		files = append(files, File{Path: path + h.id() + ".json", Data: append(data, '\n')})
 	}

@@ -1,6 +1,6 @@
-// Package pxe renders the folder from which hosts boot over the network: iPXE
-// scripts, the configuration they fetch, verified by its sum on the kernel's
-// command line, and the same again in matchbox's layout.
+// Package pxe renders the directory from which hosts boot over the network. It
+// contains iPXE scripts and the configuration that hosts download, which is verified
+// by a digest on the kernel command line; and the same for matchbox.
 package pxe
 
 import (
@@ -18,51 +18,51 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// Options say what is booted, and from where.
+// Options select what hosts boot, and from where.
 type Options struct {
-	URL    config.URL // the address at which the folder is served
-	Kernel string     // its name below URL, or an address of its own
-	Initrd []string   // likewise, in order
-	Args   []string   // kernel arguments of every host
-	Hosts  []Host     // those with values of their own
-	// Ignition adds the arguments by which a host's Ignition finds its config
-	// at this matchbox; empty: none.
+	URL    config.URL // where the directory is served
+	Kernel string     // its path below URL, or another URL
+	Initrd []string   // like Kernel, in order
+	Args   []string   // kernel arguments for every host
+	Hosts  []Host     // hosts with their own values
+	// Ignition is the URL of a matchbox. If set, kernel arguments tell Ignition to
+	// load a host's config from there.
 	Ignition config.URL
-	// SignedBy is the path of a public key on the host: the configuration has
-	// one name for good and is verified by the signature beside it, in the
-	// place of its sum. Who renders has to sign it. Empty: by its sum.
+	// SignedBy is the path of a public key on the host. If set, the configuration
+	// has a fixed name and is verified by a signature next to it, which the user
+	// must create. If empty, it is verified by its digest.
 	SignedBy string
-	// Install has the host's disk written, instead of the host run from
-	// memory; nil: no.
+	// Install makes hosts write their disks instead of running from memory. It may
+	// be nil.
 	Install *Install
 }
 
-// Install is a disk image for hosts that boot a live root.
+// Install describes a disk image to install from a live root.
 type Install struct {
 	Image images.Remote
 	Disk  string // device, such as /dev/vda
-	Wipe  bool   // also if the disk holds data
+	Wipe  bool   // overwrite a disk that holds data
 }
 
-// File is one file of the folder.
+// File is a file of the directory.
 type File struct {
-	Path   string // below the folder
+	Path   string // below the directory
 	Data   []byte
 	Secret bool // holds secrets
 }
 
-// maxCmdline is what x86 and arm64 kernels keep of a command line, in bytes
-// (COMMAND_LINE_SIZE), less one for its end.
+// maxCmdline is the longest command line that x86 and arm64 kernels accept, in bytes:
+// COMMAND_LINE_SIZE without the terminating zero.
 const maxCmdline = 2047
 
-// Render makes the folder's files. A configuration that its sum verifies is
-// served by its digest, so that a host in the middle of its boot still finds
-// the one it was told of.
+// Render returns the directory's files. A configuration that is verified by digest
+// is named after it, so that a host that is booting still finds the one on its
+// command line.
 func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	served, common := o.served(loaded)
+	served, common := o.configFile(loaded)
 	common = append(common, o.installArgs()...)
 	files := []File{served, {Path: "boot.ipxe", Data: entryScript(o.URL.Reveal(), o.Hosts)}}
 	for _, h := range append([]Host{{}}, o.Hosts...) {
@@ -70,36 +70,36 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 		if err != nil {
 			return nil, err
 		}
-		made, err := o.host(h, effective, slices.Concat(common, h.args(), o.Args, h.Args))
+		hostFiles, err := o.hostFiles(h, effective, slices.Concat(common, h.args(), o.Args, h.Args))
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, made...)
+		files = append(files, hostFiles...)
 	}
 	return files, nil
 }
 
-// SignedPath is the name below the folder of a configuration that a signature
-// verifies.
+// SignedPath is the path below the directory of a configuration that is verified by a
+// signature.
 const SignedPath = "config/signed.yaml"
 
-// served is the configuration as hosts fetch it, and the kernel arguments that
-// say where it is and what must hold of it.
-func (o Options) served(loaded *config.Loaded) (f File, args []string) {
+// configFile returns the configuration that hosts download, and the kernel arguments
+// that name it and its digest or key.
+func (o Options) configFile(loaded *config.Loaded) (f File, args []string) {
 	f = File{Path: SignedPath, Data: loaded.Explicit(), Secret: loaded.HoldsSecrets()}
 	pin := "firstboot.config.signedBy=" + o.SignedBy
 	if o.SignedBy == "" {
-		sum := sha256.Sum256(f.Data)
-		f.Path, pin = fmt.Sprintf("config/%x.yaml", sum[:8]), fmt.Sprintf("firstboot.config.sha256=%x", sum)
+		digest := sha256.Sum256(f.Data)
+		f.Path, pin = fmt.Sprintf("config/%x.yaml", digest[:8]), fmt.Sprintf("firstboot.config.sha256=%x", digest)
 	}
-	return f, []string{"firstboot.config=" + o.at(f.Path), pin}
+	return f, []string{"firstboot.config=" + o.url(f.Path), pin}
 }
 
-// host makes the files of one host, or of all others.
-func (o Options) host(h Host, effective *config.Loaded, args []string) ([]File, error) {
+// hostFiles returns the files of one host, or of all hosts not listed.
+func (o Options) hostFiles(h Host, effective *config.Loaded, args []string) ([]File, error) {
 	args = slices.Concat(o.initrdArgs(), args, o.ignitionArgs())
 	if n := len(strings.Join(args, " ")); n > maxCmdline {
-		return nil, fmt.Errorf("cannot boot %s: its kernel command line has %d bytes, kernels keep %d", h.label(), n, maxCmdline)
+		return nil, fmt.Errorf("cannot boot %s: its kernel command line has %d bytes, the limit is %d", h.label(), n, maxCmdline)
 	}
 	rendered, err := ignition.Render(effective, ignition.Options{Hostname: effective.Config.Host.Name})
 	if err != nil {
@@ -107,38 +107,40 @@ func (o Options) host(h Host, effective *config.Loaded, args []string) ([]File, 
 	}
 	files := []File{{Path: h.script(), Data: hostScript(o, h, args)}}
 	files = append(files, File{Path: "matchbox/ignition/" + h.id() + ".ign", Data: rendered.JSON, Secret: effective.HoldsSecrets()})
-	more, err := matchbox(o, h, args)
+	more, err := matchboxFiles(o, h, args)
 	return append(files, more...), err
 }
 
-// at is the address of a file of the folder, or of one elsewhere.
-func (o Options) at(name string) string {
+// url returns the URL of a file of the directory. A name that is a URL is returned
+// unchanged.
+func (o Options) url(name string) string {
 	if !IsLocal(name) {
 		return name
 	}
 	return strings.TrimSuffix(o.URL.Reveal(), "/") + "/" + name
 }
 
-// IsLocal tells a file of the folder from an address elsewhere.
+// IsLocal reports whether name is a file of the directory, not a URL.
 func IsLocal(name string) bool { return !strings.Contains(name, "://") }
 
-// initrdArgs name the initrds as UEFI kernels want it.
+// initrdArgs returns the arguments that name the initrds, which UEFI kernels need.
 func (o Options) initrdArgs() []string {
 	args := make([]string, len(o.Initrd))
 	for i, name := range o.Initrd {
-		args[i] = "initrd=" + base(name)
+		args[i] = "initrd=" + baseName(name)
 	}
 	return args
 }
 
-// base is the name of a file in iPXE's memory.
-func base(name string) string {
+// baseName returns the name of a downloaded file in iPXE.
+func baseName(name string) string {
 	if u, err := url.Parse(name); err == nil {
 		name = u.Path
 	}
 	return path.Base(name)
 }
 
+// ignitionArgs returns the arguments that tell Ignition where its config is.
 func (o Options) ignitionArgs() []string {
 	if o.Ignition == "" {
 		return nil
@@ -147,16 +149,16 @@ func (o Options) ignitionArgs() []string {
 		"ignition.config.url=" + strings.TrimSuffix(o.Ignition.Reveal(), "/") + "/ignition?uuid=${uuid}&mac=${mac:hexhyp}"}
 }
 
-// installArgs have firstboot-disk.service of the live root write the disk, in
-// the place of a run.
+// installArgs returns the arguments that start firstboot-disk.service in the live
+// root instead of a run.
 func (o Options) installArgs() []string {
 	in := o.Install
 	if in == nil {
 		return nil
 	}
 	args := []string{
-		// The target as well: systemd reaches one whose required service is
-		// masked (measured, systemd 252).
+		// The target is masked too: systemd activates a target although a service
+		// that it requires is masked (measured, systemd 252).
 		"systemd.mask=firstboot.service", "systemd.mask=firstboot-complete.target", "systemd.wants=firstboot-disk.service",
 		"firstboot.install.image=" + in.Image.URL.Reveal(), "firstboot.install.sha256=" + in.Image.SHA256,
 		"firstboot.install.disk=" + in.Disk,
@@ -167,14 +169,14 @@ func (o Options) installArgs() []string {
 	return args
 }
 
-// Check refuses options that no host could boot with.
+// Check reports an error if no host can boot with the options.
 func (o Options) Check() error {
 	if err := images.CheckURL(o.URL); err != nil {
-		return engine.WithHint(fmt.Errorf("cannot use --url: %w", err), "give the address at which hosts see the folder: --url http://10.0.0.5:8080")
+		return engine.WithHint(fmt.Errorf("cannot use --url: %w", err), "set the URL at which hosts reach the directory: --url http://10.0.0.5:8080")
 	}
 	for _, name := range append([]string{o.Kernel}, o.Initrd...) {
-		if name == "" || badWord(name) {
-			return fmt.Errorf("cannot boot %q: not a file's name or address", images.Truncate(name))
+		if name == "" || hasSpecial(name) {
+			return fmt.Errorf("cannot boot %q: not a file name or URL", images.Truncate(name))
 		}
 	}
 	for _, arg := range o.Args {
@@ -187,13 +189,14 @@ func (o Options) Check() error {
 			return fmt.Errorf("cannot use --matchbox: %w", err)
 		}
 	}
-	if o.SignedBy != "" && (badWord(o.SignedBy) || !path.IsAbs(o.SignedBy) || path.Clean(o.SignedBy) != o.SignedBy || o.SignedBy == "/") {
-		return engine.WithHint(fmt.Errorf("cannot use --signed-by %q: not the absolute path of a public key in the host's image", images.Truncate(o.SignedBy)),
+	if o.SignedBy != "" && (hasSpecial(o.SignedBy) || !path.IsAbs(o.SignedBy) || path.Clean(o.SignedBy) != o.SignedBy || o.SignedBy == "/") {
+		return engine.WithHint(fmt.Errorf("cannot use --signed-by %q: not an absolute path of a public key in the host's image", images.Truncate(o.SignedBy)),
 			"--signed-by /etc/firstboot/site.asc")
 	}
 	return o.Install.check()
 }
 
+// check reports an error if the disk image cannot be installed; nil is valid.
 func (in *Install) check() error {
 	if in == nil {
 		return nil
@@ -201,27 +204,27 @@ func (in *Install) check() error {
 	if err := in.Image.Check("--image", "--sha256"); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(in.Disk, "/dev/") || badWord(in.Disk) {
+	if !strings.HasPrefix(in.Disk, "/dev/") || hasSpecial(in.Disk) {
 		return engine.WithHint(fmt.Errorf("cannot install on %q: not a device", images.Truncate(in.Disk)), "--disk /dev/vda")
 	}
 	return nil
 }
 
-// badWord tells what cannot be a word of an iPXE script and of a kernel
-// command line: both know no escapes.
-func badWord(s string) bool {
+// hasSpecial reports whether s contains characters that are not allowed in a word of
+// an iPXE script or a kernel command line. Neither supports escapes.
+func hasSpecial(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' || r == '\\' })
 }
 
-// checkArg refuses what would not arrive as one argument; "…" around a value
-// with blanks is the kernel's own way.
+// checkArg reports an error unless arg is one kernel argument. A value with spaces is
+// quoted with "…", as the kernel requires.
 func checkArg(arg string) error {
 	plain := arg
 	if name, value, ok := strings.Cut(arg, "="); ok && len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
 		plain = name + strings.ReplaceAll(value[1:len(value)-1], " ", "")
 	}
-	if arg == "" || badWord(plain) {
-		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q", images.Truncate(arg)), `write NAME=VALUE, or NAME="VALUE WITH BLANKS"`)
+	if arg == "" || hasSpecial(plain) {
+		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q", images.Truncate(arg)), `write NAME=VALUE, or NAME="VALUE WITH SPACES"`)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
-const list = `hosts:
+const hostList = `hosts:
   - mac: 52-54-00-AB-34-56
     name: web-1
     values: {host.address: 10.0.0.11, sysctl.net.core.somaxconn: "1024", report.url: "http://10.0.0.5/done/${net0/mac}"}
@@ -27,15 +27,15 @@ const list = `hosts:
 
 func options(t *testing.T) Options {
 	t.Helper()
-	hosts, err := ParseHosts([]byte(list))
+	hosts, err := ParseHosts([]byte(hostList))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Options{URL: "http://10.0.0.5:8080/", Kernel: "vmlinuz", Initrd: []string{"http://10.0.0.6/deep/initrd.img", "extra"}, Args: []string{"quiet"}, Hosts: hosts}
 }
 
-// folder renders into a map by path.
-func folder(t *testing.T, l *config.Loaded, o Options) map[string]File {
+// renderFiles returns the rendered files by path.
+func renderFiles(t *testing.T, l *config.Loaded, o Options) map[string]File {
 	t.Helper()
 	files, err := Render(t.Context(), l, o)
 	if err != nil {
@@ -43,8 +43,8 @@ func folder(t *testing.T, l *config.Loaded, o Options) map[string]File {
 	}
 	all := map[string]File{}
 	for _, f := range files {
-		if _, twice := all[f.Path]; twice {
-			t.Errorf("%s is there twice", f.Path)
+		if _, found := all[f.Path]; found {
+			t.Errorf("duplicate %s", f.Path)
 		}
 		all[f.Path] = f
 	}
@@ -53,36 +53,36 @@ func folder(t *testing.T, l *config.Loaded, o Options) map[string]File {
 
 const macID = "firstboot-mac-52-54-00-ab-34-56"
 
-// kernelArgs are those of a script's kernel line.
+// kernelArgs returns the arguments on a script's kernel line.
 func kernelArgs(t *testing.T, f File) []string {
 	t.Helper()
 	_, rest, ok := strings.Cut(string(f.Data), "\nkernel http://10.0.0.5:8080/vmlinuz ")
 	line, _, _ := strings.Cut(rest, " || goto failed\n")
 	if !ok {
-		t.Fatalf("no kernel in %s", f.Data)
+		t.Fatalf("no kernel line in %s", f.Data)
 	}
 	return strings.Fields(line)
 }
 
-// TestHostSeesItsConfiguration: what the kernel's arguments say, read by the
-// source that reads them on the host, is the configuration with its values.
-func TestHostSeesItsConfiguration(t *testing.T) {
+// Loaded from the kernel command line, as on the host, the configuration has the
+// host's own values.
+func TestHostLoadsItsConfiguration(t *testing.T) {
 	l := provisiontest.Load(t, provisiontest.Minimal)
-	files := folder(t, l, options(t))
+	files := renderFiles(t, l, options(t))
 	for id, want := range map[string]string{macID: "web-1 10.0.0.11 1024", "firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab": "web-2  ", "firstboot-default": "  "} {
 		args := kernelArgs(t, files["hosts/"+id+".ipxe"])
-		seen, err := config.Load(t.Context(), config.Options{Root: t.TempDir(), Cmdline: strings.Join(args, " "),
+		loaded, err := config.Load(t.Context(), config.Options{Root: t.TempDir(), Cmdline: strings.Join(args, " "),
 			Fetch: func(_ context.Context, url config.URL) ([]byte, error) {
 				name, ok := strings.CutPrefix(url.Reveal(), "http://10.0.0.5:8080/")
 				if !ok {
-					return nil, fmt.Errorf("%s is not in the folder", url)
+					return nil, fmt.Errorf("%s is not in the directory", url)
 				}
 				return files[name].Data, nil
 			}})
 		if err != nil {
 			t.Fatalf("%s: %v", id, err)
 		}
-		c := seen.Config
+		c := loaded.Config
 		if got := fmt.Sprintf("%s %s %s", c.Host.Name, c.Host.Address, c.Sysctl["net.core.somaxconn"]); got != want {
 			t.Errorf("%s: %q, want %q", id, got, want)
 		}
@@ -95,10 +95,10 @@ func TestHostSeesItsConfiguration(t *testing.T) {
 	}
 }
 
-func TestMatchboxHasTheSame(t *testing.T) {
+func TestMatchboxFilesMatchTheScripts(t *testing.T) {
 	o := options(t)
 	o.Ignition = "http://10.0.0.5:8081"
-	files := folder(t, provisiontest.Load(t, provisiontest.Minimal), o)
+	files := renderFiles(t, provisiontest.Load(t, provisiontest.Minimal), o)
 	var g group
 	var p profile
 	for path, v := range map[string]any{"groups": &g, "profiles": &p} {
@@ -117,20 +117,19 @@ func TestMatchboxHasTheSame(t *testing.T) {
 		t.Error(d)
 	}
 	if files["matchbox/ignition/"+p.IgnitionID].Data == nil || !strings.Contains(string(files["matchbox/ignition/"+p.IgnitionID].Data), "web-1%0A") {
-		t.Errorf("no Ignition config %s", p.IgnitionID)
+		t.Errorf("the Ignition config %s is missing or has no host name", p.IgnitionID)
 	}
 	if !strings.Contains(strings.Join(p.Boot.Args, " "), "ignition.config.url=http://10.0.0.5:8081/ignition?uuid=${uuid}&mac=${mac:hexhyp}") {
 		t.Error(p.Boot.Args)
 	}
 }
 
-// TestSignedHasOneName: the arguments of a signed configuration stay the same
-// when it changes, and read back as one that a key verifies.
-func TestSignedHasOneName(t *testing.T) {
+// The kernel arguments of a signed configuration stay the same when it changes.
+func TestSignedConfigurationHasAFixedName(t *testing.T) {
 	o := options(t)
 	o.SignedBy = "/etc/firstboot/site.asc"
-	before := folder(t, provisiontest.Load(t, provisiontest.Minimal), o)
-	after := folder(t, provisiontest.Load(t, provisiontest.Minimal+"sysctl: {net.core.somaxconn: 2048}\n"), o)
+	before := renderFiles(t, provisiontest.Load(t, provisiontest.Minimal), o)
+	after := renderFiles(t, provisiontest.Load(t, provisiontest.Minimal+"sysctl: {net.core.somaxconn: 2048}\n"), o)
 	for _, name := range []string{"hosts/firstboot-default.ipxe", "hosts/" + macID + ".ipxe", "matchbox/profiles/" + macID + ".json"} {
 		if d := cmp.Diff(string(before[name].Data), string(after[name].Data)); d != "" {
 			t.Errorf("%s: %s", name, d)
@@ -145,18 +144,18 @@ func TestSignedHasOneName(t *testing.T) {
 	}
 }
 
-func TestInstallTakesThePlaceOfTheRun(t *testing.T) {
+func TestInstallReplacesTheRun(t *testing.T) {
 	o := options(t)
 	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw.zst", SHA256: provisiontest.FakeDigest()}, Disk: "/dev/vda", Wipe: true}
-	args := strings.Join(kernelArgs(t, folder(t, provisiontest.Load(t, provisiontest.Minimal), o)["hosts/firstboot-default.ipxe"]), " ")
+	args := strings.Join(kernelArgs(t, renderFiles(t, provisiontest.Load(t, provisiontest.Minimal), o)["hosts/firstboot-default.ipxe"]), " ")
 	want := "systemd.mask=firstboot.service systemd.mask=firstboot-complete.target systemd.wants=firstboot-disk.service firstboot.install.image=http://10.0.0.5/g.raw.zst" +
 		" firstboot.install.sha256=" + provisiontest.FakeDigest() + " firstboot.install.disk=/dev/vda firstboot.install.wipe=true"
 	if !strings.Contains(args, want) {
-		t.Errorf("%s lacks %s", args, want)
+		t.Errorf("%s does not contain %s", args, want)
 	}
 }
 
-func TestOptionsAreRefused(t *testing.T) {
+func TestInvalidOptionsAreRefused(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"cannot use --url":               func(o *Options) { o.URL = "10.0.0.5" },
 		"cannot boot \"a b\"":            func(o *Options) { o.Kernel = "a b" },
@@ -168,7 +167,7 @@ func TestOptionsAreRefused(t *testing.T) {
 		},
 		"cannot use --signed-by \"site.asc\"": func(o *Options) { o.SignedBy = "site.asc" },
 		"cannot use --signed-by \"/a b\"":     func(o *Options) { o.SignedBy = "/a b" },
-		"kernels keep 2047":                   func(o *Options) { o.Args = []string{"a=" + strings.Repeat("x", 2000)} },
+		"the limit is 2047":                   func(o *Options) { o.Args = []string{"a=" + strings.Repeat("x", 2000)} },
 		"cannot use the values of web-1: ":    func(o *Options) { o.Hosts[0].Values = map[string]string{"host.adress": "10.0.0.1"} },
 		"host.name: must be in lower case":    func(o *Options) { o.Hosts[0].Name = "Web" },
 	} {
@@ -181,17 +180,17 @@ func TestOptionsAreRefused(t *testing.T) {
 	}
 }
 
-func TestListOfHostsIsRefused(t *testing.T) {
+func TestInvalidListOfHostsIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"hosts: [{name: a}]":                      "host 1: it needs a mac or a uuid",
-		"hosts: [{mac: 52:54:00:12:34}]":          "mac \"52:54:00:12:34\" is none",
-		"hosts: [{uuid: 1-2}]":                    "uuid \"1-2\" is none",
+		"hosts: [{name: a}]":                      "host 1: needs either a mac or a uuid",
+		"hosts: [{mac: 52:54:00:12:34}]":          "mac \"52:54:00:12:34\" is not a MAC address",
+		"hosts: [{uuid: 1-2}]":                    "uuid \"1-2\" is not a UUID",
 		"hosts: [{mac: 52:54:00:12:34:56, x: 1}]": "line 1, column 34",
 		"hosts: {": "cannot read the list of hosts",
-		"hosts: [{mac: 52:54:00:12:34:56}, {mac: 52-54-00-12-34-56}]":                             "host 2: mac-52-54-00-12-34-56 is there twice",
-		"hosts: [{mac: 52:54:00:12:34:56, name: a}, {mac: 52:54:00:12:34:57, name: a}]":           "host 2: name a is there twice",
-		"hosts: [{mac: 52:54:00:12:34:56, values: {node.environment.A: secret}}]":                 "every user can read the kernel's command line",
-		"hosts: [{mac: 52:54:00:12:34:56, values: {install.disk: /dev/sda}}]":                     "install.disk cannot be given here",
+		"hosts: [{mac: 52:54:00:12:34:56}, {mac: 52-54-00-12-34-56}]":                             "host 2: duplicate mac-52-54-00-12-34-56",
+		"hosts: [{mac: 52:54:00:12:34:56, name: a}, {mac: 52:54:00:12:34:57, name: a}]":           "host 2: duplicate name a",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {node.environment.A: secret}}]":                 "every user can read the kernel command line",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {install.disk: /dev/sda}}]":                     "cannot set install.disk in the list of hosts",
 		"hosts: [{mac: 52:54:00:12:34:56, values: {host.address: '1 firstboot.install.disk=x'}}]": "cannot use the kernel argument",
 	} {
 		_, err := ParseHosts([]byte(text))
@@ -201,7 +200,7 @@ func TestListOfHostsIsRefused(t *testing.T) {
 	}
 }
 
-func TestFolderFollowsTheList(t *testing.T) {
+func TestWriteUpdatesTheDirectory(t *testing.T) {
 	dir, o := t.TempDir(), options(t)
 	write := func(l *config.Loaded) Result {
 		t.Helper()
@@ -209,28 +208,28 @@ func TestFolderFollowsTheList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done, err := Write(dir, files)
+		result, err := Write(dir, files)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return done
+		return result
 	}
-	if done := write(provisiontest.Load(t, provisiontest.Minimal)); len(done.Written) != 14 {
-		t.Errorf("%+v", done)
+	if result := write(provisiontest.Load(t, provisiontest.Minimal)); len(result.Written) != 14 {
+		t.Errorf("%+v", result)
 	}
-	if done := write(provisiontest.Load(t, provisiontest.Minimal)); len(done.Same) != 14 {
-		t.Errorf("a second time: %+v", done)
+	if result := write(provisiontest.Load(t, provisiontest.Minimal)); len(result.Unchanged) != 14 {
+		t.Errorf("second write: %+v", result)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "hosts", "mine.ipxe"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o.Hosts = o.Hosts[1:]
-	done := write(provisiontest.Load(t, provisiontest.Minimal+"node: {environment: {A: secret-text}}\n"))
-	if d := cmp.Diff([]string{"hosts/" + macID + ".ipxe", "matchbox/groups/" + macID + ".json", "matchbox/profiles/" + macID + ".json", "matchbox/ignition/" + macID + ".ign"}, done.Removed); d != "" {
+	result := write(provisiontest.Load(t, provisiontest.Minimal+"node: {environment: {A: secret-text}}\n"))
+	if d := cmp.Diff([]string{"hosts/" + macID + ".ipxe", "matchbox/groups/" + macID + ".json", "matchbox/profiles/" + macID + ".json", "matchbox/ignition/" + macID + ".ign"}, result.Removed); d != "" {
 		t.Error(d)
 	}
-	// The configuration of before is still there, for hosts that are booting;
-	// the new one is not for everyone.
+	// The previous configuration stays, for hosts that are booting. The new one
+	// contains a secret, so not everyone may read it.
 	configs, err := os.ReadDir(filepath.Join(dir, "config"))
 	if err != nil || len(configs) != 2 {
 		t.Errorf("%v, %v", configs, err)

@@ -19,18 +19,18 @@ import (
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
-// served is a web server that remembers what it was asked for, and answers the
-// first request of a path with another status than 200.
-type served struct {
+// recorder is a web server that records the requested paths. It answers the first
+// request of a path in fails with that status.
+type recorder struct {
 	mu    sync.Mutex
-	asked []string
+	paths []string
 	fails map[string]int
 	files http.Handler
 }
 
-func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.asked = append(s.asked, r.URL.Path)
+	s.paths = append(s.paths, r.URL.Path)
 	status := s.fails[r.URL.Path]
 	delete(s.fails, r.URL.Path)
 	s.mu.Unlock()
@@ -41,16 +41,17 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.files.ServeHTTP(w, r)
 }
 
-func (s *served) all() string {
+// requested returns the requested paths, one per line.
+func (s *recorder) requested() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Join(s.asked, "\n")
+	return strings.Join(s.paths, "\n")
 }
 
-// TestRealIPXE boots a machine from the folder with the iPXE of QEMU's NIC. A
-// kernel is not there: what iPXE asks for, and that it stays with its host's
-// script when that fails, is what is looked at: one that fell through to the
-// default script would become another host, or lose its disk.
+// A machine boots from the directory with the iPXE of QEMU's network card. There is
+// no real kernel: the test checks which files iPXE requests. If a request for the
+// host's script fails, iPXE must repeat it. With the default script it would become
+// another host or overwrite its disk.
 func TestRealIPXE(t *testing.T) {
 	const byMAC, noUUID = "/hosts/" + macID + ".ipxe", "00000000-0000-4000-8000-000000000001"
 	const byUUID = "/hosts/firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab.ipxe"
@@ -58,17 +59,17 @@ func TestRealIPXE(t *testing.T) {
 		mac, uuid, want string
 		fails           int // the status of the first answer to want
 	}{
-		"by MAC":                  {"52:54:00:ab:34:56", noUUID, byMAC, 0},
-		"by UUID":                 {"52:54:00:00:00:02", "3f0c7a1e-0000-4000-8000-1234567890ab", byUUID, 0},
-		"all other":               {"52:54:00:00:00:03", noUUID, "/hosts/firstboot-default.ipxe", 0},
-		"by MAC, server busy":     {"52:54:00:ab:34:56", noUUID, byMAC, http.StatusServiceUnavailable},
-		"by UUID, not there yet":  {"52:54:00:00:00:02", "3f0c7a1e-0000-4000-8000-1234567890ab", byUUID, http.StatusNotFound},
-		"all other, server fails": {"52:54:00:00:00:03", noUUID, "/hosts/firstboot-default.ipxe", http.StatusInternalServerError},
+		"by MAC":                   {"52:54:00:ab:34:56", noUUID, byMAC, 0},
+		"by UUID":                  {"52:54:00:00:00:02", "3f0c7a1e-0000-4000-8000-1234567890ab", byUUID, 0},
+		"not listed":               {"52:54:00:00:00:03", noUUID, "/hosts/firstboot-default.ipxe", 0},
+		"by MAC, server busy":      {"52:54:00:ab:34:56", noUUID, byMAC, http.StatusServiceUnavailable},
+		"by UUID, script missing":  {"52:54:00:00:00:02", "3f0c7a1e-0000-4000-8000-1234567890ab", byUUID, http.StatusNotFound},
+		"not listed, server fails": {"52:54:00:00:00:03", noUUID, "/hosts/firstboot-default.ipxe", http.StatusInternalServerError},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			server := &served{files: http.FileServer(http.Dir(dir)), fails: map[string]int{}}
+			server := &recorder{files: http.FileServer(http.Dir(dir)), fails: map[string]int{}}
 			want := "/boot.ipxe\n" + c.want
 			if c.fails != 0 {
 				server.fails[c.want] = c.fails
@@ -82,8 +83,8 @@ func TestRealIPXE(t *testing.T) {
 			go func() { _ = web.Serve(listener) }()
 			t.Cleanup(func() { _ = web.Close() })
 
-			// 10.0.2.2 is this machine's loopback for a machine on QEMU's
-			// user network.
+			// On QEMU's user network 10.0.2.2 is the loopback address of this
+			// machine.
 			url := fmt.Sprintf("http://10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port)
 			o := options(t)
 			o.URL, o.Initrd = config.URL(url), []string{"initrd.img"}
@@ -107,14 +108,14 @@ func TestRealIPXE(t *testing.T) {
 				t.Fatal(err)
 			}
 			deadline := time.Now().Add(180 * time.Second)
-			for strings.Count(server.all(), "/vmlinuz") < 1 && time.Now().Before(deadline) {
+			for strings.Count(server.requested(), "/vmlinuz") < 1 && time.Now().Before(deadline) {
 				time.Sleep(200 * time.Millisecond)
 			}
 			_ = qemu.Process.Kill()
 			_ = qemu.Wait()
-			asked := server.all()
-			if asked != want+"\n/vmlinuz" && asked != want+"\n/vmlinuz\n/initrd.img" {
-				t.Errorf("it asked for\n%s\nwant %s, then its kernel\n%s", asked, want, console.String())
+			paths := server.requested()
+			if paths != want+"\n/vmlinuz" && paths != want+"\n/vmlinuz\n/initrd.img" {
+				t.Errorf("iPXE requested\n%s\nwant %s, then the kernel\n%s", paths, want, console.String())
 			}
 		})
 	}

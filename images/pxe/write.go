@@ -10,15 +10,15 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// Result is what Write did to the folder, as paths below it.
+// Result lists what Write did, as paths below the directory.
 type Result struct {
-	Written []string `json:"written"`
-	Same    []string `json:"same"`
-	Removed []string `json:"removed"` // of hosts that are in the list no more
+	Written   []string `json:"written"`
+	Unchanged []string `json:"same"`
+	Removed   []string `json:"removed"` // of hosts that are no longer in the list
 }
 
-// mode is a file's: a server reads it as another user, and secrets only by
-// its group.
+// mode returns the file's mode. The web server runs as another user; it reads secrets
+// through the file's group.
 func (f File) mode() fs.FileMode {
 	if f.Secret {
 		return 0o640
@@ -26,36 +26,36 @@ func (f File) mode() fs.FileMode {
 	return 0o644
 }
 
-// Write makes the folder hold the files, each whole or not at all. Files of
-// hosts that are no longer known go; configurations stay, for hosts that are
-// booting.
+// Write writes the files to the directory, each atomically. It removes the files of
+// hosts that are no longer in the list. Previous configurations stay, for hosts that
+// are booting.
 func Write(dir string, files []File) (Result, error) {
 	h := host.New("/")
-	done := Result{Written: []string{}, Same: []string{}, Removed: []string{}}
+	result := Result{Written: []string{}, Unchanged: []string{}, Removed: []string{}}
 	for _, f := range files {
 		path := filepath.Join(dir, f.Path)
 		have, err := h.ReadFile(path)
 		if err == nil && bytes.Equal(have, f.Data) {
-			done.Same = append(done.Same, f.Path)
+			result.Unchanged = append(result.Unchanged, f.Path)
 			continue
 		}
 		if err := h.WriteFile(path, f.Data, f.mode()); err != nil {
-			return done, err
+			return result, err
 		}
-		done.Written = append(done.Written, f.Path)
+		result.Written = append(result.Written, f.Path)
 	}
-	return done, clean(h, dir, files, &done)
+	return result, removeStale(h, dir, files, &result)
 }
 
-// clean removes what an earlier list of hosts left.
-func clean(h *host.Host, dir string, files []File, done *Result) error {
-	for _, folder := range []string{"hosts", "matchbox/groups", "matchbox/profiles", "matchbox/ignition"} {
-		names, err := h.ReadDir(filepath.Join(dir, folder))
+// removeStale removes files of hosts that were in an earlier list.
+func removeStale(h *host.Host, dir string, files []File, result *Result) error {
+	for _, subdir := range []string{"hosts", "matchbox/groups", "matchbox/profiles", "matchbox/ignition"} {
+		names, err := h.ReadDir(filepath.Join(dir, subdir))
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			path := folder + "/" + name
+			path := subdir + "/" + name
 			known := slices.ContainsFunc(files, func(f File) bool { return f.Path == path })
 			if known || !strings.HasPrefix(name, prefix) {
 				continue
@@ -63,7 +63,7 @@ func clean(h *host.Host, dir string, files []File, done *Result) error {
 			if err := h.Remove(filepath.Join(dir, path)); err != nil {
 				return err
 			}
-			done.Removed = append(done.Removed, path)
+			result.Removed = append(result.Removed, path)
 		}
 	}
 	return nil

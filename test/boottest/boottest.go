@@ -1,6 +1,6 @@
-// Package boottest boots a Debian root folder with systemd as PID 1, in a network
-// namespace of its own with nothing but loopback: for tests of what happens in
-// a boot where no kernel of its own is needed. It needs root.
+// Package boottest boots a Debian root directory with systemd as PID 1 in a container.
+// The container has its own network namespace with loopback only. Use it to test a
+// boot that does not need its own kernel. It needs root.
 package boottest
 
 import (
@@ -25,36 +25,36 @@ import (
 	"github.com/projecteru2/firstboot/test/rootfs"
 )
 
-// bootTime bounds a boot until the machine answers, stopTime its end: a boot
+// Limits on the time until a booting machine answers, and until it has stopped. A boot
 // takes a second or two, with cloud-init five.
 const (
-	bootTime = 60 * time.Second
-	stopTime = 30 * time.Second
+	bootTimeout = 60 * time.Second
+	stopTimeout = 30 * time.Second
 )
 
-// Machine is a root folder, and while it is booted its processes.
+// Machine is a root directory and, while it is booted, its processes.
 type Machine struct {
-	Root string // of its files; may be changed while it is not booted
+	Root string // root directory; may be changed while the machine is not booted
 	Net  *Network
 
 	t       testing.TB
 	args    []string
-	console *locked
+	console *lockedBuffer
 	group   cgroup.Group
 	process *exec.Cmd
 	ended   chan struct{}
-	leader  int // its PID 1, seen from here
+	leader  int // its PID 1, in this PID namespace
 }
 
-// New makes a machine of Debian 12 with systemd and the packages; args are
-// added to systemd-nspawn's. Its files are its own, over a root folder that is
-// built once and cached.
+// New returns a machine of Debian 12 with systemd and the packages. args are added to
+// the arguments of systemd-nspawn. The machine's files are an overlay over a root
+// directory that is built once and cached.
 func New(t testing.TB, packages []string, args ...string) *Machine {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("systemd-nspawn needs root")
 	}
-	m := &Machine{t: t, args: args, Net: newNetwork(t), console: &locked{}}
+	m := &Machine{t: t, args: args, Net: newNetwork(t), console: &lockedBuffer{}}
 	base, err := rootfs.Debian(t.Context(), cache.Open(t.Logf), packages...)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func New(t testing.TB, packages []string, args ...string) *Machine {
 	return m
 }
 
-// overlay lays a folder of the test's own over a root folder.
+// overlay mounts a writable overlay over a root directory and returns its path.
 func overlay(t testing.TB, lower string) string {
 	t.Helper()
 	top := t.TempDir()
@@ -92,7 +92,7 @@ func overlay(t testing.TB, lower string) string {
 	return dirs["root"]
 }
 
-// Put writes a file of the machine.
+// WriteFile writes a file of the machine and makes its directories.
 func (m *Machine) WriteFile(path, text string, mode os.FileMode) {
 	m.t.Helper()
 	full := filepath.Join(m.Root, path)
@@ -107,7 +107,7 @@ func (m *Machine) WriteFile(path, text string, mode os.FileMode) {
 	}
 }
 
-// Boot starts the machine and waits until commands can be run on it.
+// Boot boots the machine and waits until it can run commands.
 func (m *Machine) Boot() {
 	m.t.Helper()
 	var err error
@@ -119,14 +119,14 @@ func (m *Machine) Boot() {
 	m.process = m.group.Command("systemd-nspawn", args...)
 	m.console.reset()
 	m.process.Stdout, m.process.Stderr = m.console, m.console
-	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // also when the test is killed
+	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // even if the test is killed
 	if err := m.process.Start(); err != nil {
 		m.removeGroup()
 		m.t.Fatalf("cannot boot: %v", err)
 	}
 	m.ended = make(chan struct{})
 	go func(p *exec.Cmd, ended chan struct{}) { _ = p.Wait(); close(ended) }(m.process, m.ended)
-	deadline := time.Now().Add(bootTime)
+	deadline := time.Now().Add(bootTimeout)
 	for {
 		if m.leader = child(m.process.Process.Pid); m.leader > 0 {
 			if out, err := m.Output("systemctl", "show", "--property=Version"); err == nil && strings.Contains(out, "Version=") {
@@ -135,16 +135,16 @@ func (m *Machine) Boot() {
 		}
 		select {
 		case <-m.ended:
-			m.t.Fatalf("the machine ended while it booted:\n%s", m.Console())
+			m.t.Fatalf("the machine stopped during the boot:\n%s", m.Console())
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatalf("the machine does not answer after %s:\n%s", bootTime, m.Console())
+			m.t.Fatalf("the machine does not answer: timed out after %s:\n%s", bootTimeout, m.Console())
 		}
 	}
 }
 
-// child is the first child of a process, 0 if it has none.
+// child returns the first child of a process, or 0 if it has none.
 func child(pid int) int {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
@@ -158,13 +158,14 @@ func child(pid int) int {
 	return n
 }
 
-// Try runs a command on the machine, for two minutes at most.
+// Output runs a command on the machine and returns its stdout and stderr. It times out
+// after two minutes.
 func (m *Machine) Output(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	enter := append([]string{"-t", strconv.Itoa(m.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--", name}, args...)
 	c := exec.CommandContext(ctx, "nsenter", enter...)
-	// The command is nsenter's child, and holds the pipe.
+	// The command is nsenter's child and keeps the pipe open, so kill the group.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return unix.Kill(-c.Process.Pid, unix.SIGKILL) }
 	c.WaitDelay = 5 * time.Second
@@ -173,7 +174,7 @@ func (m *Machine) Output(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Run runs a command that must go well.
+// Run runs a command that must succeed and returns its output.
 func (m *Machine) Run(name string, args ...string) string {
 	m.t.Helper()
 	out, err := m.Output(name, args...)
@@ -183,7 +184,7 @@ func (m *Machine) Run(name string, args ...string) string {
 	return out
 }
 
-// Exit runs a command and returns its exit code.
+// ExitCode runs a command and returns its exit code and output.
 func (m *Machine) ExitCode(name string, args ...string) (int, string) {
 	m.t.Helper()
 	out, err := m.Output(name, args...)
@@ -197,22 +198,22 @@ func (m *Machine) ExitCode(name string, args ...string) (int, string) {
 	return 0, out
 }
 
-// Stop ends the machine: orderly, else by force.
+// Stop powers the machine off, and kills it after a timeout.
 func (m *Machine) Stop() {
 	if m.process == nil {
 		return
 	}
-	// SIGTERM of systemd-nspawn is an orderly power-off.
+	// SIGTERM makes systemd-nspawn power the machine off.
 	_ = m.process.Process.Signal(unix.SIGTERM)
 	select {
 	case <-m.ended:
-	case <-time.After(stopTime):
+	case <-time.After(stopTimeout):
 		m.kill()
 	}
 	m.removeGroup()
 }
 
-// Cut ends the machine as a power cut does.
+// CutPower kills the machine, like a power cut.
 func (m *Machine) CutPower() {
 	m.kill()
 	m.removeGroup()
@@ -234,28 +235,28 @@ func (m *Machine) kill() {
 	<-m.ended
 }
 
-// Console is what the machine has printed since its last boot.
+// Console returns the console output since the last boot.
 func (m *Machine) Console() string { return m.console.String() }
 
-// locked is a buffer that is read while it is written.
-type locked struct {
+// lockedBuffer is a buffer for concurrent reads and writes.
+type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *locked) Write(p []byte) (int, error) {
+func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *locked) String() string {
+func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
 }
 
-func (l *locked) reset() {
+func (l *lockedBuffer) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b.Reset()

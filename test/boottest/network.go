@@ -30,39 +30,39 @@ func newNetwork(t testing.TB) *Network {
 
 func (n *Network) path() string { return "/run/netns/" + n.name }
 
-// Serve answers http in the network, at the port of each of its addresses:
-// 127.0.0.1 and those that the test has given its loopback.
+// Serve starts an HTTP server in the network, on all its addresses: 127.0.0.1 and those
+// that the test has added to its loopback interface.
 func (n *Network) Serve(port int, h http.Handler) {
 	n.t.Helper()
 	listener, err := n.listen(port)
 	if err != nil {
-		n.t.Fatalf("cannot serve: %v", err)
+		n.t.Fatalf("cannot listen: %v", err)
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 	n.t.Cleanup(func() { _ = server.Close() })
 }
 
-// listen opens the socket on a thread that is in the namespace; a socket stays
-// where it was made.
+// listen opens a socket on a thread that has entered the namespace. A socket stays in
+// the namespace where it was opened.
 func (n *Network) listen(port int) (net.Listener, error) {
 	runtime.LockOSThread()
-	home, err := netns.Get()
+	original, err := netns.Get()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = home.Close() }()
-	there, err := netns.GetFromName(n.name)
+	defer func() { _ = original.Close() }()
+	target, err := netns.GetFromName(n.name)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = there.Close() }()
-	if err := netns.Set(there); err != nil {
+	defer func() { _ = target.Close() }()
+	if err := netns.Set(target); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
-	if back := netns.Set(home); back != nil {
-		return nil, back // the thread stays locked, and ends with its goroutine
+	if err := netns.Set(original); err != nil {
+		return nil, err // the thread stays locked and exits with its goroutine
 	}
 	runtime.UnlockOSThread()
 	return listener, err
@@ -75,7 +75,7 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
-// Command is a command of this machine that runs in the network.
+// Command returns a command of this machine that runs in the network.
 func (n *Network) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", n.name, name}, args...)...)
 }

@@ -1,4 +1,4 @@
-// Package provisiontest has what the tests of the ways in have in common.
+// Package provisiontest holds what the tests of the provisioning methods share.
 package provisiontest
 
 import (
@@ -14,28 +14,28 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// Minimal is the least that a configuration must say.
+// Minimal is a configuration with the required keys only.
 const Minimal = `etcd: {endpoints: ["http://10.0.0.1:2379"]}
 pool: {cidr: 10.213.0.0/16}
 `
 
-// Secret is part of the one that WithSecret holds.
+// Secret is part of the secret in WithSecret.
 const Secret = "cor'rect"
 
-// WithSecret has a secret full of characters that mean something to YAML,
-// shells, systemd and URLs.
+// WithSecret is a configuration with a secret that contains special characters of
+// YAML, shells, systemd and URLs.
 const WithSecret = Minimal + `node: {environment: {FELIX_SECRET: "` + Secret + `: \"horse\" %41 $(x) %n"}}
 `
 
-// WaitingForEtcd lets a run wait for etcd, which is nowhere, whatever else these small
-// machines lack.
+// WaitingForEtcd is a configuration with which a run waits for an etcd that does not
+// exist. It ignores the findings that the small test machines would cause.
 const WaitingForEtcd = WithSecret + `preflight: {ignore: [localhost, default-route, kernel-modules, apparmor-parser, disk-space, docker-missing, artifact-missing, rpm-missing]}
 `
 
-// Sum looks like the sha256 of something.
+// FakeDigest returns a valid SHA-256 that matches no file.
 func FakeDigest() string { return strings.Repeat("ab", 32) }
 
-// Load reads a configuration from its text.
+// Load loads a configuration from its text.
 func Load(t testing.TB, text string) *config.Loaded {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.yaml")
@@ -49,7 +49,7 @@ func Load(t testing.TB, text string) *config.Loaded {
 	return l
 }
 
-// Program builds firstboot, into a folder of its own, and returns its path.
+// BuildProgram builds firstboot and returns its path.
 func BuildProgram(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "firstboot")
@@ -59,8 +59,8 @@ func BuildProgram(t testing.TB) string {
 	return path
 }
 
-// Install puts the program and its units into a machine's image, but for the
-// files that are named.
+// Install installs the program and its units into a machine's image, except the files
+// in without.
 func Install(t testing.TB, m *boottest.Machine, program string, without ...string) {
 	t.Helper()
 	data, err := os.ReadFile(program)
@@ -75,8 +75,8 @@ func Install(t testing.TB, m *boottest.Machine, program string, without ...strin
 	}
 }
 
-// CheckConfigSource wants the machine's run to have ended, as it must without an etcd,
-// with the configuration that came from this source.
+// CheckConfigSource waits for the machine's run, which fails without an etcd, and
+// checks that its configuration came from source.
 func CheckConfigSource(t testing.TB, m *boottest.Machine, source string) {
 	t.Helper()
 	if code, out := m.ExitCode("firstboot", "status", "--wait=60s"); code != 1 {
