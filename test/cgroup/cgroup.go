@@ -1,6 +1,6 @@
-// Package cgroup gives each machine of systemd-nspawn a control group of its
-// own: with --keep-unit it makes the groups "payload" and "supervisor" inside
-// that of its parent, and two of them in one group would end each other's
+// Package cgroup creates a control group for each machine of systemd-nspawn. With
+// --keep-unit, systemd-nspawn creates the groups "payload" and "supervisor" inside
+// the group of its parent. Two machines in the same group would kill each other's
 // processes.
 package cgroup
 
@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// Group is one group in each hierarchy.
+// Group is a control group: its directory in each hierarchy.
 type Group []string
 
-// dirs are this process's folders in the hierarchies that systemd uses:
-// version 2's, and where it is beside version 1, systemd's named one.
+// dirs returns this process's directories in the hierarchies that systemd uses:
+// version 2 and, on a hybrid system, the named hierarchy of systemd.
 func dirs() []string {
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	own, _ := os.ReadFile("/proc/self/cgroup")
@@ -29,47 +29,46 @@ func dirs() []string {
 		if len(fields) != 3 || fields[1] != "" && fields[1] != "name=systemd" {
 			continue
 		}
-		if at := mount(string(mounts), fields[1]); at != "" {
-			list = append(list, filepath.Join(at, fields[2]))
+		if dir := mountPoint(string(mounts), fields[1]); dir != "" {
+			list = append(list, filepath.Join(dir, fields[2]))
 		}
 	}
 	return list
 }
 
-// mount finds where a hierarchy is mounted: "" is version 2.
-func mount(mounts, hierarchy string) string {
+// mountPoint returns the mount point of a hierarchy. The name "" is version 2.
+func mountPoint(mounts, hierarchy string) string {
 	for line := range strings.Lines(mounts) {
-		place, kind, found := strings.Cut(line, " - ")
-		where, what := strings.Fields(place), strings.Fields(kind)
-		if !found || len(where) < 5 || len(what) < 3 {
+		before, after, found := strings.Cut(line, " - ")
+		mount, source := strings.Fields(before), strings.Fields(after)
+		if !found || len(mount) < 5 || len(source) < 3 {
 			continue
 		}
-		if hierarchy == "" && what[0] == "cgroup2" || what[0] == "cgroup" && slices.Contains(strings.Split(what[2], ","), hierarchy) {
-			return where[4]
+		if hierarchy == "" && source[0] == "cgroup2" || source[0] == "cgroup" && slices.Contains(strings.Split(source[2], ","), hierarchy) {
+			return mount[4]
 		}
 	}
 	return ""
 }
 
-// New makes a group, or nothing.
+// New creates a group. If it fails, it leaves nothing behind.
 func New(name string) (Group, error) {
 	var made Group
 	for _, dir := range dirs() {
 		path := filepath.Join(dir, name)
 		if err := os.Mkdir(path, 0o755); err != nil {
-			return nil, errors.Join(fmt.Errorf("cannot make the control group %s: %w", name, err), made.Remove())
+			return nil, errors.Join(fmt.Errorf("cannot create the control group %s: %w", name, err), made.Remove())
 		}
 		made = append(made, path)
 	}
 	return made, nil
 }
 
-// Find lists the groups that are there, by a pattern of filepath.Match for
-// their names.
+// Find returns the groups whose names match a pattern of filepath.Match.
 func Find(pattern string) []Group {
 	var all []Group
 	for _, dir := range dirs() {
-		found, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is right
+		found, _ := filepath.Glob(filepath.Join(dir, pattern)) // fails only for a malformed pattern
 		for _, path := range found {
 			all = append(all, Group{path})
 		}
@@ -77,18 +76,18 @@ func Find(pattern string) []Group {
 	return all
 }
 
-// Command is a command that runs in the group.
+// Command returns a command that runs in the group.
 func (g Group) Command(name string, args ...string) *exec.Cmd {
 	line := append([]string{"-c", enter, "sh"}, g...)
 	line = append(line, "--", name)
 	return exec.Command("sh", append(line, args...)...)
 }
 
-// enter moves its process into the groups that are named before --, and makes
-// it the command that is named after it.
+// enter moves its process into the groups before --, and then executes the
+// command after --.
 const enter = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"`
 
-// Remove removes the group and those in it.
+// Remove removes the group and its subgroups.
 func (g Group) Remove() error {
 	var all []error
 	for _, path := range g {
@@ -97,8 +96,8 @@ func (g Group) Remove() error {
 	return errors.Join(all...)
 }
 
-// remove removes a group and those in it, as soon as the kernel has
-// buried their last processes.
+// remove removes a group and its subgroups. It retries because the kernel needs
+// some time to remove the last processes.
 func remove(path string) error {
 	var err error
 	for range 100 {

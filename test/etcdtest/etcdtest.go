@@ -1,7 +1,6 @@
-// Package etcdtest runs a real etcd for tests: on loopback ports of its own,
-// in a folder of its own, and gone when the test is over. It can be stopped
-// dead, frozen as if the network swallowed everything, and started again with
-// what it had.
+// Package etcdtest runs a real etcd for a test, on free loopback ports and in a
+// temporary directory. It ends with the test. A test can kill it, pause it as if
+// the network dropped all packets, and restart it with its data.
 package etcdtest
 
 import (
@@ -19,22 +18,22 @@ import (
 	"time"
 )
 
-// startTime bounds the start of an etcd; a new one needs about a second.
-const startTime = 30 * time.Second
+// startTimeoutout limits the start of etcd, which normally takes about a second.
+const startTimeout = 30 * time.Second
 
-// Options are how the etcd is started.
+// Options configure the etcd.
 type Options struct {
 	EnableV2 bool // serve the v2 API as well
-	// TLS makes clients speak https; Args then give the certificates.
+	// TLS makes the client endpoint https. Args must then set the certificates.
 	TLS  bool
-	Args []string // more flags
+	Args []string // additional flags
 }
 
 // Server is a running etcd.
 type Server struct {
 	Endpoint string // http(s)://127.0.0.1:PORT
 
-	health  string // http://127.0.0.1:PORT: etcd says there how it is
+	health  string // http://127.0.0.1:PORT, without TLS: etcd's health check
 	tb      testing.TB
 	dir     string
 	peer    string
@@ -44,7 +43,7 @@ type Server struct {
 	ended   chan struct{}
 }
 
-// Start runs an etcd until the test is over. The test fails where etcd is not
+// Start runs an etcd until the test ends. The test fails if etcd is not
 // installed.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
@@ -60,8 +59,8 @@ func Start(tb testing.TB, o Options) *Server {
 	return s
 }
 
-// Restart starts the etcd again, with its data and at its address. One that
-// runs is killed first.
+// Restart kills the etcd if it is running, and starts it again with the same data
+// and address.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
@@ -98,7 +97,7 @@ func (s *Server) Restart() {
 // waitHealthy waits until etcd has a leader and answers.
 func (s *Server) waitHealthy() {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -110,7 +109,7 @@ func (s *Server) waitHealthy() {
 		select {
 		case <-tick.C:
 		case <-s.ended:
-			s.tb.Fatalf("etcd ended at once:\n%s", s.output)
+			s.tb.Fatalf("etcd exited during the start:\n%s", s.output)
 		case <-ctx.Done():
 			s.tb.Fatalf("etcd did not become healthy (%v):\n%s", err, s.output)
 		}
@@ -135,8 +134,7 @@ func healthy(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// Kill ends the etcd as a power cut does. It may be called when it runs no
-// more.
+// Kill ends the etcd with SIGKILL. It does nothing if etcd is not running.
 func (s *Server) Kill() {
 	if s.command == nil || s.command.Process == nil {
 		return
@@ -146,24 +144,24 @@ func (s *Server) Kill() {
 	s.command = nil
 }
 
-// Pause freezes the etcd: connections are taken by the kernel, and nothing
-// ever answers. Resume thaws it.
+// Pause stops the etcd with SIGSTOP until Resume: the kernel accepts connections,
+// but etcd never answers.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Resume lets a paused etcd go on.
+// Resume continues a paused etcd.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.tb.Helper()
 	if s.command == nil {
-		s.tb.Fatal("etcd does not run")
+		s.tb.Fatal("etcd is not running")
 	}
 	if err := s.command.Process.Signal(sig); err != nil {
 		s.tb.Fatalf("cannot signal etcd: %v", err)
 	}
 }
 
-// freeAddress finds a loopback port that is free now.
+// freeAddress returns a loopback address with a port that is currently free.
 func freeAddress(tb testing.TB) string {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -174,7 +172,7 @@ func freeAddress(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-// output keeps the end of what etcd says.
+// output keeps the end of etcd's output.
 type output struct {
 	mu   sync.Mutex
 	tail bytes.Buffer

@@ -1,4 +1,4 @@
-// Package program builds firstboot from this checkout, for tests that run it.
+// Package program builds firstboot from this checkout for tests that run it.
 package program
 
 import (
@@ -8,8 +8,8 @@ import (
 	"os/exec"
 )
 
-// Build makes the static binary at path, from within the module. Where its size
-// or its version matters, `make build` is the one to ask.
+// Build builds the static binary at path. The working directory must be in the
+// module. If the size or the version matters, use `make build` instead.
 func Build(ctx context.Context, path string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/projecteru2/firstboot/cmd/firstboot")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -1,10 +1,10 @@
-// Package cache keeps what is slow to build (downloads, binaries, images) in a
-// folder outside the checkout, under a key made of everything it was built
-// from. It knows nothing of what the entries are.
+// Package cache stores the results of slow builds (downloads, binaries, images)
+// in a directory outside the checkout. The key of an entry is made from all
+// inputs of the build. The package knows nothing about the contents of entries.
 //
-// An entry is a folder. It is built beside the others under another name,
-// synced, and renamed: what is there under its own name is whole, after a
-// power cut too. One lock an entry keeps two runs from building the same.
+// An entry is a directory. It is built under a temporary name, synced, and
+// renamed, so an entry is always complete, also after a power cut. A lock for
+// each entry prevents two runs from building it at the same time.
 package cache
 
 import (
@@ -22,30 +22,30 @@ import (
 )
 
 const (
-	// Variable names the folder, where the environment gives one.
+	// Variable is the environment variable that sets the directory.
 	Variable = "FIRSTBOOT_CACHE"
-	// DefaultDir is the folder otherwise.
+	// DefaultDir is the directory if the variable is not set.
 	DefaultDir = "/var/cache/firstboot-lab"
-	// progressEvery is how often a slow step says that it goes on.
-	progressEvery = 10 * time.Second
-	// unused is how long an older entry of a name must not have been asked
-	// for before a newer one takes its place: a run takes an hour at most.
-	unused = 24 * time.Hour
-	// partial ends the name of what is still being built.
-	partial = ".part"
+	// progressInterval is the time between two progress messages of a build.
+	progressInterval = 10 * time.Second
+	// maxUnused is the time after which an older entry with the same name is
+	// removed if nobody used it. A run takes at most an hour.
+	maxUnused = 24 * time.Hour
+	// partSuffix is the suffix of an unfinished entry.
+	partSuffix = ".part"
 )
 
-// Logf takes one line of progress, without a line end.
+// Logf receives one line of progress, without a newline.
 type Logf func(format string, args ...any)
 
-// Store is a folder of entries.
+// Store is a directory of entries.
 type Store struct {
 	Dir string
-	Log Logf // nil: silent
+	Log Logf // may be nil
 }
 
-// Open returns the store that the environment names, or the default one.
-// Nothing is made before the first entry.
+// Open returns the store in the directory that Variable sets, or in DefaultDir.
+// It does not create the directory.
 func Open(log Logf) Store {
 	dir := os.Getenv(Variable)
 	if dir == "" {
@@ -56,27 +56,27 @@ func Open(log Logf) Store {
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 
-// Get returns the folder of the entry name (lower case, digits and dashes)
-// with this key (see Key). Where there is none, build fills an empty folder
-// dir, which is then published; what build left in it when it fails is
-// removed. While another process builds the same entry, Get waits for it.
+// Get returns the directory of the entry with this name (lower case letters,
+// digits and dashes) and key (see Key). If the entry does not exist, Get calls
+// build with an empty directory, which becomes the entry unless build fails. If
+// another process is building the same entry, Get waits for it.
 func (s Store) Get(ctx context.Context, name, key string, build func(ctx context.Context, dir string) error) (string, error) {
 	if !validName.MatchString(name) || !validName.MatchString(key) {
-		return "", fmt.Errorf("cannot keep %q under the key %q: want lower case letters, digits and dashes", name, key)
+		return "", fmt.Errorf("cannot use the entry %q with the key %q: want lower case letters, digits and dashes", name, key)
 	}
 	entry := filepath.Join(s.Dir, name+"-"+key)
 	if touch(entry) {
 		return entry, nil
 	}
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
-		return "", fmt.Errorf("cannot make the cache: %w (set %s to a folder that you may write)", err, Variable)
+		return "", fmt.Errorf("cannot create the cache: %w (set %s to a writable directory)", err, Variable)
 	}
 	lock, err := s.lock(ctx, name, key)
 	if err != nil {
 		return "", err
 	}
 	defer lock.Close()
-	if touch(entry) { // another run built it meanwhile
+	if touch(entry) { // another process built it in the meantime
 		return entry, nil
 	}
 	start := time.Now()
@@ -89,24 +89,24 @@ func (s Store) Get(ctx context.Context, name, key string, build func(ctx context
 	return entry, nil
 }
 
-// touch tells whether the entry is there, and notes that it was asked for.
+// touch reports whether the entry exists, and records that it was used now.
 func touch(entry string) bool {
 	now := time.Now()
 	return os.Chtimes(entry, now, now) == nil
 }
 
-// publish builds under another name, and renames once all of it is on disk.
-// The name is always the same, and the lock is held: what stands there was
-// left by a run that was killed.
+// publish builds the entry under a temporary name, and renames it when all data
+// is on disk. The caller holds the lock, so an existing directory with the
+// temporary name was left by a process that was killed.
 func (s Store) publish(ctx context.Context, name, entry string, build func(context.Context, string) error) error {
-	dir := entry + partial
+	dir := entry + partSuffix
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("cannot remove what a killed run left: %w", err)
+		return fmt.Errorf("cannot remove an unfinished build: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return fmt.Errorf("cannot build %s: %w", name, err)
 	}
-	stop := s.sayAlive(name)
+	stop := s.reportProgress(name)
 	err := build(ctx, dir)
 	stop()
 	if err == nil {
@@ -121,12 +121,12 @@ func (s Store) publish(ctx context.Context, name, entry string, build func(conte
 	return syncDir(s.Dir)
 }
 
-// sayAlive says every few seconds that a step still goes on.
-func (s Store) sayAlive(name string) (stop func()) {
+// reportProgress logs at intervals that a build is still running.
+func (s Store) reportProgress(name string) (stop func()) {
 	done := make(chan struct{})
 	start := time.Now()
 	go func() {
-		tick := time.NewTicker(progressEvery)
+		tick := time.NewTicker(progressInterval)
 		defer tick.Stop()
 		for {
 			select {
@@ -140,14 +140,14 @@ func (s Store) sayAlive(name string) (stop func()) {
 	return func() { close(done) }
 }
 
-// prune removes entries of the same name that nobody asked for in a long time.
-// It is housekeeping: what cannot be removed now goes another time.
+// prune removes other entries with the same name that were not used for a long
+// time. It ignores errors: the next prune tries again.
 func (s Store) prune(name, key string) {
 	all, _ := filepath.Glob(filepath.Join(s.Dir, name+"-*"))
 	for _, path := range all {
-		other := strings.TrimSuffix(filepath.Base(path)[len(name)+1:], partial)
+		other := strings.TrimSuffix(filepath.Base(path)[len(name)+1:], partSuffix)
 		info, err := os.Stat(path)
-		if err != nil || !isKey(other) || other == key || time.Since(info.ModTime()) < unused {
+		if err != nil || !isKey(other) || other == key || time.Since(info.ModTime()) < maxUnused {
 			continue
 		}
 		os.RemoveAll(path)
@@ -160,8 +160,8 @@ func (s Store) logf(format string, args ...any) {
 	}
 }
 
-// syncAll brings everything of the folder's file system to the disk: one call,
-// where an image has thousands of files.
+// syncAll syncs the file system of the directory. A single call is faster than
+// syncing thousands of files.
 func syncAll(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

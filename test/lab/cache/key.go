@@ -12,16 +12,17 @@ import (
 	"strings"
 )
 
-// keyLength is how much of a sha256 a key keeps, in hex digits: 64 bits are
-// plenty for the few entries of one folder.
+// keyLength is the number of hex digits of a key, the first digits of a sha256.
+// 64 bits are enough for the few entries of a cache.
 const keyLength = 16
 
 var keyForm = regexp.MustCompile(fmt.Sprintf("^[0-9a-f]{%d}$", keyLength))
 
 func isKey(s string) bool { return keyForm.MatchString(s) }
 
-// Key returns the key of what is made from these inputs: versions, package
-// lists, contents. Order and borders count: Key("a", "b") is not Key("ab").
+// Key returns the key for a build with these inputs, for example versions,
+// package lists or contents. Key("a", "b") differs from Key("ab") and from
+// Key("b", "a").
 func Key(inputs ...string) string {
 	h := sha256.New()
 	for _, s := range inputs {
@@ -30,10 +31,10 @@ func Key(inputs ...string) string {
 	return hex.EncodeToString(h.Sum(nil))[:keyLength]
 }
 
-// Contents returns a hash of files, and of everything in folders: relative
-// names, whether they are executable, bytes, targets of links. It is an input
-// for Key. Names that start with a dot inside a folder are left out (an
-// editor's files, .git).
+// Contents returns a digest of files and directories, as an input for Key. It
+// covers relative names, executable bits, contents, and targets of symbolic
+// links. Inside a directory, names that start with a dot are ignored (editors'
+// files, .git).
 func Contents(paths ...string) (string, error) {
 	h := sha256.New()
 	for _, root := range paths {
@@ -54,7 +55,7 @@ func Contents(paths ...string) (string, error) {
 			return addFile(h, name, path, d)
 		})
 		if err != nil {
-			return "", fmt.Errorf("cannot hash %s: %w", root, err)
+			return "", fmt.Errorf("cannot compute the digest of %s: %w", root, err)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

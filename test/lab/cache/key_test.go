@@ -6,21 +6,21 @@ import (
 	"testing"
 )
 
-func TestKeysTellInputsApart(t *testing.T) {
+func TestKeysOfDifferentInputsDiffer(t *testing.T) {
 	if first, again := Key("a", "b"), Key("a", "b"); first != again || !isKey(first) {
 		t.Errorf("the same inputs have the keys %q and %q", first, again)
 	}
 	seen := map[string][]string{}
 	for _, inputs := range [][]string{{}, {""}, {"ab"}, {"a", "b"}, {"b", "a"}, {"a", "b", ""}, {"1:a"}} {
 		k := Key(inputs...)
-		if other, there := seen[k]; there {
+		if other, exists := seen[k]; exists {
 			t.Errorf("%q and %q have the same key", inputs, other)
 		}
 		seen[k] = inputs
 	}
 }
 
-func TestContentsSeeEveryChange(t *testing.T) {
+func TestContentsDependOnEverything(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "tree")
 	if err := os.MkdirAll(filepath.Join(root, "sub"), 0o755); err != nil {
 		t.Fatal(err)
@@ -35,15 +35,15 @@ func TestContentsSeeEveryChange(t *testing.T) {
 	}
 	contents := func() string {
 		t.Helper()
-		sum, err := Contents(root)
+		digest, err := Contents(root)
 		do(err)
-		return sum
+		return digest
 	}
 	do(os.WriteFile(file, []byte("a"), 0o644))
 	do(os.Symlink("sub", link))
 	last := contents()
 	if contents() != last {
-		t.Fatal("the same tree has two hashes")
+		t.Fatal("the same tree has two digests")
 	}
 	for what, change := range map[string]func() error{
 		"bytes":      func() error { return os.WriteFile(file, []byte("b"), 0o644) },
@@ -56,16 +56,16 @@ func TestContentsSeeEveryChange(t *testing.T) {
 		last = contents()
 		do(change())
 		if contents() == last {
-			t.Errorf("a change of the %s is not seen", what)
+			t.Errorf("the digest does not depend on the %s", what)
 		}
 		os.Rename(file+"2", file)
 	}
 	last = contents()
 	do(os.WriteFile(filepath.Join(root, ".swp"), nil, 0o644))
 	if contents() != last {
-		t.Error("an editor's file counts")
+		t.Error("the digest depends on a file that starts with a dot")
 	}
 	if _, err := Contents(root + "-none"); err == nil {
-		t.Error("a missing folder has a hash")
+		t.Error("a missing directory has a digest")
 	}
 }
