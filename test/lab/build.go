@@ -23,7 +23,7 @@ import (
 
 const modulePath = "github.com/projecteru2/firstboot"
 
-// build makes, or takes from the cache, what the machines boot.
+// build builds everything that the machines boot, or takes it from the cache.
 func (l *Lab) build(ctx context.Context, store cache.Store, o Options) error {
 	var err error
 	if l.Firstboot, err = l.firstboot(ctx, o); err != nil {
@@ -65,9 +65,8 @@ func (l *Lab) image(ctx context.Context, store cache.Store, o Options) (golden.I
 	return golden.Build(ctx, options)
 }
 
-// ImageFrom returns an image, built or from the cache under a name, that is
-// another with what change did to its root, and with the lab's key in it.
-// Inputs are all that change depends on.
+// ImageFrom is golden.Derive, and also authorizes the lab's SSH key. inputs must
+// contain everything that change depends on.
 func (l *Lab) ImageFrom(ctx context.Context, from golden.Image, name string, inputs []string, change func(ctx context.Context, root string) error) (golden.Image, error) {
 	inputs = append([]string{string(l.key)}, inputs...)
 	return golden.Derive(ctx, l.store, from, name, inputs, func(ctx context.Context, root string) error {
@@ -78,7 +77,7 @@ func (l *Lab) ImageFrom(ctx context.Context, from golden.Image, name string, inp
 	})
 }
 
-// accel probes once how machines run.
+// accel returns a function that probes the acceleration once.
 func (l *Lab) accel(ctx context.Context) func(kernel string) machine.Accel {
 	return func(kernel string) machine.Accel {
 		if l.Accel == "" {
@@ -88,8 +87,8 @@ func (l *Lab) accel(ctx context.Context) func(kernel string) machine.Accel {
 	}
 }
 
-// firstboot is the operator's binary, or one that `make build` builds from this
-// checkout.
+// firstboot returns the path of the binary in the options. If there is none, it
+// builds one from this checkout.
 func (l *Lab) firstboot(ctx context.Context, o Options) (string, error) {
 	if o.Firstboot != "" {
 		return o.Firstboot, nil
@@ -98,7 +97,7 @@ func (l *Lab) firstboot(ctx context.Context, o Options) (string, error) {
 	return path, BuildFirstboot(ctx, path)
 }
 
-// BuildFirstboot has `make build` build firstboot from this checkout, with
+// BuildFirstboot builds firstboot from this checkout with `make build` and these
 // variables of the Makefile.
 func BuildFirstboot(ctx context.Context, path string, variables ...string) error {
 	root, err := ModuleDir(ctx)
@@ -114,17 +113,18 @@ func BuildFirstboot(ctx context.Context, path string, variables ...string) error
 	return nil
 }
 
-// ModuleDir is the checkout.
+// ModuleDir returns the root directory of the checkout.
 func ModuleDir(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", modulePath).Output()
 	if err != nil {
-		return "", fmt.Errorf("cannot find the checkout of %s from this folder: %w", modulePath, err)
+		return "", fmt.Errorf("cannot find the checkout of %s from the working directory: %w", modulePath, err)
 	}
 	return strings.TrimSpace(string(out)), nil
 }
 
-// sshKey makes the lab's key once, and returns its public half as a line of
-// authorized_keys. It opens nothing but machines that no network leads to.
+// sshKey returns the lab's public SSH key as a line of authorized_keys. It
+// generates the key once and keeps it in the cache. The key is only accepted by
+// machines on the lab's isolated network.
 func (l *Lab) sshKey(ctx context.Context, store cache.Store) ([]byte, error) {
 	const private, public = "id_ed25519", "id_ed25519.pub"
 	dir, err := store.Get(ctx, "ssh-key", cache.Key("1"), func(_ context.Context, dir string) error {

@@ -12,29 +12,30 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 )
 
-// Config is the configuration that goes into the image, as a tree that a story
-// may change, and the artifacts in the image's bundle. The artifacts' sha256
-// are filled in by the lab where a story leaves them out.
+// Config is the configuration in the image and the artifacts in its bundle. A
+// test may change Tree. The lab adds the sha256 of the artifacts unless the test
+// has set them.
 type Config struct {
 	Tree map[string]any
 
 	bundle []artifact.Item
 }
 
-// The artifacts' names, as package stages has them.
+// Names of the artifacts, as in package stages.
 const (
 	calicoctl = "calicoctl"
 	minions   = "eru-minions"
 )
 
-// PoolCIDR is the pool of the lab's cluster, and Network its Docker network.
+// PoolCIDR is the CIDR of the lab's pool. Network is the name of the Docker network.
 const (
 	PoolCIDR = "10.213.0.0/16"
 	Network  = "firstboot"
 )
 
-// config is an operator's: etcd, versions, digests, the pool. The artifacts
-// come from the bundle; the node image is in the image's Docker already.
+// config returns a configuration like an operator's: etcd, versions, digests and
+// the pool. The artifacts come from the bundle. The node image is already in the
+// Docker of the golden image.
 func (l *Lab) config(o Options) *Config {
 	etcd := fmt.Sprintf("http://%s:2379", o.Prefix.Masked().Addr().Next())
 	c := &Config{
@@ -56,8 +57,8 @@ func (l *Lab) config(o Options) *Config {
 	return c
 }
 
-// Set sets one value by its dotted path: Set("pool.cidr", "10.123.0.0/16").
-// A nil value removes the key.
+// Set sets a value: Set("pool", "cidr", "10.123.0.0/16"). A nil value removes the
+// key.
 func (c *Config) Set(section, key string, value any) {
 	s, ok := c.Tree[section].(map[string]any)
 	if !ok {
@@ -71,7 +72,7 @@ func (c *Config) Set(section, key string, value any) {
 	s[key] = value
 }
 
-// NoBundle leaves the bundle out of the image.
+// NoBundle omits the bundle from the image.
 func (c *Config) NoBundle() { c.bundle = nil }
 
 func (c *Config) text() ([]byte, error) {
@@ -80,22 +81,22 @@ func (c *Config) text() ([]byte, error) {
 		if item.Name == minions {
 			section = "minions"
 		}
-		sum, err := sumOf(item.Path)
+		digest, err := fileDigest(item.Path)
 		if err != nil {
 			return nil, err
 		}
 		if s, ok := c.Tree[section].(map[string]any); ok && s[key] == nil {
-			s[key] = sum
+			s[key] = digest
 		}
 	}
 	data, err := yaml.Marshal(c.Tree)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write the image's configuration: %w", err)
 	}
-	return append([]byte("# The lab's hosts. Written by test/lab.\n"), data...), nil
+	return append([]byte("# Configuration of the lab's hosts, written by test/lab.\n"), data...), nil
 }
 
-func sumOf(path string) (string, error) {
+func fileDigest(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	// bootTime bounds the way from power-on to a login by SSH, which takes 25 s
-	// for one machine under TCG and a minute for two beside other work.
-	bootTime = 5 * time.Minute
-	// pollEvery is how often a host is asked while something is waited for.
-	pollEvery = time.Second
+	// bootTimeout limits the time from power-on to a login by SSH. It takes 25 s
+	// for one machine under TCG, and a minute for two on a busy machine.
+	bootTimeout = 5 * time.Minute
+	// pollInterval is the time between two checks of a wait.
+	pollInterval = time.Second
 )
 
 // Host is a machine of the lab.
@@ -36,10 +36,10 @@ type Host struct {
 
 	mu     sync.Mutex
 	client *ssh.Client
-	known  ssh.PublicKey // the host key seen first
+	known  ssh.PublicKey // the host key of the first connection
 }
 
-// newHost makes the n-th of the hosts that are alike, counted from zero.
+// newHost adds host n (counted from zero), which boots the lab's image.
 func (l *Lab) newHost(ctx context.Context, n int, arguments string) error {
 	h, err := l.AddHost(ctx, fmt.Sprintf("host%d", n+1), machine.Spec{
 		Kernel: l.Image.Kernel, Initrd: l.Image.Initrd, Image: l.Image.Disk,
@@ -50,19 +50,19 @@ func (l *Lab) newHost(ctx context.Context, n int, arguments string) error {
 	return err
 }
 
-// AddHost makes one more host, powered off. The spec says what it boots, and
-// from which disks; the rest of its hardware, its name and its address are
-// given here. What the spec says can be changed until the host is powered on.
+// AddHost adds a host, which is powered off. The spec sets what it boots and its
+// disks. AddHost sets the other fields. They can be changed until the host is
+// powered on.
 func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Host, error) {
 	n := len(l.Hosts)
 	if n >= maxHosts {
-		return nil, fmt.Errorf("cannot add %s: the lab has %d hosts, at most %d are possible", name, n, maxHosts)
+		return nil, fmt.Errorf("cannot add the host %s: a lab has at most %d hosts", name, maxHosts)
 	}
 	h := &Host{Name: name, Address: l.Net.Address(firstHost + n), lab: l}
 	spec.Name, spec.Dir, spec.Accel, spec.CodeMB = name, filepath.Join(l.Dir, name), l.Accel, l.codeMB
 	spec.Tap = fmt.Sprintf("tap%d", n+1)
 	spec.MAC = fmt.Sprintf("52:54:00:fb:00:%02x", firstHost+n)
-	// The same machine has the same UUID at every boot, and no other has.
+	// The UUID is unique and stays the same at every boot.
 	spec.UUID = productUUID(name)
 	if err := l.Net.Tap(spec.Tap); err != nil {
 		return nil, err
@@ -73,21 +73,21 @@ func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Hos
 	}
 	h.Console = h.machine.Console
 	l.Hosts = append(l.Hosts, h)
-	return h, l.writeDoors()
+	return h, l.writeAccess()
 }
 
-// KernelArguments are the lab's own and who the machine is, for one that is
-// told nowhere else: nothing of that is in an image.
+// KernelArguments returns the lab's kernel arguments, with the host name and the
+// address. The image contains neither.
 func (h *Host) KernelArguments() string {
-	w := h.lab.Net
-	mask := net.IP(net.CIDRMask(w.Prefix.Bits(), 32))
-	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, w.Gateway(), mask)
+	n := h.lab.Net
+	mask := net.IP(net.CIDRMask(n.Prefix.Bits(), 32))
+	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, n.Gateway(), mask)
 }
 
-// productUUID is a UUID made of the name.
+// productUUID derives a UUID from the name.
 func productUUID(name string) string {
-	sum := sha256.Sum256([]byte("firstboot lab " + name))
-	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+	digest := sha256.Sum256([]byte("firstboot lab " + name))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", digest[0:4], digest[4:6], digest[6:8], digest[8:10], digest[10:16])
 }
 
 // Boot powers the host on.
@@ -95,37 +95,35 @@ func (h *Host) Boot(ctx context.Context) error { return h.machine.Start(ctx) }
 
 // Kill cuts the host's power.
 func (h *Host) Kill() error {
-	h.hangUp()
+	h.disconnect()
 	return h.machine.Kill()
 }
 
-// Reinstall cuts the host's power and makes its disk that of the image again:
-// the same machine, with nothing left of what it was.
+// Reinstall cuts the host's power and restores its disk from the image.
 func (h *Host) Reinstall(ctx context.Context) error {
 	h.ForgetKey()
 	return h.machine.Reinstall(ctx)
 }
 
-// ForgetKey takes the key for SSH that the host has next for its own: it makes
-// it anew.
+// ForgetKey makes the next connection accept a new SSH host key. Call it if the
+// host generates one.
 func (h *Host) ForgetKey() {
-	h.hangUp()
+	h.disconnect()
 	h.mu.Lock()
 	h.known = nil
 	h.mu.Unlock()
 }
 
-// PowerOff shuts the host down in good order.
+// PowerOff shuts the host down cleanly.
 func (h *Host) PowerOff(ctx context.Context) error {
 	if _, err := h.Run(ctx, "systemctl --no-block poweroff"); err != nil {
 		return err
 	}
-	h.hangUp()
+	h.disconnect()
 	return h.machine.WaitOff(ctx)
 }
 
-// Reboot reboots the host in good order, and waits until the new boot can be
-// logged in to.
+// Reboot reboots the host cleanly, and waits until a login is possible again.
 func (h *Host) Reboot(ctx context.Context) error {
 	before, err := h.bootID(ctx)
 	if err != nil {
@@ -137,8 +135,8 @@ func (h *Host) Reboot(ctx context.Context) error {
 	return h.waitNewBoot(ctx, before)
 }
 
-// Reset presses the host's reset button, and waits until the new boot can be
-// logged in to.
+// Reset presses the host's reset button, and waits until a login is possible
+// again.
 func (h *Host) Reset(ctx context.Context) error {
 	before, err := h.bootID(ctx)
 	if err != nil {
@@ -156,23 +154,23 @@ func (h *Host) bootID(ctx context.Context) (string, error) {
 }
 
 func (h *Host) waitNewBoot(ctx context.Context, before string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*bootTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*bootTimeout)
 	defer cancel()
 	return h.Wait(ctx, "the new boot", func(ctx context.Context) error {
-		h.hangUp() // the connection may be one to the boot before
+		h.disconnect() // it may be a connection to the previous boot
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		id, err := h.bootID(ctx)
 		if err == nil && id == before {
-			err = fmt.Errorf("the boot is still %s", before)
+			err = fmt.Errorf("the boot ID is still %s", before)
 		}
 		return err
 	})
 }
 
-// WaitUp waits until the host can be logged in to.
+// WaitUp waits until a login to the host is possible.
 func (h *Host) WaitUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
 	return h.Wait(ctx, "a login by SSH", func(ctx context.Context) error {
 		_, err := h.Output(ctx, "true")
@@ -180,17 +178,17 @@ func (h *Host) WaitUp(ctx context.Context) error {
 	})
 }
 
-// Wait asks again and again until ask returns nil or the context ends; then
-// the error says what was waited for, and why it was not so the last time.
-func (h *Host) Wait(ctx context.Context, what string, ask func(ctx context.Context) error) error {
+// Wait calls check at intervals until it returns nil. If the context ends first,
+// the error contains what and the last error of check.
+func (h *Host) Wait(ctx context.Context, what string, check func(ctx context.Context) error) error {
 	if _, ok := ctx.Deadline(); !ok {
-		return fmt.Errorf("cannot wait for %s: without a deadline", what)
+		return fmt.Errorf("cannot wait for %s: the context has no deadline", what)
 	}
 	start := time.Now()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		err := ask(ctx)
+		err := check(ctx)
 		if err == nil {
 			return nil
 		}
@@ -200,13 +198,13 @@ func (h *Host) Wait(ctx context.Context, what string, ask func(ctx context.Conte
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: no %s after %s: %w", h.Name, what, time.Since(start).Round(time.Second), err)
+			return fmt.Errorf("%s: timed out after %s waiting for %s: %w", h.Name, time.Since(start).Round(time.Second), what, err)
 		}
 	}
 }
 
-// WaitConsole waits for a line of the console, from power-on, that contains
-// text, and returns it.
+// WaitConsole waits for a console line that contains text, and returns the line.
+// It reads all lines since the first power-on.
 func (h *Host) WaitConsole(ctx context.Context, text string) (string, error) {
 	var found string
 	err := h.Console.Follow(ctx, func(line string) bool {
@@ -216,16 +214,16 @@ func (h *Host) WaitConsole(ctx context.Context, text string) (string, error) {
 		return found == ""
 	})
 	if err != nil {
-		return "", fmt.Errorf("%s: no %q on the console: %w", h.Name, text, err)
+		return "", fmt.Errorf("%s: cannot find %q on the console: %w", h.Name, text, err)
 	}
 	return found, nil
 }
 
-// Unplug pulls the network cable; Plug puts it in again.
-func (h *Host) Unplug() error { return h.lab.Net.Plug(h.machine.Tap, false) }
+// Unplug disconnects the network cable.
+func (h *Host) Unplug() error { return h.lab.Net.SetLink(h.machine.Tap, false) }
 
-// Plug puts the network cable in again.
-func (h *Host) Plug() error { return h.lab.Net.Plug(h.machine.Tap, true) }
+// Plug reconnects the network cable.
+func (h *Host) Plug() error { return h.lab.Net.SetLink(h.machine.Tap, true) }
 
-// Machine is the host's hardware.
+// Machine returns the host's virtual machine.
 func (h *Host) Machine() *machine.Machine { return h.machine }

@@ -1,7 +1,6 @@
-// Package lab is a small data centre on one machine: virtual machines that boot
-// from a golden image with firstboot in it, on a network of their own with a
-// real etcd. Stories about hosts are told with it; what they are made of is in
-// the packages below.
+// Package lab runs virtual machines that boot a golden image with firstboot, on
+// an isolated network with a real etcd. The scenarios and the demo use it. The
+// packages below it build the parts of a lab.
 package lab
 
 import (
@@ -23,75 +22,75 @@ import (
 
 const (
 	defaultPrefix = "10.123.0.0/24"
-	// firstHost is the number of the first host's address: 10.123.0.11.
+	// firstHost is the index of the first host's address: 10.123.0.11.
 	firstHost = 11
 	maxHosts  = 200
 )
 
-// Options are what a lab is made of. The zero value is a lab of two hosts.
+// Options configure a lab. The zero value is a lab with two hosts.
 type Options struct {
-	Name   string       // lower case; empty: made of the process's number
+	Name   string       // lower case; empty: lab-PID
 	Hosts  int          // 0: two
-	Bare   bool         // no hosts; AddHost makes each, from an image of its own
-	Prefix netip.Prefix // of the wire; zero: 10.123.0.0/24
+	Bare   bool         // no hosts; the caller adds them with AddHost
+	Prefix netip.Prefix // of the lab's network; zero: 10.123.0.0/24
 	Parts  parts.Options
-	// Firstboot is the binary that goes into the image; empty: built from
-	// this checkout.
+	// Firstboot is the path of the binary to install in the image. If it is
+	// empty, the lab builds it from this checkout.
 	Firstboot string
-	// Config changes the configuration that goes into the image.
+	// Config changes the configuration in the image.
 	Config func(*Config)
-	// Files go into the image as well.
+	// Files are additional files in the image.
 	Files []golden.File
-	// Append are kernel arguments of every host, besides the lab's own.
+	// Append are additional kernel arguments of every host.
 	Append string
 	// Keep leaves the lab running when this process ends.
 	Keep bool
-	// Log takes progress, a line a call; nil: silent.
+	// Log receives one line of progress per call. It may be nil.
 	Log func(format string, args ...any)
 }
 
-// Lab is a running lab. Its hosts are powered off at first; its etcd runs.
+// Lab is a lab with a running etcd. Its hosts are powered off at first.
 type Lab struct {
 	Name      string
-	Dir       string // disks, consoles, etcd's data: gone with the lab
+	Dir       string // disks, consoles and etcd's data; removed with the lab
 	Hosts     []*Host
 	Net       *labnet.Network
 	Etcd      *labnet.Etcd
 	Parts     parts.Parts
-	Firstboot string       // the binary
-	Image     golden.Image // of the hosts that are alike; of a bare lab, without firstboot
+	Firstboot string       // path of the binary
+	Image     golden.Image // of the hosts; in a bare lab it is without firstboot
 	Accel     machine.Accel
 
 	log     cache.Logf
 	store   cache.Store
 	keyPath string
-	key     []byte // its public half, as a line of authorized_keys
-	lease   *lease
+	key     []byte // public key, as a line of authorized_keys
+	work    *workspace
 	group   *procs.Group
 	closing sync.Once
 	codeMB  int
 }
 
-// New builds or takes from the cache what a lab is made of, removes labs that
-// a killed run left, and makes this one. The caller closes it.
+// New creates a lab. It builds what is not in the cache, and removes labs that a
+// killed process left behind. The caller must call Close.
 func New(ctx context.Context, o Options) (*Lab, error) {
 	o = o.withDefaults()
 	store := cache.Open(o.Log)
 	if o.Hosts > maxHosts {
-		return nil, fmt.Errorf("cannot make a lab of %d hosts: at most %d", o.Hosts, maxHosts)
+		return nil, fmt.Errorf("cannot create a lab with %d hosts: the maximum is %d", o.Hosts, maxHosts)
 	}
 	if os.Getuid() != 0 {
-		return nil, errors.New("cannot make a lab: it needs root, for its network namespace and its machines' disks")
+		return nil, errors.New("cannot create a lab: root is needed for its network namespace and its machines' disks")
 	}
-	if err := checkRoom(store.Dir, o.Hosts); err != nil {
+	if err := checkCapacity(store.Dir, o.Hosts); err != nil {
 		return nil, err
 	}
-	lease, err := take(filepath.Join(store.Dir, "labs"), o.Name, o.Log)
+	work, err := newWorkspace(filepath.Join(store.Dir, "labs"), o.Name, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Name: o.Name, Dir: lease.dir, log: o.Log, store: store, lease: lease, codeMB: codeMB(max(o.Hosts, 2))}
-	if err := l.make(ctx, store, o); err != nil {
+	l := &Lab{Name: o.Name, Dir: work.dir, log: o.Log, store: store, work: work, codeMB: codeMB(max(o.Hosts, 2))}
+	if err := l.create(ctx, store, o); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -116,13 +115,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func (l *Lab) make(ctx context.Context, store cache.Store, o Options) error {
+func (l *Lab) create(ctx context.Context, store cache.Store, o Options) error {
 	if err := l.build(ctx, store, o); err != nil {
 		return err
 	}
 	l.group = procs.NewGroup(l.Dir, o.Keep)
 	var err error
-	if l.Net, err = labnet.New(l.group, l.lease.namespace(), o.Prefix); err != nil {
+	if l.Net, err = labnet.New(l.group, l.work.namespace(), o.Prefix); err != nil {
 		return err
 	}
 	l.Etcd = l.Net.Etcd(l.Dir)
@@ -134,11 +133,11 @@ func (l *Lab) make(ctx context.Context, store cache.Store, o Options) error {
 			return err
 		}
 	}
-	if err := l.writeDoors(); err != nil {
+	if err := l.writeAccess(); err != nil {
 		return err
 	}
 	if o.Keep {
-		return l.lease.keep()
+		return l.work.markKept()
 	}
 	return nil
 }
@@ -148,7 +147,7 @@ func (l *Lab) Boot(ctx context.Context) error {
 	return l.Each(func(h *Host) error { return h.Boot(ctx) })
 }
 
-// Each does something with all hosts, side by side.
+// Each calls do for all hosts in parallel.
 func (l *Lab) Each(do func(*Host) error) error {
 	errs := make([]error, len(l.Hosts))
 	var all sync.WaitGroup
@@ -168,26 +167,26 @@ func (l *Lab) Close() error {
 	var err error
 	l.closing.Do(func() {
 		for _, h := range l.Hosts {
-			h.hangUp()
+			h.disconnect()
 		}
 		if l.group != nil {
 			err = l.group.Close()
 		}
-		err = errors.Join(err, l.lease.close())
+		err = errors.Join(err, l.work.remove())
 	})
 	return err
 }
 
-// Leave lets go of a lab that was made with Keep: it goes on when this process
-// has ended, until Stop.
-func (l *Lab) Leave() error {
+// Detach releases a lab that was created with Keep. It continues to run after
+// this process has ended, until Stop.
+func (l *Lab) Detach() error {
 	var err error
 	l.closing.Do(func() {
 		for _, h := range l.Hosts {
-			h.hangUp()
+			h.disconnect()
 		}
-		l.group.Leave()
-		err = errors.Join(l.Net.Leave(), l.lease.release())
+		l.group.Detach()
+		err = errors.Join(l.Net.Detach(), l.work.unlock())
 	})
 	return err
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
-// TestPower is about the lab itself: what a power cut, the reset button, a
-// reboot and a shutdown do to a machine.
+// TestPower tests the lab itself: a power cut, the reset button, a reboot and a
+// shutdown.
 func TestPower(t *testing.T) {
 	l := labtest.New(t, lab.Options{Hosts: 1, Append: "systemd.mask=firstboot.service systemd.mask=docker.service systemd.mask=docker.socket systemd.mask=containerd.service"})
 	ctx := labtest.Within(t, 15*time.Minute)
@@ -23,7 +23,7 @@ func TestPower(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	has := func(want string) {
+	wantFiles := func(want string) {
 		t.Helper()
 		out, err := h.Output(ctx, "cd /root && ls -d file-* 2>/dev/null | xargs")
 		must(err)
@@ -35,7 +35,7 @@ func TestPower(t *testing.T) {
 	must(h.WaitUp(ctx))
 	if out, err := h.Output(ctx, "hostname; ip -4 -o addr show eth0; ip route show default; cat /sys/class/dmi/id/product_uuid"); err != nil ||
 		!strings.HasPrefix(out, h.Name+"\n") || !strings.Contains(out, h.Address.String()+"/24") || !strings.Contains(out, "default via 10.123.0.1 dev eth0") {
-		t.Errorf("the host is not who it should be: %s (%v)", out, err)
+		t.Errorf("wrong host name, address or route: %s (%v)", out, err)
 	}
 
 	_, err := h.Output(ctx, "touch /root/file-synced && sync && echo x >/root/file-lost")
@@ -43,25 +43,25 @@ func TestPower(t *testing.T) {
 	must(h.Kill())
 	must(h.Boot(ctx))
 	must(h.WaitUp(ctx))
-	has("file-synced") // what was never flushed is gone, as with a real power cut
+	wantFiles("file-synced") // data that was not flushed is lost, as in a real power cut
 
 	_, err = h.Output(ctx, "touch /root/file-two")
 	must(err)
 	must(h.Reboot(ctx))
-	has("file-synced file-two")
+	wantFiles("file-synced file-two")
 
 	_, err = h.Output(ctx, "touch /root/file-three && sync")
 	must(err)
 	must(h.Reset(ctx))
-	has("file-synced file-three file-two")
+	wantFiles("file-synced file-three file-two")
 
 	must(h.PowerOff(ctx))
 	must(h.Boot(ctx))
 	must(h.WaitUp(ctx))
-	has("file-synced file-three file-two")
+	wantFiles("file-synced file-three file-two")
 	r, err := h.Run(ctx, "echo out; echo err >&2; exit 3")
 	must(err)
 	if r != (lab.Result{Stdout: "out\n", Stderr: "err\n", Code: 3}) {
-		t.Errorf("a command ended as %+v", r)
+		t.Errorf("the result of a command is %+v", r)
 	}
 }

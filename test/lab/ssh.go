@@ -13,37 +13,37 @@ import (
 )
 
 const (
-	// loginTime bounds a login; it takes a second on an idle machine under
-	// TCG, and some more on one that boots.
-	loginTime = 60 * time.Second
-	// maxOutput bounds what a command on a host may say, in bytes.
+	// loginTimeout limits a login. It takes a second on an idle machine under
+	// TCG, and longer during a boot.
+	loginTimeout = 60 * time.Second
+	// maxOutput limits the output of a command that is kept, in bytes.
 	maxOutput = 16 << 20
 )
 
-// Result is how a command on a host ended.
+// Result is the result of a command on a host.
 type Result struct {
 	Stdout, Stderr string
-	Code           int // exit status; 128 and more: ended by a signal
+	Code           int // exit status; 128 or more: killed by a signal
 }
 
-// Run runs a shell command on the host as root. A command that fails is a
-// Result with its code, not an error.
+// Run runs a shell command on the host as root. If the command fails, its code is
+// in the Result and the error is nil.
 func (h *Host) Run(ctx context.Context, command string) (Result, error) {
 	session, err := h.session(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot log in to %s: %w", h.Name, err)
 	}
 	defer session.Close()
-	stdout, stderr := &capped{}, &capped{}
+	stdout, stderr := &limitedBuffer{}, &limitedBuffer{}
 	session.Stdout, session.Stderr = stdout, stderr
-	ended := make(chan struct{})
-	go func() { err = session.Run(command); close(ended) }()
+	done := make(chan struct{})
+	go func() { err = session.Run(command); close(done) }()
 	select {
-	case <-ended:
+	case <-done:
 	case <-ctx.Done():
-		h.hangUp() // else the command's end would be waited for
-		<-ended
-		return Result{Stdout: stdout.String(), Stderr: stderr.String()}, fmt.Errorf("%s: %q did not end: %w", h.Name, command, ctx.Err())
+		h.disconnect() // otherwise session.Run waits for the command
+		<-done
+		return Result{Stdout: stdout.String(), Stderr: stderr.String()}, fmt.Errorf("%s: %q did not finish: %w", h.Name, command, ctx.Err())
 	}
 	r := Result{Stdout: stdout.String(), Stderr: stderr.String()}
 	var exit *ssh.ExitError
@@ -51,32 +51,31 @@ func (h *Host) Run(ctx context.Context, command string) (Result, error) {
 	case errors.As(err, &exit):
 		r.Code = exit.ExitStatus()
 	case err != nil:
-		h.hangUp()
-		return r, fmt.Errorf("%s: the connection broke during %q: %w", h.Name, command, err)
+		h.disconnect()
+		return r, fmt.Errorf("%s: the connection was lost during %q: %w", h.Name, command, err)
 	}
 	return r, nil
 }
 
-// Output runs a shell command that has to succeed, and returns what it printed.
+// Output runs a shell command and returns its stdout. It is an error if the command fails.
 func (h *Host) Output(ctx context.Context, command string) (string, error) {
 	r, err := h.Run(ctx, command)
 	if err != nil {
 		return r.Stdout, err
 	}
 	if r.Code != 0 {
-		return r.Stdout, fmt.Errorf("%s: %q ended with %d: %s%s", h.Name, command, r.Code, r.Stdout, r.Stderr)
+		return r.Stdout, fmt.Errorf("%s: %q exited with %d: %s%s", h.Name, command, r.Code, r.Stdout, r.Stderr)
 	}
 	return r.Stdout, nil
 }
 
-// session opens a session on the host's connection, which is made anew where
-// it broke.
+// session opens a session on the host's connection. It reconnects if needed.
 func (h *Host) session(ctx context.Context) (*ssh.Session, error) {
 	client, err := h.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// A client whose peer lost its power does not notice.
+	// The client does not notice that its peer has lost power.
 	opened := make(chan error, 1)
 	var session *ssh.Session
 	go func() {
@@ -88,11 +87,11 @@ func (h *Host) session(ctx context.Context) (*ssh.Session, error) {
 	case err = <-opened:
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-time.After(loginTime):
-		err = fmt.Errorf("no answer in %s", loginTime)
+	case <-time.After(loginTimeout):
+		err = fmt.Errorf("timed out after %s", loginTimeout)
 	}
 	if err != nil {
-		h.hangUp()
+		h.disconnect()
 		return nil, err
 	}
 	return session, nil
@@ -108,15 +107,15 @@ func (h *Host) connect(ctx context.Context) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, loginTime)
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	address := net.JoinHostPort(h.Address.String(), "22")
 	conn, err := h.lab.Net.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	end, _ := ctx.Deadline()
-	if err := conn.SetDeadline(end); err != nil {
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	inner, channels, requests, err := ssh.NewClientConn(conn, address, config)
@@ -142,20 +141,20 @@ func (h *Host) sshConfig() (*ssh.ClientConfig, error) {
 	return &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, HostKeyCallback: h.checkHostKey}, nil
 }
 
-// checkHostKey keeps the key that the host made at its first boot. The lock is
-// held by connect.
+// checkHostKey stores the host key of the first connection and compares later
+// ones with it. connect holds h.mu.
 func (h *Host) checkHostKey(_ string, _ net.Addr, key ssh.PublicKey) error {
 	if h.known == nil {
 		h.known = key
 	}
 	if !bytes.Equal(h.known.Marshal(), key.Marshal()) {
-		return fmt.Errorf("%s has another host key than before", h.Name)
+		return fmt.Errorf("the SSH host key of %s has changed", h.Name)
 	}
 	return nil
 }
 
-// hangUp closes the host's connection, if there is one.
-func (h *Host) hangUp() {
+// disconnect closes the SSH connection if there is one.
+func (h *Host) disconnect() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.client != nil {
@@ -164,12 +163,12 @@ func (h *Host) hangUp() {
 	}
 }
 
-// capped keeps the start of what is written, and takes the rest in silence.
-type capped struct{ bytes.Buffer }
+// limitedBuffer keeps the first maxOutput bytes and discards the rest.
+type limitedBuffer struct{ bytes.Buffer }
 
-func (c *capped) Write(p []byte) (int, error) {
-	if room := maxOutput - c.Len(); room > 0 {
-		c.Buffer.Write(p[:min(room, len(p))])
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	if free := maxOutput - b.Len(); free > 0 {
+		b.Buffer.Write(p[:min(free, len(p))])
 	}
 	return len(p), nil
 }

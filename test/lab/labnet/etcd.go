@@ -19,17 +19,17 @@ import (
 
 const (
 	etcdPort = 2379
-	// etcdTime bounds the start of etcd; with two busy machines beside it a
-	// start was seen to take 4 s.
-	etcdTime = 60 * time.Second
+	// etcdTimeout limits the start of etcd. It took up to 4 s while two machines
+	// were busy.
+	etcdTimeout = 60 * time.Second
 )
 
-// Etcd is the cluster's etcd, on the bridge's address. It serves the v2 API as
-// well: Docker's cluster store speaks no other.
+// Etcd is the cluster's etcd. It listens on the bridge's address and also serves
+// the v2 API, which Docker's cluster store needs.
 type Etcd struct {
 	Endpoint string // http://ADDRESS:2379
-	Log      string // path of what it says
-	Data     string // path of its data
+	Log      string // path of its log
+	Data     string // path of its data directory
 
 	net *Network
 
@@ -37,7 +37,7 @@ type Etcd struct {
 	process *procs.Process
 }
 
-// Etcd prepares an etcd that keeps its data under dir; Start starts it.
+// Etcd returns an etcd with its data in dir. Start starts it.
 func (n *Network) Etcd(dir string) *Etcd {
 	return &Etcd{
 		Endpoint: fmt.Sprintf("http://%s:%d", n.Gateway(), etcdPort),
@@ -47,7 +47,7 @@ func (n *Network) Etcd(dir string) *Etcd {
 	}
 }
 
-// Start starts the etcd with the data that it had, and waits until it answers.
+// Start starts the etcd with its existing data, and waits until it is healthy.
 func (e *Etcd) Start(ctx context.Context) error {
 	path, err := exec.LookPath("etcd")
 	if err != nil {
@@ -63,11 +63,11 @@ func (e *Etcd) Start(ctx context.Context) error {
 		"--listen-client-urls", e.Endpoint, "--advertise-client-urls", e.Endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab="+peer)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = plainEnvironment()
+	cmd.Env = environment()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.process != nil {
-		return errors.New("cannot start etcd: it runs")
+		return errors.New("cannot start etcd: it is already running")
 	}
 	if e.process, err = e.net.group.Start("etcd", cmd); err != nil {
 		return err
@@ -75,9 +75,9 @@ func (e *Etcd) Start(ctx context.Context) error {
 	return e.waitHealthy(ctx, e.process)
 }
 
-// plainEnvironment is the environment without the variables that etcd would
-// take for flags.
-func plainEnvironment() []string {
+// environment returns this process's environment without the variables that etcd
+// uses as flags.
+func environment() []string {
 	var list []string
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "ETCD_") {
@@ -88,7 +88,7 @@ func plainEnvironment() []string {
 }
 
 func (e *Etcd) waitHealthy(ctx context.Context, p *procs.Process) error {
-	ctx, cancel := context.WithTimeout(ctx, etcdTime)
+	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
 	client := e.net.Client()
 	defer client.CloseIdleConnections()
@@ -102,9 +102,9 @@ func (e *Etcd) waitHealthy(ctx context.Context, p *procs.Process) error {
 		select {
 		case <-tick.C:
 		case <-p.Ended():
-			return fmt.Errorf("cannot start etcd: it ended (%s), see %s", p.State(), e.Log)
+			return fmt.Errorf("cannot start etcd: it exited (%s), see %s", p.State(), e.Log)
 		case <-ctx.Done():
-			return fmt.Errorf("cannot start etcd: %w after %s, see %s", err, etcdTime, e.Log)
+			return fmt.Errorf("cannot start etcd: %w (timed out after %s, see %s)", err, etcdTimeout, e.Log)
 		}
 	}
 }
@@ -116,18 +116,18 @@ func get(ctx context.Context, client *http.Client, url string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := client.Do(req)
+	response, err := client.Do(req)
 	if err != nil {
 		return err
 	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s says %s", url, answer.Status)
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", url, response.Status)
 	}
 	return nil
 }
 
-// Client is an HTTP client that lives on the wire.
+// Client returns an HTTP client in the network.
 func (n *Network) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -136,7 +136,7 @@ func (n *Network) Client() *http.Client {
 	}}
 }
 
-// Stop ends the etcd as a crash does; its data stays.
+// Stop kills the etcd. Its data is kept.
 func (e *Etcd) Stop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -148,18 +148,18 @@ func (e *Etcd) Stop() error {
 	return p.Kill()
 }
 
-// Freeze makes the etcd a black hole: connections are taken, and nothing ever
-// answers. Thaw lets it go on.
+// Freeze stops the etcd's process until Thaw: the kernel accepts connections, but
+// etcd never answers.
 func (e *Etcd) Freeze() error { return e.signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen etcd go on.
+// Thaw continues a frozen etcd.
 func (e *Etcd) Thaw() error { return e.signal(syscall.SIGCONT) }
 
 func (e *Etcd) signal(s syscall.Signal) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.process == nil {
-		return fmt.Errorf("cannot send etcd %s: it does not run", s)
+		return fmt.Errorf("cannot send %s to etcd: it is not running", s)
 	}
 	return e.process.Signal(s)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/procs"
 )
 
-// newNetwork makes a wire of its own for a test.
+// newNetwork creates a network for a test.
 func newNetwork(t *testing.T, prefix string) *Network {
 	t.Helper()
 	group := procs.NewGroup(t.TempDir(), false)
@@ -38,7 +38,7 @@ func newNetwork(t *testing.T, prefix string) *Network {
 	return n
 }
 
-func TestNothingLeadsOutOfTheWire(t *testing.T) {
+func TestNetworkIsIsolated(t *testing.T) {
 	n := newNetwork(t, "10.123.0.0/24")
 	outside, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,17 +49,17 @@ func TestNothingLeadsOutOfTheWire(t *testing.T) {
 	defer cancel()
 	if conn, err := n.Dial(ctx, "tcp", outside.Addr().String()); err == nil {
 		conn.Close()
-		t.Error("this machine's loopback can be reached from the wire")
+		t.Error("this machine's loopback is reachable from the network")
 	}
 	if conn, err := n.Dial(ctx, "tcp", "192.0.2.1:80"); err == nil || !strings.Contains(err.Error(), "unreachable") {
 		if err == nil {
 			conn.Close()
 		}
-		t.Errorf("an address elsewhere: %v, want unreachable", err)
+		t.Errorf("an external address: %v, want unreachable", err)
 	}
 }
 
-func TestServingStaysOnTheWire(t *testing.T) {
+func TestServerIsReachableInItsNetworkOnly(t *testing.T) {
 	n := newNetwork(t, "10.123.0.0/24")
 	url, stop, err := n.Serve(8080, http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
 		io.WriteString(out, "hello")
@@ -69,38 +69,38 @@ func TestServingStaysOnTheWire(t *testing.T) {
 	}
 	client := n.Client()
 	defer client.CloseIdleConnections()
-	answer, err := client.Get(url)
+	response, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	if text, _ := io.ReadAll(answer.Body); string(text) != "hello" {
-		t.Errorf("the wire's server says %q", text)
+	defer response.Body.Close()
+	if text, _ := io.ReadAll(response.Body); string(text) != "hello" {
+		t.Errorf("the server answers %q", text)
 	}
 	other := newNetwork(t, "10.124.0.0/24").Client()
 	defer other.CloseIdleConnections()
-	if answer, err := other.Get(url); err == nil {
-		answer.Body.Close()
-		t.Error("the server is seen from another wire")
+	if response, err := other.Get(url); err == nil {
+		response.Body.Close()
+		t.Error("the server is reachable from another network")
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestATwinIsRefusedAndLeftAlone(t *testing.T) {
+func TestNetworkInUseIsNotReplaced(t *testing.T) {
 	n := newNetwork(t, "10.123.0.0/24")
 	group := procs.NewGroup(t.TempDir(), false)
 	defer group.Close()
 	if _, err := New(group, n.Namespace, n.Prefix); err == nil || !strings.Contains(err.Error(), n.Namespace) {
-		t.Fatalf("a second wire of the same name: %v", err)
+		t.Fatalf("a second network of the same name: %v", err)
 	}
 	if _, err := os.Stat("/run/netns/" + n.Namespace); err != nil {
-		t.Errorf("the first one's name is gone: %v", err)
+		t.Errorf("the first network's name is missing: %v", err)
 	}
 }
 
-func TestEtcdStopsFreezesAndKeepsItsData(t *testing.T) {
+func TestEtcdKeepsItsDataAfterAStop(t *testing.T) {
 	n := newNetwork(t, "10.123.0.0/24")
 	e := n.Etcd(t.TempDir())
 	if err := e.Start(t.Context()); err != nil {
@@ -112,16 +112,16 @@ func TestEtcdStopsFreezesAndKeepsItsData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := client.Do(put)
-	if err != nil || answer.StatusCode != http.StatusCreated {
-		t.Fatalf("the v2 API: %v, %v", answer, err)
+	response, err := client.Do(put)
+	if err != nil || response.StatusCode != http.StatusCreated {
+		t.Fatalf("the v2 API: %v, %v", response, err)
 	}
-	answer.Body.Close()
+	response.Body.Close()
 	if err := e.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	if err := get(t.Context(), client, e.Endpoint+"/health"); err == nil || !strings.Contains(err.Error(), "deadline") {
-		t.Errorf("frozen: %v, want a timeout", err)
+		t.Errorf("while frozen: %v, want a timeout", err)
 	}
 	if err := e.Thaw(); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestEtcdStopsFreezesAndKeepsItsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := get(t.Context(), client, e.Endpoint+"/health"); err == nil {
-		t.Error("stopped, and it answers")
+		t.Error("etcd answers after Stop")
 	}
 	if err := e.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
-// Package labtest gives tests a lab that ends with them, and that says what its
-// hosts said when the test failed.
+// Package labtest provides labs and assertions for tests. A lab is removed at the
+// end of its test. If the test failed, the logs of its hosts are kept.
 package labtest
 
 import (
@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// evidenceTime bounds the questions to the hosts after a failure.
-	evidenceTime = 5 * time.Minute
-	// beforeDeadline is how long before the test binary's own deadline a
-	// story ends, so that its hosts can still be asked.
-	beforeDeadline = evidenceTime + time.Minute
+	// diagnosticsTimeout limits the collection of logs after a failure.
+	diagnosticsTimeout = 5 * time.Minute
+	// reserve is the time between the end of Context and the deadline of the
+	// test binary. It is needed to collect logs.
+	reserve = diagnosticsTimeout + time.Minute
 )
 
-// New makes a lab for a test. After a failure it logs each host's last words
-// and its journal, and where all of it is kept.
+// New creates a lab for a test. If the test fails, it logs the end of each host's
+// console and firstboot's journal, and the directory with all logs.
 func New(t *testing.T, o lab.Options) *lab.Lab {
 	t.Helper()
 	o.Log = t.Logf
@@ -29,10 +29,10 @@ func New(t *testing.T, o lab.Options) *lab.Lab {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			ctx, cancel := context.WithTimeout(context.Background(), evidenceTime)
+			ctx, cancel := context.WithTimeout(context.Background(), diagnosticsTimeout)
 			defer cancel()
-			dir, text := l.Evidence(ctx, t.Name())
-			t.Logf("what the hosts say (all of it is kept in %s)\n%s", dir, text)
+			dir, text := l.Diagnostics(ctx, t.Name())
+			t.Logf("logs of the hosts (more in %s):\n%s", dir, text)
 		}
 		if err := l.Close(); err != nil {
 			t.Errorf("cannot remove the lab: %v", err)
@@ -41,23 +41,23 @@ func New(t *testing.T, o lab.Options) *lab.Lab {
 	return l
 }
 
-// Context ends with the test, and early enough before the test binary's
-// deadline to tell why.
+// Context returns a context that ends with the test, and some minutes before the
+// deadline of the test binary, so that logs can be collected.
 func Context(t *testing.T) context.Context {
 	t.Helper()
-	end, ok := t.Deadline()
+	deadline, ok := t.Deadline()
 	if !ok {
 		return t.Context()
 	}
-	ctx, cancel := context.WithDeadline(t.Context(), end.Add(-beforeDeadline))
+	ctx, cancel := context.WithDeadline(t.Context(), deadline.Add(-reserve))
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// Within is Context with a time limit of its own.
-func Within(t *testing.T, limit time.Duration) context.Context {
+// Within returns Context with a timeout.
+func Within(t *testing.T, timeout time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(Context(t), limit)
+	ctx, cancel := context.WithTimeout(Context(t), timeout)
 	t.Cleanup(cancel)
 	return ctx
 }

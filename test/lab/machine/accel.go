@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// Accel is how QEMU runs a machine's processor.
+// Accel is QEMU's accelerator.
 type Accel string
 
-// KVM runs on the processor itself, TCG translates.
+// KVM uses the processor's virtualization. TCG emulates the processor.
 const (
 	KVM Accel = "kvm"
 	TCG Accel = "tcg"
 )
 
-// probeTime bounds the probe; with a KVM that works the kernel speaks within a
-// second.
-const probeTime = 10 * time.Second
+// probeTimeout limits the probe. With a working KVM the kernel prints its first
+// line within a second.
+const probeTimeout = 10 * time.Second
 
-// Probe tells whether KVM works here: by booting the kernel with it. The
-// device file proves nothing, and neither does a QEMU that starts: both were
-// seen on machines where no instruction was ever run.
+// Probe returns KVM if a kernel boots with it, otherwise TCG. It is not enough
+// that /dev/kvm exists and QEMU starts: on some machines the guest then executes
+// no instruction.
 func Probe(ctx context.Context, kernel string) Accel {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
@@ -43,10 +43,10 @@ func Probe(ctx context.Context, kernel string) Accel {
 	return TCG
 }
 
-// boots boots a kernel that has no root file system to mount: it speaks,
-// panics, and with -no-reboot QEMU ends.
+// boots reports whether the kernel boots. Without a root file system the kernel
+// panics, and QEMU exits because of -no-reboot.
 func boots(ctx context.Context, a Accel, kernel, console string) bool {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	args := []string{"-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-m", "256", "-no-reboot",
 		"-kernel", kernel, "-append", "console=ttyS0 panic=-1", "-serial", "file:" + console}
@@ -54,15 +54,14 @@ func boots(ctx context.Context, a Accel, kernel, console string) bool {
 	if err := cmd.Run(); err != nil {
 		return false
 	}
-	said, err := os.ReadFile(console)
-	return err == nil && strings.Contains(string(said), "Linux version") && strings.Contains(string(said), "Kernel panic")
+	output, err := os.ReadFile(console)
+	return err == nil && strings.Contains(string(output), "Linux version") && strings.Contains(string(output), "Kernel panic")
 }
 
-// KernelArguments make a guest's kernel fit for how its processor is run. An
-// emulated one keeps translated code by its virtual address, and loses its TLB
-// with each switch of page tables: programs that are loaded elsewhere each time
-// are translated each time, and the isolation of the kernel's page tables costs
-// two switches a system call. Neither protects a guest of a test.
+// KernelArguments returns kernel arguments that make an emulated guest faster.
+// TCG caches translated code by virtual address, so address space randomization
+// causes a translation at every program start. Page table isolation flushes the
+// TLB twice per system call. A test guest needs neither.
 func (a Accel) KernelArguments() string {
 	if a == KVM {
 		return ""
@@ -70,18 +69,18 @@ func (a Accel) KernelArguments() string {
 	return "norandmaps mitigations=off"
 }
 
-// CodeMB is what an emulated machine has for translated code at least.
+// CodeMB is the minimum size of an emulated machine's cache for translated code.
 const CodeMB = 256
 
-// arguments are QEMU's; codeMB is for translated code. A machine that runs
-// Docker, calico-node and firstboot fills 256 MB again and again, and each time
-// everything is translated anew: 34 times in 11 minutes, half of its time.
+// arguments returns QEMU's arguments. codeMB is the size of the cache for
+// translated code. If the cache is full, QEMU discards it and translates all code
+// again: with 256 MB, 34 times in the 11 minutes in which a machine started
+// Docker, calico-node and firstboot, which took half of that time.
 func (a Accel) arguments(codeMB int) []string {
 	if a == KVM {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	// One thread a processor. QEMU would take 1 GB for the code of each, however
-	// many share this machine's memory. Without svm the guest does not load
-	// KVM's own modules.
+	// thread=multi: one thread per processor. tb-size: QEMU's default is 1 GB
+	// for each machine. -svm: the guest does not load its KVM modules.
 	return []string{"-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", max(codeMB, CodeMB)), "-cpu", "qemu64,-svm"}
 }

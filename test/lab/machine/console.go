@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// pollEvery is how often a console that is followed is looked at.
-const pollEvery = 50 * time.Millisecond
+// pollInterval is the time between two reads of a followed console.
+const pollInterval = 50 * time.Millisecond
 
-// maxLine bounds a line of a console, in bytes: a guest can print anything.
+// maxLine limits the length of a console line, in bytes.
 const maxLine = 64 << 10
 
-// Console is what a machine said on its serial console since it was made.
+// Console is the output of a machine's serial console since the machine was created.
 type Console struct {
 	Path string
 }
 
-// Text is all of it.
+// Text returns all output, without control characters.
 func (c *Console) Text() string {
 	data, err := os.ReadFile(c.Path)
 	if err != nil {
@@ -30,16 +30,16 @@ func (c *Console) Text() string {
 	return Clean(string(data))
 }
 
-// Tail is the last n lines.
+// Tail returns the last n lines.
 func (c *Console) Tail(n int) string {
 	lines := strings.Split(strings.TrimRight(c.Text(), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// Follow calls line with every line from the start of the file, as they come,
-// until the context ends or line returns false.
+// Follow calls line for every line of the console, from the start, until line
+// returns false or the context ends. It waits for new lines.
 func (c *Console) Follow(ctx context.Context, line func(text string) bool) error {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	var f *os.File
 	var rest []byte
@@ -53,12 +53,12 @@ func (c *Console) Follow(ctx context.Context, line func(text string) bool) error
 			}
 		}
 		if f != nil {
-			more, err := io.ReadAll(f)
+			data, err := io.ReadAll(f)
 			if err != nil {
 				return err
 			}
-			var goOn bool
-			if rest, goOn = eachLine(append(rest, more...), line); !goOn {
+			var more bool
+			if rest, more = eachLine(append(rest, data...), line); !more {
 				return nil
 			}
 		}
@@ -70,8 +70,8 @@ func (c *Console) Follow(ctx context.Context, line func(text string) bool) error
 	}
 }
 
-// eachLine calls line with every whole line, and returns what is left.
-func eachLine(data []byte, line func(string) bool) (rest []byte, goOn bool) {
+// eachLine calls line for every complete line and returns the remaining bytes.
+func eachLine(data []byte, line func(string) bool) (rest []byte, more bool) {
 	for {
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
@@ -87,8 +87,8 @@ func eachLine(data []byte, line func(string) bool) (rest []byte, goOn bool) {
 	}
 }
 
-// Clean takes carriage returns, colours and other control characters out of
-// what a machine said: it must not reach a terminal as it is.
+// Clean removes carriage returns, colours and other control characters, which
+// must not be printed on a terminal.
 func Clean(text string) string {
 	var out strings.Builder
 	for i := 0; i < len(text); i++ {

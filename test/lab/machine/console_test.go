@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestCleanTakesControlCharactersOut(t *testing.T) {
+func TestCleanRemovesControlCharacters(t *testing.T) {
 	for in, want := range map[string]string{
 		"\x1b[0;32m  OK  \x1b[0m] Reached\r\n": "  OK  ] Reached\n",
 		"\x1b[2J\x1b[Hlogin: \x07":             "login: ",
@@ -25,7 +25,7 @@ func TestCleanTakesControlCharactersOut(t *testing.T) {
 	}
 }
 
-func TestFollowGivesWholeLinesAsTheyCome(t *testing.T) {
+func TestFollowWaitsForCompleteLines(t *testing.T) {
 	c := &Console{Path: filepath.Join(t.TempDir(), "console.txt")}
 	write := func(text string) {
 		f, err := os.OpenFile(c.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
@@ -45,7 +45,7 @@ func TestFollowGivesWholeLinesAsTheyCome(t *testing.T) {
 		return line != "three"
 	})
 	if got := strings.Join(seen, ","); err != nil || got != "one,two,three" {
-		t.Errorf("followed %s (%v), want one,two,three", got, err)
+		t.Errorf("lines are %s (%v), want one,two,three", got, err)
 	}
 	if got := c.Tail(2); got != "three\nfour" {
 		t.Errorf("the tail is %q", got)
@@ -57,14 +57,14 @@ func TestFollowEndsWithTheContext(t *testing.T) {
 	cancel()
 	c := &Console{Path: filepath.Join(t.TempDir(), "never")}
 	if err := c.Follow(ctx, func(string) bool { return true }); !errors.Is(err, context.Canceled) {
-		t.Errorf("following nothing: %v", err)
+		t.Errorf("Follow of a missing file: %v, want context.Canceled", err)
 	}
 	if c.Text() != "" {
-		t.Error("a machine that never ran said something")
+		t.Error("a machine that never ran has console output")
 	}
 }
 
-func TestALineWithoutEndIsCapped(t *testing.T) {
+func TestLongLineIsTruncated(t *testing.T) {
 	rest, _ := eachLine(make([]byte, 3*maxLine), func(string) bool { return true })
 	if len(rest) != maxLine {
 		t.Errorf("%d bytes are kept, want %d", len(rest), maxLine)

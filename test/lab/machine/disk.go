@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 )
 
-// overlay makes path a qcow2 disk that holds what differs from backing, which
-// is never written.
+// overlay creates a qcow2 disk at path on top of backing, which is never written.
 func overlay(ctx context.Context, backing, format, path string) error {
 	backing, err := filepath.Abs(backing)
 	if err != nil {
@@ -17,25 +16,24 @@ func overlay(ctx context.Context, backing, format, path string) error {
 	}
 	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backing, path).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("cannot make the disk %s over %s: %w: %s", path, backing, err, out)
+		return fmt.Errorf("cannot create the disk %s on top of %s: %w: %s", path, backing, err, out)
 	}
 	return nil
 }
 
-// newDisk gives the machine its disk as it is at first.
+// newDisk creates the machine's disk in its initial state.
 func (m *Machine) newDisk(ctx context.Context) error {
 	if m.Image != "" {
 		return overlay(ctx, m.Image, cmp.Or(m.Format, "raw"), m.Disk())
 	}
 	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", m.Disk(), fmt.Sprintf("%dM", m.DiskMB)).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("cannot make the empty disk %s: %w: %s", m.Disk(), err, out)
+		return fmt.Errorf("cannot create the empty disk %s: %w: %s", m.Disk(), err, out)
 	}
 	return nil
 }
 
-// Reinstall gives the machine a new disk as it was at first, cutting its power
-// before.
+// Reinstall cuts the machine's power and restores its disk to the initial state.
 func (m *Machine) Reinstall(ctx context.Context) error {
 	if err := m.Kill(); err != nil {
 		return err

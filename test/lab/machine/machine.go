@@ -1,8 +1,8 @@
-// Package machine runs virtual machines: QEMU with KVM where it works and TCG
-// elsewhere, a kernel booted directly or what the firmware finds, a disk that is
-// an overlay of an image, and the serial console kept in a file.
+// Package machine runs virtual machines with QEMU. It uses KVM if it works,
+// otherwise TCG. A machine boots a given kernel, or from its disk or the network.
+// Its disk is an overlay of an image. Its serial console is written to a file.
 //
-// It knows nothing of what is in the image.
+// The package knows nothing about the contents of the image.
 package machine
 
 import (
@@ -21,45 +21,45 @@ import (
 )
 
 const (
-	// MemoryMB is a machine's memory where nothing else is said. Docker,
-	// calico-node and the plugin together take about 500 MB.
+	// MemoryMB is the default memory of a machine. Docker, calico-node and the
+	// plugin together use about 500 MB.
 	MemoryMB = 1024
-	// powerOffTime is how long a machine may take to power itself off; Docker's
-	// stop of its containers takes most of it.
-	powerOffTime = 3 * time.Minute
-	// maxDir leaves room for a socket's name in the 107 bytes that a socket's
-	// path may have (unix(7)).
+	// powerOffTimeout limits the time that a machine takes to power itself off.
+	// Most of it is spent by Docker stopping containers.
+	powerOffTimeout = 3 * time.Minute
+	// maxDir is the maximum length of a machine's directory. The path of a
+	// socket is limited to 107 bytes (unix(7)).
 	maxDir = 107 - len("/console.sock")
 )
 
-// Spec says what a machine is made of.
+// Spec describes a machine.
 type Spec struct {
 	Name     string
 	Dir      string // holds the machine's disk, console and control socket
-	Kernel   string // empty: the firmware boots the disk, or the network where it cannot
+	Kernel   string // empty: the firmware boots from the disk, or else from the network
 	Initrd   string
-	Image    string // the disk image that the machine's own disk is laid over; empty: an empty disk
-	Format   string // of Image: raw (also empty) or qcow2
-	DiskMB   int    // of an empty disk
-	Direct   bool   // write to Image itself: for building images
-	Append   string // kernel arguments besides root= and console=
-	Tap      string // the tap of its network card; empty: no card
+	Image    string // the image that the machine's disk is an overlay of; empty: an empty disk
+	Format   string // of Image: raw (default) or qcow2
+	DiskMB   int    // size of an empty disk
+	Direct   bool   // write to Image itself; to build images
+	Append   string // kernel arguments in addition to root= and console=
+	Tap      string // tap device of the network interface; empty: no interface
 	MAC      string
-	UUID     string // DMI product UUID; empty: QEMU's, all zero
+	UUID     string // DMI product UUID; empty: all zero
 	MemoryMB int    // 0: MemoryMB
-	CodeMB   int    // for the emulated processor's translated code; 0: CodeMB
-	CPUs     int    // 0: one
+	CodeMB   int    // cache for translated code under TCG; 0: CodeMB
+	CPUs     int    // 0: 1
 	Drives   []Drive
 	Accel    Accel
 }
 
-// Drive is a further disk: /dev/vdb and on.
+// Drive is an additional disk: /dev/vdb, /dev/vdc, …
 type Drive struct {
-	Path     string // a raw image
+	Path     string // of a raw image
 	ReadOnly bool
 }
 
-// Machine is a virtual machine; powered off until Start.
+// Machine is a virtual machine. It is powered off until Start.
 type Machine struct {
 	Spec
 	Console *Console
@@ -71,14 +71,14 @@ type Machine struct {
 	started time.Time
 }
 
-// New makes a machine with a disk of its own: an overlay, so the image is
-// never written. It is not started.
+// New creates a machine and its disk, but does not start it. The disk is an
+// overlay, so the image is never written, unless spec.Direct is set.
 func New(ctx context.Context, group *procs.Group, spec Spec) (*Machine, error) {
 	if err := os.MkdirAll(spec.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make machine %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("cannot create machine %s: %w", spec.Name, err)
 	}
 	if len(spec.Dir) > maxDir {
-		return nil, fmt.Errorf("cannot make machine %s: the path %s is longer than %d bytes, too long for its sockets (set FIRSTBOOT_CACHE to a shorter one)", spec.Name, spec.Dir, maxDir)
+		return nil, fmt.Errorf("cannot create machine %s: the path %s is longer than %d bytes, too long for its sockets (set FIRSTBOOT_CACHE to a shorter path)", spec.Name, spec.Dir, maxDir)
 	}
 	m := &Machine{Spec: spec, group: group, Console: &Console{Path: filepath.Join(spec.Dir, "console.txt")}}
 	if spec.Direct {
@@ -87,12 +87,12 @@ func New(ctx context.Context, group *procs.Group, spec Spec) (*Machine, error) {
 	return m, m.newDisk(ctx)
 }
 
-// Disk is the machine's own disk, a qcow2 file.
+// Disk returns the path of the machine's disk, a qcow2 file.
 func (m *Machine) Disk() string { return filepath.Join(m.Dir, "disk.qcow2") }
 
 func (m *Machine) socket() string { return filepath.Join(m.Dir, "qmp.sock") }
 
-// ConsoleSocket is where a person can type at the serial console.
+// ConsoleSocket returns the path of a socket that is connected to the serial console.
 func (m *Machine) ConsoleSocket() string { return filepath.Join(m.Dir, "console.sock") }
 
 // Start powers the machine on.
@@ -100,23 +100,23 @@ func (m *Machine) Start(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.process != nil {
-		return fmt.Errorf("cannot start %s: it runs", m.Name)
+		return fmt.Errorf("cannot start %s: it is already running", m.Name)
 	}
-	complaints, err := os.OpenFile(filepath.Join(m.Dir, "qemu.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(filepath.Join(m.Dir, "qemu.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("cannot start %s: %w", m.Name, err)
 	}
-	defer complaints.Close()
+	defer log.Close()
 	cmd := exec.Command("qemu-system-x86_64", m.arguments()...)
-	cmd.Stdout, cmd.Stderr = complaints, complaints
+	cmd.Stdout, cmd.Stderr = log, log
 	m.started = time.Now()
 	if m.process, err = m.group.Start("qemu "+m.Name, cmd); err != nil {
 		return err
 	}
 	q, err := m.control(ctx)
 	if err != nil {
-		said, _ := os.ReadFile(complaints.Name())
-		err = fmt.Errorf("cannot start %s: %w: %s", m.Name, err, said)
+		output, _ := os.ReadFile(log.Name())
+		err = fmt.Errorf("cannot start %s: %w: %s", m.Name, err, output)
 		return errors.Join(err, m.process.Kill())
 	}
 	return q.Close()
@@ -138,8 +138,8 @@ func (m *Machine) arguments() []string {
 		"-serial", "chardev:console",
 		"-qmp", "unix:" + m.socket() + ",server=on,wait=off"}
 	args = append(args, m.Accel.arguments(m.CodeMB)...)
-	// A given kernel comes first (QEMU gives it the boot index 0), then the disk,
-	// then the network: the card's ROM is iPXE, for which such a kernel has no use.
+	// Boot order: a given kernel (QEMU's boot index 0), the disk, the network.
+	// The interface's ROM is iPXE, which is not needed with a given kernel.
 	rom := ""
 	if m.Kernel != "" {
 		rom = ",romfile="
@@ -161,7 +161,7 @@ func (m *Machine) arguments() []string {
 	return args
 }
 
-// control connects to QEMU, which needs some milliseconds until it listens.
+// control connects to QEMU, which starts to listen after some milliseconds.
 func (m *Machine) control(ctx context.Context) (*qmp, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -175,33 +175,33 @@ func (m *Machine) control(ctx context.Context) (*qmp, error) {
 		select {
 		case <-tick.C:
 		case <-m.process.Ended():
-			return nil, fmt.Errorf("qemu ended (%s)", m.process.State())
+			return nil, fmt.Errorf("qemu exited (%s)", m.process.State())
 		case <-ctx.Done():
-			return nil, fmt.Errorf("qemu cannot be talked to: %w", err)
+			return nil, fmt.Errorf("cannot connect to qemu: %w", err)
 		}
 	}
 }
 
-// command runs one command of QEMU's machine protocol.
+// command runs one QMP command.
 func (m *Machine) command(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.process == nil {
-		return fmt.Errorf("cannot %s %s: it is powered off", name, m.Name)
+		return fmt.Errorf("cannot run %s on %s: it is powered off", name, m.Name)
 	}
 	q, err := m.control(ctx)
 	if err != nil {
-		return fmt.Errorf("cannot %s %s: %w", name, m.Name, err)
+		return fmt.Errorf("cannot run %s on %s: %w", name, m.Name, err)
 	}
 	defer q.Close()
 	if err := q.run(ctx, name); err != nil {
-		return fmt.Errorf("cannot %s %s: %w", name, m.Name, err)
+		return fmt.Errorf("cannot run %s on %s: %w", name, m.Name, err)
 	}
 	return nil
 }
 
-// Kill cuts the power. What the machine had not flushed to its disk is gone
-// only as far as its own memory held it.
+// Kill cuts the power. Data in the machine's memory that was not flushed to the
+// disk is lost.
 func (m *Machine) Kill() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -229,10 +229,10 @@ func (m *Machine) WaitOff(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, powerOffTime)
+	ctx, cancel := context.WithTimeout(ctx, powerOffTimeout)
 	defer cancel()
 	if err := p.Wait(ctx); err != nil {
-		return fmt.Errorf("%s does not power off: %w", m.Name, err)
+		return fmt.Errorf("%s did not power off: %w", m.Name, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -242,16 +242,16 @@ func (m *Machine) WaitOff(ctx context.Context) error {
 	return nil
 }
 
-// Reset presses the reset button: a power cut with the power back at once.
+// Reset presses the reset button: the power is cut and restored at once.
 func (m *Machine) Reset(ctx context.Context) error { return m.command(ctx, "system_reset") }
 
-// Pause stops the machine's processors; Resume lets them go on.
+// Pause stops the machine's processors until Resume.
 func (m *Machine) Pause(ctx context.Context) error { return m.command(ctx, "stop") }
 
-// Resume lets a paused machine go on.
+// Resume continues a paused machine.
 func (m *Machine) Resume(ctx context.Context) error { return m.command(ctx, "cont") }
 
-// Running tells whether the machine is powered on.
+// Running reports whether the machine is powered on.
 func (m *Machine) Running() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -266,17 +266,17 @@ func (m *Machine) Running() bool {
 	}
 }
 
-// Started is when the machine was last powered on.
+// Started returns the time when the machine was last powered on.
 func (m *Machine) Started() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.started
 }
 
-// diskOptions says how the machine's own disk is written. cache=unsafe: what
-// the guest flushes goes to this machine's page cache, not to its disk. It
-// survives QEMU's end, as a power cut has it; what was not flushed may be lost,
-// as there too (qcow2 keeps the places of new clusters in QEMU's memory).
+// diskOptions returns QEMU's options for the machine's disk. With cache=unsafe,
+// flushed data goes to this machine's page cache, not to its disk, so it survives
+// the end of QEMU. Data that was not flushed may be lost, as in a real power cut,
+// because QEMU keeps qcow2's metadata of new clusters in memory.
 func (m *Machine) diskOptions() string {
 	path, format := m.Disk(), "qcow2"
 	if m.Direct {

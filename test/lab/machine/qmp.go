@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// commandTime bounds one command of QEMU, which answers in milliseconds.
-const commandTime = 30 * time.Second
+// commandTimeout limits one QMP command. QEMU answers in milliseconds.
+const commandTimeout = 30 * time.Second
 
-// qmp is a connection that speaks QEMU's machine protocol (QEMU's manual,
-// interop/qmp-spec): one JSON object a line.
+// qmp is a connection with the QEMU Machine Protocol (QEMU's manual,
+// interop/qmp-spec): one JSON object per line.
 type qmp struct {
 	conn  net.Conn
 	lines *bufio.Scanner
 }
 
-// newQMP takes the greeting and ends the negotiation of capabilities, without
-// which QEMU takes no command.
+// newQMP negotiates capabilities, which QEMU requires before other commands.
 func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 	q := &qmp{conn: conn, lines: bufio.NewScanner(conn)}
 	if err := q.run(ctx, "qmp_capabilities"); err != nil {
@@ -30,13 +29,13 @@ func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 	return q, nil
 }
 
-// run runs one command, and passes over greeting and events.
+// run runs one command. It ignores the greeting and events.
 func (q *qmp) run(ctx context.Context, command string) error {
-	end := time.Now().Add(commandTime)
-	if given, ok := ctx.Deadline(); ok && given.Before(end) {
-		end = given
+	deadline := time.Now().Add(commandTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
 	}
-	if err := q.conn.SetDeadline(end); err != nil {
+	if err := q.conn.SetDeadline(deadline); err != nil {
 		return err
 	}
 	if err := json.NewEncoder(q.conn).Encode(map[string]string{"execute": command}); err != nil {
@@ -50,20 +49,20 @@ func (q *qmp) run(ctx context.Context, command string) error {
 			} `json:"error"`
 		}
 		if err := json.Unmarshal(q.lines.Bytes(), &answer); err != nil {
-			return fmt.Errorf("qemu says %q: %w", q.lines.Text(), err)
+			return fmt.Errorf("cannot parse qemu's answer %q: %w", q.lines.Text(), err)
 		}
 		switch {
 		case answer.Error != nil:
-			return fmt.Errorf("qemu refuses %s: %s", command, answer.Error.Desc)
+			return fmt.Errorf("qemu refused %s: %s", command, answer.Error.Desc)
 		case answer.Return != nil:
 			return nil
 		}
 	}
 	if err := q.lines.Err(); err != nil {
-		return fmt.Errorf("qemu does not answer %s: %w", command, err)
+		return fmt.Errorf("cannot read qemu's answer to %s: %w", command, err)
 	}
-	return fmt.Errorf("qemu hung up during %s", command)
+	return fmt.Errorf("qemu closed the connection during %s", command)
 }
 
-// Close hangs up; the machine goes on.
+// Close closes the connection. The machine continues to run.
 func (q *qmp) Close() error { return q.conn.Close() }

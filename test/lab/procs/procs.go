@@ -1,9 +1,9 @@
-// Package procs runs the processes of one lab so that none outlives it: they
-// are started from one thread, which may live in a network namespace of its
-// own, the kernel kills them when that thread's process ends, and each is
-// recorded in a file, by which a later run finds what is left.
+// Package procs runs the processes of a lab and makes sure that they end with it.
+// All are started from one thread, which can be in its own network namespace. The
+// kernel kills them when the lab's process ends. Each is recorded in a file, so
+// that a later process can find those that are still running.
 //
-// It knows nothing of what the processes are.
+// The package knows nothing about the programs.
 package procs
 
 import (
@@ -19,13 +19,13 @@ import (
 	"time"
 )
 
-// recordName is the file, in a group's folder, with one line a process.
+// recordName is the file in a group's directory with one line per process.
 const recordName = "processes"
 
-// stopTime is how long a process may take to end by itself when it is told to.
-const stopTime = 5 * time.Second
+// stopTimeout is the time between SIGTERM and SIGKILL.
+const stopTimeout = 5 * time.Second
 
-// Group is a set of processes with one owner.
+// Group is a set of processes with the same owner.
 type Group struct {
 	dir     string
 	keep    bool
@@ -37,7 +37,7 @@ type Group struct {
 	list []*Process
 }
 
-// Process is one started process.
+// Process is a process that was started by a Group.
 type Process struct {
 	Name string
 	PID  int
@@ -46,18 +46,18 @@ type Process struct {
 	ended chan struct{}
 }
 
-// NewGroup makes a group that records its processes in dir. With keep they
-// are left running when this process ends (Close still ends them).
+// NewGroup creates a group that records its processes in dir. With keep, they
+// continue to run when this process ends, unless Close was called.
 func NewGroup(dir string, keep bool) *Group {
 	g := &Group{dir: dir, keep: keep, work: make(chan func()), done: make(chan struct{})}
 	go g.thread()
 	return g
 }
 
-// thread does all of the group's work on one thread of the system, for two
-// reasons: a namespace belongs to a thread, and so does a child that is to die
-// with its parent (prctl(2), PR_SET_PDEATHSIG). It ends with the group; Go then
-// ends the thread too, as it stays locked.
+// thread runs all of the group's functions on one operating system thread, for
+// two reasons: a thread has its own namespaces, and PR_SET_PDEATHSIG (prctl(2))
+// kills a child when the thread that started it ends. The thread stays locked, so
+// it ends with the goroutine.
 func (g *Group) thread() {
 	runtime.LockOSThread()
 	for {
@@ -70,21 +70,21 @@ func (g *Group) thread() {
 	}
 }
 
-// Do runs fn on the group's thread. What fn does to the thread (enter a network
-// namespace) holds for every process that the group starts later.
+// Do runs fn on the group's thread. If fn changes the thread, for example enters a
+// network namespace, all processes that the group starts later are affected.
 func (g *Group) Do(fn func() error) error {
-	answer := make(chan error, 1)
+	result := make(chan error, 1)
 	select {
-	case g.work <- func() { answer <- fn() }:
-		return <-answer
+	case g.work <- func() { result <- fn() }:
+		return <-result
 	case <-g.done:
 		return errors.New("the lab is closed")
 	}
 }
 
-// Start starts a process, and records it. Its standard streams are those of
-// cmd; it gets a process group of its own, so that an interrupt at the
-// terminal reaches only the lab, which then ends it in good order.
+// Start starts a process and records it. The process is in its own process group,
+// so that an interrupt at the terminal reaches only the lab, which then stops its
+// processes cleanly.
 func (g *Group) Start(name string, cmd *exec.Cmd) (*Process, error) {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if !g.keep {
@@ -96,7 +96,7 @@ func (g *Group) Start(name string, cmd *exec.Cmd) (*Process, error) {
 	}
 	p := &Process{Name: name, PID: cmd.Process.Pid, cmd: cmd, ended: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		_ = cmd.Wait() // the result is in cmd.ProcessState
 		close(p.ended)
 	}()
 	g.mu.Lock()
@@ -111,7 +111,7 @@ func (g *Group) Start(name string, cmd *exec.Cmd) (*Process, error) {
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// State says how an ended process ended: "exit status 1".
+// State returns "running", or how the process ended: "exit status 1".
 func (p *Process) State() string {
 	select {
 	case <-p.ended:
@@ -121,7 +121,7 @@ func (p *Process) State() string {
 	}
 }
 
-// Signal sends a signal to a process that has not ended.
+// Signal sends a signal to the process. It does nothing if the process has ended.
 func (p *Process) Signal(s os.Signal) error {
 	err := p.cmd.Process.Signal(s)
 	if errors.Is(err, os.ErrProcessDone) {
@@ -130,7 +130,7 @@ func (p *Process) Signal(s os.Signal) error {
 	return err
 }
 
-// Kill ends the process at once, and waits until it is gone.
+// Kill kills the process and waits until it has ended.
 func (p *Process) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("cannot kill %s: %w", p.Name, err)
@@ -139,7 +139,7 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Stop asks the process to end, and kills it when it does not.
+// Stop sends SIGTERM, and kills the process if it does not end in time.
 func (p *Process) Stop() error {
 	if err := errors.Join(p.Signal(syscall.SIGCONT), p.Signal(syscall.SIGTERM)); err != nil {
 		return fmt.Errorf("cannot stop %s: %w", p.Name, err)
@@ -147,7 +147,7 @@ func (p *Process) Stop() error {
 	select {
 	case <-p.ended:
 		return nil
-	case <-time.After(stopTime):
+	case <-time.After(stopTimeout):
 		return p.Kill()
 	}
 }
@@ -158,11 +158,11 @@ func (p *Process) Wait(ctx context.Context) error {
 	case <-p.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("cannot see %s end: %w", p.Name, ctx.Err())
+		return fmt.Errorf("cannot wait for the end of %s: %w", p.Name, ctx.Err())
 	}
 }
 
-// Close kills every process of the group, and ends its thread.
+// Close kills all processes of the group and ends its thread.
 func (g *Group) Close() error {
 	var all []error
 	g.closing.Do(func() {
@@ -177,5 +177,5 @@ func (g *Group) Close() error {
 	return errors.Join(all...)
 }
 
-// Leave ends the group without ending its processes: they are left to Sweep.
-func (g *Group) Leave() { g.closing.Do(func() { close(g.done) }) }
+// Detach ends the group but not its processes. KillRecorded can kill them later.
+func (g *Group) Detach() { g.closing.Do(func() { close(g.done) }) }

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// asOwner makes the test binary an owner of a group in this folder.
-const asOwner = "PROCS_TEST_OWNER"
+// ownerVariable makes the test binary act as the owner of a group in this directory.
+const ownerVariable = "PROCS_TEST_OWNER"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(asOwner); dir != "" {
+	if dir := os.Getenv(ownerVariable); dir != "" {
 		g := NewGroup(dir, os.Getenv("KEEP") != "")
 		p, err := g.Start("sleeper", exec.Command("sleep", "600"))
 		if err != nil {
@@ -29,11 +29,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// killedOwner starts a run that owns a process, and kills it.
-func killedOwner(t *testing.T, dir string, env ...string) {
+// startAndKillOwner starts a process that owns another one, and kills the owner.
+func startAndKillOwner(t *testing.T, dir string, env ...string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(append(os.Environ(), asOwner+"="+dir), env...)
+	cmd.Env = append(append(os.Environ(), ownerVariable+"="+dir), env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func killedOwner(t *testing.T, dir string, env ...string) {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatalf("the owner said %q (%v)", line, err)
+		t.Fatalf("the owner printed %q (%v)", line, err)
 	}
 	if alive, err := Alive(dir); err != nil || len(alive) != 1 || !strings.HasPrefix(alive[0], "sleeper (") {
 		t.Fatalf("before the owner was killed: %q, %v", alive, err)
@@ -53,48 +53,48 @@ func killedOwner(t *testing.T, dir string, env ...string) {
 	_ = cmd.Wait()
 }
 
-// within polls, as the kernel tells nobody when a grandchild is gone.
-func within(t *testing.T, what string, is func() bool) {
+// waitUntil polls, because there is no notification of the end of a grandchild.
+func waitUntil(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out after 10s waiting for %s", what)
 		}
 	}
 }
 
-func TestProcessesDieWithAKilledOwner(t *testing.T) {
+func TestProcessesEndWithAKilledOwner(t *testing.T) {
 	dir := t.TempDir()
-	killedOwner(t, dir)
-	within(t, "the process is gone", func() bool {
+	startAndKillOwner(t, dir)
+	waitUntil(t, "the end of the process", func() bool {
 		alive, err := Alive(dir)
 		return err == nil && len(alive) == 0
 	})
 }
 
-func TestKeptProcessesAreFoundAndSwept(t *testing.T) {
+func TestKillRecordedKillsKeptProcesses(t *testing.T) {
 	dir := t.TempDir()
-	killedOwner(t, dir, "KEEP=1")
+	startAndKillOwner(t, dir, "KEEP=1")
 	if alive, err := Alive(dir); err != nil || len(alive) != 1 {
-		t.Fatalf("a kept process is not there: %q, %v", alive, err)
+		t.Fatalf("running processes: %q, %v, want 1", alive, err)
 	}
-	if err := Sweep(dir); err != nil {
+	if err := KillRecorded(dir); err != nil {
 		t.Fatal(err)
 	}
 	if alive, err := Alive(dir); err != nil || len(alive) != 0 {
-		t.Errorf("after the sweep: %q, %v", alive, err)
+		t.Errorf("running processes after KillRecorded: %q, %v, want none", alive, err)
 	}
 }
 
-func TestANumberGivenAnewIsNotOurs(t *testing.T) {
+func TestKillRecordedIgnoresReusedPIDs(t *testing.T) {
 	dir := t.TempDir()
-	// This test's own process, under another start time: killing it would end
-	// the test.
+	// The PID of this test with another start time. The test ends if it is
+	// killed.
 	lines := fmt.Sprintf("%d other-boot/1 sleeper\n\n%d torn\nx y z\n", os.Getpid(), os.Getpid())
 	if err := os.WriteFile(filepath.Join(dir, recordName), []byte(lines), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := Sweep(dir); err != nil {
+	if err := KillRecorded(dir); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -110,20 +110,20 @@ func TestStopAndClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := first.Stop(); err != nil || first.State() != "signal: terminated" {
-		t.Errorf("stopped: %v, %s", err, first.State())
+		t.Errorf("after Stop: %v, %s", err, first.State())
 	}
 	if second.State() != "running" {
-		t.Errorf("the other is %s", second.State())
+		t.Errorf("after Stop of the first, the second is %s", second.State())
 	}
 	if err := g.Close(); err != nil || second.State() != "signal: killed" {
-		t.Errorf("closed: %v, %s", err, second.State())
+		t.Errorf("after Close: %v, %s", err, second.State())
 	}
 	if _, err := g.Start("three", exec.Command("true")); err == nil || !strings.Contains(err.Error(), "the lab is closed") {
-		t.Errorf("started in a closed group: %v", err)
+		t.Errorf("Start in a closed group: %v", err)
 	}
 }
 
-func TestWaitingForAProcessEndsWithTheContext(t *testing.T) {
+func TestWaitEndsWithTheContext(t *testing.T) {
 	g := NewGroup(t.TempDir(), false)
 	defer g.Close()
 	p, err := g.Start("one", exec.Command("sleep", "600"))
@@ -132,7 +132,7 @@ func TestWaitingForAProcessEndsWithTheContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := p.Wait(ctx); err == nil || !strings.Contains(err.Error(), "cannot see one end") {
-		t.Errorf("the wait said %v", err)
+	if err := p.Wait(ctx); err == nil || !strings.Contains(err.Error(), "cannot wait for the end of one") {
+		t.Errorf("error is %v", err)
 	}
 }

@@ -30,7 +30,7 @@ func run(ctx context.Context, s settings) (err error) {
 	keep := false
 	defer func() {
 		if keep {
-			err = errors.Join(err, l.Leave())
+			err = errors.Join(err, l.Detach())
 			return
 		}
 		err = errors.Join(err, l.Close())
@@ -67,7 +67,7 @@ func installPackages(ctx context.Context) error {
 func report(l *lab.Lab, out *screen) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	dir, text := l.Evidence(ctx, "demo")
+	dir, text := l.Diagnostics(ctx, "demo")
 	out.title("What the hosts say")
 	out.plain(text)
 	out.plain("All of it is kept in " + dir + "\n")

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-func TestAMachineTooSmallIsToldAtOnce(t *testing.T) {
-	err := checkRoom(t.TempDir(), 100_000)
-	if err == nil || !strings.Contains(err.Error(), "cannot boot 100000 machines: they take 128000000 MB of memory") || !strings.Contains(err.Error(), "(fewer: HOSTS=") {
+func TestTooLittleMemoryIsReported(t *testing.T) {
+	err := checkCapacity(t.TempDir(), 100_000)
+	if err == nil || !strings.Contains(err.Error(), "cannot boot 100000 machines: they need 128000000 MB of memory") || !strings.Contains(err.Error(), "(try HOSTS=") {
 		t.Errorf("100000 machines: %v", err)
 	}
 }
@@ -31,9 +31,9 @@ func TestAvailableMemory(t *testing.T) {
 	}
 }
 
-func TestExistingFolderAbove(t *testing.T) {
+func TestExistingParent(t *testing.T) {
 	dir := t.TempDir()
-	if got := existing(filepath.Join(dir, "a", "b")); got != dir {
-		t.Errorf("above a folder that is not there: %s, want %s", got, dir)
+	if got := existingParent(filepath.Join(dir, "a", "b")); got != dir {
+		t.Errorf("parent of a missing directory: %s, want %s", got, dir)
 	}
 }

@@ -11,23 +11,23 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/golden"
 )
 
-// WaitComplete waits until firstboot says that the host is complete. A run
-// that ends otherwise is an error at once.
+// WaitComplete waits until firstboot reports that the host is complete. If the
+// run fails, WaitComplete returns an error at once.
 func (h *Host) WaitComplete(ctx context.Context) error {
 	if err := h.WaitUp(ctx); err != nil {
 		return err
 	}
-	end, ok := ctx.Deadline()
+	deadline, ok := ctx.Deadline()
 	if !ok {
-		return fmt.Errorf("cannot wait for a complete host: without a deadline")
+		return fmt.Errorf("cannot wait until the host is complete: the context has no deadline")
 	}
-	left := time.Until(end).Round(time.Second) - time.Second
+	left := time.Until(deadline).Round(time.Second) - time.Second
 	r, err := h.Run(ctx, fmt.Sprintf("firstboot status --wait=%s", max(left, time.Second)))
 	if err != nil {
 		return err
 	}
 	if r.Code != 0 {
-		return fmt.Errorf("%s is not complete: firstboot status ended with %d:\n%s%s", h.Name, r.Code, r.Stdout, r.Stderr)
+		return fmt.Errorf("%s is not complete: firstboot status exited with %d:\n%s%s", h.Name, r.Code, r.Stdout, r.Stderr)
 	}
 	return nil
 }
@@ -36,26 +36,26 @@ func (h *Host) WaitComplete(ctx context.Context) error {
 type BGPSession struct {
 	Peer  string // address
 	State string // up, start, down
-	Info  string // Established, or what stands in its way
+	Info  string // Established, or the state of the connection
 }
 
-// birdSocket is where BIRD of a calico/node image takes questions.
+// birdSocket is the control socket of BIRD in a calico/node image.
 const birdSocket = "/var/run/calico/bird.ctl"
 
-// birdLine is "Mesh_10_123_0_12 BGP master up 15:23:31 Established".
+// birdLine matches lines like "Mesh_10_123_0_12 BGP master up 15:23:31 Established".
 var birdLine = regexp.MustCompile(`^(?:Mesh|Node|Global)_(\d+_\d+_\d+_\d+)\s+BGP\s+\S+\s+(\S+)\s+\S+\s*(.*)$`)
 
-// BGPSessions asks the host's BIRD about its peers.
+// BGPSessions returns the BGP sessions of the host's BIRD.
 func (h *Host) BGPSessions(ctx context.Context) ([]BGPSession, error) {
 	out, err := h.Output(ctx, "docker exec calico-node birdcl -s "+birdSocket+" show protocols")
 	if err != nil {
 		return nil, err
 	}
-	return sessionsIn(out), nil
+	return parseSessions(out), nil
 }
 
-// sessionsIn reads what `birdcl show protocols` printed.
-func sessionsIn(out string) []BGPSession {
+// parseSessions parses the output of `birdcl show protocols`.
+func parseSessions(out string) []BGPSession {
 	var list []BGPSession
 	for line := range strings.Lines(out) {
 		if found := birdLine.FindStringSubmatch(strings.TrimSpace(line)); found != nil {
@@ -72,7 +72,7 @@ type Container struct {
 	Address netip.Addr
 }
 
-// StartContainer starts a container on the network; args go to `docker run`.
+// StartContainer starts a container on the network. args are passed to `docker run`.
 func (h *Host) StartContainer(ctx context.Context, name string, args ...string) (Container, error) {
 	c := Container{Host: h, Name: name}
 	_, err := h.Output(ctx, fmt.Sprintf("docker run -d --name %s --network %s %s %s sleep 100000", name, Network, strings.Join(args, " "), golden.PingImage))
@@ -97,18 +97,18 @@ func (h *Host) containerAddress(ctx context.Context, name string) (netip.Addr, e
 
 const (
 	pings = 5
-	// settleTime is how long the first ping may take to get through: routes
-	// travel by BGP, and Felix programs a new container's rules.
-	settleTime = 60 * time.Second
+	// firstPingTimeout limits the wait for the first answered ping: BGP must
+	// distribute the route, and Felix must program the container's rules.
+	firstPingTimeout = 60 * time.Second
 )
 
-// Ping lets the container ping an address: once until it gets through, as
-// routes need a moment, and then five times, of which all must be answered. It
-// returns ping's own summary.
+// Ping pings an address from the container. It first waits until a single ping
+// is answered, because routes need some time. Then it sends five pings, which
+// must all be answered, and returns ping's summary.
 func (c Container) Ping(ctx context.Context, to netip.Addr) (string, error) {
-	waiting, cancel := context.WithTimeout(ctx, settleTime)
+	firstCtx, cancel := context.WithTimeout(ctx, firstPingTimeout)
 	defer cancel()
-	err := c.Host.Wait(waiting, "answer of "+to.String(), func(ctx context.Context) error {
+	err := c.Host.Wait(firstCtx, "an answer from "+to.String(), func(ctx context.Context) error {
 		_, err := c.Host.Output(ctx, fmt.Sprintf("docker exec %s ping -c 1 -W 2 %s", c.Name, to))
 		return err
 	})
@@ -119,14 +119,14 @@ func (c Container) Ping(ctx context.Context, to netip.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	summary := summaryOf(out.Stdout)
+	summary := pingSummary(out.Stdout)
 	if out.Code != 0 || !strings.Contains(summary, " 0% packet loss") {
-		return summary, fmt.Errorf("%s on %s pings %s: %s", c.Name, c.Host.Name, to, summary)
+		return summary, fmt.Errorf("ping from %s on %s to %s: %s", c.Name, c.Host.Name, to, summary)
 	}
 	return summary, nil
 }
 
-func summaryOf(output string) string {
+func pingSummary(output string) string {
 	for line := range strings.Lines(output) {
 		if strings.Contains(line, "packets transmitted") {
 			return strings.TrimSpace(line)

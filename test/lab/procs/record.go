@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// sweepTime is how long Sweep waits for killed processes to be gone.
-const sweepTime = 10 * time.Second
+// killTimeout limits the wait for the end of killed processes.
+const killTimeout = 10 * time.Second
 
-// A line of the record is "PID STARTED NAME": a number alone is no name of a
-// process, as it is given anew after the process ended.
+// record appends the line "PID STARTED NAME". The start time is needed because
+// PIDs are reused.
 func record(path string, p *Process) error {
-	started, err := startOf(p.PID)
+	started, err := startTime(p.PID)
 	if err != nil {
 		return nil //nolint:nilerr // it has ended already
 	}
@@ -33,9 +33,9 @@ func record(path string, p *Process) error {
 	return nil
 }
 
-// startOf is when a process started: the machine's boot ID and the clock ticks
-// since, as /proc tells (proc(5), field 22 of stat).
-func startOf(pid int) (string, error) {
+// startTime returns the boot ID of the machine and the clock ticks between the
+// boot and the start of the process (proc(5), field 22 of stat).
+func startTime(pid int) (string, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
@@ -44,7 +44,7 @@ func startOf(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The command's name, in brackets, may hold anything.
+	// The command name, in parentheses, can contain any character.
 	after := stat[strings.LastIndexByte(string(stat), ')')+1:]
 	fields := strings.Fields(string(after))
 	const state, started = 0, 19 // fields 3 and 22, counted from the state
@@ -54,7 +54,7 @@ func startOf(pid int) (string, error) {
 	return strings.TrimSpace(string(boot)) + "/" + fields[started], nil
 }
 
-// Alive lists the recorded processes of the group in dir that still run, as
+// Alive returns the recorded processes of the group in dir that are running, as
 // "name (pid)".
 func Alive(dir string) ([]string, error) {
 	var list []string
@@ -64,24 +64,24 @@ func Alive(dir string) ([]string, error) {
 	return list, err
 }
 
-// Sweep kills the recorded processes of the group in dir that still run, and
-// waits until they are gone.
-func Sweep(dir string) error {
+// KillRecorded kills the recorded processes of the group in dir that are still
+// running, and waits until they have ended.
+func KillRecorded(dir string) error {
 	err := each(dir, func(pid int, _ string) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	})
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(sweepTime); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(killTimeout); ; time.Sleep(20 * time.Millisecond) {
 		left, err := Alive(dir)
 		switch {
 		case err != nil:
 			return err
 		case len(left) == 0:
 			return nil
-		case time.Now().After(end):
-			return fmt.Errorf("cannot end %s: still there %s after they were killed", strings.Join(left, ", "), sweepTime)
+		case time.Now().After(deadline):
+			return fmt.Errorf("cannot kill %s: still running after %s", strings.Join(left, ", "), killTimeout)
 		}
 	}
 }
@@ -92,20 +92,20 @@ func each(dir string, fn func(pid int, name string)) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot tell which processes are left: %w", err)
+		return fmt.Errorf("cannot read the record of processes: %w", err)
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		fields := strings.SplitN(lines.Text(), " ", 3)
 		if len(fields) != 3 {
-			continue // a line that a power cut tore
+			continue // a line that is incomplete because of a power cut
 		}
 		pid, err := strconv.Atoi(fields[0])
 		if err != nil || pid <= 1 {
 			continue
 		}
-		if started, err := startOf(pid); err == nil && started == fields[1] {
+		if started, err := startTime(pid); err == nil && started == fields[1] {
 			fn(pid, fields[2])
 		}
 	}

@@ -12,11 +12,12 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/cache"
 )
 
-// consoleLines is how much of a console a failure shows.
+// consoleLines is the number of console lines that are shown after a failure.
 const consoleLines = 40
 
-// evidence is what is asked of a host after a failure, by file name.
-var evidence = []struct{ file, command string }{
+// diagnosticCommands are run on each host after a failure. Their output is
+// written to the files.
+var diagnosticCommands = []struct{ file, command string }{
 	{"firstboot.txt", "journalctl --no-pager -o short-precise -u firstboot"},
 	{"status.txt", "timeout 60 firstboot status"},
 	{"journal.txt", "journalctl --no-pager -o short-precise -b"},
@@ -26,14 +27,15 @@ var evidence = []struct{ file, command string }{
 	{"state.txt", "cat /var/lib/firstboot/journal.json; echo; cat /var/lib/firstboot/complete.json; echo; cat /etc/docker/daemon.json"},
 }
 
-// Evidence collects what the hosts say into a folder that stays, and returns
-// it, with the end of each console and firstboot's journal as text.
-func (l *Lab) Evidence(ctx context.Context, name string) (dir, text string) {
+// Diagnostics writes the logs and the state of all hosts to a directory in the
+// cache, which is not removed. It returns the directory, and a text with the end
+// of each console and firstboot's journal.
+func (l *Lab) Diagnostics(ctx context.Context, name string) (dir, text string) {
 	dir = filepath.Join(cache.Open(nil).Dir, "failures", fmt.Sprintf("%s-%s", time.Now().UTC().Format("20060102-150405"), name))
 	texts := make([]string, len(l.Hosts))
 	var all sync.WaitGroup
 	for i, h := range l.Hosts {
-		all.Go(func() { texts[i] = h.evidence(ctx, filepath.Join(dir, h.Name)) })
+		all.Go(func() { texts[i] = h.diagnostics(ctx, filepath.Join(dir, h.Name)) })
 	}
 	all.Wait()
 	if l.Etcd != nil {
@@ -44,23 +46,23 @@ func (l *Lab) Evidence(ctx context.Context, name string) (dir, text string) {
 	return dir, strings.Join(texts, "")
 }
 
-func (h *Host) evidence(ctx context.Context, dir string) string {
+func (h *Host) diagnostics(ctx context.Context, dir string) string {
 	var text strings.Builder
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Sprintf("cannot keep what %s says: %v\n", h.Name, err)
+		return fmt.Sprintf("cannot write the logs of %s: %v\n", h.Name, err)
 	}
 	console := h.Console.Text()
-	_ = os.WriteFile(filepath.Join(dir, "console.txt"), []byte(console), 0o644) // shown below as well
-	fmt.Fprintf(&text, "--- %s: the end of its console\n%s\n", h.Name, h.Console.Tail(consoleLines))
-	for i, e := range evidence {
+	_ = os.WriteFile(filepath.Join(dir, "console.txt"), []byte(console), 0o644) // best effort: its end is part of the text
+	fmt.Fprintf(&text, "--- %s: end of the console\n%s\n", h.Name, h.Console.Tail(consoleLines))
+	for i, d := range diagnosticCommands {
 		ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
-		r, err := h.Run(ctx, e.command)
+		r, err := h.Run(ctx, d.command)
 		cancel()
 		if err != nil {
-			fmt.Fprintf(&text, "--- %s cannot be asked: %v\n", h.Name, err)
+			fmt.Fprintf(&text, "--- %s: cannot run diagnostic commands: %v\n", h.Name, err)
 			break
 		}
-		_ = os.WriteFile(filepath.Join(dir, e.file), []byte(r.Stdout+r.Stderr), 0o644)
+		_ = os.WriteFile(filepath.Join(dir, d.file), []byte(r.Stdout+r.Stderr), 0o644)
 		if i == 0 {
 			fmt.Fprintf(&text, "--- %s: journalctl -u firstboot\n%s%s\n", h.Name, r.Stdout, r.Stderr)
 		}
