@@ -2,8 +2,9 @@
 
 package stages_test
 
-// everyStep makes the crash matrix complete, and an etcd necessary: these are
-// the integration tests. Without it, the matrix tries one step in stride.
+// everyStep is true in the integration tests: the crash matrix tests every step,
+// and tests that need etcd fail if it is not installed. Otherwise the matrix
+// tests one step in stride.
 const (
 	everyStep = false
 	stride    = 7

@@ -23,7 +23,7 @@ const (
 	managerFile     = "/etc/NetworkManager/conf.d/90-firstboot-calico.conf"
 )
 
-func TestConfigWritesTheFiles(t *testing.T) {
+func TestConfigWritesFiles(t *testing.T) {
 	m := newMachine(t)
 	m.override(`etcd: {endpoints: ["http://127.0.0.1:1", "http://10.0.0.2:2379"]}`)
 	m.mustApply("config")
@@ -57,18 +57,18 @@ MACAddressPolicy=none
 		}
 	}
 	if fileExists(m.file(managerFile)) {
-		t.Error("a file for a NetworkManager that is not there")
+		t.Error("wrote a file for NetworkManager, which is not installed")
 	}
-	if last := m.stepsWith("command "); !slices.Equal(last, []string{"command udevadm control --reload"}) {
-		t.Errorf("udevd has not read its file: %q", last)
+	if commands := m.stepsWith("command "); !slices.Equal(commands, []string{"command udevadm control --reload"}) {
+		t.Errorf("udevd was not reloaded: %q", commands)
 	}
 }
 
-func TestConfigSeesWhatOthersChange(t *testing.T) {
+func TestConfigFindsAndRepairsChanges(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	for _, path := range []string{calicoctlConfig, linkFile} {
-		m.put(path, "else\n")
+		m.put(path, "something else\n")
 		m.wantDifference("config", path, "different content")
 		m.mustApply("config")
 		m.remove(path)
@@ -79,18 +79,19 @@ func TestConfigSeesWhatOthersChange(t *testing.T) {
 	m.wantDifference("config", stages.DaemonPath)
 	m.mustApply("config")
 	if written := m.stepsWith("write "); !slices.Equal(written, []string{"write " + stages.DaemonPath}) {
-		t.Errorf("wrote %q, want the one that differs", written)
+		t.Errorf("wrote %q, want only the file that differs", written)
 	}
 }
 
-// TestConfigKeepsNetworkManagerOff, whose running daemon reads its new file.
-func TestConfigKeepsNetworkManagerOff(t *testing.T) {
+// TestConfigExcludesInterfacesFromNetworkManager also checks that a running
+// NetworkManager is reloaded.
+func TestConfigExcludesInterfacesFromNetworkManager(t *testing.T) {
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
 	m.mustApply("config")
 	wantWords(t, m.get(managerFile), "unmanaged-devices=interface-name:cali*;interface-name:tunl*")
 	if jobs := m.stepsWith("unit "); len(jobs) > 0 {
-		t.Errorf("a NetworkManager that does not run was told: %q", jobs)
+		t.Errorf("reloaded a NetworkManager that does not run: %q", jobs)
 	}
 	m.remove(managerFile)
 	m.put(units.Dir+"/NetworkManager.service", "[Service]\n")
@@ -98,13 +99,13 @@ func TestConfigKeepsNetworkManagerOff(t *testing.T) {
 	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
 	m.mustApply("config")
 	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit reload NetworkManager.service"}) {
-		t.Errorf("told it %q", jobs)
+		t.Errorf("ran %q, want one reload", jobs)
 	}
 }
 
-// TestConfigIsReadByWhatRuns also where a run was ended between writing the
-// files and telling their readers.
-func TestConfigIsReadByWhatRuns(t *testing.T) {
+// TestConfigReloadsDaemonsWithOldConfiguration covers a run that stopped after
+// it wrote the files and before it reloaded the daemons.
+func TestConfigReloadsDaemonsWithOldConfiguration(t *testing.T) {
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
 	m.mustApply("config")
@@ -113,12 +114,12 @@ func TestConfigIsReadByWhatRuns(t *testing.T) {
 	m.wantDifference("config", udevd, "has not read "+linkFile)
 	m.mustApply("config")
 	if !m.linkRead || len(m.stepsWith("write ")) > 0 {
-		t.Errorf("udevd has read its file: %v, after %q", m.linkRead, m.stepsWith(""))
+		t.Errorf("udevd reloaded: %v, after %q", m.linkRead, m.stepsWith(""))
 	}
 	m.put(units.Dir+"/NetworkManager.service", "[Service]\n")
 	m.boot("NetworkManager.service")
 	m.systemd.programs["NetworkManager.service"] = program{load: func() error { return nil }}
-	m.wantNoDifferences("config") // it started after its file was written
+	m.wantNoDifferences("config") // it started after the file was written
 	m.systemd.unit("NetworkManager.service").since = time.Now().Add(-time.Hour)
 	_ = m.notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = time.Now().Add(-time.Minute) })
 	if err := m.systemd.job("restart", udevd); err != nil {
@@ -128,7 +129,7 @@ func TestConfigIsReadByWhatRuns(t *testing.T) {
 	m.mustApply("config")
 }
 
-func TestConfigWithoutUdev(t *testing.T) {
+func TestConfigWithoutUdevRunsNoCommand(t *testing.T) {
 	m := newMachine(t)
 	m.remove("/usr/bin/udevadm")
 	if err := m.systemd.job("stop", udevd); err != nil {
@@ -140,7 +141,7 @@ func TestConfigWithoutUdev(t *testing.T) {
 	}
 }
 
-func TestConfigLeavesDockersFileAlone(t *testing.T) {
+func TestConfigKeepsDaemonJSONWithClusterStoreOff(t *testing.T) {
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
 	m.put(stages.DaemonPath, "not even JSON")
@@ -150,17 +151,17 @@ func TestConfigLeavesDockersFileAlone(t *testing.T) {
 	}
 }
 
-// TestConfigKeepsSecretsOfDaemonJSON: who keeps the file from others has a
-// reason; neither its mode nor a plan's diff gives it away.
+// TestConfigKeepsSecretsOfDaemonJSON checks that a file with mode 0600 keeps its
+// mode and that a plan does not show its content.
 func TestConfigKeepsSecretsOfDaemonJSON(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	putFile(t, m.root, stages.DaemonPath, `{"cluster-store": "etcd://127.0.0.1:1", "log-opts": {"splunk-token": "s3cret"}}`, 0o600)
-	m.wantNoDifferences("config") // as an image may have it
+	m.wantNoDifferences("config") // an image may contain it
 	putFile(t, m.root, stages.DaemonPath, `{"log-opts": {"splunk-token": "s3cret"}}`, 0o600)
 	for _, d := range m.check("config").Differences {
 		if strings.Contains(d.Diff, "s3cret") {
-			t.Errorf("a plan shows it: %s", d.Diff)
+			t.Errorf("a plan shows the secret: %s", d.Diff)
 		}
 	}
 	m.mustApply("config")
@@ -176,18 +177,18 @@ func TestConfigRefusesADamagedDaemonJSON(t *testing.T) {
 		m := newMachine(t)
 		m.put(stages.DaemonPath, text)
 		if _, err := m.stage("config").Check(t.Context()); err == nil || !strings.Contains(err.Error(), stages.DaemonPath) || engine.Hint(err) == "" {
-			t.Errorf("%s: check gives %v", text, err)
+			t.Errorf("%s: check returned %v", text, err)
 		}
 		if err := m.apply(t.Context(), "config"); err == nil {
-			t.Errorf("%s: was merged into %s", text, m.get(stages.DaemonPath))
+			t.Errorf("%s: merged into %s", text, m.get(stages.DaemonPath))
 		}
 		if m.get(stages.DaemonPath) != text {
-			t.Errorf("%s: was changed to %s", text, m.get(stages.DaemonPath))
+			t.Errorf("%s: changed to %s", text, m.get(stages.DaemonPath))
 		}
 	}
 }
 
-func TestMergeDaemonKeepsWhatIsThere(t *testing.T) {
+func TestMergeDaemonKeepsOtherKeys(t *testing.T) {
 	set := map[string]any{"cluster-store": "etcd://x:1"}
 	for _, c := range []struct{ have, want string }{
 		{"", `{"cluster-store":"etcd://x:1"}`},
@@ -198,7 +199,7 @@ func TestMergeDaemonKeepsWhatIsThere(t *testing.T) {
 		{`{"cluster-store":"etcd://y:1"}`, `{"cluster-store":"etcd://x:1"}`},
 		{`{"cluster-store":{"a":1}}`, `{"cluster-store":"etcd://x:1"}`},
 		{`{"cluster-store":null}`, `{"cluster-store":"etcd://x:1"}`},
-		{`{"debug":false,"debug":true}`, `{"cluster-store":"etcd://x:1","debug":true}`}, // the last one counts, as for Docker
+		{`{"debug":false,"debug":true}`, `{"cluster-store":"etcd://x:1","debug":true}`}, // the last one wins, as in Docker
 		{`{"log-opts":{"tag":"a<b>&c"},"hosts":["fd://"]}`, `{"cluster-store":"etcd://x:1","hosts":["fd://"],"log-opts":{"tag":"a<b>&c"}}`},
 	} {
 		got, err := stages.MergeDaemon([]byte(c.have), set)
@@ -210,13 +211,14 @@ func TestMergeDaemonKeepsWhatIsThere(t *testing.T) {
 			t.Errorf("%s: %s", c.have, d)
 		}
 	}
-	byHand := "{ \"debug\": true,\n\t\"cluster-store\":   \"etcd://x:1\" }"
-	if got, err := stages.MergeDaemon([]byte(byHand), set); err != nil || string(got) != byHand {
-		t.Errorf("a hand-written file that is right became %s, %v", got, err)
+	handWritten := "{ \"debug\": true,\n\t\"cluster-store\":   \"etcd://x:1\" }"
+	if got, err := stages.MergeDaemon([]byte(handWritten), set); err != nil || string(got) != handWritten {
+		t.Errorf("a hand-written file with the right keys became %s, %v", got, err)
 	}
 }
 
-// compact is JSON in one form, its numbers kept as they are written.
+// compact returns each key of a JSON object with its value in compact form.
+// Numbers keep their spelling.
 func compact(t testing.TB, data []byte) map[string]string {
 	t.Helper()
 	var raw map[string]json.RawMessage
@@ -238,8 +240,8 @@ func compact(t testing.TB, data []byte) map[string]string {
 	return keys
 }
 
-// FuzzMergeDaemon: what comes out is JSON with the keys set and the others
-// kept, and merging again changes nothing.
+// FuzzMergeDaemon checks that the result is JSON with the keys set and the
+// others unchanged, and that a second merge changes nothing.
 func FuzzMergeDaemon(f *testing.F) {
 	for _, s := range []string{"", "{}", `{"a":[1,{"b":null}]}`, `{"cluster-store":"x"}`, "null", "[]", `{"a":1}{}`, `{"a":1e999}`} {
 		f.Add([]byte(s))

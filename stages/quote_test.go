@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestQuoteEnvironment shows the form; the fuzzer shows that systemd reads it.
+// TestQuoteEnvironment checks the quoted form. FuzzQuoteEnvironment checks that
+// systemd reads it correctly.
 func TestQuoteEnvironment(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain": "plain", "http://h:1/p?a=b&c": "http://h:1/p?a=b&c", "": `""`, "a b": `"a b"`, `q"q`: `"q\"q"`, "$HOME": `"\$HOME"`,
@@ -18,15 +19,15 @@ func TestQuoteEnvironment(t *testing.T) {
 	}
 }
 
-// FuzzQuoteEnvironment: systemd reads every value as it was, and no value can
-// add a variable.
+// FuzzQuoteEnvironment checks that systemd reads every value unchanged, and that
+// no value adds a variable.
 func FuzzQuoteEnvironment(f *testing.F) {
 	for _, s := range []string{"", " ", "a", "a\nB=c", "a\rB=c", "'", `"`, `\`, "\\\n", "$x", "`", " a", "a ", "\t", "#", ";", "=", "a'b", "\x01"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-			return // not what YAML can hold
+			return // YAML cannot contain it
 		}
 		got := environmentFile("A=1\nKEY=" + quoteEnvironment(value) + "\nZ=2\n")
 		if len(got) != 3 || got["KEY"] != value || got["A"] != "1" || got["Z"] != "2" {
@@ -35,8 +36,8 @@ func FuzzQuoteEnvironment(f *testing.F) {
 	})
 }
 
-// environmentFile reads as systemd 252 does (parse_env_file_internal in
-// src/basic/env-file.c, state by state).
+// environmentFile parses an environment file as systemd 252 does. It has the
+// same states as parse_env_file_internal in src/basic/env-file.c.
 func environmentFile(text string) map[string]string {
 	vars := map[string]string{}
 	var key, value strings.Builder
