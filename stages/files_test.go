@@ -24,6 +24,7 @@ const (
 )
 
 func TestConfigWritesFiles(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`etcd: {endpoints: ["http://127.0.0.1:1", "http://10.0.0.2:2379"]}`)
 	m.mustApply("config")
@@ -65,6 +66,7 @@ MACAddressPolicy=none
 }
 
 func TestConfigFindsAndRepairsChanges(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
 	for _, path := range []string{calicoctlConfig, linkFile} {
@@ -86,6 +88,7 @@ func TestConfigFindsAndRepairsChanges(t *testing.T) {
 // TestConfigExcludesInterfacesFromNetworkManager also checks that a running
 // NetworkManager is reloaded.
 func TestConfigExcludesInterfacesFromNetworkManager(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
 	m.mustApply("config")
@@ -106,6 +109,7 @@ func TestConfigExcludesInterfacesFromNetworkManager(t *testing.T) {
 // TestConfigReloadsDaemonsWithOldConfiguration covers a run that stopped after
 // it wrote the files and before it reloaded the daemons.
 func TestConfigReloadsDaemonsWithOldConfiguration(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
 	m.mustApply("config")
@@ -130,6 +134,7 @@ func TestConfigReloadsDaemonsWithOldConfiguration(t *testing.T) {
 }
 
 func TestConfigWithoutUdevRunsNoCommand(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.remove("/usr/bin/udevadm")
 	if err := m.systemd.job("stop", udevd); err != nil {
@@ -142,6 +147,7 @@ func TestConfigWithoutUdevRunsNoCommand(t *testing.T) {
 }
 
 func TestConfigKeepsDaemonJSONWithClusterStoreOff(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
 	m.put(stages.DaemonPath, "not even JSON")
@@ -154,6 +160,7 @@ func TestConfigKeepsDaemonJSONWithClusterStoreOff(t *testing.T) {
 // TestConfigKeepsSecretsOfDaemonJSON checks that a file with mode 0600 keeps its
 // mode and that a plan does not show its content.
 func TestConfigKeepsSecretsOfDaemonJSON(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
 	putFile(t, m.root, stages.DaemonPath, `{"cluster-store": "etcd://127.0.0.1:1", "log-opts": {"splunk-token": "s3cret"}}`, 0o600)
@@ -173,6 +180,7 @@ func TestConfigKeepsSecretsOfDaemonJSON(t *testing.T) {
 }
 
 func TestConfigRefusesADamagedDaemonJSON(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{`{"debug": true`, `[]`, `null`, `1`, `"x"`, `{} {}`, `{},`, "\ufeff{}", "debug: true"} {
 		m := newMachine(t)
 		m.put(stages.DaemonPath, text)
@@ -189,6 +197,7 @@ func TestConfigRefusesADamagedDaemonJSON(t *testing.T) {
 }
 
 func TestMergeDaemonKeepsOtherKeys(t *testing.T) {
+	t.Parallel()
 	set := map[string]any{"cluster-store": "etcd://x:1"}
 	for _, c := range []struct{ have, want string }{
 		{"", `{"cluster-store":"etcd://x:1"}`},

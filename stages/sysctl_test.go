@@ -14,6 +14,7 @@ const (
 )
 
 func TestSysctlSetsKeysNowAndAtEveryBoot(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("sysctl")
 	if got, want := m.get(sysctlFile), `# Written by firstboot; edits are reported as drift.
@@ -45,6 +46,7 @@ net.netfilter.nf_conntrack_max = 1000000
 }
 
 func TestSysctlFindsAndRepairsChanges(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("sysctl")
 	for _, c := range []struct {
@@ -67,6 +69,7 @@ func TestSysctlFindsAndRepairsChanges(t *testing.T) {
 }
 
 func TestSysctlShowsADiff(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.put(sysctlFile, "net.ipv4.ip_forward = 0\n")
 	for _, d := range m.check("sysctl").Differences {
@@ -79,6 +82,7 @@ func TestSysctlShowsADiff(t *testing.T) {
 }
 
 func TestSysctlComparesNormalizedValues(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.put("/proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n")
 	m.put("/proc/sys/net/ipv4/conf/eth0.5/rp_filter", "0\n")
@@ -93,6 +97,7 @@ func TestSysctlComparesNormalizedValues(t *testing.T) {
 }
 
 func TestSysctlReportsMissingKeysAndModules(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override("sysctl: {net.netfilter.no_such_key: 1}")
 	err := m.apply(t.Context(), "sysctl")
@@ -113,6 +118,7 @@ func TestSysctlReportsMissingKeysAndModules(t *testing.T) {
 }
 
 func TestSysctlLoadsIPIPModule(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override("pool: {ipip: CrossSubnet}")
 	m.mustApply("sysctl")
