@@ -73,9 +73,9 @@ func (e *Env) withEtcd(ctx context.Context, use func(context.Context, *cluster.C
 		return e.etcdWait(err)
 	}
 	defer client.Close()
-	pinged, cancel := context.WithTimeout(ctx, queryTimeout)
+	pingCtx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	if err := client.Ping(pinged); err != nil {
+	if err := client.Ping(pingCtx); err != nil {
 		return e.etcdWait(err)
 	}
 	return use(ctx, client)

@@ -101,12 +101,12 @@ func (s preflight) Apply(ctx context.Context, _ engine.Progress) error {
 	return &engine.Refusal{Findings: f.Differences}
 }
 
-// newFinding returns one finding that stops the run.
+// newFinding returns a list of one finding, which stops the run.
 func newFinding(name, object, actual, expected, fix string) []finding {
 	return []finding{{Difference: engine.Difference{Name: name, Object: object, Actual: actual, Expected: expected, Fix: fix, Stops: true}}}
 }
 
-// newWarning returns one finding that does not stop the run.
+// newWarning returns a list of one finding, which does not stop the run.
 func newWarning(name, object, actual, expected, fix string) []finding {
 	list := newFinding(name, object, actual, expected, fix)
 	list[0].warning = true

@@ -80,7 +80,7 @@ func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, e
 		return refuse("Docker", "member of a swarm", "no swarm, because a swarm excludes a cluster-store", "docker swarm leave")
 	}
 	if flag := s.storeFlag(ctx); flag != "" {
-		return refuse("dockerd", "started with "+flag, "only the key in "+DaemonPath+", because dockerd refuses a setting that both contain",
+		return refuse("dockerd", "started with "+flag, "only the key in "+DaemonPath+", because dockerd refuses a setting that is given twice",
 			"remove the flag from docker.service's ExecStart or from /etc/default/docker")
 	}
 	if have, err := s.Host.ReadFile(DaemonPath); err == nil {

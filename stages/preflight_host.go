@@ -103,7 +103,7 @@ func (s preflight) diskSpace(ctx context.Context, d dockerState) ([]finding, err
 		free, err := s.Host.FreeSpace(path)
 		if err == nil && free < need {
 			found = append(found, newFinding("disk-space", path, fmt.Sprintf("%d MiB free", free>>20),
-				fmt.Sprintf("at least %d MiB", need>>20), "free space, or use a larger disk")...)
+				fmt.Sprintf("at least %d MiB", need>>20), "free up space, or use a larger disk")...)
 		}
 	}
 	if !s.isPresent(ctx, calicoctlName) {

@@ -9,8 +9,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// kernelModules checks that the modules which the sysctl stage loads exist: an
-// image with another kernel's modules is a common mistake.
+// kernelModules checks that the sysctl stage can load its modules: an image with
+// another kernel's modules is a common mistake.
 func (s preflight) kernelModules(ctx context.Context, _ dockerState) ([]finding, error) {
 	var missing []string
 	for _, m := range modules(s.Config) {

@@ -93,7 +93,7 @@ func (s preflight) ipv6InUse(context.Context, dockerState) ([]finding, error) {
 		"reach this host by IPv4 and remove the addresses; or, if nothing reaches it by IPv6, preflight.ignore: [ipv6-in-use]"), nil
 }
 
-// bgpPort finds another BGP daemon than that of calico-node.
+// bgpPort finds a BGP daemon other than calico-node's.
 func (s preflight) bgpPort(ctx context.Context, d dockerState) ([]finding, error) {
 	address, err := s.address(ctx)
 	if err != nil {
