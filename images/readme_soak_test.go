@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// TestREADMEImageFromNothing builds the image with mmdebstrap, as the README
-// does if there is none (2 minutes). mmdebstrap needs this machine's network,
-// where no server of artifacts listens, so the configuration names none.
-func TestREADMEImageFromNothing(t *testing.T) {
+// TestREADMEBuildsAnImageWithMmdebstrap runs the README's commands if there is no
+// image yet (2 minutes). mmdebstrap needs this machine's network, where no server
+// provides artifacts, so the configuration names no artifacts.
+func TestREADMEBuildsAnImageWithMmdebstrap(t *testing.T) {
 	r := newReader(t, nil)
 	const configuration = "etcd: {endpoints: [http://10.0.0.1:2379]}\npool: {cidr: 10.213.0.0/16}\n"
 	if err := os.WriteFile(filepath.Join(r.dir, "my.yaml"), []byte(configuration), 0o600); err != nil {

@@ -46,9 +46,9 @@ func (w *installation) copyRest(ctx context.Context, image io.Reader) error {
 	return nil
 }
 
-// readFull reads until buf is full or the source ends. Unlike io.ReadFull it returns
-// io.EOF at the end, so that a decompressor's io.ErrUnexpectedEOF for a truncated
-// file is recognised.
+// readFull reads until buf is full or the source ends. At the end it returns io.EOF,
+// even after some bytes. io.ReadFull returns io.ErrUnexpectedEOF then, which is also a
+// decompressor's error for a truncated file.
 func readFull(from io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var more int

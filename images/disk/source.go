@@ -34,7 +34,7 @@ type source struct {
 	url     string
 	shown   fmt.Stringer
 	body    io.ReadCloser
-	version string // ETag and date of the first response, so that parts of two images are never joined
+	version string // ETag and date of the first response: parts of different files are never joined
 	digest  hash.Hash
 	done    int64
 	total   int64 // 0 if unknown

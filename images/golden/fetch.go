@@ -65,8 +65,8 @@ func retryable(err error) error {
 }
 
 // inspect examines a file for problems that every host would have. An invalid
-// signature is an error. An unexpected content is a warning, since the digest
-// shows that this file is intended.
+// signature is an error. Unexpected content is a warning, since the digest shows
+// that this file is intended.
 func (c *Collector) inspect(a Artifact, r *result) error {
 	warn := func(format string, args ...any) {
 		r.warnings = append(r.warnings, a.Name+": "+fmt.Sprintf(format, args...))

@@ -24,7 +24,7 @@ func sparse(c types.Config) (map[string]any, error) {
 	return tree, nil
 }
 
-// prune removes empty objects and lists, and those that become empty thereby.
+// prune removes empty objects and lists, innermost first.
 func prune(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

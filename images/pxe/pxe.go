@@ -1,6 +1,6 @@
-// Package pxe renders the directory from which hosts boot over the network. It
-// contains iPXE scripts and the configuration that hosts download, which is verified
-// by a digest on the kernel command line; and the same for matchbox.
+// Package pxe renders the directory from which hosts boot over the network: iPXE
+// scripts, the configuration that hosts download, and files for matchbox. Hosts
+// verify the configuration by a digest on the kernel command line.
 package pxe
 
 import (
@@ -30,7 +30,7 @@ type Options struct {
 	Ignition config.URL
 	// SignedBy is the path of a public key on the host. If set, the configuration
 	// has a fixed name and is verified by a signature next to it, which the user
-	// must create. If empty, it is verified by its digest.
+	// creates. If empty, it is verified by its digest.
 	SignedBy string
 	// Install makes hosts write their disks instead of running from memory. It may
 	// be nil.
