@@ -13,27 +13,27 @@ import (
 // credential, user-data, a URL; an interactive shell sees none of them) is not
 // compared. Sources that cannot be understood any more come back as Problems.
 func ChangedKeys(ctx context.Context, o Options, saved *Loaded) ([]string, error) {
-	g := &gathering{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
-	if err := g.sources(); err != nil {
+	l := &loader{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
+	if err := l.readSources(); err != nil {
 		// Most likely a configuration by URL, and this needs no network.
 		o.NoCmdline = true
-		g = &gathering{ctx: ctx, options: o, tree: g.tree}
-		if err := g.sources(); err != nil {
+		l = &loader{ctx: ctx, options: o, tree: l.tree}
+		if err := l.readSources(); err != nil {
 			return nil, err
 		}
 	}
 	layers, present := []layer{defaults()}, map[string]bool{}
 	var problems Problems
-	for _, d := range g.decoded {
+	for _, d := range l.decoded {
 		layers, problems = append(layers, d.layer), append(problems, d.problems...)
 		present[d.source.Name] = true
 	}
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	return differing(saved, merge(layers...).config(), func(origin string) bool {
+	return compareValues(saved, merge(layers...).config(), func(origin string) bool {
 		source := originLine.ReplaceAllString(origin, "")
-		return present[source] || lasting(source, o.Files)
+		return present[source] || isPermanentSource(source, o.Files)
 	}), nil
 }
 
@@ -42,14 +42,14 @@ var originLine = regexp.MustCompile(`:\d+:\d+$`)
 
 // lasting tells the sources that can only be absent because someone removed
 // them.
-func lasting(source string, files []string) bool {
+func isPermanentSource(source string, files []string) bool {
 	return source == "" || source == "default" || source == MainFile || slices.Contains(files, source) ||
 		strings.HasPrefix(source, VendorDir+"/") || strings.HasPrefix(source, DropInDir+"/")
 }
 
 // differing lists the keys with other values in now, of those whose saved
 // origin counts.
-func differing(saved *Loaded, now *Config, counts func(origin string) bool) []string {
+func compareValues(saved *Loaded, now *Config, counts func(origin string) bool) []string {
 	was, is := map[string]string{}, map[string]string{}
 	for _, s := range flatten(saved.Config) {
 		was[s.path] = encode(s.value, reveal)

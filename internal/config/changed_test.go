@@ -10,8 +10,8 @@ import (
 
 // TestEdited tells an edit from a source that is gone for good reason.
 func TestEdited(t *testing.T) {
-	credentials := machine(t, map[string]string{CredentialName: "node: {asNumber: 7, environment: {TOKEN: hunter2}}\n"})
-	first := map[string]string{MainFile: least, DropInDir + "/a.yaml": "pool: {name: aa}\nnode: {environment: {A: a}}\nsysctl: {vm.a: 1}\n"}
+	credentials := rootWith(t, map[string]string{CredentialName: "node: {asNumber: 7, environment: {TOKEN: hunter2}}\n"})
+	first := map[string]string{MainFile: minimal, DropInDir + "/a.yaml": "pool: {name: aa}\nnode: {environment: {A: a}}\nsysctl: {vm.a: 1}\n"}
 	with := func(path, text string) map[string]string {
 		files := map[string]string{}
 		for p, s := range first {
@@ -20,8 +20,8 @@ func TestEdited(t *testing.T) {
 		files[path] = text
 		return files
 	}
-	saved := mustLoad(t, Options{Root: machine(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"})
-	gone := machine(t, first)
+	saved := mustLoad(t, Options{Root: rootWith(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"})
+	gone := rootWith(t, first)
 	if err := os.Remove(filepath.Join(gone, DropInDir, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
@@ -30,13 +30,13 @@ func TestEdited(t *testing.T) {
 		o    Options
 		want []string
 	}{
-		{"nothing edited", Options{Root: machine(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
-		{"comments edited", Options{Root: machine(t, with(MainFile, "# hello\n\n"+least)), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
-		{"credential and kernel out of sight", Options{Root: machine(t, first)}, nil},
-		{"value edited", Options{Root: machine(t, with(MainFile, least+"  blockSize: 27\n"))}, []string{"pool.blockSize"}},
-		{"key added", Options{Root: machine(t, with(DropInDir+"/b.yaml", "sysctl: {vm.b: 1}\n"))}, []string{"sysctl.vm.b"}},
+		{"nothing edited", Options{Root: rootWith(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
+		{"comments edited", Options{Root: rootWith(t, with(MainFile, "# hello\n\n"+minimal)), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
+		{"credential and kernel out of sight", Options{Root: rootWith(t, first)}, nil},
+		{"value edited", Options{Root: rootWith(t, with(MainFile, minimal+"  blockSize: 27\n"))}, []string{"pool.blockSize"}},
+		{"key added", Options{Root: rootWith(t, with(DropInDir+"/b.yaml", "sysctl: {vm.b: 1}\n"))}, []string{"sysctl.vm.b"}},
 		{"file removed", Options{Root: gone}, []string{"node.environment.A", "pool.name", "sysctl.vm.a"}},
-		{"kernel edited", Options{Root: machine(t, first), Cmdline: "firstboot.fleet.maxJoining=4"}, []string{"fleet.maxJoining"}},
+		{"kernel edited", Options{Root: rootWith(t, first), Cmdline: "firstboot.fleet.maxJoining=4"}, []string{"fleet.maxJoining"}},
 	} {
 		got, err := ChangedKeys(t.Context(), c.o, saved)
 		if err != nil {
@@ -46,7 +46,7 @@ func TestEdited(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
-	if _, err := ChangedKeys(t.Context(), Options{Root: machine(t, with(MainFile, "pol: 1\n"))}, saved); err == nil {
+	if _, err := ChangedKeys(t.Context(), Options{Root: rootWith(t, with(MainFile, "pol: 1\n"))}, saved); err == nil {
 		t.Error("a file that cannot be understood is not reported")
 	}
 }

@@ -13,7 +13,7 @@ import (
 // parts, whatever datasource it came from (22.4 and later; mode 0600). The
 // second is of newer releases and lies in memory.
 const (
-	CloudConfigFile   = "/var/lib/cloud/instance/cloud-config.txt"
+	CloudConfigFile         = "/var/lib/cloud/instance/cloud-config.txt"
 	CombinedCloudConfigFile = "/run/cloud-init/combined-cloud-config.json"
 )
 
@@ -55,12 +55,12 @@ func decodeCloudConfig(s Source) *decoder {
 	}
 	d := newDecoder(ours)
 	if !ok {
-		d.broken = true
-		d.fail(place{source: s.Name, line: 1, col: 1}, "", "is not valid JSON", "")
+		d.unreadable = true
+		d.fail(position{source: s.Name, line: 1, col: 1}, "", "is not valid JSON", "")
 		return d
 	}
 	body, problems := parse(ours)
-	d.problems, d.broken = problems, problems != nil
+	d.problems, d.unreadable = problems, problems != nil
 	if body == nil {
 		return d
 	}

@@ -7,7 +7,7 @@ import (
 
 // kept is what cloud-init 22.4 leaves in cloud-config.txt: its own dump of the
 // merged parts, with aliases and tags of other keys.
-const kept = `#cloud-config
+const cloudConfigText = `#cloud-config
 
 # from 1 files
 # part-001
@@ -39,7 +39,7 @@ write_files:
 
 // TestCloudConfig reads our key and leaves the rest to cloud-init.
 func TestCloudConfig(t *testing.T) {
-	l := mustLoad(t, Options{Root: machine(t, map[string]string{CloudConfigFile: kept})})
+	l := mustLoad(t, Options{Root: rootWith(t, map[string]string{CloudConfigFile: cloudConfigText})})
 	if got, want := l.Origins["pool.name"], CloudConfigFile+":13:15"; l.Config.Pool.Name != "from-cloud" || got != want {
 		t.Errorf("pool.name = %s from %s, want it from %s", l.Config.Pool.Name, got, want)
 	}
@@ -95,7 +95,7 @@ func TestCloudConfigProblems(t *testing.T) {
 // TestCombinedCloudConfig: newer releases of cloud-init keep JSON.
 func TestCombinedCloudConfig(t *testing.T) {
 	text := "{\n \"hostname\": \"\\ud83d\\ude00 &a *b !c\",\n \"firstboot\": {\n  \"etcd\": {\"endpoints\": [\"http://10.0.0.1:2379\"]},\n  \"pool\": {\"cidr\": \"10.213.0.0/16\"}\n },\n \"runcmd\": [[\"firstboot\"]]\n}\n"
-	l := mustLoad(t, Options{Root: machine(t, map[string]string{CombinedCloudConfigFile: text})})
+	l := mustLoad(t, Options{Root: rootWith(t, map[string]string{CombinedCloudConfigFile: text})})
 	if got, want := l.Origins["pool.cidr"], CombinedCloudConfigFile+":5:20"; got != want {
 		t.Errorf("pool.cidr from %s, want %s", got, want)
 	}

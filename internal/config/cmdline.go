@@ -61,22 +61,22 @@ func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
 // remote is a configuration to fetch: firstboot.config, and what must hold of
 // it: its sum, or a signature by a key in a file of the machine, or both.
-type remote struct {
+type remoteConfig struct {
 	url      URL
 	sha256   string
 	signedBy string
-	at       place
-	given    bool
+	at       position
+	present  bool
 }
 
 // decodeCmdline reads the arguments firstboot.KEY=VALUE; the last of a name
 // wins, as with other kernel arguments.
-func decodeCmdline(line string) (*decoder, remote) {
-	d := newDecoder(Source{Name: CmdlineName, bare: true})
-	var from remote
+func decodeCmdline(line string) (*decoder, remoteConfig) {
+	d := newDecoder(Source{Name: CmdlineName, nameOnly: true})
+	var from remoteConfig
 	if len(line) > maxCmdline || !utf8.ValidString(line) {
-		d.broken = true
-		d.fail(place{source: CmdlineName}, "", "is not a command line that can be read", "")
+		d.unreadable = true
+		d.fail(position{source: CmdlineName}, "", "is not a command line that can be read", "")
 		return d, from
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
@@ -84,14 +84,14 @@ func decodeCmdline(line string) (*decoder, remote) {
 		if !ours {
 			continue
 		}
-		at := place{source: CmdlineName, line: 1, col: arg.col, bare: true}
+		at := position{source: CmdlineName, line: 1, col: arg.col, nameOnly: true}
 		switch {
 		case !arg.valued:
-			d.tried[name] = true
+			d.seen[name] = true
 			d.fail(at, "", quote("firstboot."+cutSecret(name))+" needs a value", "write firstboot."+cutSecret(name)+"=VALUE")
 		case strings.HasPrefix(name, "install."): // see InstallArguments
 		case name == "config":
-			from.url, from.at, from.given = URL(arg.value), at, true
+			from.url, from.at, from.present = URL(arg.value), at, true
 		case name == "config.sha256":
 			from.sha256 = arg.value
 		case name == "config.signedBy":
@@ -120,36 +120,36 @@ func InstallArguments(line string) map[string]string {
 }
 
 // argument reads one KEY=VALUE; lists are comma-separated.
-func (d *decoder) argument(path, text string, at place) {
-	k, entry, ok := find(path)
+func (d *decoder) argument(path, text string, at position) {
+	k, entry, ok := findKey(path)
 	if !ok || k.isMap() && entry == "" {
 		section, name, cut := strings.Cut(path, ".")
 		if !cut {
 			section, name = "", path
 		}
 		message, hint := unknownKey(section, name)
-		if ok || slices.Contains(children(""), path) {
+		if ok || slices.Contains(childNames(""), path) {
 			message, hint = quote("firstboot."+path)+" needs the name of a key", "write firstboot."+path+".NAME=VALUE"
 		}
 		d.fail(at, "", message, hint)
 		return
 	}
-	d.tried[path] = true
-	field := k.at(new(Config))
+	d.seen[path] = true
+	field := k.field(new(Config))
 	if _, isList := field.(*[]string); isList {
-		d.words(k, text, at)
+		d.commaList(k, text, at)
 		return
 	}
-	v, f := convert(field, scalar{text, bareScalar})
+	v, f := convert(field, scalar{text, untypedScalar})
 	if f != nil {
 		d.fail(at, cutSecret(path), f.message, f.hint)
 		return
 	}
-	d.layer[path] = value{set: v, at: at}
+	d.layer[path] = value{data: v, at: at}
 }
 
-func (d *decoder) words(k key, text string, at place) {
-	items, places := []string{}, []place{}
+func (d *decoder) commaList(k key, text string, at position) {
+	items, positions := []string{}, []position{}
 	for word := range strings.SplitSeq(text, ",") {
 		if word = strings.TrimSpace(word); word == "" {
 			continue
@@ -158,7 +158,7 @@ func (d *decoder) words(k key, text string, at place) {
 			d.fail(at, k.path, f.message, f.hint)
 			return
 		}
-		items, places = append(items, word), append(places, at)
+		items, positions = append(items, word), append(positions, at)
 	}
-	d.layer[k.path] = value{set: items, at: at, items: places}
+	d.layer[k.path] = value{data: items, at: at, items: positions}
 }

@@ -59,7 +59,7 @@ func TestCmdline(t *testing.T) {
 		d, _ := decodeCmdline("ro quiet " + c.line + " console=ttyS0\n")
 		if len(d.problems) > 0 {
 			t.Errorf("%s: %v", c.line, d.problems)
-		} else if got := encode(d.layer[c.path].set, reveal); got != c.want {
+		} else if got := encode(d.layer[c.path].data, reveal); got != c.want {
 			t.Errorf("%s: %s = %s, want %s", c.line, c.path, got, c.want)
 		}
 	}
@@ -94,7 +94,7 @@ func TestCmdlineProblems(t *testing.T) {
 // TestKernelBelongsToTheMachine: an image's folder was not booted by this
 // kernel, so /proc/cmdline in it says nothing.
 func TestKernelBelongsToTheMachine(t *testing.T) {
-	root := machine(t, map[string]string{MainFile: least, "/proc/cmdline": "firstboot.pool.name=other\n"})
+	root := rootWith(t, map[string]string{MainFile: minimal, "/proc/cmdline": "firstboot.pool.name=other\n"})
 	if l := mustLoad(t, Options{Root: root}); l.Config.Pool.Name != "firstboot" {
 		t.Errorf("pool.name = %s", l.Config.Pool.Name)
 	}

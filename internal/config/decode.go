@@ -10,62 +10,62 @@ import (
 
 // decoder turns syntax trees into layers, collecting everything wrong.
 type decoder struct {
-	source   Source
-	layer    layer
-	sections map[string]place // where a section's key stands, for what is missing in it
-	tried    map[string]bool  // paths that were given, right or wrong
-	broken   bool             // the text could not be parsed
-	problems Problems
+	source     Source
+	layer      layer
+	sections   map[string]position // where a section's key stands, for what is missing in it
+	seen       map[string]bool     // paths that were given, right or wrong
+	unreadable bool                // the text could not be parsed
+	problems   Problems
 }
 
 func newDecoder(s Source) *decoder {
-	return &decoder{source: s, layer: layer{}, sections: map[string]place{}, tried: map[string]bool{}}
+	return &decoder{source: s, layer: layer{}, sections: map[string]position{}, seen: map[string]bool{}}
 }
 
 // decode reads a whole source.
 func decode(s Source) *decoder {
 	d := newDecoder(s)
 	body, problems := parse(s)
-	d.problems, d.broken = problems, problems != nil
+	d.problems, d.unreadable = problems, problems != nil
 	if body != nil {
 		d.section("", body)
 	}
 	return d
 }
 
-func (d *decoder) place(tk *token.Token) place {
-	at := tokenPlace(d.source.Name, tk)
-	at.bare = d.source.bare
+func (d *decoder) position(tk *token.Token) position {
+	at := tokenPosition(d.source.Name, tk)
+	at.nameOnly = d.source.nameOnly
 	return at
 }
 
-func (d *decoder) fail(at place, path, message, hint string) {
+func (d *decoder) fail(at position, path, message, hint string) {
 	d.problems = append(d.problems, at.problem(path, message, hint))
 }
 
 // section reads a mapping whose keys the schema names.
 func (d *decoder) section(path string, node ast.Node) {
 	d.each(path, node, "a mapping of keys", func(name string, key *token.Token, v ast.Node) {
-		below := join(path, name)
-		if k, entry, ok := find(below); ok && entry == "" {
+		below := joinPath(path, name)
+		if k, entry, ok := findKey(below); ok && entry == "" {
 			d.leaf(k, key, v)
 			return
 		}
-		if path == "" && slices.Contains(children(""), name) {
-			d.sections[name] = d.place(key)
+		if path == "" && slices.Contains(childNames(""), name) {
+			d.sections[name] = d.position(key)
 			if v.Type() != ast.NullType { // everything in it is commented out
 				d.section(name, v)
 			}
 			return
 		}
 		message, hint := unknownKey(path, name)
-		d.fail(d.place(key), "", message, hint)
+		d.fail(d.position(key), "", message, hint)
 	})
 }
 
 // unknownKey explains a key that the schema does not have.
 func unknownKey(section, name string) (message, hint string) {
-	message = "unknown key " + quote(join(section, cutSecret(name)))
+	message = "unknown key " + quote(joinPath(section, cutSecret(name)))
 	lower := strings.ToLower(name)
 	if section == "pool" && (strings.Contains(lower, "vxlan") || strings.Contains(lower, "encapsulation")) {
 		return message, vxlanHint
@@ -81,17 +81,17 @@ func cutSecret(name string) string {
 
 // leaf reads the value of a key of the schema.
 func (d *decoder) leaf(k key, keyToken *token.Token, node ast.Node) {
-	d.sections[k.path] = d.place(keyToken)
+	d.sections[k.path] = d.position(keyToken)
 	if k.isMap() {
 		d.entries(k, node)
 		return
 	}
-	d.tried[k.path] = true
+	d.seen[k.path] = true
 	if node.Type() == ast.NullType {
-		d.fail(d.place(keyToken), k.path, "has no value", `write one, or remove the key`)
+		d.fail(d.position(keyToken), k.path, "has no value", `write one, or remove the key`)
 		return
 	}
-	if _, isList := k.at(new(Config)).(*[]string); isList {
+	if _, isList := k.field(new(Config)).(*[]string); isList {
 		d.list(k, node)
 		return
 	}
@@ -104,15 +104,15 @@ func (d *decoder) entries(k key, node ast.Node) {
 		return
 	}
 	d.each(k.path, node, "a mapping of names to values", func(name string, key *token.Token, v ast.Node) {
-		path := join(k.path, cutSecret(name))
-		d.tried[path] = true
+		path := joinPath(k.path, cutSecret(name))
+		d.seen[path] = true
 		switch {
 		case name == "" || len(name) > maxName || checkText(name) != nil:
-			d.fail(d.place(key), k.path, "holds an unusable name", "")
+			d.fail(d.position(key), k.path, "holds an unusable name", "")
 		case v.Type() == ast.NullType:
-			d.fail(d.place(key), path, "has no value", `write one, or remove the key`)
+			d.fail(d.position(key), path, "has no value", `write one, or remove the key`)
 		default:
-			d.scalar(k, join(k.path, name), v)
+			d.scalar(k, joinPath(k.path, name), v)
 		}
 	})
 }
@@ -129,24 +129,24 @@ func (d *decoder) list(k key, node ast.Node) {
 		if _, _, isScalar := scalarOf(node); isScalar {
 			hint = "write [ and ] around it"
 		}
-		d.fail(d.nodePlace(node), k.path, "must be a list", hint)
+		d.fail(d.nodePosition(node), k.path, "must be a list", hint)
 		return
 	}
-	items, places := []string{}, []place{}
+	items, positions := []string{}, []position{}
 	for _, item := range seq.Values {
 		s, _, ok := scalarOf(item)
 		if !ok {
-			d.fail(d.nodePlace(item), k.path, "must be a list of text", "")
+			d.fail(d.nodePosition(item), k.path, "must be a list of text", "")
 			continue
 		}
-		v, f := convert(k.at(new(Config)), s)
+		v, f := convert(k.field(new(Config)), s)
 		if f != nil {
-			d.fail(d.nodePlace(item), k.path, f.message, f.hint)
+			d.fail(d.nodePosition(item), k.path, f.message, f.hint)
 			continue
 		}
-		items, places = append(items, v.(string)), append(places, d.nodePlace(item))
+		items, positions = append(items, v.(string)), append(positions, d.nodePosition(item))
 	}
-	d.layer[k.path] = value{set: items, at: d.nodePlace(node), items: places}
+	d.layer[k.path] = value{data: items, at: d.nodePosition(node), items: positions}
 }
 
 // scalar reads one value; path names the entry where k is a map.
@@ -157,15 +157,15 @@ func (d *decoder) scalar(k key, path string, node ast.Node) {
 		if k.path == "sysctl" {
 			hint = "write the key in one, such as net.ipv4.ip_forward"
 		}
-		d.fail(d.nodePlace(node), cutSecret(path), "must be a single value", hint)
+		d.fail(d.nodePosition(node), cutSecret(path), "must be a single value", hint)
 		return
 	}
-	v, f := convert(k.at(new(Config)), s)
+	v, f := convert(k.field(new(Config)), s)
 	if f != nil {
-		d.fail(d.place(tk), cutSecret(path), f.message, f.hint)
+		d.fail(d.position(tk), cutSecret(path), f.message, f.hint)
 		return
 	}
-	d.layer[path] = value{set: v, at: d.place(tk)}
+	d.layer[path] = value{data: v, at: d.position(tk)}
 }
 
 // each calls visit for every entry of a mapping, and reports keys that are
@@ -173,18 +173,18 @@ func (d *decoder) scalar(k key, path string, node ast.Node) {
 func (d *decoder) each(path string, node ast.Node, wanted string, visit func(string, *token.Token, ast.Node)) {
 	m, ok := node.(ast.MapNode)
 	if !ok {
-		d.fail(d.nodePlace(node), path, "must be "+wanted, "")
+		d.fail(d.nodePosition(node), path, "must be "+wanted, "")
 		return
 	}
-	seen := map[string]place{}
+	seen := map[string]position{}
 	for it := m.MapRange(); it.Next(); {
 		tk := it.Key().GetToken()
 		name := tk.Value
 		if first, twice := seen[name]; twice {
-			d.fail(d.place(tk), "", "duplicate key "+quote(join(path, cutSecret(name))), "first at "+first.origin())
+			d.fail(d.position(tk), "", "duplicate key "+quote(joinPath(path, cutSecret(name))), "first at "+first.origin())
 			continue
 		}
-		seen[name] = d.place(tk)
+		seen[name] = d.position(tk)
 		v := it.Value()
 		if v == nil {
 			v = ast.Null(tk)
@@ -212,4 +212,4 @@ func scalarOf(node ast.Node) (scalar, *token.Token, bool) {
 }
 
 // nodePlace is where a node begins.
-func (d *decoder) nodePlace(node ast.Node) place { return d.place(firstToken(node)) }
+func (d *decoder) nodePosition(node ast.Node) position { return d.position(firstToken(node)) }

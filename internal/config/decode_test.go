@@ -14,7 +14,7 @@ func TestPositions(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"valid", least, nil},
+		{"valid", minimal, nil},
 		{"empty file", "", []string{
 			`1:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`,
 			`1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16)`,
@@ -31,19 +31,19 @@ func TestPositions(t *testing.T) {
 		{"an empty list is not there", "etcd:\n  endpoints: []\npool: {cidr: 10.213.0.0/16}\n", []string{
 			`2:3: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`,
 		}},
-		{"unknown keys", least + "  blocksize: 26\npol:\n  cidr: x\nendpoints: []\n", []string{
+		{"unknown keys", minimal + "  blocksize: 26\npol:\n  cidr: x\nendpoints: []\n", []string{
 			`5:3: unknown key "pool.blocksize" (did you mean "blockSize"?)`,
 			`6:1: unknown key "pol" (did you mean "pool"?)`,
 			`8:1: unknown key "endpoints" (did you mean "etcd.endpoints"?)`,
 		}},
-		{"snake case", least + "  nat_outgoing: true\n", []string{
+		{"snake case", minimal + "  nat_outgoing: true\n", []string{
 			`5:3: unknown key "pool.nat_outgoing" (did you mean "natOutgoing"?)`,
 		}},
-		{"nothing alike", least + "zzzzzzzz: 1\n", []string{`5:1: unknown key "zzzzzzzz"`}},
-		{"vxlan is explained", least + "  vxlanMode: Always\n", []string{
+		{"nothing alike", minimal + "zzzzzzzz: 1\n", []string{`5:1: unknown key "zzzzzzzz"`}},
+		{"vxlan is explained", minimal + "  vxlanMode: Always\n", []string{
 			`5:3: unknown key "pool.vxlanMode" (VXLAN pools cannot be used: eru-minions strips the pool's vxlanMode; use pool.ipip)`,
 		}},
-		{"duplicate keys", least + "  cidr: 10.214.0.0/16\npool:\n  name: other\n", []string{
+		{"duplicate keys", minimal + "  cidr: 10.214.0.0/16\npool:\n  name: other\n", []string{
 			`5:3: duplicate key "pool.cidr" (first at /etc/firstboot/config.yaml:4:3)`,
 			`6:1: duplicate key "pool" (first at /etc/firstboot/config.yaml:3:1)`,
 		}},
@@ -73,17 +73,17 @@ func TestPositions(t *testing.T) {
 			`10:8: fleet: must be a mapping of keys`,
 			`11:15: sysctl.net: must be a single value (write the key in one, such as net.ipv4.ip_forward)`,
 		}},
-		{"numbers that readers disagree on", least + "  blockSize: 026\nfleet: {maxJoining: 0x10}\nnode: {asNumber: 4294967296}\n", []string{
+		{"numbers that readers disagree on", minimal + "  blockSize: 026\nfleet: {maxJoining: 0x10}\nnode: {asNumber: 4294967296}\n", []string{
 			`5:14: pool.blockSize: must be a whole number, in decimal`,
 			`6:21: fleet.maxJoining: must be a whole number, in decimal`,
 			`7:18: node.asNumber: is too large (at most 4294967295)`,
 		}},
-		{"null", least + "  name:\n  ipip: ~\nhost:\nnode: {environment: }\n", []string{
+		{"null", minimal + "  name:\n  ipip: ~\nhost:\nnode: {environment: }\n", []string{
 			`5:3: pool.name: has no value (write one, or remove the key)`,
 			`6:3: pool.ipip: has no value (write one, or remove the key)`,
 		}},
 		{"top level is a list", "- a\n", []string{`1:1: must be a mapping of keys`, `1:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379])`, `1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16)`}},
-		{"control characters", least + "  name: \"a\\u0000b\"\nnode:\n  environment:\n    A: |\n      one\n      two\n", []string{
+		{"control characters", minimal + "  name: \"a\\u0000b\"\nnode:\n  environment:\n    A: |\n      one\n      two\n", []string{
 			`5:9: pool.name: must not hold control characters`,
 			`8:8: node.environment.A: must not hold a line break (write it on one line)`,
 		}},
@@ -118,12 +118,12 @@ func TestSyntax(t *testing.T) {
 		{"tab", "pool:\n\tcidr: x\n", `2:1: is not valid YAML: found character TAB that cannot start any token (indent with spaces)`},
 		{"open quote", "pool:\n  name: \"hunter2\n", `2:9: is not valid YAML: could not find end character of double-quoted text`},
 		{"two colons", "pool: cidr: x\n", `1:7: is not valid YAML: mapping value is not allowed in this context`},
-		{"two documents", least + "---\n" + least, `6:1: starts a second document (one file holds one configuration)`},
+		{"two documents", minimal + "---\n" + minimal, `6:1: starts a second document (one file holds one configuration)`},
 		{"anchor", "pool: &a {}\nhost: *a\n", `1:7: anchors, aliases and merge keys are not allowed (write the value out)`},
 		{"alias", "host: *a\n", `1:7: anchors, aliases and merge keys are not allowed (write the value out)`},
 		{"merge key", "pool:\n  <<: {}\n", `2:3: anchors, aliases and merge keys are not allowed (write the value out)`},
 		{"tag", "pool: !!map {}\n", `1:7: tags and directives are not allowed`},
-		{"directive", "%YAML 1.2\n---\n" + least, `1:1: tags and directives are not allowed`},
+		{"directive", "%YAML 1.2\n---\n" + minimal, `1:1: tags and directives are not allowed`},
 		{"explicit key", "? pool\n: {}\n", `1:1: explicit keys (?) are not allowed (write key: value)`},
 		{"NUL", "pool:\n  na\x00me: x\n", `2:5: holds a control character`},
 		{"escape", "pool: é\x1b[2J\n", `1:8: holds a control character`},
@@ -155,7 +155,7 @@ func deepBlocks(n int) string {
 // TestProblemsNameEveryFile: a mistake in one file does not hide those of
 // another, and they come in the order of the sources.
 func TestProblemsNameEveryFile(t *testing.T) {
-	root := machine(t, map[string]string{
+	root := rootWith(t, map[string]string{
 		VendorDir + "/10.yaml": "pool: {ipip: never}\n",
 		MainFile:               "pol: {}\n",
 		DropInDir + "/a.yaml":  "pool: [\n",
@@ -214,7 +214,7 @@ func TestNoSecretInProblems(t *testing.T) {
 
 // TestManyProblems: nobody reads a thousand lines.
 func TestManyProblems(t *testing.T) {
-	got := problemLines(t, least+strings.Repeat("unknown: 1\n", 1000))
+	got := problemLines(t, minimal+strings.Repeat("unknown: 1\n", 1000))
 	if len(got) != maxProblems+1 || got[maxProblems] != "105:1: and 900 more" {
 		t.Errorf("%d lines, the last %q", len(got), got[len(got)-1])
 	}

@@ -42,18 +42,18 @@ func LoadEffective(data []byte) (*Loaded, error) {
 	d := newDecoder(Source{Name: effectiveSource, Data: data})
 	saved := map[string]string{}
 	body, problems := parse(d.source)
-	d.problems, d.broken = problems, problems != nil
-	if body == nil && !d.broken {
-		d.broken = true
-		d.fail(place{source: effectiveSource, line: 1, col: 1}, "", "is empty", "run firstboot run --force")
+	d.problems, d.unreadable = problems, problems != nil
+	if body == nil && !d.unreadable {
+		d.unreadable = true
+		d.fail(position{source: effectiveSource, line: 1, col: 1}, "", "is empty", "run firstboot run --force")
 	}
 	if body != nil {
 		d.effective(body, saved)
 	}
 	if len(d.problems) > 0 {
-		return nil, d.problems.capped()
+		return nil, d.problems.truncated()
 	}
-	loaded, err := (&gathering{decoded: []*decoder{d}}).finish()
+	loaded, err := (&loader{decoded: []*decoder{d}}).finish()
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +81,12 @@ func (d *decoder) effective(body ast.Node, origins map[string]string) {
 				origins[path] = s.text
 			})
 		default:
-			d.fail(d.place(key), "", "unknown key "+quote(cutSecret(name)), "written by a newer firstboot?")
+			d.fail(d.position(key), "", "unknown key "+quote(cutSecret(name)), "written by a newer firstboot?")
 		}
 	})
 	if version != fmt.Sprint(effectiveSchema) {
 		// Of another version every other problem is noise.
-		d.problems = Problems{place{source: effectiveSource, line: 1, col: 1}.problem("effective",
+		d.problems = Problems{position{source: effectiveSource, line: 1, col: 1}.problem("effective",
 			"is not a format that this firstboot knows", "written by a newer firstboot, or not by firstboot")}
 	}
 }
@@ -168,7 +168,7 @@ func jsonText(s string) string {
 func writeSettings(b *bytes.Buffer, indent string, all []setting, text func(any) string, comment func(path string) string) {
 	current := ""
 	for _, s := range all {
-		section, name := yamlPlace(s.path)
+		section, name := splitPath(s.path)
 		if section != current {
 			common := commonSections(current, section)
 			parts := strings.Split(section, ".")
@@ -188,8 +188,8 @@ func writeSettings(b *bytes.Buffer, indent string, all []setting, text func(any)
 
 // yamlPlace is where a flat path stands in YAML: the sections above it, and
 // its own key.
-func yamlPlace(path string) (section, name string) {
-	if k, entry, ok := find(path); ok && entry != "" {
+func splitPath(path string) (section, name string) {
+	if k, entry, ok := findKey(path); ok && entry != "" {
 		return k.path, jsonText(entry)
 	}
 	section, name = cutLast(path)

@@ -26,7 +26,7 @@ func saved(t testing.TB, l *Loaded) []byte {
 // TestEffectiveRoundTrip: a saved configuration loads as the same one, with
 // the origins of the first load, wherever it came from.
 func TestEffectiveRoundTrip(t *testing.T) {
-	for _, text := range []string{least, confidential, Example(), least + "sysctl: {net.ipv4.conf.eth0/5.rp_filter: 0}\npreflight: {ignore: [clock, disk-space]}\ntimeouts: {total: 1h30m}\n"} {
+	for _, text := range []string{minimal, withSecrets, Example(), minimal + "sysctl: {net.ipv4.conf.eth0/5.rp_filter: 0}\npreflight: {ignore: [clock, disk-space]}\ntimeouts: {total: 1h30m}\n"} {
 		l, err := loadText(t, text)
 		if err != nil {
 			t.Fatal(err)
@@ -76,14 +76,14 @@ func TestEffectiveKeepsAnyText(t *testing.T) {
 // TestEffectiveRefused: what Save did not write is no effective
 // configuration.
 func TestEffectiveRefused(t *testing.T) {
-	l, err := loadText(t, least)
+	l, err := loadText(t, minimal)
 	if err != nil {
 		t.Fatal(err)
 	}
 	good := string(saved(t, l))
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "effective.yaml:1:1: is empty"},
-		{"a main file", least, "effective: is not a format that this firstboot knows"},
+		{"a main file", minimal, "effective: is not a format that this firstboot knows"},
 		{"newer", strings.Replace(good, "effective: 1", "effective: 2\nnews: 1", 1), "effective: is not a format that this firstboot knows"},
 		{"cut", good[:len(good)/3], "effective.yaml:"},
 		{"a key of the future", strings.Replace(good, "  pool:\n", "  pool:\n    colour: 1\n", 1), `unknown key "pool.colour"`},
@@ -105,19 +105,19 @@ func TestDigest(t *testing.T) {
 		}
 		return l.Digest
 	}
-	base := digest(least)
+	base := digest(minimal)
 	// Hosts keep this in their markers: another value makes them look drifted.
 	if base != "sha256:bf8f87cdd1b5406e78389d35e706fa7191217ed34e5f093b06d9649233616360" {
 		t.Errorf("digest %q", base)
 	}
-	for _, same := range []string{"# comment\n" + least, least + "  blockSize: 26\n", least + "preflight: {ignore: []}\n", least + "sysctl: {net.ipv4.ip_forward: 1}\n", least + "timeouts: {download: 600s}\n"} {
+	for _, same := range []string{"# comment\n" + minimal, minimal + "  blockSize: 26\n", minimal + "preflight: {ignore: []}\n", minimal + "sysctl: {net.ipv4.ip_forward: 1}\n", minimal + "timeouts: {download: 600s}\n"} {
 		if digest(same) != base {
 			t.Errorf("%q has another digest", same)
 		}
 	}
-	seen := map[string]string{base: "least"}
+	seen := map[string]string{base: "minimal"}
 	for _, other := range []string{"  name: xy\n", "  natOutgoing: false\n", "node: {environment: {A: \"\"}}\n", "node: {environment: {A: a}}\n", "node: {environment: {A: b}}\n", "minions: {environment: {A: a}}\n", "sysctl: {vm.a: 1}\n", "preflight: {ignore: [clock]}\n"} {
-		d := digest(least + other)
+		d := digest(minimal + other)
 		if was, twice := seen[d]; twice {
 			t.Errorf("%q and %q have the same digest", other, was)
 		}
@@ -128,7 +128,7 @@ func TestDigest(t *testing.T) {
 // TestShown: what `firstboot config` prints is YAML and JSON, and as YAML a
 // configuration again.
 func TestShown(t *testing.T) {
-	l, err := loadText(t, least+"node: {environment: {TOKEN: hunter2}}\n")
+	l, err := loadText(t, minimal+"node: {environment: {TOKEN: hunter2}}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	commented := regexp.MustCompile(`(?m)^( *)# ( *[A-Za-z0-9_.]+:( .*)?)$`)
-	text := strings.ReplaceAll(commented.ReplaceAllString(Example(), "$1$2"), "64 hexadecimal digits", sum)
+	text := strings.ReplaceAll(commented.ReplaceAllString(Example(), "$1$2"), "64 hexadecimal digits", sampleDigest)
 	l, err := loadText(t, text)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)

@@ -15,7 +15,7 @@ node: {environment: {FELIX_X: "cor\"rect: {horse}"}}
 report: {url: "http://u:secret@10.0.0.9/done"}
 timeouts: {total: 90s}
 `
-	first := mustLoad(t, Options{Root: machine(t, map[string]string{MainFile: text})})
+	first := mustLoad(t, Options{Root: rootWith(t, map[string]string{MainFile: text})})
 	given := first.Explicit()
 	if strings.Contains(string(given), "blockSize") {
 		t.Errorf("a default is in it:\n%s", given)
@@ -37,7 +37,7 @@ func TestHoldsSecrets(t *testing.T) {
 		"report: {url: 'http://a/b'}":        false,
 		"report: {url: 'http://a/b?sig=12'}": true,
 	} {
-		l := mustLoad(t, Options{Root: machine(t, map[string]string{MainFile: "etcd: {endpoints: [\"http://a:1\"]}\npool: {cidr: 10.213.0.0/16}\n" + text})})
+		l := mustLoad(t, Options{Root: rootWith(t, map[string]string{MainFile: "etcd: {endpoints: [\"http://a:1\"]}\npool: {cidr: 10.213.0.0/16}\n" + text})})
 		if got := l.HoldsSecrets(); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}

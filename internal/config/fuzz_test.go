@@ -9,9 +9,9 @@ import (
 )
 
 // shapes are sources that parsers stumble over.
-func shapes() []string {
+func trickySources() []string {
 	return []string{
-		"", least, confidential, kept, Example(), "a: b: c", "{", "[", "- - -", "? x\n: y", "&a [*a]", "!!binary x", "%YAML 9\n---\n", "---\n---\n",
+		"", minimal, withSecrets, cloudConfigText, Example(), "a: b: c", "{", "[", "- - -", "? x\n: y", "&a [*a]", "!!binary x", "%YAML 9\n---\n", "---\n---\n",
 		"pool:\n\tcidr: x", "pool: |\n x\n", "pool: >+2\n  x", "\"\\ud800\"", "pool: {cidr: [", "'", "\ufeff", "\r", "a:\r\n", "# x", "...\n", "etcd: {endpoints: [http://a:1, ::1, a:b:c:]}",
 		"a: [x:1]}]:", "{a: [b:c, d: e, {f:g}]}", "- a: b\n  c: - d", "\xff", "\x00", "pool:\n  name: \"a\\x00\"", strings.Repeat("[", 64), strings.Repeat(" ", 64) + "a: b", "<<: {}", "null: null", "? ", ": ", "-", "|", ">", "@", "`",
 	}
@@ -20,12 +20,12 @@ func shapes() []string {
 // FuzzDecode: no bytes make the decoder panic, hang, or point outside of the
 // source; what it accepts survives being saved.
 func FuzzDecode(f *testing.F) {
-	for _, s := range shapes() {
+	for _, s := range trickySources() {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		checkDecoded(t, decode(Source{Name: "f", Data: data}), data)
-		loaded, err := (&gathering{decoded: []*decoder{decode(Source{Name: "f", Data: data})}}).finish()
+		loaded, err := (&loader{decoded: []*decoder{decode(Source{Name: "f", Data: data})}}).finish()
 		if err != nil {
 			return
 		}
@@ -52,11 +52,11 @@ func checkDecoded(t *testing.T, d *decoder, data []byte) {
 		}
 	}
 	for path, v := range d.layer {
-		if _, _, ok := find(path); !ok || v.at.line > lines {
+		if _, _, ok := findKey(path); !ok || v.at.line > lines {
 			t.Errorf("%s at line %d", path, v.at.line)
 		}
 	}
-	if d.broken != (d.broken && len(d.problems) > 0) {
+	if d.unreadable != (d.unreadable && len(d.problems) > 0) {
 		t.Error("broken without a reason")
 	}
 }
@@ -75,7 +75,7 @@ func FuzzCmdline(f *testing.F) {
 			}
 		}
 		ours := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") })
-		if ours && len(d.layer) == 0 && len(d.problems) == 0 && !from.given && from.sha256 == "" && !strings.Contains(line, "config.sha256=") {
+		if ours && len(d.layer) == 0 && len(d.problems) == 0 && !from.present && from.sha256 == "" && !strings.Contains(line, "config.sha256=") {
 			t.Errorf("%q is ignored", line)
 		}
 	})
@@ -84,7 +84,7 @@ func FuzzCmdline(f *testing.F) {
 // FuzzCloudConfig: no user-data makes us panic, or report a place in the part
 // that is not ours.
 func FuzzCloudConfig(f *testing.F) {
-	for _, s := range shapes() {
+	for _, s := range trickySources() {
 		f.Add([]byte(s))
 		f.Add([]byte("#cloud-config\nhostname: a\nfirstboot:\n  " + strings.ReplaceAll(s, "\n", "\n  ")))
 	}
@@ -96,12 +96,12 @@ func FuzzCloudConfig(f *testing.F) {
 
 // FuzzEffective: a damaged effective.yaml is refused, never half-used.
 func FuzzEffective(f *testing.F) {
-	l, err := loadText(f, confidential)
+	l, err := loadText(f, withSecrets)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(saved(f, l))
-	for _, s := range shapes() {
+	for _, s := range trickySources() {
 		f.Add([]byte("effective: 1\nconfig:\n  " + strings.ReplaceAll(s, "\n", "\n  ")))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

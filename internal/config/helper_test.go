@@ -10,13 +10,13 @@ import (
 )
 
 // least is the shortest valid configuration.
-const least = "etcd:\n  endpoints: [http://10.0.0.1:2379]\npool:\n  cidr: 10.213.0.0/16\n"
+const minimal = "etcd:\n  endpoints: [http://10.0.0.1:2379]\npool:\n  cidr: 10.213.0.0/16\n"
 
 // sum is a SHA-256 as the configuration writes it.
-const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+const sampleDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 // machine is a root folder with these files (path → text).
-func machine(t testing.TB, files map[string]string) string {
+func rootWith(t testing.TB, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
 	for path, text := range files {
@@ -34,7 +34,7 @@ func machine(t testing.TB, files map[string]string) string {
 // loadText loads one main file.
 func loadText(t testing.TB, text string) (*Loaded, error) {
 	t.Helper()
-	return Load(t.Context(), Options{Root: machine(t, map[string]string{MainFile: text})})
+	return Load(t.Context(), Options{Root: rootWith(t, map[string]string{MainFile: text})})
 }
 
 // mustLoad loads from a root folder what has to be valid.
@@ -66,4 +66,4 @@ func problemLines(t testing.TB, text string) []string {
 }
 
 // sha is the SHA-256 of a text.
-func sha(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+func sha256Hex(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }

@@ -71,7 +71,7 @@ func (k key) jsonSchema() map[string]any {
 }
 
 func (k key) jsonType() map[string]any {
-	switch k.at(new(Config)).(type) {
+	switch k.field(new(Config)).(type) {
 	case *[]string:
 		item := map[string]any{"type": "string"}
 		if k.values != nil {
@@ -115,12 +115,12 @@ func (k key) jsonInteger() map[string]any {
 // fallback is a key's default, where it has one that says something.
 func (k key) fallback() (any, bool) {
 	c := Default()
-	if m, ok := k.at(c).(*map[string]string); ok {
+	if m, ok := k.field(c).(*map[string]string); ok {
 		return *m, true
 	}
 	if k.isMap() {
 		return nil, false
 	}
-	v := deref(k.at(c))
+	v := deref(k.field(c))
 	return json.RawMessage(encode(v, redact)), !isZero(v)
 }

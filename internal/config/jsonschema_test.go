@@ -13,7 +13,7 @@ import (
 )
 
 // compiled is our schema, read by somebody else's validator.
-func compiled(t testing.TB) *jsonschema.Schema {
+func compileSchema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
 	data, err := Schema()
 	if err != nil {
@@ -35,7 +35,7 @@ func compiled(t testing.TB) *jsonschema.Schema {
 }
 
 // accepts asks the schema about YAML.
-func accepts(t testing.TB, s *jsonschema.Schema, text string) error {
+func validateYAML(t testing.TB, s *jsonschema.Schema, text string) error {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
@@ -81,7 +81,7 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 // TestSchemaAgreesWithTheDecoder draws documents, right and wrong, and asks
 // both. What only Load can judge is left out of the documents.
 func TestSchemaAgreesWithTheDecoder(t *testing.T) {
-	s := compiled(t)
+	s := compileSchema(t)
 	rapid.Check(t, func(t *rapid.T) {
 		text := anyDocument(t)
 		d := decode(Source{Name: "x", Data: []byte(text)})
@@ -90,7 +90,7 @@ func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 		v.allowed()
 		wrong := append(d.problems, v.problems...)
 		for _, path := range required() {
-			if _, ok := d.layer[path]; !ok && !d.tried[path] {
+			if _, ok := d.layer[path]; !ok && !d.seen[path] {
 				wrong = append(wrong, Problem{Path: path, Message: "is required"})
 			}
 		}
@@ -117,7 +117,7 @@ func validateJSON(s *jsonschema.Schema, text string) error {
 // then with a wrong value, an unknown key, or something left out.
 func anyDocument(t *rapid.T) string {
 	var b strings.Builder
-	for _, section := range children("") {
+	for _, section := range childNames("") {
 		if section != "etcd" && section != "pool" && rapid.Bool().Draw(t, section) {
 			continue
 		}
@@ -125,13 +125,13 @@ func anyDocument(t *rapid.T) string {
 			fmt.Fprintf(&b, "%s: %s\n", section, anyWord().Draw(t, "instead"))
 			continue
 		}
-		names := children(section)
+		names := childNames(section)
 		fmt.Fprintf(&b, "%s:\n", section)
 		if section == "sysctl" || rapid.IntRange(0, 60).Draw(t, "unknown key") == 0 {
 			names = append(names, "other")
 		}
 		for _, name := range names {
-			path := join(section, name)
+			path := joinPath(section, name)
 			need := path == "etcd.endpoints" || path == "pool.cidr"
 			if rapid.IntRange(0, 40).Draw(t, path) > map[bool]int{true: 39, false: 12}[need] {
 				continue
@@ -175,18 +175,18 @@ func anyWordFor(path string) *rapid.Generator[string] {
 
 // TestSchemaExamples: the example passes, and the commonest mistakes do not.
 func TestSchemaExamples(t *testing.T) {
-	s := compiled(t)
-	for _, text := range []string{Example(), least, confidential, least + "host:\nsysctl:\nnode: {environment: }\n"} {
-		if err := accepts(t, s, text); err != nil {
+	s := compileSchema(t)
+	for _, text := range []string{Example(), minimal, withSecrets, minimal + "host:\nsysctl:\nnode: {environment: }\n"} {
+		if err := validateYAML(t, s, text); err != nil {
 			t.Errorf("%v\n%s", err, text)
 		}
 	}
 	for _, text := range []string{
-		"pool: {cidr: 10.0.0.0/8}\n", "etcd:\npool: {cidr: 10.0.0.0/8}\n", least + "pol: {}\n", least + "  blocksize: 26\n", least + "  blockSize: \"26\"\n",
-		least + "  blockSize: 33\n", least + "  ipip: never\n", least + "timeouts: {node: 10}\n", least + "sysctl: {net: {ipv4: 1}}\n",
-		least + "node: {asNumber: 0}\n", least + "preflight: {ignore: [clok]}\n", least + "fleet: {report: yes}\n",
+		"pool: {cidr: 10.0.0.0/8}\n", "etcd:\npool: {cidr: 10.0.0.0/8}\n", minimal + "pol: {}\n", minimal + "  blocksize: 26\n", minimal + "  blockSize: \"26\"\n",
+		minimal + "  blockSize: 33\n", minimal + "  ipip: never\n", minimal + "timeouts: {node: 10}\n", minimal + "sysctl: {net: {ipv4: 1}}\n",
+		minimal + "node: {asNumber: 0}\n", minimal + "preflight: {ignore: [clok]}\n", minimal + "fleet: {report: yes}\n",
 	} {
-		if accepts(t, s, text) == nil {
+		if validateYAML(t, s, text) == nil {
 			t.Errorf("accepted:\n%s", text)
 		}
 	}

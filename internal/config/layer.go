@@ -6,30 +6,30 @@ import (
 )
 
 // place is where a value stands.
-type place struct {
+type position struct {
 	source    string
 	line, col int
-	bare      bool // the source is known by its name alone: its lines are no help
+	nameOnly  bool // the source is known by its name alone: its lines are no help
 }
 
 // origin is what Loaded.Origins says.
-func (p place) origin() string {
-	if p.bare || p.line == 0 {
+func (p position) origin() string {
+	if p.nameOnly || p.line == 0 {
 		return p.source
 	}
 	return fmt.Sprintf("%s:%d:%d", p.source, p.line, p.col)
 }
 
 // problem is one at this place.
-func (p place) problem(path, message, hint string) Problem {
+func (p position) problem(path, message, hint string) Problem {
 	return Problem{File: p.source, Line: p.line, Col: p.col, Path: path, Message: message, Hint: hint}
 }
 
 // value is one value as decoded from a source, ready for assign.
 type value struct {
-	set   any
-	at    place
-	items []place // of a list
+	data  any
+	at    position
+	items []position // of a list
 }
 
 // layer is one source, flat: "sysctl.net.ipv4.ip_forward" → its value. So a
@@ -49,7 +49,7 @@ func merge(layers ...layer) layer {
 func defaults() layer {
 	l := layer{}
 	for _, s := range flatten(Default()) {
-		l[s.path] = value{set: s.value, at: place{source: "default"}}
+		l[s.path] = value{data: s.value, at: position{source: "default"}}
 	}
 	return l
 }
@@ -58,7 +58,7 @@ func defaults() layer {
 func (l layer) config() *Config {
 	c := &Config{}
 	for path, v := range l {
-		assign(c, path, v.set)
+		assign(c, path, v.data)
 	}
 	return c
 }

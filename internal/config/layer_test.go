@@ -21,8 +21,8 @@ func anyLayer(name string) *rapid.Generator[layer] {
 			"etcd.endpoints", "pool.name", "pool.blockSize", "sysctl.a.b", "sysctl.net.ipv4.ip_forward",
 			"node.environment.A", "node.environment.B", "fleet.report", "timeouts.total", "pool.cidr",
 		}), rapid.ID).Draw(t, name+" keys") {
-			k, _, _ := find(path)
-			l[path] = value{set: anyValue(k).Draw(t, path), at: place{source: name, line: i + 1, col: 1}}
+			k, _, _ := findKey(path)
+			l[path] = value{data: anyValue(k).Draw(t, path), at: position{source: name, line: i + 1, col: 1}}
 		}
 		return l
 	})
@@ -40,7 +40,7 @@ func anyText() *rapid.Generator[string] {
 
 // anyValue draws a value of a key's type.
 func anyValue(k key) *rapid.Generator[any] {
-	switch k.at(new(Config)).(type) {
+	switch k.field(new(Config)).(type) {
 	case *[]string:
 		return rapid.Custom(func(t *rapid.T) any { return rapid.SliceOfN(anyText(), 1, 3).Draw(t, "list") })
 	case *map[string]Secret:
@@ -83,8 +83,8 @@ func TestMergeProperties(t *testing.T) {
 					want, from = v, v.at.origin()
 				}
 			}
-			if encode(got.set, reveal) != encode(want.set, reveal) || origins[path] != from {
-				t.Fatalf("%s = %v from %s, want %v from %s", path, got.set, origins[path], want.set, from)
+			if encode(got.data, reveal) != encode(want.data, reveal) || origins[path] != from {
+				t.Fatalf("%s = %v from %s, want %v from %s", path, got.data, origins[path], want.data, from)
 			}
 		}
 		for _, l := range []layer{a, b, c} {
@@ -101,7 +101,7 @@ func same(a, b layer) bool {
 	}
 	for path, v := range a {
 		w, ok := b[path]
-		if !ok || encode(v.set, reveal) != encode(w.set, reveal) || v.at != w.at {
+		if !ok || encode(v.data, reveal) != encode(w.data, reveal) || v.at != w.at {
 			return false
 		}
 	}
@@ -116,16 +116,16 @@ func TestConfigKeepsEveryValue(t *testing.T) {
 		for _, k := range schema() {
 			path := k.path
 			if k.isMap() {
-				path = join(path, "A.b-c")
+				path = joinPath(path, "A.b-c")
 			}
-			l[path] = value{set: anyValue(k).Draw(t, path)}
+			l[path] = value{data: anyValue(k).Draw(t, path)}
 		}
 		got := map[string]string{}
 		for _, s := range flatten(l.config()) {
 			got[s.path] = encode(s.value, reveal)
 		}
 		for path, v := range l {
-			if want := encode(v.set, reveal); got[path] != want {
+			if want := encode(v.data, reveal); got[path] != want {
 				t.Fatalf("%s: %s, want %s", path, got[path], want)
 			}
 		}
@@ -141,7 +141,7 @@ func TestDecodeAnyLayout(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := map[string]written{}
 		var text strings.Builder
-		for _, section := range rapid.Permutation(children("")).Draw(t, "sections") {
+		for _, section := range rapid.Permutation(childNames("")).Draw(t, "sections") {
 			if section == "sysctl" {
 				continue // its values are text whatever their type
 			}
@@ -153,7 +153,7 @@ func TestDecodeAnyLayout(t *testing.T) {
 		}
 		lines := strings.Split(text.String(), "\n")
 		for path, v := range d.layer {
-			if got := encode(v.set, reveal); got != want[path].value {
+			if got := encode(v.data, reveal); got != want[path].value {
 				t.Fatalf("%s = %s, want %s\n%s", path, got, want[path].value, text.String())
 			}
 			line := []rune(lines[v.at.line-1])
@@ -172,12 +172,12 @@ type written struct{ value, as string }
 
 // writeSection writes some keys of a section as a block or a flow mapping.
 func writeSection(t *rapid.T, text *strings.Builder, section string, want map[string]written) {
-	names := rapid.SliceOfDistinct(rapid.SampledFrom(children(section)), rapid.ID).Draw(t, section)
-	names = slices.DeleteFunc(names, func(name string) bool { k, _, _ := find(join(section, name)); return k.isMap() })
+	names := rapid.SliceOfDistinct(rapid.SampledFrom(childNames(section)), rapid.ID).Draw(t, section)
+	names = slices.DeleteFunc(names, func(name string) bool { k, _, _ := findKey(joinPath(section, name)); return k.isMap() })
 	flow := rapid.Bool().Draw(t, "flow")
 	var parts []string
 	for _, name := range names {
-		k, _, _ := find(join(section, name))
+		k, _, _ := findKey(joinPath(section, name))
 		value := encode(anyPlausible(k).Draw(t, k.path), reveal)
 		want[k.path] = written{value, layOut(t, value, flow)}
 		parts = append(parts, name+": "+want[k.path].as)
@@ -197,7 +197,7 @@ func writeSection(t *rapid.T, text *strings.Builder, section string, want map[st
 // characters), with the sort of text that configurations hold.
 func anyPlausible(k key) *rapid.Generator[any] {
 	plausible := rapid.SampledFrom([]string{"http://10.0.0.1:2379", "calico/node:v3.23.0", "é:日", "a b:c", "fe80::1", "x", "/a/b", "etcd://h:1,g:2", "a#b", "interface=eth0"})
-	switch k.at(new(Config)).(type) {
+	switch k.field(new(Config)).(type) {
 	case *string:
 		return rapid.Custom(func(t *rapid.T) any { return plausible.Draw(t, "text") })
 	case *URL:
@@ -222,7 +222,7 @@ func layOut(t *rapid.T, value string, flow bool) string {
 
 // TestDefaultsAreComplete: every key has an origin even if no source names it.
 func TestDefaultsAreComplete(t *testing.T) {
-	l, err := loadText(t, least)
+	l, err := loadText(t, minimal)
 	if err != nil {
 		t.Fatal(err)
 	}

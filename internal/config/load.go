@@ -13,7 +13,7 @@ type Options struct {
 	Root           string   // the machine's or image's root folder; empty: /
 	Files          []string // --config: exactly these over the defaults, every other source left out
 	Cmdline        string   // the kernel's command line; empty: /proc/cmdline where Root is /
-	NoCmdline       bool     // leave the kernel's command line out
+	NoCmdline      bool     // leave the kernel's command line out
 	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, a path of this process; empty: none
 	Unpinned       bool     // accept a url without a sha256, for who is about to find it out (Pin)
 
@@ -37,15 +37,15 @@ type Loaded struct {
 // result. What is wrong in the configuration comes back as Problems, all at
 // once; any other error is one of reaching a source.
 func Load(ctx context.Context, o Options) (*Loaded, error) {
-	g := &gathering{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
-	if err := g.sources(); err != nil {
+	l := &loader{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
+	if err := l.readSources(); err != nil {
 		return nil, err
 	}
-	return g.finish()
+	return l.finish()
 }
 
 // gathering collects decoded sources, lowest first.
-type gathering struct {
+type loader struct {
 	ctx      context.Context
 	options  Options
 	tree     tree
@@ -53,116 +53,116 @@ type gathering struct {
 	warnings Problems
 }
 
-func (g *gathering) add(sources ...Source) {
+func (l *loader) add(sources ...Source) {
 	for _, s := range sources {
-		g.decoded = append(g.decoded, decode(s))
+		l.decoded = append(l.decoded, decode(s))
 	}
 }
 
 // sources reads every source, in the order in which they overrule each other.
-func (g *gathering) sources() error {
-	if len(g.options.Files) > 0 {
-		named, err := explicit(g.options.Files)
-		g.add(named...)
+func (l *loader) readSources() error {
+	if len(l.options.Files) > 0 {
+		named, err := readFiles(l.options.Files)
+		l.add(named...)
 		return err
 	}
-	files, warnings, err := g.tree.searchPath()
+	files, warnings, err := l.tree.searchPath()
 	if err != nil {
 		return err
 	}
-	g.add(files...)
-	g.warnings = append(g.warnings, warnings...)
-	cloud, found, err := g.tree.cloudSource()
+	l.add(files...)
+	l.warnings = append(l.warnings, warnings...)
+	cloud, found, err := l.tree.cloudSource()
 	if err != nil {
 		return err
 	}
 	if found {
-		g.decoded = append(g.decoded, decodeCloudConfig(cloud))
+		l.decoded = append(l.decoded, decodeCloudConfig(cloud))
 	}
-	if err := g.credential(); err != nil {
+	if err := l.readCredential(); err != nil {
 		return err
 	}
-	return g.kernel()
+	return l.readCmdline()
 }
 
 // credential reads the systemd credential, in the folder that systemd made
 // for the service.
-func (g *gathering) credential() error {
-	if g.options.CredentialsDir == "" {
+func (l *loader) readCredential() error {
+	if l.options.CredentialsDir == "" {
 		return nil
 	}
-	data, found, err := tree{g.options.CredentialsDir}.read(CredentialName)
+	data, found, err := tree{l.options.CredentialsDir}.read(CredentialName)
 	if err != nil {
 		return fmt.Errorf("cannot read the %s: %w", credentialSource, err)
 	}
 	if found {
-		g.add(Source{Name: credentialSource, Data: data, bare: true})
+		l.add(Source{Name: credentialSource, Data: data, nameOnly: true})
 	}
 	return nil
 }
 
 // kernel reads the command line: first the configuration that it names by
 // URL, over that its single values.
-func (g *gathering) kernel() error {
-	line := g.options.Cmdline
-	if g.options.NoCmdline {
+func (l *loader) readCmdline() error {
+	line := l.options.Cmdline
+	if l.options.NoCmdline {
 		return nil
 	}
 	if line == "" {
-		if g.tree.root != "/" {
+		if l.tree.root != "/" {
 			return nil // an image was not booted
 		}
-		data, _, err := g.tree.read("/proc/cmdline")
+		data, _, err := l.tree.read("/proc/cmdline")
 		if err != nil {
 			return err
 		}
 		line = string(data)
 	}
 	d, from := decodeCmdline(line)
-	if from.given || from.sha256 != "" || from.signedBy != "" {
-		if err := g.fetch(d, from); err != nil {
+	if from.present || from.sha256 != "" || from.signedBy != "" {
+		if err := l.fetchRemote(d, from); err != nil {
 			return err
 		}
 	}
-	g.decoded = append(g.decoded, d)
+	l.decoded = append(l.decoded, d)
 	return nil
 }
 
 // finish merges, validates and describes what was gathered.
-func (g *gathering) finish() (*Loaded, error) {
+func (l *loader) finish() (*Loaded, error) {
 	layers, names := []layer{defaults()}, []string{}
 	var problems Problems
-	for _, d := range g.decoded {
+	for _, d := range l.decoded {
 		layers, names = append(layers, d.layer), append(names, d.source.Name)
 		problems = append(problems, d.problems...)
 	}
 	merged := merge(layers...)
-	cfg, wrong, warnings := validate(merged, g.options.Unpinned)
+	cfg, wrong, warnings := validate(merged, l.options.Unpinned)
 	problems = append(problems, wrong...)
-	problems = append(problems, g.missing(cfg)...)
+	problems = append(problems, l.missingKeys(cfg)...)
 	if len(problems) > 0 {
-		return nil, problems.sorted(names).capped()
+		return nil, problems.sorted(names).truncated()
 	}
-	warnings = append(warnings, g.exposed(merged)...)
-	warnings = append(g.warnings, warnings...).sorted(names)
+	warnings = append(warnings, l.checkPermissions(merged)...)
+	warnings = append(l.warnings, warnings...).sorted(names)
 	return &Loaded{Config: cfg, Origins: merged.origins(), Digest: Digest(cfg), Warnings: warnings}, nil
 }
 
 // missing reports the required keys that no source has. A source that could
 // not be read, or that tried and was refused, already has its problem.
-func (g *gathering) missing(cfg *Config) Problems {
+func (l *loader) missingKeys(cfg *Config) Problems {
 	given := map[string]bool{}
 	for _, s := range flatten(cfg) {
 		given[s.path] = !isZero(s.value)
 	}
 	var problems Problems
 	for _, path := range required() {
-		refused := slices.ContainsFunc(g.decoded, func(d *decoder) bool {
+		refused := slices.ContainsFunc(l.decoded, func(d *decoder) bool {
 			_, ok := d.layer[path]
-			return d.broken || d.tried[path] && !ok
+			return d.unreadable || d.seen[path] && !ok
 		})
 		if !given[path] && !refused {
-			problems = append(problems, g.absent(path))
+			problems = append(problems, l.missingKey(path))
 		}
 	}
 	return problems
@@ -170,14 +170,14 @@ func (g *gathering) missing(cfg *Config) Problems {
 
 // absent reports a required key at the last mention of it or its section,
 // else at the beginning of the last file.
-func (g *gathering) absent(path string) Problem {
-	at := place{source: MainFile, line: 1, col: 1}
+func (l *loader) missingKey(path string) Problem {
+	at := position{source: MainFile, line: 1, col: 1}
 	section, _ := cutLast(path)
-	if files := g.files(); len(files) > 0 {
+	if files := l.files(); len(files) > 0 {
 		at.source = files[len(files)-1]
 	}
 	for _, name := range []string{section, path} {
-		for _, d := range g.decoded {
+		for _, d := range l.decoded {
 			if p, ok := d.sections[name]; ok {
 				at = p
 			}
@@ -187,16 +187,16 @@ func (g *gathering) absent(path string) Problem {
 	if path == "etcd.endpoints" {
 		hint = "such as " + path + ": [http://10.0.0.1:2379]"
 	}
-	if len(g.decoded) == 0 || len(g.decoded) == 1 && g.decoded[0].source.Name == CmdlineName {
+	if len(l.decoded) == 0 || len(l.decoded) == 1 && l.decoded[0].source.Name == CmdlineName {
 		hint += "; no configuration file was found"
 	}
 	return at.problem(path, "is required", hint)
 }
 
 // files are the names of the sources with lines.
-func (g *gathering) files() []string {
+func (l *loader) files() []string {
 	var names []string
-	for _, d := range g.decoded {
+	for _, d := range l.decoded {
 		if d.source.Name != CmdlineName {
 			names = append(names, d.source.Name)
 		}

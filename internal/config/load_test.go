@@ -16,10 +16,10 @@ import (
 // TestSourcesOverruleInOrder gives every source a say: each key is set by one
 // source and all sources before it, so its value names who won.
 func TestSourcesOverruleInOrder(t *testing.T) {
-	credentials := machine(t, map[string]string{CredentialName: "node: {asNumber: 7}\nfleet: {maxJoining: 7}\npool: {name: from-credential}\n"})
-	root := machine(t, map[string]string{
+	credentials := rootWith(t, map[string]string{CredentialName: "node: {asNumber: 7}\nfleet: {maxJoining: 7}\npool: {name: from-credential}\n"})
+	root := rootWith(t, map[string]string{
 		VendorDir + "/20-b.yaml": "docker: {restart: allow}\nnode: {asNumber: 2}\n",
-		VendorDir + "/10-a.yaml": least + "docker: {restart: deny}\nnode: {asNumber: 1}\nsysctl: {vm.a: 1, vm.b: 1}\n",
+		VendorDir + "/10-a.yaml": minimal + "docker: {restart: deny}\nnode: {asNumber: 1}\nsysctl: {vm.a: 1, vm.b: 1}\n",
 		MainFile:                 "node: {asNumber: 3}\nsysctl: {vm.b: 3}\nhost: {name: from-main}\npreflight: {ignore: [clock, address]}\n",
 		DropInDir + "/a.yaml":    "node: {asNumber: 4}\nhost: {address: 10.0.0.4}\n",
 		DropInDir + "/b.yaml":    "node: {asNumber: 5}\npreflight: {ignore: [disk-space]}\n",
@@ -64,7 +64,7 @@ func TestSourcesOverruleInOrder(t *testing.T) {
 
 // TestConfigFlagReplacesAllSources: --config means these files and no other.
 func TestConfigFlagReplacesAllSources(t *testing.T) {
-	root := machine(t, map[string]string{MainFile: "unknown: 1\n", "a.yaml": least, "b.yaml": "pool: {name: other}\n"})
+	root := rootWith(t, map[string]string{MainFile: "unknown: 1\n", "a.yaml": minimal, "b.yaml": "pool: {name: other}\n"})
 	a, b := filepath.Join(root, "a.yaml"), filepath.Join(root, "b.yaml")
 	l := mustLoad(t, Options{Root: root, Files: []string{a, b}, Cmdline: "firstboot.unknown=1"})
 	if l.Config.Pool.Name != "other" || l.Origins["pool.name"] != b+":1:14" {
@@ -88,7 +88,7 @@ func TestNoConfiguration(t *testing.T) {
 
 // TestOnlyRegularFiles: a pipe in the place of a file must not hold up a boot.
 func TestOnlyRegularFiles(t *testing.T) {
-	root := machine(t, map[string]string{"x": ""})
+	root := rootWith(t, map[string]string{"x": ""})
 	if err := os.MkdirAll(filepath.Join(root, "etc/firstboot"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 
 // TestLinksStayInTheRoot: an absolute link in an image means the image's file.
 func TestLinksStayInTheRoot(t *testing.T) {
-	root := machine(t, map[string]string{"/usr/share/site.yaml": least, "/etc/firstboot/x": ""})
+	root := rootWith(t, map[string]string{"/usr/share/site.yaml": minimal, "/etc/firstboot/x": ""})
 	if err := os.Symlink("/usr/share/site.yaml", filepath.Join(root, MainFile)); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestLinksStayInTheRoot(t *testing.T) {
 
 // TestWarnings: what is allowed and still worth a line.
 func TestWarnings(t *testing.T) {
-	root := machine(t, map[string]string{
+	root := rootWith(t, map[string]string{
 		MainFile:               "etcd: {endpoints: [http://10.0.0.1:2379]}\npool: {cidr: 8.8.0.0/16, blockSize: 24}\n",
 		DropInDir + "/a.yml":   "ignored",
 		DropInDir + "/s.yaml":  "node: {environment: {TOKEN: x}}\n",
@@ -161,8 +161,8 @@ func TestWarnings(t *testing.T) {
 // TestFetchedConfiguration: a configuration by URL lies under the single
 // values of the command line, and is never used unverified.
 func TestFetchedConfiguration(t *testing.T) {
-	text := least + "node: {asNumber: 5}\n"
-	right := sha(text)
+	text := minimal + "node: {asNumber: 5}\n"
+	right := sha256Hex(text)
 	for _, c := range []struct {
 		name, line, serves, err string
 	}{
@@ -171,9 +171,9 @@ func TestFetchedConfiguration(t *testing.T) {
 		{"short sum", "a firstboot.config=http://boot/host.yaml firstboot.config.sha256=abc", text, `kernel command line:1:3: firstboot.config.sha256: must be 64 hexadecimal digits, not 3`},
 		{"sum alone", "firstboot.config.sha256=" + right, text, `firstboot.config names nothing to fetch`},
 		{"scheme", "firstboot.config=tftp://boot/host.yaml firstboot.config.sha256=" + right, text, `firstboot.config: must begin with http, https, file or an absolute path`},
-		{"other bytes", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + sum, text, `cannot use the configuration http://***@boot/host.yaml: its sha256 is ` + right + `, wanted ` + sum},
+		{"other bytes", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + sampleDigest, text, `cannot use the configuration http://***@boot/host.yaml: its sha256 is ` + right + `, wanted ` + sampleDigest},
 		{"not there", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + right, "", `cannot fetch the configuration http://***@boot/host.yaml: no answer`},
-		{"wrong inside", "firstboot.config=http://boot/host.yaml firstboot.config.sha256=" + sha("pool: 1\n"), "pool: 1\n", `http://boot/host.yaml:1:7: pool: must be a mapping of keys`},
+		{"wrong inside", "firstboot.config=http://boot/host.yaml firstboot.config.sha256=" + sha256Hex("pool: 1\n"), "pool: 1\n", `http://boot/host.yaml:1:7: pool: must be a mapping of keys`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, err := Load(t.Context(), Options{Root: t.TempDir(), Cmdline: c.line, Fetch: func(_ context.Context, u URL) ([]byte, error) {

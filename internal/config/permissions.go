@@ -8,14 +8,14 @@ import (
 
 // exposed warns of files that give secrets away, or that anyone may change:
 // what they say is done as root.
-func (g *gathering) exposed(merged layer) Problems {
+func (l *loader) checkPermissions(merged layer) Problems {
 	var warnings Problems
-	for _, d := range g.decoded {
-		info, err := g.stat(d.source.Name)
+	for _, d := range l.decoded {
+		info, err := l.stat(d.source.Name)
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		at := place{source: d.source.Name}
+		at := position{source: d.source.Name}
 		if info.Mode().Perm()&0o002 != 0 {
 			warnings = append(warnings, at.problem("", "can be changed by every user", "chmod 600"))
 		}
@@ -28,14 +28,14 @@ func (g *gathering) exposed(merged layer) Problems {
 
 // stat looks at a source that is a file: below the root, or as named by
 // --config.
-func (g *gathering) stat(name string) (os.FileInfo, error) {
-	if slices.Contains(g.options.Files, name) {
+func (l *loader) stat(name string) (os.FileInfo, error) {
+	if slices.Contains(l.options.Files, name) {
 		return os.Stat(name)
 	}
 	if !strings.HasPrefix(name, "/") {
 		return nil, os.ErrNotExist
 	}
-	full, err := g.tree.path(name)
+	full, err := l.tree.path(name)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (g *gathering) stat(name string) (os.FileInfo, error) {
 // it is.
 func holdsSecret(l layer, source string) bool {
 	for _, v := range l {
-		if v.at.source == source && reveal(v.set) != redact(v.set) {
+		if v.at.source == source && reveal(v.data) != redact(v.data) {
 			return true
 		}
 	}

@@ -50,7 +50,7 @@ func pin(s Source, section, sum string) ([]byte, error) {
 func values(l layer) map[string]any {
 	all := map[string]any{}
 	for path, v := range l {
-		all[path] = v.set
+		all[path] = v.data
 	}
 	return all
 }
@@ -72,7 +72,7 @@ func edit(s Source, d *decoder, section, sum string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if isFlow(s, section) {
+	if isFlowMapping(s, section) {
 		return slices.Concat(s.Data[:end], []byte(", sha256: "+sum), s.Data[end:]), nil
 	}
 	indent := strings.Repeat(" ", d.sections[section+".url"].col-1)
@@ -86,7 +86,7 @@ func edit(s Source, d *decoder, section, sum string) ([]byte, error) {
 }
 
 // isFlow tells whether a section is written as {key: value}.
-func isFlow(s Source, section string) bool {
+func isFlowMapping(s Source, section string) bool {
 	body, _ := parse(s)
 	top, ok := body.(ast.MapNode)
 	if !ok {
@@ -110,11 +110,11 @@ func extent(text []byte, v value) (start, end int, err error) {
 	rest := text[start:]
 	switch rest[0] {
 	case '"', '\'':
-		if n := quoted(rest); n > 0 {
+		if n := quotedLength(rest); n > 0 {
 			return start, start + n, nil
 		}
 	default:
-		if plain := reveal(v.set); plain != "" && bytes.HasPrefix(rest, []byte(plain)) {
+		if plain := reveal(v.data); plain != "" && bytes.HasPrefix(rest, []byte(plain)) {
 			return start, start + len(plain), nil
 		}
 	}
@@ -123,7 +123,7 @@ func extent(text []byte, v value) (start, end int, err error) {
 
 // quoted is the length of the quoted scalar that text begins with, 0 if it
 // does not end.
-func quoted(text []byte) int {
+func quotedLength(text []byte) int {
 	quote := text[0]
 	for i := 1; i < len(text); i++ {
 		switch {
@@ -140,7 +140,7 @@ func quoted(text []byte) int {
 }
 
 // offset is where a place lies in the text, in bytes.
-func offset(text []byte, at place) (int, bool) {
+func offset(text []byte, at position) (int, bool) {
 	from := 0
 	for range at.line - 1 {
 		n := bytes.IndexByte(text[from:], '\n')
@@ -167,5 +167,5 @@ func (l *Loaded) SourceOf(key string) string { return originLine.ReplaceAllStrin
 // or holds what is masked elsewhere.
 func MayHoldSecrets(s Source) bool {
 	d := decode(s)
-	return d.broken || holdsSecret(d.layer, s.Name)
+	return d.unreadable || holdsSecret(d.layer, s.Name)
 }

@@ -25,8 +25,8 @@ func TestPinKeepsEverythingElse(t *testing.T) {
 		"everything in flow":       {"{calicoctl: {url: /a}}\n", "{calicoctl: {url: /a, sha256: \"SUM\"}}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Pin(Source{Name: "my.yaml", Data: []byte(c.in)}, map[string]string{"calicoctl": sum})
-			if want := strings.ReplaceAll(c.out, "SUM", sum); err != nil || string(got) != want {
+			got, err := Pin(Source{Name: "my.yaml", Data: []byte(c.in)}, map[string]string{"calicoctl": sampleDigest})
+			if want := strings.ReplaceAll(c.out, "SUM", sampleDigest); err != nil || string(got) != want {
 				t.Errorf("got %v\n%s\nwant\n%s", err, got, want)
 			}
 		})
@@ -41,7 +41,7 @@ func TestPinRefusesWhatItWouldSpoil(t *testing.T) {
 		"nothing":            "",
 		"url split in lines": "calicoctl:\n  url: /a\n    /b\n",
 	} {
-		if got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"calicoctl": sum}); err == nil {
+		if got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"calicoctl": sampleDigest}); err == nil {
 			t.Errorf("%s: no error, but\n%s", name, got)
 		}
 	}
@@ -49,14 +49,14 @@ func TestPinRefusesWhatItWouldSpoil(t *testing.T) {
 
 func TestPinSeveral(t *testing.T) {
 	text := "minions:\n  url: /m\ncalicoctl:\n  url: /c\nnode:\n  url: /n\n"
-	got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"minions": sum, "calicoctl": sum, "node": sum})
-	if err != nil || strings.Count(string(got), sum) != 3 {
+	got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"minions": sampleDigest, "calicoctl": sampleDigest, "node": sampleDigest})
+	if err != nil || strings.Count(string(got), sampleDigest) != 3 {
 		t.Errorf("%v\n%s", err, got)
 	}
 }
 
 func TestAUrlWithoutSumIsAcceptedOnlyToFindItOut(t *testing.T) {
-	root := machine(t, map[string]string{MainFile: least + "calicoctl:\n  url: /c\n"})
+	root := rootWith(t, map[string]string{MainFile: minimal + "calicoctl:\n  url: /c\n"})
 	if _, err := Load(t.Context(), Options{Root: root}); err == nil {
 		t.Error("accepted without being asked")
 	}
@@ -68,7 +68,7 @@ func TestAUrlWithoutSumIsAcceptedOnlyToFindItOut(t *testing.T) {
 
 func TestPrivateTexts(t *testing.T) {
 	for text, want := range map[string]bool{
-		least:                                    false,
+		minimal:                                  false,
 		"node:\n  environment:\n    A: b\n":      true,
 		"calicoctl:\n  url: http://u:p@host/a\n": true,
 		"calicoctl:\n  url: http://host/a\n":     false,
@@ -85,12 +85,12 @@ func FuzzPin(f *testing.F) {
 	f.Add([]byte("calicoctl:\n  url: '/a''b' # c\r\n  version: v3.1.0\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		before := decode(Source{Name: "f", Data: text})
-		out, err := Pin(Source{Name: "f", Data: text}, map[string]string{"calicoctl": sum})
+		out, err := Pin(Source{Name: "f", Data: text}, map[string]string{"calicoctl": sampleDigest})
 		if err != nil {
 			return
 		}
 		after := decode(Source{Name: "f", Data: out})
-		if after.layer["calicoctl.sha256"].set != sum || reveal(after.layer["calicoctl.url"].set) != reveal(before.layer["calicoctl.url"].set) && before.layer["calicoctl.url"].set != nil {
+		if after.layer["calicoctl.sha256"].data != sampleDigest || reveal(after.layer["calicoctl.url"].data) != reveal(before.layer["calicoctl.url"].data) && before.layer["calicoctl.url"].data != nil {
 			t.Errorf("%q became %q", text, out)
 		}
 	})

@@ -68,7 +68,7 @@ func (ps Problems) sorted(sources []string) Problems {
 const maxProblems = 100
 
 // capped leaves the first problems and says how many there are besides.
-func (ps Problems) capped() Problems {
+func (ps Problems) truncated() Problems {
 	if len(ps) <= maxProblems {
 		return ps
 	}

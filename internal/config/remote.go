@@ -14,19 +14,19 @@ const SignatureSuffix = ".asc"
 
 // fetch reads the configuration that the kernel's command line names. It is
 // root's code, so its sum or its signature is required.
-func (g *gathering) fetch(d *decoder, from remote) error {
+func (l *loader) fetchRemote(d *decoder, from remoteConfig) error {
 	if from.url == "" {
 		d.fail(from.at, "", "firstboot.config names nothing to fetch", "write firstboot.config=URL")
 		return nil
 	}
 	if problems := from.check(); len(problems) > 0 {
-		d.problems, d.broken = append(d.problems, problems...), true
+		d.problems, d.unreadable = append(d.problems, problems...), true
 		return nil
 	}
-	if g.options.Fetch == nil {
+	if l.options.Fetch == nil {
 		return fmt.Errorf("cannot fetch the configuration %s: this command does not use the network", from.url)
 	}
-	data, err := g.options.Fetch(g.ctx, from.url)
+	data, err := l.options.Fetch(l.ctx, from.url)
 	if err != nil {
 		return fmt.Errorf("cannot fetch the configuration %s: %w", from.url, err)
 	}
@@ -34,26 +34,26 @@ func (g *gathering) fetch(d *decoder, from remote) error {
 		return fmt.Errorf("cannot use the configuration %s: its sha256 is %x, wanted %s", from.url, sum, from.sha256)
 	}
 	if from.signedBy != "" {
-		if err := g.signed(from, data); err != nil {
+		if err := l.verifySignature(from, data); err != nil {
 			return err
 		}
 	}
-	g.add(Source{Name: from.url.String(), Data: data})
+	l.add(Source{Name: from.url.String(), Data: data})
 	return nil
 }
 
 // check finds what is wrong with the arguments before anything is fetched.
-func (from remote) check() Problems {
+func (from remoteConfig) check() Problems {
 	v := &validator{layer: layer{}}
 	for _, path := range []string{"firstboot.config", "firstboot.config.sha256", "firstboot.config.signedBy"} {
 		v.layer[path] = value{at: from.at}
 	}
-	v.location("firstboot.config", from.url, "http", "https", "file")
+	v.checkURL("firstboot.config", from.url, "http", "https", "file")
 	if from.sha256 == "" && from.signedBy == "" {
 		v.fail("firstboot.config", "nothing says what it must contain",
 			"add firstboot.config.sha256=SUM, or firstboot.config.signedBy=/PATH/OF/KEY")
 	}
-	if message, hint := checkSum(from.sha256); from.sha256 != "" && message != "" {
+	if message, hint := checkDigest(from.sha256); from.sha256 != "" && message != "" {
 		v.fail("firstboot.config.sha256", message, hint)
 	}
 	if from.signedBy != "" && !cleanAbsolute(from.signedBy) {
@@ -63,11 +63,11 @@ func (from remote) check() Problems {
 }
 
 // signed checks the signature over a configuration that was fetched.
-func (g *gathering) signed(from remote, data []byte) error {
-	if g.options.Verify == nil {
+func (l *loader) verifySignature(from remoteConfig, data []byte) error {
+	if l.options.Verify == nil {
 		return fmt.Errorf("cannot check the signature of the configuration %s: this command cannot", from.url)
 	}
-	keys, found, err := g.tree.read(from.signedBy)
+	keys, found, err := l.tree.read(from.signedBy)
 	if err != nil {
 		return fmt.Errorf("cannot check the signature of the configuration %s: %w", from.url, err)
 	}
@@ -75,19 +75,19 @@ func (g *gathering) signed(from remote, data []byte) error {
 		return fmt.Errorf("cannot check the signature of the configuration %s: this machine has no %s, which firstboot.config.signedBy names"+
 			" (put the public key into the image: gpg --armor --export KEY)", from.url, from.signedBy)
 	}
-	at := signatureOf(from.url)
-	signature, err := g.options.Fetch(g.ctx, at)
+	at := signatureURL(from.url)
+	signature, err := l.options.Fetch(l.ctx, at)
 	if err != nil {
 		return fmt.Errorf("cannot fetch the signature %s of the configuration: %w (gpg --armor --detach-sign FILE makes it)", at, err)
 	}
-	if err := g.options.Verify(data, signature, keys); err != nil {
+	if err := l.options.Verify(data, signature, keys); err != nil {
 		return fmt.Errorf("cannot use the configuration %s, signature %s, key %s: %w", from.url, at, from.signedBy, err)
 	}
 	return nil
 }
 
 // signatureOf is where the signature of what is at a URL or path lies.
-func signatureOf(location URL) URL {
+func signatureURL(location URL) URL {
 	raw := location.Reveal()
 	u, err := url.Parse(raw)
 	if err != nil || strings.HasPrefix(raw, "/") {

@@ -13,7 +13,7 @@ import (
 func TestSignedConfiguration(t *testing.T) {
 	const keyFile = "/usr/lib/firstboot/site.asc"
 	const by = " firstboot.config.signedBy=" + keyFile
-	text := least + "node: {asNumber: 5}\n"
+	text := minimal + "node: {asNumber: 5}\n"
 	served := map[string]string{
 		"http://u:hunter2@boot/host.yaml?token=hunter2":     text,
 		"http://u:hunter2@boot/host.yaml.asc?token=hunter2": "good",
@@ -27,8 +27,8 @@ func TestSignedConfiguration(t *testing.T) {
 	for _, c := range []struct{ name, line, key, err string }{
 		{"signed", host + by, "key", ""},
 		{"a path", "firstboot.config=/boot/host.yaml" + by, "key", ""},
-		{"signed and pinned", host + by + " firstboot.config.sha256=" + sha(text), "key", ""},
-		{"signed, another sum", host + by + " firstboot.config.sha256=" + sum, "key", "its sha256 is " + sha(text)},
+		{"signed and pinned", host + by + " firstboot.config.sha256=" + sha256Hex(text), "key", ""},
+		{"signed, another sum", host + by + " firstboot.config.sha256=" + sampleDigest, "key", "its sha256 is " + sha256Hex(text)},
 		{"no key", host + by, "", "this machine has no /usr/lib/firstboot/site.asc, which firstboot.config.signedBy names (put the public key into the image"},
 		{"another key", host + by, "other", "cannot use the configuration http://***@boot/host.yaml?***, signature http://***@boot/host.yaml.asc?***, key /usr/lib/firstboot/site.asc: forged"},
 		{"no signature", "firstboot.config=http://boot/unsigned.yaml" + by, "key", "cannot fetch the signature http://boot/unsigned.yaml.asc of the configuration: 404 (gpg --armor --detach-sign FILE makes it)"},
@@ -42,7 +42,7 @@ func TestSignedConfiguration(t *testing.T) {
 			if c.key != "" {
 				files[keyFile] = c.key
 			}
-			o := Options{Root: machine(t, files), Cmdline: "ro " + c.line,
+			o := Options{Root: rootWith(t, files), Cmdline: "ro " + c.line,
 				Fetch: func(_ context.Context, u URL) ([]byte, error) {
 					if text, ok := served[u.Reveal()]; ok {
 						return []byte(text), nil

@@ -22,7 +22,7 @@ const (
 	integerScalar            // 1, 0x1F
 	floatScalar              // 3.23, .inf
 	boolScalar               // true, false
-	bareScalar               // a source without types: the kernel's command line
+	untypedScalar            // a source without types: the kernel's command line
 )
 
 // String completes "must be …, not …".
@@ -31,11 +31,11 @@ func (k scalarKind) String() string {
 }
 
 // fault is why a scalar cannot be a key's value; the place is the caller's.
-type fault struct{ message, hint string }
+type valueError struct{ message, hint string }
 
 // convert makes the value for a field (a pointer, as in the schema) from a
 // scalar.
-func convert(field any, s scalar) (any, *fault) {
+func convert(field any, s scalar) (any, *valueError) {
 	if f := checkText(s.text); f != nil {
 		return nil, f
 	}
@@ -67,21 +67,21 @@ func convert(field any, s scalar) (any, *fault) {
 
 // checkText refuses what no value needs and what breaks the files that values
 // are written into: line breaks and other control characters.
-func checkText(s string) *fault {
+func checkText(s string) *valueError {
 	if strings.ContainsAny(s, "\n\r\u0085\u2028\u2029") {
-		return &fault{"must not hold a line break", "write it on one line"}
+		return &valueError{"must not hold a line break", "write it on one line"}
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return &fault{"must not hold control characters", ""}
+		return &valueError{"must not hold control characters", ""}
 	}
 	return nil
 }
 
-func asText(s scalar) (string, *fault) {
-	if s.kind == textScalar || s.kind == bareScalar {
+func asText(s scalar) (string, *valueError) {
+	if s.kind == textScalar || s.kind == untypedScalar {
 		return s.text, nil
 	}
-	return "", &fault{"must be text, not " + s.kind.String(), "put it in quotes"}
+	return "", &valueError{"must be text, not " + s.kind.String(), "put it in quotes"}
 }
 
 // asSysctl writes true and false as the kernel does.
@@ -95,8 +95,8 @@ func asSysctl(s scalar) string {
 	return s.text
 }
 
-func asBool(s scalar) (bool, *fault) {
-	if s.kind == boolScalar || s.kind == bareScalar {
+func asBool(s scalar) (bool, *valueError) {
+	if s.kind == boolScalar || s.kind == untypedScalar {
 		switch strings.ToLower(s.text) {
 		case "true":
 			return true, nil
@@ -104,7 +104,7 @@ func asBool(s scalar) (bool, *fault) {
 			return false, nil
 		}
 	}
-	f := &fault{"must be true or false", ""}
+	f := &valueError{"must be true or false", ""}
 	switch strings.ToLower(s.text) {
 	case "yes", "on", "1", "true":
 		f.hint = "write true"
@@ -116,48 +116,48 @@ func asBool(s scalar) (bool, *fault) {
 
 // decimal tells whether s is a whole number that every reader takes for the
 // same: 010 and 0x10 are not.
-func decimal(s string) bool {
+func isDecimal(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
 }
 
-func asInteger(s scalar, bits int) (uint64, *fault) {
-	if s.kind != integerScalar && s.kind != bareScalar {
-		f := &fault{"must be a whole number, not " + s.kind.String(), ""}
+func asInteger(s scalar, bits int) (uint64, *valueError) {
+	if s.kind != integerScalar && s.kind != untypedScalar {
+		f := &valueError{"must be a whole number, not " + s.kind.String(), ""}
 		if s.kind == floatScalar {
 			f.message = "must be a whole number"
-		} else if decimal(s.text) {
+		} else if isDecimal(s.text) {
 			f.hint = "remove the quotes"
 		}
 		return 0, f
 	}
-	if !decimal(s.text) {
-		return 0, &fault{"must be a whole number, in decimal", ""}
+	if !isDecimal(s.text) {
+		return 0, &valueError{"must be a whole number, in decimal", ""}
 	}
 	n, err := strconv.ParseUint(s.text, 10, bits)
 	if err != nil {
-		return 0, &fault{"is too large", "at most " + strconv.FormatUint(1<<bits-1, 10)}
+		return 0, &valueError{"is too large", "at most " + strconv.FormatUint(1<<bits-1, 10)}
 	}
 	return n, nil
 }
 
-func asDuration(s scalar) (time.Duration, *fault) {
+func asDuration(s scalar) (time.Duration, *valueError) {
 	if s.kind == boolScalar {
-		return 0, &fault{"must be a duration such as 10m, not true or false", ""}
+		return 0, &valueError{"must be a duration such as 10m, not true or false", ""}
 	}
 	d, err := time.ParseDuration(s.text)
 	if err == nil {
 		return d, nil
 	}
-	f := &fault{"must be a duration such as 90s, 10m or 1h30m", ""}
-	if decimal(s.text) {
+	f := &valueError{"must be a duration such as 90s, 10m or 1h30m", ""}
+	if isDecimal(s.text) {
 		f.hint = didYouMean(s.text + "s")
 	}
 	return 0, f
 }
 
-func asPrefix(s scalar) (netip.Prefix, *fault) {
-	if s.kind != textScalar && s.kind != bareScalar {
-		return netip.Prefix{}, &fault{"must be a CIDR such as 10.213.0.0/16", ""}
+func asPrefix(s scalar) (netip.Prefix, *valueError) {
+	if s.kind != textScalar && s.kind != untypedScalar {
+		return netip.Prefix{}, &valueError{"must be a CIDR such as 10.213.0.0/16", ""}
 	}
 	if s.text == "" {
 		return netip.Prefix{}, nil
@@ -166,7 +166,7 @@ func asPrefix(s scalar) (netip.Prefix, *fault) {
 	if err == nil {
 		return p, nil
 	}
-	f := &fault{quote(s.text) + " is not a CIDR such as 10.213.0.0/16", ""}
+	f := &valueError{quote(s.text) + " is not a CIDR such as 10.213.0.0/16", ""}
 	if _, err := netip.ParseAddr(s.text); err == nil {
 		f.hint = "add the prefix length, such as /16"
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 // confidential holds the same secret wherever one can be.
-const confidential = least + `
+const withSecrets = minimal + `
 node:
   image: calico/node:v3.23.0
   url: https://user:hunter2@mirror.example.com/node.tar?X-Signature=hunter2
-  sha256: ` + sum + `
+  sha256: ` + sampleDigest + `
   environment: {TOKEN: hunter2}
-calicoctl: {url: "https://hunter2@mirror.example.com/calicoctl#hunter2", sha256: ` + sum + `}
+calicoctl: {url: "https://hunter2@mirror.example.com/calicoctl#hunter2", sha256: ` + sampleDigest + `}
 minions:
   environment: {TOKEN: hunter2}
 proxy: {http: "http://user:hunter2@proxy:3128", https: "socks5://hunter2@proxy"}
@@ -28,7 +28,7 @@ report: {url: "https://u:hunter2@boot/done?token=hunter2"}
 // TestNothingPrintsASecret tries every way in which a configuration, or a part
 // of it, could end up in an output.
 func TestNothingPrintsASecret(t *testing.T) {
-	l, err := loadText(t, confidential)
+	l, err := loadText(t, withSecrets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func noSecret(t *testing.T, what, text string) {
 // TestRevealAndRound: where a secret is needed it is whole, in the Config and
 // in what was saved.
 func TestRevealAndRound(t *testing.T) {
-	l, err := loadText(t, confidential)
+	l, err := loadText(t, withSecrets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,9 +33,9 @@ const MaxSource = 1 << 20
 
 // Source is the YAML text of one source.
 type Source struct {
-	Name string // path or other name, as shown to people
-	Data []byte
-	bare bool // its lines are not shown as origins
+	Name     string // path or other name, as shown to people
+	Data     []byte
+	nameOnly bool // its lines are not shown as origins
 }
 
 // tree reads files below the root of a machine or an image; a symbolic link
@@ -55,7 +55,7 @@ func (t tree) read(p string) (data []byte, found bool, err error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("cannot read %s: %w", p, plain(err))
+		return nil, false, fmt.Errorf("cannot read %s: %w", p, withoutPath(err))
 	}
 	return data, true, nil
 }
@@ -71,7 +71,7 @@ func (t tree) list(dir string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot list %s: %w", dir, plain(err))
+		return nil, fmt.Errorf("cannot list %s: %w", dir, withoutPath(err))
 	}
 	names := make([]string, len(found))
 	for i, e := range found {
@@ -101,7 +101,7 @@ func readRegular(path string) ([]byte, error) {
 
 // plain takes the path out of a file error: the caller names it as the
 // machine does, without the root.
-func plain(err error) error {
+func withoutPath(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		return p.Err
@@ -156,17 +156,17 @@ func (t tree) dropIns(dir string) (sources []Source, warnings []Problem, err err
 
 // explicit reads the files named by --config; they must exist, and may be a
 // pipe.
-func explicit(files []string) ([]Source, error) {
+func readFiles(files []string) ([]Source, error) {
 	var sources []Source
 	for _, name := range files {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read %s: %w", name, plain(err))
+			return nil, fmt.Errorf("cannot read %s: %w", name, withoutPath(err))
 		}
 		data, err := io.ReadAll(io.LimitReader(f, MaxSource+1))
 		f.Close()
 		if err != nil {
-			return nil, fmt.Errorf("cannot read %s: %w", name, plain(err))
+			return nil, fmt.Errorf("cannot read %s: %w", name, withoutPath(err))
 		}
 		sources = append(sources, Source{Name: name, Data: data})
 	}

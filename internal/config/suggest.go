@@ -37,7 +37,7 @@ func closest(word string, known []string) string {
 // suggestKey looks for an unknown key among its neighbours, then for one of
 // its name in any section.
 func suggestKey(section, name string) string {
-	if hint := suggest(name, children(section)); hint != "" {
+	if hint := suggest(name, childNames(section)); hint != "" {
 		return hint
 	}
 	for _, k := range schema() {

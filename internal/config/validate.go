@@ -58,10 +58,10 @@ func (v *validator) allowed() {
 		if k.values == nil {
 			continue
 		}
-		switch p := k.at(v.cfg).(type) {
+		switch p := k.field(v.cfg).(type) {
 		case *string:
 			if !slices.Contains(k.values, *p) && (k.path != "pool.ipip" || !isVXLAN(*p)) {
-				v.fail(k.path, "must be "+either(k.values)+", not "+quote(*p), suggest(*p, k.values))
+				v.fail(k.path, "must be "+orList(k.values)+", not "+quote(*p), suggest(*p, k.values))
 			}
 		case *[]string:
 			for i, item := range *p {
@@ -78,7 +78,7 @@ func (v *validator) allowed() {
 }
 
 // either joins words as in "a, b or c".
-func either(words []string) string {
+func orList(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
@@ -90,7 +90,7 @@ var sysctlSegment = regexp.MustCompile(`^[A-Za-z0-9_@-]+(/[A-Za-z0-9_@-]+)*$`)
 // sysctl keeps the keys below /proc/sys.
 func (v *validator) sysctl() {
 	for _, name := range sortedNames(v.cfg.Sysctl) {
-		path := join("sysctl", name)
+		path := joinPath("sysctl", name)
 		parts := strings.Split(name, ".")
 		bad := slices.ContainsFunc(parts, func(p string) bool { return !sysctlSegment.MatchString(p) })
 		switch {
@@ -122,9 +122,9 @@ func (v *validator) run() {
 			v.warn(path, "is accepted and has no effect yet", "it is meant for firstboot fleet, which this version does not have")
 		}
 	}
-	v.location("report.url", c.Report.URL, "http", "https")
-	v.location("proxy.http", c.Proxy.HTTP, "http", "https", "socks5")
-	v.location("proxy.https", c.Proxy.HTTPS, "http", "https", "socks5")
+	v.checkURL("report.url", c.Report.URL, "http", "https")
+	v.checkURL("proxy.http", c.Proxy.HTTP, "http", "https", "socks5")
+	v.checkURL("proxy.https", c.Proxy.HTTPS, "http", "https", "socks5")
 	v.timeout("timeouts.download", c.Timeouts.Download, time.Second)
 	v.timeout("timeouts.node", c.Timeouts.Node, time.Second)
 	v.timeout("timeouts.total", c.Timeouts.Total, 0)
@@ -146,7 +146,7 @@ var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // subdomain is why a name is not lower-case RFC 1123 of at most limit
 // characters; empty if it is.
-func subdomain(name string, limit int) string {
+func checkDNSName(name string, limit int) string {
 	switch {
 	case name == "":
 		return "must not be empty"
@@ -164,9 +164,9 @@ func subdomain(name string, limit int) string {
 }
 
 // port tells whether s is a TCP port.
-func port(s string) error {
+func checkPort(s string) error {
 	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 || !decimal(s) {
+	if err != nil || n == 0 || !isDecimal(s) {
 		return fmt.Errorf("%s is not a port", quote(s))
 	}
 	return nil

@@ -29,7 +29,7 @@ func (v *validator) artifacts() {
 }
 
 func (v *validator) artifact(name string, from URL, sum string, signed bool) {
-	v.location(name+".url", from, "http", "https", "file")
+	v.checkURL(name+".url", from, "http", "https", "file")
 	if from != "" && sum == "" && !signed && !v.unpinned {
 		hint := "set " + name + ".sha256"
 		if name == "minions" {
@@ -37,13 +37,13 @@ func (v *validator) artifact(name string, from URL, sum string, signed bool) {
 		}
 		v.fail(name+".url", "nothing says what it must contain", hint)
 	}
-	if message, hint := checkSum(sum); sum != "" && message != "" {
+	if message, hint := checkDigest(sum); sum != "" && message != "" {
 		v.fail(name+".sha256", message, hint)
 	}
 }
 
 // checkSum says why s is not a SHA-256 as this configuration writes it.
-func checkSum(s string) (message, hint string) {
+func checkDigest(s string) (message, hint string) {
 	lower := strings.ToLower(strings.TrimPrefix(s, "sha256:"))
 	isHex := strings.Trim(lower, "0123456789abcdef") == ""
 	switch {
@@ -68,7 +68,7 @@ func checkSum(s string) (message, hint string) {
 
 // location checks a URL, or a plain path where the scheme file is allowed. It
 // never repeats the URL, which may hold a password.
-func (v *validator) location(key string, location URL, schemes ...string) {
+func (v *validator) checkURL(key string, location URL, schemes ...string) {
 	raw := location.Reveal()
 	if raw == "" {
 		return
@@ -88,13 +88,13 @@ func (v *validator) location(key string, location URL, schemes ...string) {
 	case err != nil:
 		v.fail(key, "is not a URL", "")
 	case !slices.Contains(schemes, u.Scheme):
-		v.fail(key, "must begin with "+either(schemes), "")
+		v.fail(key, "must begin with "+orList(schemes), "")
 	case u.Scheme == "file" && (u.Host != "" || !cleanAbsolute(u.Path)):
 		v.fail(key, "must be file:/// and an absolute path", "")
 	case u.Scheme == "file":
 	case u.Hostname() == "" || u.Opaque != "":
 		v.fail(key, "names no host", "")
-	case u.Port() != "" && port(u.Port()) != nil:
+	case u.Port() != "" && checkPort(u.Port()) != nil:
 		v.fail(key, "has a port that does not exist", "")
 	case strings.Contains(raw, " "):
 		v.fail(key, "holds a space", "write %20")
@@ -157,8 +157,8 @@ var variable = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
 
 // environments checks the variables that are added to the two daemons.
 func (v *validator) environments() {
-	v.environment("node.environment", v.cfg.Node.Environment, ownedByNode)
-	v.environment("minions.environment", v.cfg.Minions.Environment, ownedByMinions)
+	v.environment("node.environment", v.cfg.Node.Environment, reservedByNode)
+	v.environment("minions.environment", v.cfg.Minions.Environment, reservedByMinions)
 }
 
 func (v *validator) environment(path string, env map[string]Secret, owned func(string) string) {
@@ -168,16 +168,16 @@ func (v *validator) environment(path string, env map[string]Secret, owned func(s
 			if upper := strings.ToUpper(name); variable.MatchString(upper) {
 				hint = didYouMean(upper)
 			}
-			v.fail(join(path, name), "is not the name of a variable", hint)
+			v.fail(joinPath(path, name), "is not the name of a variable", hint)
 		} else if hint := owned(name); hint != "" {
-			v.fail(join(path, name), "is set by firstboot itself", hint)
+			v.fail(joinPath(path, name), "is set by firstboot itself", hint)
 		}
 	}
 }
 
 // ownedByNode tells where a variable that firstboot gives to calico-node is
 // set instead; empty for any other.
-func ownedByNode(name string) string {
+func reservedByNode(name string) string {
 	switch {
 	case name == "NODENAME" || name == "HOSTNAME":
 		return "set host.name"
@@ -198,7 +198,7 @@ func ownedByNode(name string) string {
 }
 
 // ownedByMinions is the same for eru-minions.
-func ownedByMinions(name string) string {
+func reservedByMinions(name string) string {
 	switch {
 	case name == "HOSTNAME":
 		return "the plugin must use the machine's host name"

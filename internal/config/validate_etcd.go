@@ -54,7 +54,7 @@ func checkEndpoint(endpoint string) (hint string, err error) {
 	case endpoint == "":
 		return "write http://HOST:2379", errors.New("holds an empty endpoint")
 	case !strings.Contains(endpoint, "://"):
-		return meantEndpoint(endpoint), errors.New("an endpoint has no scheme")
+		return suggestEndpoint(endpoint), errors.New("an endpoint has no scheme")
 	case err != nil:
 		return "write http://HOST:2379", errors.New("an endpoint is not a URL")
 	case u.User != nil:
@@ -72,7 +72,7 @@ func checkEndpoint(endpoint string) (hint string, err error) {
 }
 
 // meantEndpoint completes HOST:PORT.
-func meantEndpoint(endpoint string) string {
+func suggestEndpoint(endpoint string) string {
 	if checkHostPort(endpoint) == nil {
 		return didYouMean("http://" + endpoint)
 	}
@@ -85,7 +85,7 @@ func checkHostPort(s string) error {
 	if err != nil {
 		return errors.New(quote(s) + " is not HOST:PORT")
 	}
-	if err := port(p); err != nil {
+	if err := checkPort(p); err != nil {
 		return err
 	}
 	ip, err := netip.ParseAddr(host)
@@ -94,7 +94,7 @@ func checkHostPort(s string) error {
 		return errors.New(quote(host) + " is not the address of a server")
 	case err == nil:
 		return nil
-	case subdomain(strings.ToLower(host), 253) != "":
+	case checkDNSName(strings.ToLower(host), 253) != "":
 		return errors.New(quote(host) + " is not the name or address of a host")
 	case looksLikeIP(host):
 		return errors.New(quote(host) + " is not an IP address")
@@ -135,10 +135,10 @@ func (v *validator) docker() {
 // host checks who this machine is to be.
 func (v *validator) host() {
 	if name := v.cfg.Host.Name; name != "" {
-		switch why := subdomain(name, 64); { // Linux: HOST_NAME_MAX
+		switch why := checkDNSName(name, 64); { // Linux: HOST_NAME_MAX
 		case name == "localhost" || strings.HasPrefix(name, "localhost."):
 			v.fail("host.name", quote(name)+" is the name of every machine", "give this one its own")
-		case why != "" && subdomain(strings.ToLower(name), 64) == "":
+		case why != "" && checkDNSName(strings.ToLower(name), 64) == "":
 			v.fail("host.name", why+": Calico's node would be named differently", didYouMean(strings.ToLower(name)))
 		case why != "":
 			v.fail("host.name", why, "")

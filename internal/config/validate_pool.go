@@ -18,9 +18,9 @@ func isVXLAN(s string) bool { return strings.Contains(strings.ToLower(s), "vxlan
 // pool checks what Calico, Docker and the plugin accept.
 func (v *validator) pool() {
 	p := v.cfg.Pool
-	if why := subdomain(p.Name, 253); why != "" {
+	if why := checkDNSName(p.Name, 253); why != "" {
 		hint := ""
-		if lower := strings.ToLower(p.Name); lower != p.Name && subdomain(lower, 253) == "" {
+		if lower := strings.ToLower(p.Name); lower != p.Name && checkDNSName(lower, 253) == "" {
 			hint = didYouMean(lower)
 		}
 		v.fail("pool.name", why, hint)
@@ -71,14 +71,14 @@ func (v *validator) cidr(cidr netip.Prefix) bool {
 			return fail(quote(cidr.String())+" overlaps "+r.what, "choose a private range, such as 10.213.0.0/16")
 		}
 	}
-	if !private(cidr) {
+	if !isPrivate(cidr) {
 		v.warn("pool.cidr", cidr.String()+" is not a private range", "hosts of the internet with these addresses will be out of reach")
 	}
 	return true
 }
 
 // private tells whether all of cidr is set aside by RFC 1918 or RFC 6598.
-func private(cidr netip.Prefix) bool {
+func isPrivate(cidr netip.Prefix) bool {
 	for _, r := range []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"} {
 		whole := netip.MustParsePrefix(r)
 		if whole.Bits() <= cidr.Bits() && whole.Contains(cidr.Addr()) {

@@ -7,9 +7,9 @@ import (
 
 // over is a configuration whose main file says the least, and a drop-in the
 // rest.
-func over(t *testing.T, dropIn string) (*Loaded, error) {
+func loadWithDropIn(t *testing.T, dropIn string) (*Loaded, error) {
 	t.Helper()
-	return Load(t.Context(), Options{Root: machine(t, map[string]string{MainFile: least, DropInDir + "/x.yaml": dropIn})})
+	return Load(t.Context(), Options{Root: rootWith(t, map[string]string{MainFile: minimal, DropInDir + "/x.yaml": dropIn})})
 }
 
 // TestAccepted lists what must be possible.
@@ -22,12 +22,12 @@ func TestAccepted(t *testing.T) {
 		"sysctl: {net.ipv4.ip_forward: \"1\"}", "sysctl: {net.ipv4.conf.eth0/5.rp_filter: 0}", "sysctl: {vm.swappiness: 10}",
 		"sysctl: {net.ipv4.tcp_mem: \"1 2 3\"}", "sysctl: {net.ipv6.conf.all.disable_ipv6: true}",
 		"calicoctl: {version: v3.1.0}", "calicoctl: {version: v3.30.12}",
-		"calicoctl: {url: /srv/calicoctl, sha256: " + sum + "}", "calicoctl: {url: \"file:///srv/calicoctl\", sha256: " + sum + "}",
-		"calicoctl: {url: \"https://u:p@h:8443/x?y=z\", sha256: " + sum + "}", "calicoctl: {sha256: " + sum + "}",
-		"node: {image: \"calico/node@sha256:" + sum + "\"}", "node: {image: \"registry.example.com:5000/calico/node:v3.23.0\"}",
-		"node: {url: /srv/node.tar, sha256: " + sum + "}", "node: {asNumber: 1}", "node: {asNumber: 4294967295}",
+		"calicoctl: {url: /srv/calicoctl, sha256: " + sampleDigest + "}", "calicoctl: {url: \"file:///srv/calicoctl\", sha256: " + sampleDigest + "}",
+		"calicoctl: {url: \"https://u:p@h:8443/x?y=z\", sha256: " + sampleDigest + "}", "calicoctl: {sha256: " + sampleDigest + "}",
+		"node: {image: \"calico/node@sha256:" + sampleDigest + "\"}", "node: {image: \"registry.example.com:5000/calico/node:v3.23.0\"}",
+		"node: {url: /srv/node.tar, sha256: " + sampleDigest + "}", "node: {asNumber: 1}", "node: {asNumber: 4294967295}",
 		"node: {environment: {FELIX_LOGSEVERITYSCREEN: debug, _A1: \"\", B: 1, C: true, D: 1.5}}",
-		"minions: {url: http://h/x.rpm, sha256: " + sum + "}", "minions: {url: http://h/x.rpm, signedBy: /etc/key.asc}",
+		"minions: {url: http://h/x.rpm, sha256: " + sampleDigest + "}", "minions: {url: http://h/x.rpm, signedBy: /etc/key.asc}",
 		"minions: {environment: {CALICO_LIBNETWORK_VETH_MTU: 1440}}",
 		"docker: {clusterStore: off}", "docker: {clusterStore: \"etcd://10.0.0.1:2379\"}", "docker: {clusterStore: \"etcd://a:1,b:2/prefix\"}", "docker: {restart: allow}",
 		"pool: {name: a.b-c.d1}", "pool: {name: a, network: My_net.1}", "pool: {cidr: 192.168.0.0/20}", "pool: {cidr: 172.16.0.0/12}",
@@ -36,7 +36,7 @@ func TestAccepted(t *testing.T) {
 		"report: {url: \"https://boot.example.com/done\"}", "proxy: {http: \"http://p:3128\", https: \"socks5://p\", no: \"localhost,.example.com\"}",
 		"timeouts: {download: 1s, node: 1h30m, total: 0}", "timeouts: {total: 0s}",
 	} {
-		if _, err := over(t, text); err != nil {
+		if _, err := loadWithDropIn(t, text); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -102,23 +102,23 @@ func TestRefused(t *testing.T) {
 		{"node: {url: /srv/node.tar}", `node.url: nothing says what it must contain (set node.sha256)`},
 		{"minions: {url: https://h/x.rpm}", `nothing says what it must contain (set minions.sha256 or minions.signedBy)`},
 		{"minions: {url: https://h/x.rpm, signedBy: key.asc}", `must be the absolute path of a public key`},
-		{"calicoctl: {url: ftp://h/x, sha256: " + sum + "}", `must begin with http, https, file or an absolute path`},
-		{"calicoctl: {url: calicoctl, sha256: " + sum + "}", `must begin with http, https, file or an absolute path`},
-		{"calicoctl: {url: /srv/../x, sha256: " + sum + "}", `is not a clean path (did you mean "/x"?)`},
-		{"calicoctl: {url: \"file://srv/x\", sha256: " + sum + "}", `must be file:/// and an absolute path`},
-		{"calicoctl: {url: \"http:///x\", sha256: " + sum + "}", `names no host`},
-		{"calicoctl: {url: \"http://h:0/x\", sha256: " + sum + "}", `has a port that does not exist`},
-		{"calicoctl: {url: \"http://h/a b\", sha256: " + sum + "}", `holds a space (write %20)`},
+		{"calicoctl: {url: ftp://h/x, sha256: " + sampleDigest + "}", `must begin with http, https, file or an absolute path`},
+		{"calicoctl: {url: calicoctl, sha256: " + sampleDigest + "}", `must begin with http, https, file or an absolute path`},
+		{"calicoctl: {url: /srv/../x, sha256: " + sampleDigest + "}", `is not a clean path (did you mean "/x"?)`},
+		{"calicoctl: {url: \"file://srv/x\", sha256: " + sampleDigest + "}", `must be file:/// and an absolute path`},
+		{"calicoctl: {url: \"http:///x\", sha256: " + sampleDigest + "}", `names no host`},
+		{"calicoctl: {url: \"http://h:0/x\", sha256: " + sampleDigest + "}", `has a port that does not exist`},
+		{"calicoctl: {url: \"http://h/a b\", sha256: " + sampleDigest + "}", `holds a space (write %20)`},
 		{"calicoctl: {sha256: abc}", `calicoctl.sha256: must be 64 hexadecimal digits, not 3`},
-		{"calicoctl: {sha256: " + sum[:32] + "}", `not 32 (this looks like an MD5)`},
-		{"calicoctl: {sha256: " + sum + sum + "}", `not 128 (this looks like a SHA-512)`},
-		{"calicoctl: {sha256: " + strings.ToUpper(sum) + "}", `in lower case, nothing else (did you mean "` + sum + `"?)`},
-		{"calicoctl: {sha256: \"sha256:" + sum + "\"}", `did you mean "` + sum + `"?`},
+		{"calicoctl: {sha256: " + sampleDigest[:32] + "}", `not 32 (this looks like an MD5)`},
+		{"calicoctl: {sha256: " + sampleDigest + sampleDigest + "}", `not 128 (this looks like a SHA-512)`},
+		{"calicoctl: {sha256: " + strings.ToUpper(sampleDigest) + "}", `in lower case, nothing else (did you mean "` + sampleDigest + `"?)`},
+		{"calicoctl: {sha256: \"sha256:" + sampleDigest + "\"}", `did you mean "` + sampleDigest + `"?`},
 		{"calicoctl: {sha256: " + strings.Repeat("x", 64) + "}", `must be 64 hexadecimal digits`},
 		{"node: {image: calico/node}", `"calico/node" has neither a tag nor a digest`},
 		{"node: {image: \"calico/Node:v3\"}", `is not the name of an image (did you mean "calico/node:v3"?)`},
 		{"node: {image: \"\"}", `is not the name of an image`},
-		{"node: {image: \"calico/node@sha256:" + sum + "\", url: /x, sha256: " + sum + "}", `an image that comes from an archive has no digest in Docker`},
+		{"node: {image: \"calico/node@sha256:" + sampleDigest + "\", url: /x, sha256: " + sampleDigest + "}", `an image that comes from an archive has no digest in Docker`},
 		{"node: {asNumber: 0}", `must be from 1 to 4294967295`},
 		// environments
 		{"node: {environment: {lower: x}}", `node.environment.lower: is not the name of a variable (did you mean "LOWER"?)`},
@@ -174,7 +174,7 @@ func TestRefused(t *testing.T) {
 		{"timeouts: {node: 0}", `must be at least 1s`},
 		{"timeouts: {download: 10ms}", `must be at least 1s`},
 	} {
-		_, err := over(t, c.text)
+		_, err := loadWithDropIn(t, c.text)
 		problems, _ := IsInvalid(err)
 		if problems == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\ngot  %v\nwant %s", c.text, err, c.want)
@@ -186,11 +186,11 @@ func TestRefused(t *testing.T) {
 func TestEveryPreflightNameCanBeIgnored(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range PreflightNames() {
-		if seen[name] || subdomain(name, 63) != "" {
+		if seen[name] || checkDNSName(name, 63) != "" {
 			t.Errorf("%s is there twice, or no name", name)
 		}
 		seen[name] = true
-		if _, err := over(t, "preflight: {ignore: ["+name+"]}"); err != nil {
+		if _, err := loadWithDropIn(t, "preflight: {ignore: ["+name+"]}"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -199,9 +199,9 @@ func TestEveryPreflightNameCanBeIgnored(t *testing.T) {
 // TestOverruledMistakesDoNotCount: only what is in force is judged, so a site
 // can correct what the image's maker got wrong.
 func TestOverruledMistakesDoNotCount(t *testing.T) {
-	root := machine(t, map[string]string{
+	root := rootWith(t, map[string]string{
 		VendorDir + "/a.yaml": "pool: {cidr: 169.254.0.0/16, ipip: VXLAN}\ncalicoctl: {url: http://h/x}\n",
-		MainFile:              least + "  ipip: Always\ncalicoctl: {sha256: " + sum + "}\n",
+		MainFile:              minimal + "  ipip: Always\ncalicoctl: {sha256: " + sampleDigest + "}\n",
 	})
 	mustLoad(t, Options{Root: root})
 }

@@ -25,7 +25,7 @@ const (
 // what a configuration does not need and what can hurt: several documents,
 // anchors, aliases, tags, directives. It never panics.
 func parse(s Source) (body ast.Node, problems Problems) {
-	at := place{source: s.Name, line: 1, col: 1}
+	at := position{source: s.Name, line: 1, col: 1}
 	defer func() {
 		if recover() != nil {
 			body, problems = nil, Problems{at.problem("", "is not YAML that can be read", "")}
@@ -48,7 +48,7 @@ func parse(s Source) (body ast.Node, problems Problems) {
 			continue
 		}
 		if body != nil {
-			p := tokenPlace(s.Name, firstToken(doc.Body)).problem("", "starts a second document", "one file holds one configuration")
+			p := tokenPosition(s.Name, firstToken(doc.Body)).problem("", "starts a second document", "one file holds one configuration")
 			return nil, Problems{p}
 		}
 		body = doc.Body
@@ -58,7 +58,7 @@ func parse(s Source) (body ast.Node, problems Problems) {
 
 // checkBytes refuses what is no text, and takes a byte order mark off.
 func checkBytes(s Source) (string, *Problem) {
-	at := place{source: s.Name, line: 1, col: 1}
+	at := position{source: s.Name, line: 1, col: 1}
 	refuse := func(offset int, message string) (string, *Problem) {
 		before := s.Data[:offset]
 		at.line = 1 + bytes.Count(before, []byte("\n"))
@@ -84,7 +84,7 @@ func checkBytes(s Source) (string, *Problem) {
 // syntax that no configuration needs.
 func checkTokens(name string, tokens token.Tokens) *Problem {
 	refuse := func(tk *token.Token, message, hint string) *Problem {
-		p := tokenPlace(name, tk).problem("", message, hint)
+		p := tokenPosition(name, tk).problem("", message, hint)
 		return &p
 	}
 	if len(tokens) > maxEntries {
@@ -133,7 +133,7 @@ func joinFlow(tokens token.Tokens) token.Tokens {
 			open = open[:max(0, len(open)-1)]
 		case token.MappingValueType:
 			inSequence := len(open) > 0 && open[len(open)-1] == token.SequenceStartType
-			if inSequence && i > 0 && i+1 < len(tokens) && touches(out[len(out)-1], tk) && touches(tk, tokens[i+1]) {
+			if inSequence && i > 0 && i+1 < len(tokens) && adjacent(out[len(out)-1], tk) && adjacent(tk, tokens[i+1]) {
 				before, after := out[len(out)-1], tokens[i+1]
 				joined := token.New(before.Value+":"+after.Value, before.Origin+":"+after.Origin, before.Position)
 				joined.Prev, joined.Next = before.Prev, after.Next
@@ -150,7 +150,7 @@ func joinFlow(tokens token.Tokens) token.Tokens {
 
 // touches tells whether two tokens, plain scalars or the colon between them,
 // have no space in between.
-func touches(a, b *token.Token) bool {
+func adjacent(a, b *token.Token) bool {
 	plain := func(tk *token.Token) bool {
 		return tk.Type == token.MappingValueType || tk.Indicator == token.NotIndicator && tk.CharacterType == token.CharacterTypeMiscellaneous
 	}
@@ -179,13 +179,13 @@ func firstToken(node ast.Node) *token.Token {
 // syntaxProblem keeps position and message of a parser's error, without the
 // excerpt of the source that it would print: that may hold a secret.
 func syntaxProblem(name string, err error) Problem {
-	at := place{source: name, line: 1, col: 1}
+	at := position{source: name, line: 1, col: 1}
 	var e yaml.Error
 	if !errors.As(err, &e) {
 		return at.problem("", "is not valid YAML", "")
 	}
 	if e.GetToken() != nil {
-		at = tokenPlace(name, e.GetToken())
+		at = tokenPosition(name, e.GetToken())
 	}
 	message := strings.ReplaceAll(e.GetMessage(), "'\t'", "TAB")
 	if strings.ContainsAny(message, "\"\n") { // quotes a piece of the source
@@ -198,8 +198,8 @@ func syntaxProblem(name string, err error) Problem {
 	return at.problem("", "is not valid YAML: "+message, hint)
 }
 
-func tokenPlace(name string, tk *token.Token) place {
-	at := place{source: name, line: 1, col: 1}
+func tokenPosition(name string, tk *token.Token) position {
+	at := position{source: name, line: 1, col: 1}
 	if tk != nil && tk.Position != nil {
 		at.line, at.col = max(1, tk.Position.Line), max(1, tk.Position.Column)
 	}
