@@ -75,7 +75,7 @@ func TestSignedConfigurationByURL(t *testing.T) {
 			}
 			if c.code != app.ExitDone {
 				m.cmdline = strings.Replace(m.cmdline, " firstboot.config.signedBy="+keyFile, "", 1)
-				m.runs(app.ExitConfig, "nothing says what it must contain")
+				m.runs(app.ExitConfig, "needs firstboot.config.sha256 or firstboot.config.signedBy")
 			}
 		})
 	}

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// ChangedKeys names the keys of which the sources say something else now than when
-// saved was loaded. A value from a source that is gone for good reason (a
-// credential, user-data, a URL; an interactive shell sees none of them) is not
-// compared. Sources that cannot be understood any more come back as Problems.
+// ChangedKeys returns the keys whose values in the sources have changed since
+// saved was loaded. It does not compare values from sources that an interactive
+// shell cannot read: a credential, user-data or a URL. If a source is invalid
+// now, the error is of type Problems.
 func ChangedKeys(ctx context.Context, o Options, saved *Loaded) ([]string, error) {
 	l := &loader{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
 	if err := l.readSources(); err != nil {
-		// Most likely a configuration by URL, and this needs no network.
+		// Probably a configuration by URL, which cannot be fetched here.
 		o.NoCmdline = true
 		l = &loader{ctx: ctx, options: o, tree: l.tree}
 		if err := l.readSources(); err != nil {
@@ -37,19 +37,19 @@ func ChangedKeys(ctx context.Context, o Options, saved *Loaded) ([]string, error
 	}), nil
 }
 
-// originLine is the position at the end of an origin.
+// originLine matches the position at the end of an origin.
 var originLine = regexp.MustCompile(`:\d+:\d+$`)
 
-// lasting tells the sources that can only be absent because someone removed
-// them.
+// isPermanentSource reports whether a source can only be missing because
+// someone removed it.
 func isPermanentSource(source string, files []string) bool {
 	return source == "" || source == "default" || source == MainFile || slices.Contains(files, source) ||
 		strings.HasPrefix(source, VendorDir+"/") || strings.HasPrefix(source, DropInDir+"/")
 }
 
-// differing lists the keys with other values in now, of those whose saved
-// origin counts.
-func compareValues(saved *Loaded, now *Config, counts func(origin string) bool) []string {
+// compareValues returns the keys whose values differ between saved and now, if
+// compare accepts the saved origin.
+func compareValues(saved *Loaded, now *Config, compare func(origin string) bool) []string {
 	was, is := map[string]string{}, map[string]string{}
 	for _, s := range flatten(saved.Config) {
 		was[s.path] = encode(s.value, reveal)
@@ -57,12 +57,12 @@ func compareValues(saved *Loaded, now *Config, counts func(origin string) bool) 
 	var keys []string
 	for _, s := range flatten(now) {
 		is[s.path] = encode(s.value, reveal)
-		if was[s.path] != is[s.path] && counts(saved.Origins[s.path]) {
+		if was[s.path] != is[s.path] && compare(saved.Origins[s.path]) {
 			keys = append(keys, s.path)
 		}
 	}
 	for path := range was {
-		if _, there := is[path]; !there && counts(saved.Origins[path]) {
+		if _, ok := is[path]; !ok && compare(saved.Origins[path]) {
 			keys = append(keys, path)
 		}
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestEdited tells an edit from a source that is gone for good reason.
-func TestEdited(t *testing.T) {
+// TestChangedKeys: a value from a source that cannot be read now is not a
+// change.
+func TestChangedKeys(t *testing.T) {
 	credentials := rootWith(t, map[string]string{CredentialName: "node: {asNumber: 7, environment: {TOKEN: hunter2}}\n"})
 	first := map[string]string{MainFile: minimal, DropInDir + "/a.yaml": "pool: {name: aa}\nnode: {environment: {A: a}}\nsysctl: {vm.a: 1}\n"}
 	with := func(path, text string) map[string]string {
@@ -21,8 +22,8 @@ func TestEdited(t *testing.T) {
 		return files
 	}
 	saved := mustLoad(t, Options{Root: rootWith(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"})
-	gone := rootWith(t, first)
-	if err := os.Remove(filepath.Join(gone, DropInDir, "a.yaml")); err != nil {
+	removed := rootWith(t, first)
+	if err := os.Remove(filepath.Join(removed, DropInDir, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -32,11 +33,11 @@ func TestEdited(t *testing.T) {
 	}{
 		{"nothing edited", Options{Root: rootWith(t, first), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
 		{"comments edited", Options{Root: rootWith(t, with(MainFile, "# hello\n\n"+minimal)), CredentialsDir: credentials, Cmdline: "firstboot.fleet.maxJoining=3"}, nil},
-		{"credential and kernel out of sight", Options{Root: rootWith(t, first)}, nil},
+		{"credential and command line not readable", Options{Root: rootWith(t, first)}, nil},
 		{"value edited", Options{Root: rootWith(t, with(MainFile, minimal+"  blockSize: 27\n"))}, []string{"pool.blockSize"}},
 		{"key added", Options{Root: rootWith(t, with(DropInDir+"/b.yaml", "sysctl: {vm.b: 1}\n"))}, []string{"sysctl.vm.b"}},
-		{"file removed", Options{Root: gone}, []string{"node.environment.A", "pool.name", "sysctl.vm.a"}},
-		{"kernel edited", Options{Root: rootWith(t, first), Cmdline: "firstboot.fleet.maxJoining=4"}, []string{"fleet.maxJoining"}},
+		{"file removed", Options{Root: removed}, []string{"node.environment.A", "pool.name", "sysctl.vm.a"}},
+		{"command line edited", Options{Root: rootWith(t, first), Cmdline: "firstboot.fleet.maxJoining=4"}, []string{"fleet.maxJoining"}},
 	} {
 		got, err := ChangedKeys(t.Context(), c.o, saved)
 		if err != nil {
@@ -47,12 +48,12 @@ func TestEdited(t *testing.T) {
 		}
 	}
 	if _, err := ChangedKeys(t.Context(), Options{Root: rootWith(t, with(MainFile, "pol: 1\n"))}, saved); err == nil {
-		t.Error("a file that cannot be understood is not reported")
+		t.Error("an invalid file is not reported")
 	}
 }
 
-// TestNetworkName: the Docker network is named after the pool unless it has a
-// name of its own.
+// TestNetworkName: the Docker network has the pool's name unless pool.network is
+// set.
 func TestNetworkName(t *testing.T) {
 	for _, c := range []struct {
 		pool Pool

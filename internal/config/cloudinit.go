@@ -9,22 +9,23 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Where cloud-init keeps the user-data's cloud-config once it has merged its
-// parts, whatever datasource it came from (22.4 and later; mode 0600). The
-// second is of newer releases and lies in memory.
+// Where cloud-init keeps the merged cloud-config of the user-data, for every
+// datasource (22.4 and later; mode 0600). Only newer releases have the second
+// file, which is in memory.
 const (
 	CloudConfigFile         = "/var/lib/cloud/instance/cloud-config.txt"
 	CombinedCloudConfigFile = "/run/cloud-init/combined-cloud-config.json"
 )
 
-// cloudKey is the line that starts our part of a cloud-config; topLevel any
-// line that starts another part, or ends the document.
+// cloudKey matches the line of a cloud-config where the key firstboot begins.
+// topLevel matches a line where another top-level key begins or the document
+// ends.
 var (
 	cloudKey = regexp.MustCompile(`^(?:firstboot|"firstboot"|'firstboot')[ \t]*:(?:[ \t\r\n]|$)`)
 	topLevel = regexp.MustCompile(`^[^ \t\r\n#\-]|^---|^\.\.\.`)
 )
 
-// cloudSource is the cloud-config that cloud-init kept, if there is one.
+// cloudSource returns the cloud-config that cloud-init kept, if there is one.
 func (t tree) cloudSource() (s Source, found bool, err error) {
 	for _, path := range []string{CloudConfigFile, CombinedCloudConfigFile} {
 		data, found, err := t.read(path)
@@ -38,16 +39,15 @@ func (t tree) cloudSource() (s Source, found bool, err error) {
 	return Source{}, false, nil
 }
 
-// decodeCloudConfig reads the top-level key firstboot: of a cloud-config. The
-// other keys belong to cloud-init and may hold what a configuration must not
-// (tags, anchors), so only our lines are given to the parser; the others are
-// blanked, which keeps positions.
+// decodeCloudConfig reads the top-level key firstboot of a cloud-config. The
+// other keys may contain syntax that parse rejects (tags, anchors), so they are
+// replaced by blanks, which keeps the positions.
 func decodeCloudConfig(s Source) *decoder {
 	isJSON := bytes.HasPrefix(bytes.TrimSpace(s.Data), []byte("{"))
 	ours := Source{Name: s.Name, Data: s.Data}
 	ok := true
 	switch {
-	case len(s.Data) > MaxSource: // parse says so
+	case len(s.Data) > MaxSource: // parse reports it
 	case isJSON:
 		ours.Data, ok = blankJSON(s.Data)
 	default:
@@ -77,7 +77,7 @@ func decodeCloudConfig(s Source) *decoder {
 	return d
 }
 
-// blankOthers empties every line that is not of the key firstboot:.
+// blankOthers empties every line that does not belong to the key firstboot.
 func blankOthers(data []byte) []byte {
 	var out bytes.Buffer
 	inside := false
@@ -97,8 +97,8 @@ func blankOthers(data []byte) []byte {
 	return out.Bytes()
 }
 
-// blankJSON leaves the value of the last top-level key "firstboot" in its
-// place and blanks everything else; ok is false for what is no JSON.
+// blankJSON replaces everything except the value of the last top-level key
+// "firstboot" by blanks. ok is false if data is not valid JSON.
 func blankJSON(data []byte) (ours []byte, ok bool) {
 	start, end := 0, 0
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -120,7 +120,7 @@ func blankJSON(data []byte) (ours []byte, ok bool) {
 		}
 	}
 	var out bytes.Buffer
-	for i, r := range string(data) { // by characters: so columns stay
+	for i, r := range string(data) { // one blank per character keeps the columns
 		switch {
 		case start <= i && i < end, r == '\n':
 			out.WriteRune(r)

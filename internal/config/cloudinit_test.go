@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// kept is what cloud-init 22.4 leaves in cloud-config.txt: its own dump of the
-// merged parts, with aliases and tags of other keys.
+// cloudConfigText is a cloud-config.txt as cloud-init 22.4 writes it: the merged
+// parts, with aliases and tags in other keys.
 const cloudConfigText = `#cloud-config
 
 # from 1 files
@@ -37,16 +37,16 @@ write_files:
 ...
 `
 
-// TestCloudConfig reads our key and leaves the rest to cloud-init.
-func TestCloudConfig(t *testing.T) {
+// TestCloudConfigKeyFirstbootIsRead: other keys are ignored.
+func TestCloudConfigKeyFirstbootIsRead(t *testing.T) {
 	l := mustLoad(t, Options{Root: rootWith(t, map[string]string{CloudConfigFile: cloudConfigText})})
 	if got, want := l.Origins["pool.name"], CloudConfigFile+":13:15"; l.Config.Pool.Name != "from-cloud" || got != want {
 		t.Errorf("pool.name = %s from %s, want it from %s", l.Config.Pool.Name, got, want)
 	}
 }
 
-// TestCloudConfigShapes: other ways to write it.
-func TestCloudConfigShapes(t *testing.T) {
+// TestCloudConfigLayouts reads the key in several YAML layouts.
+func TestCloudConfigLayouts(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"last key", "#cloud-config\nhostname: a\nfirstboot:\n  pool: {name: x}\n", "3"},
 		{"flow", "#cloud-config\nfirstboot: {pool: {name: x}}\nhostname: a\n", "2"},
@@ -70,18 +70,18 @@ func TestCloudConfigShapes(t *testing.T) {
 	}
 }
 
-// TestCloudConfigProblems: positions are those of the file.
+// TestCloudConfigProblems: problems have the position in the whole file.
 func TestCloudConfigProblems(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "#cloud-config\nhostname: a\nfirstboot:\n  pol: {}\n", `c:4:3: unknown key "pol" (did you mean "pool"?)`},
-		{"no mapping", "#cloud-config\nfirstboot: true\n", `c:2:12: must be a mapping of keys`},
-		{"twice", "firstboot: {}\nhostname: a\nfirstboot: {}\n", `c:3:1: duplicate key "firstboot" (first at c:1:1)`},
-		{"anchors of our own", "firstboot: &a {}\n", `c:1:12: anchors, aliases and merge keys are not allowed (write the value out)`},
+		{"not a mapping", "#cloud-config\nfirstboot: true\n", `c:2:12: must be a mapping of keys`},
+		{"duplicate key", "firstboot: {}\nhostname: a\nfirstboot: {}\n", `c:3:1: duplicate key "firstboot" (first at c:1:1)`},
+		{"anchor in the key firstboot", "firstboot: &a {}\n", `c:1:12: anchors, aliases and merge keys are not allowed (repeat the value instead)`},
 		{"open bracket", "hostname: a\nfirstboot:\n  pool: [\n", `c:3:9: is not valid YAML: sequence end token ']' not found`},
 		{"JSON", "{\n \"a\": \"é\\ud83d\\ude00\",\n \"firstboot\": {\"pol\": {}}\n}\n", `c:3:16: unknown key "pol" (did you mean "pool"?)`},
-		{"cut JSON", "{\n \"firstboot\": {", `c:1:1: is not valid JSON`},
-		{"too large JSON", "{" + strings.Repeat(" ", MaxSource), `c:1:1: is larger than 1 MiB: this is no configuration`},
-		{"too large", strings.Repeat("#", MaxSource+1), `c:1:1: is larger than 1 MiB: this is no configuration`},
+		{"truncated JSON", "{\n \"firstboot\": {", `c:1:1: is not valid JSON`},
+		{"too large JSON", "{" + strings.Repeat(" ", MaxSource), `c:1:1: is larger than 1 MiB`},
+		{"too large", strings.Repeat("#", MaxSource+1), `c:1:1: is larger than 1 MiB`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := decodeCloudConfig(Source{Name: "c", Data: []byte(c.text)})
@@ -92,7 +92,7 @@ func TestCloudConfigProblems(t *testing.T) {
 	}
 }
 
-// TestCombinedCloudConfig: newer releases of cloud-init keep JSON.
+// TestCombinedCloudConfig: newer releases of cloud-init write JSON.
 func TestCombinedCloudConfig(t *testing.T) {
 	text := "{\n \"hostname\": \"\\ud83d\\ude00 &a *b !c\",\n \"firstboot\": {\n  \"etcd\": {\"endpoints\": [\"http://10.0.0.1:2379\"]},\n  \"pool\": {\"cidr\": \"10.213.0.0/16\"}\n },\n \"runcmd\": [[\"firstboot\"]]\n}\n"
 	l := mustLoad(t, Options{Root: rootWith(t, map[string]string{CombinedCloudConfigFile: text})})

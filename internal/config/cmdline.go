@@ -6,20 +6,20 @@ import (
 	"unicode/utf8"
 )
 
-// maxCmdline bounds the kernel's command line, in bytes: x86 kernels keep
-// 2048, arm64 the same, s390 4096.
+// maxCmdline limits the kernel command line, in bytes. The kernel's own limit is
+// 2048 on x86 and arm64, and 4096 on s390.
 const maxCmdline = 64 << 10
 
-// argument is one parameter of a command line.
+// argument is one argument of the kernel command line.
 type argument struct {
 	name, value string
-	valued      bool // there was an =
+	hasValue    bool // there is a =
 	col         int  // where it begins, in characters from 1
 }
 
-// splitCmdline cuts a command line as the kernel does: at white space that is
-// not in double quotes; a quote may stand before the name or before the value,
-// and is taken off. What follows a lone -- is meant for init.
+// splitCmdline splits a command line as the kernel does: at white space outside
+// double quotes. Quotes around an argument or its value are removed. The
+// arguments after -- are for init and are ignored.
 func splitCmdline(line string) []argument {
 	var args []argument
 	for i := 0; i < len(line); {
@@ -44,39 +44,39 @@ func splitCmdline(line string) []argument {
 	return args
 }
 
-// cutArgument is the kernel's next_arg: quotes are taken off the whole word,
-// or off the value.
+// cutArgument splits a word into name and value and removes quotes, as next_arg
+// in the kernel does.
 func cutArgument(word string) argument {
 	if inner, whole := strings.CutPrefix(word, `"`); whole {
 		word = strings.TrimSuffix(inner, `"`)
 	}
-	name, v, valued := strings.Cut(word, "=")
+	name, v, hasValue := strings.Cut(word, "=")
 	if inner, ok := strings.CutPrefix(v, `"`); ok {
 		v = strings.TrimSuffix(inner, `"`)
 	}
-	return argument{name: name, value: v, valued: valued}
+	return argument{name: name, value: v, hasValue: hasValue}
 }
 
 func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
-// remote is a configuration to fetch: firstboot.config, and what must hold of
-// it: its sum, or a signature by a key in a file of the machine, or both.
+// remoteConfig is a configuration to fetch, as the arguments firstboot.config*
+// name it. It is verified by its sha256, by a signature, or by both.
 type remoteConfig struct {
 	url      URL
 	sha256   string
-	signedBy string
+	signedBy string // path of the public key on this machine
 	at       position
-	present  bool
+	present  bool // there is an argument firstboot.config=
 }
 
-// decodeCmdline reads the arguments firstboot.KEY=VALUE; the last of a name
-// wins, as with other kernel arguments.
+// decodeCmdline reads the arguments firstboot.KEY=VALUE. If a key is repeated,
+// the last value wins, as for other kernel arguments.
 func decodeCmdline(line string) (*decoder, remoteConfig) {
 	d := newDecoder(Source{Name: CmdlineName, nameOnly: true})
 	var from remoteConfig
 	if len(line) > maxCmdline || !utf8.ValidString(line) {
 		d.unreadable = true
-		d.fail(position{source: CmdlineName}, "", "is not a command line that can be read", "")
+		d.fail(position{source: CmdlineName}, "", "is too long or not UTF-8 text", "")
 		return d, from
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
@@ -86,7 +86,7 @@ func decodeCmdline(line string) (*decoder, remoteConfig) {
 		}
 		at := position{source: CmdlineName, line: 1, col: arg.col, nameOnly: true}
 		switch {
-		case !arg.valued:
+		case !arg.hasValue:
 			d.seen[name] = true
 			d.fail(at, "", quote("firstboot."+cutSecret(name))+" needs a value", "write firstboot."+cutSecret(name)+"=VALUE")
 		case strings.HasPrefix(name, "install."): // see InstallArguments
@@ -103,23 +103,23 @@ func decodeCmdline(line string) (*decoder, remoteConfig) {
 	return d, from
 }
 
-// InstallArguments are the NAME and VALUE of each firstboot.install.NAME=VALUE
-// on a kernel command line: what firstboot install is to do. They are no part
-// of a configuration.
+// InstallArguments returns NAME and VALUE of each firstboot.install.NAME=VALUE
+// on a kernel command line. They configure firstboot install and are not part of
+// the configuration.
 func InstallArguments(line string) map[string]string {
 	values := map[string]string{}
 	if len(line) > maxCmdline || !utf8.ValidString(line) {
 		return values
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
-		if name, ours := strings.CutPrefix(arg.name, "firstboot.install."); ours && arg.valued {
+		if name, ours := strings.CutPrefix(arg.name, "firstboot.install."); ours && arg.hasValue {
 			values[name] = arg.value
 		}
 	}
 	return values
 }
 
-// argument reads one KEY=VALUE; lists are comma-separated.
+// argument reads one KEY=VALUE.
 func (d *decoder) argument(path, text string, at position) {
 	k, entry, ok := findKey(path)
 	if !ok || k.isMap() && entry == "" {
@@ -129,7 +129,7 @@ func (d *decoder) argument(path, text string, at position) {
 		}
 		message, hint := unknownKey(section, name)
 		if ok || slices.Contains(childNames(""), path) {
-			message, hint = quote("firstboot."+path)+" needs the name of a key", "write firstboot."+path+".NAME=VALUE"
+			message, hint = quote("firstboot."+path)+" needs a key", "write firstboot."+path+".NAME=VALUE"
 		}
 		d.fail(at, "", message, hint)
 		return
@@ -148,6 +148,7 @@ func (d *decoder) argument(path, text string, at position) {
 	d.layer[path] = value{data: v, at: at}
 }
 
+// commaList reads the comma-separated items of a list.
 func (d *decoder) commaList(k key, text string, at position) {
 	items, positions := []string{}, []position{}
 	for word := range strings.SplitSeq(text, ",") {

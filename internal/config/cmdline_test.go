@@ -29,7 +29,7 @@ func TestSplitCmdline(t *testing.T) {
 	} {
 		var got []arg
 		for _, a := range splitCmdline(c.line) {
-			got = append(got, arg{a.name, a.value, a.valued})
+			got = append(got, arg{a.name, a.value, a.hasValue})
 		}
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(arg{})); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", c.line, diff)
@@ -37,7 +37,7 @@ func TestSplitCmdline(t *testing.T) {
 	}
 }
 
-// TestCmdline reads values of every type from the command line.
+// TestCmdline reads values of every type.
 func TestCmdline(t *testing.T) {
 	for _, c := range []struct{ line, path, want string }{
 		{"firstboot.pool.cidr=10.9.0.0/16", "pool.cidr", `"10.9.0.0/16"`},
@@ -65,19 +65,19 @@ func TestCmdline(t *testing.T) {
 	}
 }
 
-// TestCmdlineProblems: mistakes are named with their column.
+// TestCmdlineProblems: problems have a column.
 func TestCmdlineProblems(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"ro firstboot.pool.cdir=x", `kernel command line:1:4: unknown key "pool.cdir" (did you mean "cidr"?)`},
 		{"firstboot.pol.cidr=x", `kernel command line:1:1: unknown key "pol.cidr" (did you mean "pool.cidr"?)`},
-		{"firstboot.pool=x", `kernel command line:1:1: "firstboot.pool" needs the name of a key (write firstboot.pool.NAME=VALUE)`},
-		{"firstboot.sysctl=1", `kernel command line:1:1: "firstboot.sysctl" needs the name of a key (write firstboot.sysctl.NAME=VALUE)`},
+		{"firstboot.pool=x", `kernel command line:1:1: "firstboot.pool" needs a key (write firstboot.pool.NAME=VALUE)`},
+		{"firstboot.sysctl=1", `kernel command line:1:1: "firstboot.sysctl" needs a key (write firstboot.sysctl.NAME=VALUE)`},
 		{"firstboot.pool.natOutgoing", `kernel command line:1:1: "firstboot.pool.natOutgoing" needs a value (write firstboot.pool.natOutgoing=VALUE)`},
 		{"firstboot.pool.natOutgoing=yes", `kernel command line:1:1: pool.natOutgoing: must be true or false (write true)`},
-		{"firstboot.pool.blockSize=026", `kernel command line:1:1: pool.blockSize: must be a whole number, in decimal`},
+		{"firstboot.pool.blockSize=026", `kernel command line:1:1: pool.blockSize: must be a whole number in decimal notation`},
 		{"é firstboot.timeouts.node=10", `kernel command line:1:3: timeouts.node: must be a duration such as 90s, 10m or 1h30m (did you mean "10s"?)`},
 		{"firstboot.\x0f.\u202ex=1", `kernel command line:1:1: unknown key "?.?x"`},
-		{"firstboot.x=\xff", `kernel command line: is not a command line that can be read`},
+		{"firstboot.x=\xff", `kernel command line: is too long or not UTF-8 text`},
 	} {
 		d, _ := decodeCmdline(c.line)
 		if len(d.problems) != 1 || d.problems[0].Error() != c.want {
@@ -86,14 +86,14 @@ func TestCmdlineProblems(t *testing.T) {
 	}
 	for _, line := range []string{"firstboot=1", "firstbootx.y=1", "notfirstboot.pool=1", "a -- firstboot.x=1"} {
 		if d, _ := decodeCmdline(line); len(d.problems) > 0 || len(d.layer) > 0 {
-			t.Errorf("%q is none of ours: %v", line, d.problems)
+			t.Errorf("%q is not an argument of firstboot: %v", line, d.problems)
 		}
 	}
 }
 
-// TestKernelBelongsToTheMachine: an image's folder was not booted by this
-// kernel, so /proc/cmdline in it says nothing.
-func TestKernelBelongsToTheMachine(t *testing.T) {
+// TestCmdlineOfAnImageIsIgnored: this kernel did not boot the image, so
+// /proc/cmdline is not read for its root directory.
+func TestCmdlineOfAnImageIsIgnored(t *testing.T) {
 	root := rootWith(t, map[string]string{MainFile: minimal, "/proc/cmdline": "firstboot.pool.name=other\n"})
 	if l := mustLoad(t, Options{Root: root}); l.Config.Pool.Name != "firstboot" {
 		t.Errorf("pool.name = %s", l.Config.Pool.Name)

@@ -1,10 +1,9 @@
-// Package config is the door through which a configuration comes in: its
-// keys, their defaults, the sources they are read from, their merge, and the
-// validation that says everything wrong at once, with file, line and column.
+// Package config reads firstboot's configuration. It defines the keys and
+// their defaults, reads and merges the sources, and validates the result. All
+// problems are reported together, with file, line and column.
 //
-// It knows what can never work, whatever the machine (an unmasked CIDR, a
-// plain-text promise that a component cannot keep). It does not look at the
-// machine: what only the machine can tell is a preflight check.
+// It rejects values that cannot work on any machine, such as an unmasked CIDR.
+// It does not examine the machine; that is the task of preflight.
 package config
 
 import (
@@ -12,9 +11,9 @@ import (
 	"time"
 )
 
-// Config is the effective configuration: validated once, immutable after.
-// What may hold a secret is a Secret or a URL, so a Config can be printed,
-// logged and marshalled without giving one away.
+// Config is the effective configuration. It is validated once and not changed
+// afterwards. Values that may be secret have the type Secret or URL, so
+// printing, logging or marshalling a Config does not reveal them.
 type Config struct {
 	Etcd      Etcd
 	Host      Host
@@ -32,42 +31,42 @@ type Config struct {
 	Timeouts  Timeouts
 }
 
-// Etcd says where Calico's datastore is and how to reach it.
+// Etcd configures the connection to Calico's datastore.
 type Etcd struct {
 	Endpoints    []string // scheme://host:port each, at least one, without a path
 	CAFile       string
 	CertFile     string
 	KeyFile      string
 	Username     string
-	PasswordFile string // path of a file that holds nothing but the password
+	PasswordFile string // path of a file that contains only the password
 }
 
-// Host is who this machine is in the cluster.
+// Host configures how this machine is known in the cluster.
 type Host struct {
 	Name    string // empty: the machine's host name
-	Address string // an IP address, a CIDR to choose one from, interface=NAME; empty: the address that reaches etcd
+	Address string // an IP address, a CIDR to choose one from, or interface=NAME; empty: the source address of connections to etcd
 }
 
 // Calicoctl is the pinned calicoctl binary.
 type Calicoctl struct {
 	Version string // vX.Y.Z
-	URL     URL    // empty: from the bundle (by SHA256) or the machine
+	URL     URL    // empty: use the bundle (by SHA256) or what is installed
 	SHA256  string // 64 lower-case hexadecimal digits
 }
 
 // Node is the calico-node container.
 type Node struct {
 	Image       string // reference with a tag or a digest
-	URL         URL    // an image archive for docker load; empty: from the bundle (by SHA256), the machine, or pulled
+	URL         URL    // an image archive for docker load; empty: use the bundle (by SHA256), a loaded image, or pull it
 	SHA256      string
 	ASNumber    uint32
 	Environment map[string]Secret // added to the container's environment
 }
 
-// Docker is what firstboot may do to the Docker daemon.
+// Docker configures what firstboot may change in the Docker daemon.
 type Docker struct {
-	ClusterStore string // "auto": from Etcd.Endpoints; "off": leave daemon.json alone; or etcd://HOST:PORT[,HOST:PORT…][/PREFIX]
-	Restart      string // "deny" or "allow": whether containers that are not ours may be stopped by a restart
+	ClusterStore string // "auto": derived from Etcd.Endpoints; "off": daemon.json is not changed; or etcd://HOST:PORT[,HOST:PORT…][/PREFIX]
+	Restart      string // "deny" or "allow": whether a restart of Docker may stop containers that firstboot did not create
 }
 
 // Values of Docker.ClusterStore and Docker.Restart.
@@ -103,7 +102,7 @@ const (
 	IPIPCrossSubnet = "CrossSubnet"
 )
 
-// NetworkName is the name of the Docker network over this pool.
+// NetworkName returns the name of the Docker network over this pool.
 func (p Pool) NetworkName() string {
 	if p.Network != "" {
 		return p.Network
@@ -111,9 +110,9 @@ func (p Pool) NetworkName() string {
 	return p.Name
 }
 
-// BGP is how the nodes exchange routes.
+// BGP configures how the nodes exchange routes.
 type BGP struct {
-	Topology string // TopologyMesh; the others are refused by this version
+	Topology string // TopologyMesh; this version rejects the others
 }
 
 // Values of BGP.Topology.
@@ -123,32 +122,32 @@ const (
 	TopologyAuto       = "auto"
 )
 
-// Fleet is what hosts tell each other through etcd. Nothing uses it yet.
+// Fleet configures what hosts share through etcd. It is not used yet.
 type Fleet struct {
 	Report     bool // keep a record of this host in etcd
-	MaxJoining int  // hosts that may do cluster-wide work at the same time
+	MaxJoining int  // limit of hosts that do cluster-wide work at the same time
 }
 
-// Preflight tunes the checks made before anything is changed.
+// Preflight configures the preflight stage.
 type Preflight struct {
-	Ignore []string // names of PreflightNames whose errors become warnings
+	Ignore []string // findings, from PreflightNames, whose errors become warnings
 }
 
-// Report is whom to tell about the end of a run.
+// Report configures the report that is sent when a run ends.
 type Report struct {
-	URL URL // receives the status JSON by POST; empty: nobody
+	URL URL // receives the status JSON by POST; empty: no report
 }
 
-// Proxy is used for downloads, instead of the environment's variables.
+// Proxy is used for downloads, instead of the environment variables.
 type Proxy struct {
 	HTTP  URL
 	HTTPS URL
-	No    string // as NO_PROXY
+	No    string // in the syntax of NO_PROXY
 }
 
-// Timeouts bound the parts of a run.
+// Timeouts limit the parts of a run.
 type Timeouts struct {
 	Download time.Duration // one artifact
-	Node     time.Duration // calico-node from start to ready
-	Total    time.Duration // the whole run; 0: until it is done
+	Node     time.Duration // from the start of calico-node until it is ready
+	Total    time.Duration // the whole run; 0: no limit
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// decoder turns syntax trees into layers, collecting everything wrong.
+// decoder converts a syntax tree to a layer and collects the problems.
 type decoder struct {
 	source     Source
 	layer      layer
-	sections   map[string]position // where a section's key stands, for what is missing in it
-	seen       map[string]bool     // paths that were given, right or wrong
+	sections   map[string]position // positions of the sections' keys, for reports of missing keys
+	seen       map[string]bool     // paths that have a value, valid or not
 	unreadable bool                // the text could not be parsed
 	problems   Problems
 }
@@ -43,7 +43,7 @@ func (d *decoder) fail(at position, path, message, hint string) {
 	d.problems = append(d.problems, at.problem(path, message, hint))
 }
 
-// section reads a mapping whose keys the schema names.
+// section reads a mapping whose keys are in the schema.
 func (d *decoder) section(path string, node ast.Node) {
 	d.each(path, node, "a mapping of keys", func(name string, key *token.Token, v ast.Node) {
 		below := joinPath(path, name)
@@ -53,7 +53,7 @@ func (d *decoder) section(path string, node ast.Node) {
 		}
 		if path == "" && slices.Contains(childNames(""), name) {
 			d.sections[name] = d.position(key)
-			if v.Type() != ast.NullType { // everything in it is commented out
+			if v.Type() != ast.NullType { // null: all its keys are commented out
 				d.section(name, v)
 			}
 			return
@@ -63,7 +63,7 @@ func (d *decoder) section(path string, node ast.Node) {
 	})
 }
 
-// unknownKey explains a key that the schema does not have.
+// unknownKey returns the problem and hint for a key that is not in the schema.
 func unknownKey(section, name string) (message, hint string) {
 	message = "unknown key " + quote(joinPath(section, cutSecret(name)))
 	lower := strings.ToLower(name)
@@ -73,13 +73,14 @@ func unknownKey(section, name string) (message, hint string) {
 	return message, suggestKey(section, cutSecret(name))
 }
 
-// cutSecret keeps the name of what may be NAME=SECRET in the place of a key.
+// cutSecret returns a key for use in a message. Somebody may have written
+// NAME=SECRET as a key; only NAME is kept.
 func cutSecret(name string) string {
 	name, _, _ = strings.Cut(name, "=")
 	return strings.Map(printable, strings.ToValidUTF8(name, "?"))
 }
 
-// leaf reads the value of a key of the schema.
+// leaf reads the value of a key in the schema.
 func (d *decoder) leaf(k key, keyToken *token.Token, node ast.Node) {
 	d.sections[k.path] = d.position(keyToken)
 	if k.isMap() {
@@ -88,7 +89,7 @@ func (d *decoder) leaf(k key, keyToken *token.Token, node ast.Node) {
 	}
 	d.seen[k.path] = true
 	if node.Type() == ast.NullType {
-		d.fail(d.position(keyToken), k.path, "has no value", `write one, or remove the key`)
+		d.fail(d.position(keyToken), k.path, "has no value", "set a value or remove the key")
 		return
 	}
 	if _, isList := k.field(new(Config)).(*[]string); isList {
@@ -98,7 +99,7 @@ func (d *decoder) leaf(k key, keyToken *token.Token, node ast.Node) {
 	d.scalar(k, k.path, node)
 }
 
-// entries reads the mapping of a key whose entries the user names.
+// entries reads a mapping whose keys the user chooses.
 func (d *decoder) entries(k key, node ast.Node) {
 	if node.Type() == ast.NullType {
 		return
@@ -108,26 +109,26 @@ func (d *decoder) entries(k key, node ast.Node) {
 		d.seen[path] = true
 		switch {
 		case name == "" || len(name) > maxName || checkText(name) != nil:
-			d.fail(d.position(key), k.path, "holds an unusable name", "")
+			d.fail(d.position(key), k.path, "contains an invalid name", "")
 		case v.Type() == ast.NullType:
-			d.fail(d.position(key), path, "has no value", `write one, or remove the key`)
+			d.fail(d.position(key), path, "has no value", "set a value or remove the key")
 		default:
 			d.scalar(k, joinPath(k.path, name), v)
 		}
 	})
 }
 
-// maxName bounds the name of a sysctl or variable, in bytes: Linux paths end
-// at 4096, names in them at 255.
+// maxName limits the name of a sysctl or variable, in bytes. Linux limits a
+// path to 4096 bytes and each name in it to 255.
 const maxName = 512
 
-// list reads a sequence of text; it replaces the lists of earlier sources.
+// list reads a list of text. It replaces the lists of earlier sources.
 func (d *decoder) list(k key, node ast.Node) {
 	seq, ok := node.(*ast.SequenceNode)
 	if !ok {
 		hint := ""
 		if _, _, isScalar := scalarOf(node); isScalar {
-			hint = "write [ and ] around it"
+			hint = "enclose it in [ and ]"
 		}
 		d.fail(d.nodePosition(node), k.path, "must be a list", hint)
 		return
@@ -149,13 +150,13 @@ func (d *decoder) list(k key, node ast.Node) {
 	d.layer[k.path] = value{data: items, at: d.nodePosition(node), items: positions}
 }
 
-// scalar reads one value; path names the entry where k is a map.
+// scalar reads one value. If k is a map, path includes the name of the entry.
 func (d *decoder) scalar(k key, path string, node ast.Node) {
 	s, tk, ok := scalarOf(node)
 	if !ok {
 		hint := ""
 		if k.path == "sysctl" {
-			hint = "write the key in one, such as net.ipv4.ip_forward"
+			hint = "write the whole name as one key, such as net.ipv4.ip_forward"
 		}
 		d.fail(d.nodePosition(node), cutSecret(path), "must be a single value", hint)
 		return
@@ -168,8 +169,7 @@ func (d *decoder) scalar(k key, path string, node ast.Node) {
 	d.layer[path] = value{data: v, at: d.position(tk)}
 }
 
-// each calls visit for every entry of a mapping, and reports keys that are
-// there twice or are no text.
+// each calls visit for every entry of a mapping, and reports duplicate keys.
 func (d *decoder) each(path string, node ast.Node, wanted string, visit func(string, *token.Token, ast.Node)) {
 	m, ok := node.(ast.MapNode)
 	if !ok {
@@ -193,7 +193,7 @@ func (d *decoder) each(path string, node ast.Node, wanted string, visit func(str
 	}
 }
 
-// scalarOf is the scalar that a node is, if it is one, and its token.
+// scalarOf returns a node's scalar and token, and whether it is a scalar.
 func scalarOf(node ast.Node) (scalar, *token.Token, bool) {
 	tk := node.GetToken()
 	switch n := node.(type) {
@@ -211,5 +211,5 @@ func scalarOf(node ast.Node) (scalar, *token.Token, bool) {
 	return scalar{}, nil, false
 }
 
-// nodePlace is where a node begins.
+// nodePosition returns where a node begins.
 func (d *decoder) nodePosition(node ast.Node) position { return d.position(firstToken(node)) }

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// saved is what Save writes.
+// saved returns what Save writes.
 func saved(t testing.TB, l *Loaded) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -23,8 +23,8 @@ func saved(t testing.TB, l *Loaded) []byte {
 	return b.Bytes()
 }
 
-// TestEffectiveRoundTrip: a saved configuration loads as the same one, with
-// the origins of the first load, wherever it came from.
+// TestEffectiveRoundTrip: LoadEffective returns the configuration that Save
+// wrote, with the origins of the first load.
 func TestEffectiveRoundTrip(t *testing.T) {
 	for _, text := range []string{minimal, withSecrets, Example(), minimal + "sysctl: {net.ipv4.conf.eth0/5.rp_filter: 0}\npreflight: {ignore: [clock, disk-space]}\ntimeouts: {total: 1h30m}\n"} {
 		l, err := loadText(t, text)
@@ -45,13 +45,13 @@ func TestEffectiveRoundTrip(t *testing.T) {
 			t.Errorf("digest %s, then %s", l.Digest, again.Digest)
 		}
 		if !bytes.Equal(saved(t, l), saved(t, again)) {
-			t.Error("saving again writes something else")
+			t.Error("saving again writes other bytes")
 		}
 	}
 }
 
-// TestEffectiveKeepsAnyText: no value is changed by being written as YAML and
-// read back, whatever punctuation it holds.
+// TestEffectiveKeepsAnyText: values with any punctuation survive being written
+// as YAML and read back.
 func TestEffectiveKeepsAnyText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := Default()
@@ -73,8 +73,7 @@ func TestEffectiveKeepsAnyText(t *testing.T) {
 	})
 }
 
-// TestEffectiveRefused: what Save did not write is no effective
-// configuration.
+// TestEffectiveRefused: a file that Save did not write is rejected.
 func TestEffectiveRefused(t *testing.T) {
 	l, err := loadText(t, minimal)
 	if err != nil {
@@ -83,11 +82,11 @@ func TestEffectiveRefused(t *testing.T) {
 	good := string(saved(t, l))
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "effective.yaml:1:1: is empty"},
-		{"a main file", minimal, "effective: is not a format that this firstboot knows"},
-		{"newer", strings.Replace(good, "effective: 1", "effective: 2\nnews: 1", 1), "effective: is not a format that this firstboot knows"},
-		{"cut", good[:len(good)/3], "effective.yaml:"},
-		{"a key of the future", strings.Replace(good, "  pool:\n", "  pool:\n    colour: 1\n", 1), `unknown key "pool.colour"`},
-		{"a value that is refused now", strings.Replace(good, "10.213.0.0/16", "169.254.0.0/16", 1), "link-local"},
+		{"a main file", minimal, "effective: unknown format version"},
+		{"newer", strings.Replace(good, "effective: 1", "effective: 2\nnews: 1", 1), "effective: unknown format version"},
+		{"truncated", good[:len(good)/3], "effective.yaml:"},
+		{"a key of a newer version", strings.Replace(good, "  pool:\n", "  pool:\n    colour: 1\n", 1), `unknown key "pool.colour"`},
+		{"a value that is invalid now", strings.Replace(good, "10.213.0.0/16", "169.254.0.0/16", 1), "link-local"},
 	} {
 		if _, err := LoadEffective([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
@@ -95,8 +94,8 @@ func TestEffectiveRefused(t *testing.T) {
 	}
 }
 
-// TestDigest: equal configurations have equal digests, others have others,
-// and a value that is written out at its default changes nothing.
+// TestDigest: equal configurations have equal digests, and different ones have
+// different digests. Setting a key to its default does not change the digest.
 func TestDigest(t *testing.T) {
 	digest := func(text string) string {
 		l, err := loadText(t, text)
@@ -106,28 +105,28 @@ func TestDigest(t *testing.T) {
 		return l.Digest
 	}
 	base := digest(minimal)
-	// Hosts keep this in their markers: another value makes them look drifted.
+	// Hosts keep this in their markers: if it changes, they are reported as drifted.
 	if base != "sha256:bf8f87cdd1b5406e78389d35e706fa7191217ed34e5f093b06d9649233616360" {
 		t.Errorf("digest %q", base)
 	}
 	for _, same := range []string{"# comment\n" + minimal, minimal + "  blockSize: 26\n", minimal + "preflight: {ignore: []}\n", minimal + "sysctl: {net.ipv4.ip_forward: 1}\n", minimal + "timeouts: {download: 600s}\n"} {
 		if digest(same) != base {
-			t.Errorf("%q has another digest", same)
+			t.Errorf("%q has a different digest", same)
 		}
 	}
 	seen := map[string]string{base: "minimal"}
 	for _, other := range []string{"  name: xy\n", "  natOutgoing: false\n", "node: {environment: {A: \"\"}}\n", "node: {environment: {A: a}}\n", "node: {environment: {A: b}}\n", "minions: {environment: {A: a}}\n", "sysctl: {vm.a: 1}\n", "preflight: {ignore: [clock]}\n"} {
 		d := digest(minimal + other)
-		if was, twice := seen[d]; twice {
+		if was, ok := seen[d]; ok {
 			t.Errorf("%q and %q have the same digest", other, was)
 		}
 		seen[d] = other
 	}
 }
 
-// TestShown: what `firstboot config` prints is YAML and JSON, and as YAML a
-// configuration again.
-func TestShown(t *testing.T) {
+// TestShownConfigurationIsValid: `firstboot config` prints JSON, or YAML that can
+// be loaded again.
+func TestShownConfigurationIsValid(t *testing.T) {
 	l, err := loadText(t, minimal+"node: {environment: {TOKEN: hunter2}}\n")
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +141,7 @@ func TestShown(t *testing.T) {
 		}
 	}
 	if _, err := loadText(t, shown); err != nil {
-		t.Errorf("what is shown is no configuration: %v", err)
+		t.Errorf("the YAML is not a valid configuration: %v", err)
 	}
 	var values struct {
 		Digest string
@@ -160,8 +159,8 @@ func TestShown(t *testing.T) {
 	}
 }
 
-// TestExample: what we show people to start from is valid, and what is
-// commented out in it is as well, once it is not.
+// TestExample: the example is valid, also after its commented keys are
+// uncommented.
 func TestExample(t *testing.T) {
 	if _, err := loadText(t, Example()); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,6 @@ import _ "embed"
 //go:embed example.yaml
 var example string
 
-// Example is a commented configuration that validates as it stands; what is
-// commented out shows a default, or how it is written.
+// Example returns a valid configuration with comments. The keys that are
+// commented out show their default or an example value.
 func Example() string { return example }

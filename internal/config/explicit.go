@@ -2,22 +2,22 @@ package config
 
 import "bytes"
 
-// Explicit is what the sources say, as one configuration without defaults and
-// comments: what to hand to another machine. It holds secrets where
-// HoldsSecrets says so.
+// Explicit returns the values that the sources set, as YAML without defaults
+// and comments. Another machine that reads it gets the same configuration.
+// Secrets are not masked; HoldsSecrets reports whether there are any.
 func (l *Loaded) Explicit() []byte {
-	var given []setting
+	var explicit []setting
 	for _, s := range flatten(l.Config) {
 		if origin := l.Origins[s.path]; origin != "" && origin != "default" {
-			given = append(given, s)
+			explicit = append(explicit, s)
 		}
 	}
 	var b bytes.Buffer
-	writeSettings(&b, "", given, reveal, nil)
+	writeSettings(&b, "", explicit, reveal, nil)
 	return b.Bytes()
 }
 
-// HoldsSecrets tells whether a value must not be shown to everyone.
+// HoldsSecrets reports whether the configuration contains a secret.
 func (l *Loaded) HoldsSecrets() bool {
 	for _, s := range flatten(l.Config) {
 		if reveal(s.value) != redact(s.value) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestGivenIsTheSameConfigurationWithoutDefaults(t *testing.T) {
+func TestExplicitOmitsDefaultsAndLoadsTheSame(t *testing.T) {
 	text := `etcd: {endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]}
 sysctl: {net.core.somaxconn: 1024}
 pool: {cidr: 10.213.0.0/16, natOutgoing: false}
@@ -16,17 +16,17 @@ report: {url: "http://u:secret@10.0.0.9/done"}
 timeouts: {total: 90s}
 `
 	first := mustLoad(t, Options{Root: rootWith(t, map[string]string{MainFile: text})})
-	given := first.Explicit()
-	if strings.Contains(string(given), "blockSize") {
-		t.Errorf("a default is in it:\n%s", given)
+	explicit := first.Explicit()
+	if strings.Contains(string(explicit), "blockSize") {
+		t.Errorf("it contains a default:\n%s", explicit)
 	}
-	path := filepath.Join(t.TempDir(), "given.yaml")
-	if err := os.WriteFile(path, given, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "explicit.yaml")
+	if err := os.WriteFile(path, explicit, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	again := mustLoad(t, Options{Files: []string{path}})
 	if first.Digest != again.Digest {
-		t.Errorf("another configuration:\n%s", given)
+		t.Errorf("it loads as a different configuration:\n%s", explicit)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// shapes are sources that parsers stumble over.
+// trickySources returns sources that are difficult for parsers.
 func trickySources() []string {
 	return []string{
 		"", minimal, withSecrets, cloudConfigText, Example(), "a: b: c", "{", "[", "- - -", "? x\n: y", "&a [*a]", "!!binary x", "%YAML 9\n---\n", "---\n---\n",
@@ -17,8 +17,8 @@ func trickySources() []string {
 	}
 }
 
-// FuzzDecode: no bytes make the decoder panic, hang, or point outside of the
-// source; what it accepts survives being saved.
+// FuzzDecode: the decoder never panics or hangs, positions are inside the
+// source, and an accepted configuration survives being saved.
 func FuzzDecode(f *testing.F) {
 	for _, s := range trickySources() {
 		f.Add([]byte(s))
@@ -31,24 +31,25 @@ func FuzzDecode(f *testing.F) {
 		}
 		again, err := LoadEffective(saved(t, loaded))
 		if err != nil {
-			t.Fatalf("what was accepted is refused once saved: %v", err)
+			t.Fatalf("an accepted configuration is rejected after saving: %v", err)
 		}
 		if again.Digest != loaded.Digest {
-			t.Fatal("what was saved is another configuration")
+			t.Fatal("the saved configuration differs")
 		}
 	})
 }
 
-// checkDecoded wants positions inside the source, and one-line messages.
+// checkDecoded checks that positions are inside the source and that messages
+// have one line.
 func checkDecoded(t *testing.T, d *decoder, data []byte) {
 	t.Helper()
 	lines := bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("\r")) + 1
 	for _, p := range d.problems {
 		if p.Line < 1 || p.Line > lines || p.Col < 1 || p.Col > len(data)+2 {
-			t.Errorf("%d:%d is outside of the source: %s", p.Line, p.Col, p.Message)
+			t.Errorf("%d:%d is outside the source: %s", p.Line, p.Col, p.Message)
 		}
 		if text := p.Error(); strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) || !utf8.ValidString(text) {
-			t.Errorf("a message that spoils a terminal: %q", text)
+			t.Errorf("the message has control characters: %q", text)
 		}
 	}
 	for path, v := range d.layer {
@@ -57,12 +58,12 @@ func checkDecoded(t *testing.T, d *decoder, data []byte) {
 		}
 	}
 	if d.unreadable != (d.unreadable && len(d.problems) > 0) {
-		t.Error("broken without a reason")
+		t.Error("the source is unreadable, but no problem is reported")
 	}
 }
 
-// FuzzCmdline: no command line makes the parser panic; nothing of ours is
-// ignored in silence.
+// FuzzCmdline: the parser never panics, and ignores no argument of firstboot
+// silently.
 func FuzzCmdline(f *testing.F) {
 	for _, s := range []string{"", "quiet ro", "firstboot.pool.cidr=10.0.0.0/8", `firstboot.node.environment.A="b c"`, `"firstboot.pool.name=x`, "firstboot.", "firstboot.=", "firstboot.sysctl.=1", "firstboot.sysctl..=1", "firstboot.config= firstboot.config.sha256=x", "--", "firstboot.etcd.endpoints=,,", "a=\"", "\xff", "firstboot.host.name=\x01"} {
 		f.Add(s)
@@ -71,7 +72,7 @@ func FuzzCmdline(f *testing.F) {
 		d, from := decodeCmdline(line)
 		for _, p := range d.problems {
 			if text := p.Error(); strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) || !utf8.ValidString(text) {
-				t.Errorf("a message that spoils a terminal: %q", text)
+				t.Errorf("the message has control characters: %q", text)
 			}
 		}
 		ours := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") })
@@ -81,8 +82,8 @@ func FuzzCmdline(f *testing.F) {
 	})
 }
 
-// FuzzCloudConfig: no user-data makes us panic, or report a place in the part
-// that is not ours.
+// FuzzCloudConfig: user-data never makes the decoder panic or report a position
+// outside the source.
 func FuzzCloudConfig(f *testing.F) {
 	for _, s := range trickySources() {
 		f.Add([]byte(s))
@@ -94,7 +95,7 @@ func FuzzCloudConfig(f *testing.F) {
 	})
 }
 
-// FuzzEffective: a damaged effective.yaml is refused, never half-used.
+// FuzzEffective: LoadEffective returns either a configuration or an error.
 func FuzzEffective(f *testing.F) {
 	l, err := loadText(f, withSecrets)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// least is the shortest valid configuration.
+// minimal is the shortest valid configuration.
 const minimal = "etcd:\n  endpoints: [http://10.0.0.1:2379]\npool:\n  cidr: 10.213.0.0/16\n"
 
-// sum is a SHA-256 as the configuration writes it.
+// sampleDigest is a valid sha256 digest.
 const sampleDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// machine is a root folder with these files (path → text).
+// rootWith returns a root directory with these files (path → text).
 func rootWith(t testing.TB, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -37,7 +37,7 @@ func loadText(t testing.TB, text string) (*Loaded, error) {
 	return Load(t.Context(), Options{Root: rootWith(t, map[string]string{MainFile: text})})
 }
 
-// mustLoad loads from a root folder what has to be valid.
+// mustLoad loads a configuration that must be valid.
 func mustLoad(t testing.TB, o Options) *Loaded {
 	t.Helper()
 	l, err := Load(t.Context(), o)
@@ -47,7 +47,7 @@ func mustLoad(t testing.TB, o Options) *Loaded {
 	return l
 }
 
-// problemLines are the problems of a main file, its name taken off.
+// problemLines returns the problems of a main file, without the file name.
 func problemLines(t testing.TB, text string) []string {
 	t.Helper()
 	_, err := loadText(t, text)
@@ -65,5 +65,5 @@ func problemLines(t testing.TB, text string) []string {
 	return lines
 }
 
-// sha is the SHA-256 of a text.
+// sha256Hex returns the sha256 digest of a text.
 func sha256Hex(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Schema is the JSON Schema (draft 2020-12) of a whole configuration, made
-// from the table that the decoder reads by: an editor that knows it refuses
-// the same keys and types. What needs more than one value to judge stays with
-// Load; so does what is required, where a file is one source of several.
+// Schema returns the JSON Schema (draft 2020-12) of a complete configuration.
+// It is generated from the table that the decoder uses, so it rejects the same
+// keys and types. Only Load checks rules that involve several values. If a file
+// is one of several sources, only Load can check the required keys.
 func Schema() ([]byte, error) {
 	sections := map[string]any{}
 	for _, k := range schema() {
@@ -40,8 +40,8 @@ func Schema() ([]byte, error) {
 	return json.MarshalIndent(root, "", "  ")
 }
 
-// object is a closed mapping; null stands for one whose entries are all
-// commented out.
+// object returns the schema of a mapping with only these keys. null is allowed
+// for a mapping whose keys are all commented out.
 func object(properties map[string]any) map[string]any {
 	return map[string]any{
 		"type":                 []string{"object", "null"},
@@ -60,7 +60,7 @@ func requiredSections() []string {
 	return slices.Compact(names)
 }
 
-// jsonSchema describes one key.
+// jsonSchema returns the schema of one key.
 func (k key) jsonSchema() map[string]any {
 	s := k.jsonType()
 	s["description"] = k.help
@@ -104,7 +104,7 @@ func (k key) jsonType() map[string]any {
 	return s
 }
 
-// jsonInteger repeats the limits that validate has for the two whole numbers.
+// jsonInteger has the same limits as validate.
 func (k key) jsonInteger() map[string]any {
 	if k.path == "pool.blockSize" {
 		return map[string]any{"type": "integer", "minimum": 20, "maximum": 32}
@@ -112,7 +112,7 @@ func (k key) jsonInteger() map[string]any {
 	return map[string]any{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1}
 }
 
-// fallback is a key's default, where it has one that says something.
+// fallback returns the key's default, and whether it is not the zero value.
 func (k key) fallback() (any, bool) {
 	c := Default()
 	if m, ok := k.field(c).(*map[string]string); ok {

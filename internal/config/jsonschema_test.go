@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// compiled is our schema, read by somebody else's validator.
+// compileSchema compiles the schema with an independent validator.
 func compileSchema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
 	data, err := Schema()
@@ -34,23 +34,9 @@ func compileSchema(t testing.TB) *jsonschema.Schema {
 	return s
 }
 
-// accepts asks the schema about YAML.
-func validateYAML(t testing.TB, s *jsonschema.Schema, text string) error {
-	t.Helper()
-	data, err := yaml.YAMLToJSON([]byte(text))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Validate(v)
-}
-
-// TestSchemaKnowsEveryKey: with its description, and its default where there
-// is one.
-func TestSchemaKnowsEveryKey(t *testing.T) {
+// TestSchemaDescribesEveryKey: each key has a description, and its default if it
+// has one.
+func TestSchemaDescribesEveryKey(t *testing.T) {
 	data, err := Schema()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +56,7 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 			n = n.Properties[part]
 		}
 		if n.Description == "" {
-			t.Errorf("%s is not described", k.path)
+			t.Errorf("%s has no description", k.path)
 		}
 	}
 	if got := root.Properties["pool"].Properties["blockSize"].Default; got != 26.0 {
@@ -78,8 +64,8 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 	}
 }
 
-// TestSchemaAgreesWithTheDecoder draws documents, right and wrong, and asks
-// both. What only Load can judge is left out of the documents.
+// TestSchemaAgreesWithTheDecoder: both accept or reject the same random
+// documents. The documents do not depend on rules that only Load checks.
 func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 	s := compileSchema(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -94,14 +80,15 @@ func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 				wrong = append(wrong, Problem{Path: path, Message: "is required"})
 			}
 		}
-		err := validateJSON(s, text)
+		err := validateYAML(s, text)
 		if (err == nil) != (len(wrong) == 0) {
-			t.Fatalf("the schema says %v, the decoder %v:\n%s", err, wrong, text)
+			t.Fatalf("the schema returns %v, the decoder %v:\n%s", err, wrong, text)
 		}
 	})
 }
 
-func validateJSON(s *jsonschema.Schema, text string) error {
+// validateYAML checks a YAML text with the schema.
+func validateYAML(s *jsonschema.Schema, text string) error {
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
 		return err
@@ -113,8 +100,8 @@ func validateJSON(s *jsonschema.Schema, text string) error {
 	return s.Validate(v)
 }
 
-// anyDocument draws a document of the required keys and a few more, now and
-// then with a wrong value, an unknown key, or something left out.
+// anyDocument draws a document with the required keys and a few more, sometimes
+// with a wrong value, an unknown key or a missing key.
 func anyDocument(t *rapid.T) string {
 	var b strings.Builder
 	for _, section := range childNames("") {
@@ -147,7 +134,7 @@ func anyWord() *rapid.Generator[string] {
 	return rapid.SampledFrom([]string{`text`, `"26"`, `7`, `-1`, `1.5`, `true`, `""`, `[]`, `[a]`, `[1]`, `[[a]]`, `{}`, `{a: 1}`, `{a: [b]}`, `{a: b, c: true}`, `10m`, `0`})
 }
 
-// anyWordFor draws mostly what the key wants.
+// anyWordFor draws a value that is valid for the key in most cases.
 func anyWordFor(path string) *rapid.Generator[string] {
 	right := map[string][]string{
 		"etcd.endpoints": {"[http://a:1]", `["http://a:1", x]`}, "pool.cidr": {"10.0.0.0/8", "10.213.0.0/16"}, "docker.restart": {"deny", "allow"},
@@ -162,7 +149,7 @@ func anyWordFor(path string) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		if rapid.IntRange(0, 30).Draw(t, "odd") == 0 {
 			if path == "pool.blockSize" || path == "node.asNumber" || path == "fleet.maxJoining" || path == "pool.cidr" {
-				return rapid.SampledFrom([]string{`text`, `"26"`, `true`, `[]`, `{}`}).Draw(t, "value") // limits and empty are Load's
+				return rapid.SampledFrom([]string{`text`, `"26"`, `true`, `[]`, `{}`}).Draw(t, "value") // only Load checks limits and empty values
 			}
 			if path == "docker.restart" || path == "bgp.topology" || path == "pool.ipip" {
 				return rapid.SampledFrom([]string{`7`, `[]`, `other`}).Draw(t, "value")
@@ -173,11 +160,11 @@ func anyWordFor(path string) *rapid.Generator[string] {
 	})
 }
 
-// TestSchemaExamples: the example passes, and the commonest mistakes do not.
-func TestSchemaExamples(t *testing.T) {
+// TestSchemaRejectsCommonMistakes: and accepts valid configurations.
+func TestSchemaRejectsCommonMistakes(t *testing.T) {
 	s := compileSchema(t)
 	for _, text := range []string{Example(), minimal, withSecrets, minimal + "host:\nsysctl:\nnode: {environment: }\n"} {
-		if err := validateYAML(t, s, text); err != nil {
+		if err := validateYAML(s, text); err != nil {
 			t.Errorf("%v\n%s", err, text)
 		}
 	}
@@ -186,7 +173,7 @@ func TestSchemaExamples(t *testing.T) {
 		minimal + "  blockSize: 33\n", minimal + "  ipip: never\n", minimal + "timeouts: {node: 10}\n", minimal + "sysctl: {net: {ipv4: 1}}\n",
 		minimal + "node: {asNumber: 0}\n", minimal + "preflight: {ignore: [clok]}\n", minimal + "fleet: {report: yes}\n",
 	} {
-		if validateYAML(t, s, text) == nil {
+		if validateYAML(s, text) == nil {
 			t.Errorf("accepted:\n%s", text)
 		}
 	}

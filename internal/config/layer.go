@@ -5,14 +5,14 @@ import (
 	"maps"
 )
 
-// place is where a value stands.
+// position is where a value is written.
 type position struct {
 	source    string
 	line, col int
-	nameOnly  bool // the source is known by its name alone: its lines are no help
+	nameOnly  bool // origins show the source's name without line and column
 }
 
-// origin is what Loaded.Origins says.
+// origin returns the position as Loaded.Origins shows it.
 func (p position) origin() string {
 	if p.nameOnly || p.line == 0 {
 		return p.source
@@ -20,23 +20,24 @@ func (p position) origin() string {
 	return fmt.Sprintf("%s:%d:%d", p.source, p.line, p.col)
 }
 
-// problem is one at this place.
+// problem returns a Problem at this position.
 func (p position) problem(path, message, hint string) Problem {
 	return Problem{File: p.source, Line: p.line, Col: p.col, Path: path, Message: message, Hint: hint}
 }
 
-// value is one value as decoded from a source, ready for assign.
+// value is one value as decoded from a source.
 type value struct {
-	data  any
+	data  any // as assign accepts it
 	at    position
-	items []position // of a list
+	items []position // the items' positions, if the value is a list
 }
 
-// layer is one source, flat: "sysctl.net.ipv4.ip_forward" → its value. So a
-// map is merged entry by entry, while a list is replaced whole.
+// layer maps the flat paths of one source ("sysctl.net.ipv4.ip_forward") to
+// their values. Maps are therefore merged entry by entry; a list is replaced
+// as a whole.
 type layer map[string]value
 
-// merge lays each layer over the ones before.
+// merge combines the layers; later layers win.
 func merge(layers ...layer) layer {
 	merged := layer{}
 	for _, l := range layers {
@@ -45,7 +46,7 @@ func merge(layers ...layer) layer {
 	return merged
 }
 
-// defaults is the lowest layer.
+// defaults returns the lowest layer.
 func defaults() layer {
 	l := layer{}
 	for _, s := range flatten(Default()) {
@@ -54,7 +55,7 @@ func defaults() layer {
 	return l
 }
 
-// config is what a merged layer says.
+// config returns the layer as a Config.
 func (l layer) config() *Config {
 	c := &Config{}
 	for path, v := range l {
@@ -63,7 +64,7 @@ func (l layer) config() *Config {
 	return c
 }
 
-// origins tells where each value came from.
+// origins returns where each value came from.
 func (l layer) origins() map[string]string {
 	origins := make(map[string]string, len(l))
 	for path, v := range l {

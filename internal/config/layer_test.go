@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// anyLayer draws a source that says something about a few keys, so that
-// sources overlap.
+// anyLayer draws a source that sets a few keys. There are only a few keys to
+// choose from, so sources overlap.
 func anyLayer(name string) *rapid.Generator[layer] {
 	return rapid.Custom(func(t *rapid.T) layer {
 		l := layer{}
@@ -28,8 +28,7 @@ func anyLayer(name string) *rapid.Generator[layer] {
 	})
 }
 
-// anyText draws what a value may be: anything without control characters,
-// YAML's own punctuation above all.
+// anyText draws text without control characters, often with YAML punctuation.
 func anyText() *rapid.Generator[string] {
 	return rapid.OneOf(
 		rapid.StringMatching(`[a-z0-9.:/_-]{0,12}`),
@@ -65,15 +64,14 @@ func anyValue(k key) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any { return anyText().Draw(t, "text") })
 }
 
-// TestMergeProperties: the last source that speaks of a key wins, with its
-// origin; how sources are grouped does not matter; what nobody speaks of stays
-// at its default.
+// TestMergeProperties: the last source that sets a key wins, with its origin. A
+// key that no source sets has its default. Merging is associative.
 func TestMergeProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b, c := anyLayer("a").Draw(t, "a"), anyLayer("b").Draw(t, "b"), anyLayer("c").Draw(t, "c")
 		all := merge(defaults(), a, b, c)
 		if grouped := merge(merge(defaults(), a), merge(b, c)); !same(all, grouped) {
-			t.Fatalf("grouping changes the outcome:\n%v\n%v", all, grouped)
+			t.Fatalf("grouping changes the result:\n%v\n%v", all, grouped)
 		}
 		origins, fallback := all.origins(), defaults()
 		for path, got := range all {
@@ -108,8 +106,8 @@ func same(a, b layer) bool {
 	return true
 }
 
-// TestConfigKeepsEveryValue: what goes into a Config through the table comes
-// out of it the same, for every key of the schema.
+// TestConfigKeepsEveryValue: for every key of the schema, flatten returns the
+// value that assign set.
 func TestConfigKeepsEveryValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := layer{}
@@ -135,15 +133,15 @@ func TestConfigKeepsEveryValue(t *testing.T) {
 	})
 }
 
-// TestDecodeAnyLayout writes random values in random YAML layouts, and wants
-// back each value and the place where it was written.
+// TestDecodeAnyLayout writes random values in random YAML layouts. The decoder
+// must return each value and its position.
 func TestDecodeAnyLayout(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := map[string]written{}
 		var text strings.Builder
 		for _, section := range rapid.Permutation(childNames("")).Draw(t, "sections") {
 			if section == "sysctl" {
-				continue // its values are text whatever their type
+				continue // its values are converted to text
 			}
 			writeSection(t, &text, section, want)
 		}
@@ -158,7 +156,7 @@ func TestDecodeAnyLayout(t *testing.T) {
 			}
 			line := []rune(lines[v.at.line-1])
 			if rest := string(line[v.at.col-1:]); !strings.HasPrefix(rest, want[path].as) {
-				t.Fatalf("%s is said to be at %d:%d, where there is %q\n%s", path, v.at.line, v.at.col, rest, text.String())
+				t.Fatalf("%s has the position %d:%d, where the text is %q\n%s", path, v.at.line, v.at.col, rest, text.String())
 			}
 		}
 		if len(d.layer) != len(want) {
@@ -167,10 +165,10 @@ func TestDecodeAnyLayout(t *testing.T) {
 	})
 }
 
-// written is a value as JSON and as it was laid out in YAML.
+// written is a value as JSON and as it is written in the YAML text.
 type written struct{ value, as string }
 
-// writeSection writes some keys of a section as a block or a flow mapping.
+// writeSection writes some keys of a section, as a block or flow mapping.
 func writeSection(t *rapid.T, text *strings.Builder, section string, want map[string]written) {
 	names := rapid.SliceOfDistinct(rapid.SampledFrom(childNames(section)), rapid.ID).Draw(t, section)
 	names = slices.DeleteFunc(names, func(name string) bool { k, _, _ := findKey(joinPath(section, name)); return k.isMap() })
@@ -193,8 +191,8 @@ func writeSection(t *rapid.T, text *strings.Builder, section string, want map[st
 	}
 }
 
-// anyPlausible draws values that the decoder accepts (a CIDR, no control
-// characters), with the sort of text that configurations hold.
+// anyPlausible draws values that the decoder accepts and that are typical of
+// configurations.
 func anyPlausible(k key) *rapid.Generator[any] {
 	plausible := rapid.SampledFrom([]string{"http://10.0.0.1:2379", "calico/node:v3.23.0", "é:日", "a b:c", "fe80::1", "x", "/a/b", "etcd://h:1,g:2", "a#b", "interface=eth0"})
 	switch k.field(new(Config)).(type) {
@@ -208,7 +206,7 @@ func anyPlausible(k key) *rapid.Generator[any] {
 	return anyValue(k)
 }
 
-// layOut writes JSON as YAML would be written by hand: often without quotes.
+// layOut writes JSON as handwritten YAML, often without quotes.
 func layOut(t *rapid.T, value string, flow bool) string {
 	bare := strings.ReplaceAll(value, `"`, "")
 	switch {

@@ -8,34 +8,36 @@ import (
 	"slices"
 )
 
-// Options say where Load looks.
+// Options select the sources that Load reads.
 type Options struct {
-	Root           string   // the machine's or image's root folder; empty: /
-	Files          []string // --config: exactly these over the defaults, every other source left out
-	Cmdline        string   // the kernel's command line; empty: /proc/cmdline where Root is /
-	NoCmdline      bool     // leave the kernel's command line out
-	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, a path of this process; empty: none
-	Unpinned       bool     // accept a url without a sha256, for who is about to find it out (Pin)
+	Root           string   // root directory of the machine or image; empty: /
+	Files          []string // --config: only these files, over the defaults; no other source is read
+	Cmdline        string   // the kernel command line; empty: /proc/cmdline if Root is /
+	NoCmdline      bool     // ignore the kernel command line
+	CredentialsDir string   // $CREDENTIALS_DIRECTORY of the service, not below Root; empty: no credentials
+	Unpinned       bool     // accept a url without a sha256, for callers that then determine it (Pin)
 
-	// Fetch gets what firstboot.config=URL on the kernel's command line names,
-	// and its signature. Its answer is checked here. nil: such a URL is refused.
+	// Fetch downloads the configuration that firstboot.config=URL on the kernel
+	// command line names, and its signature. Load verifies the result. nil: Load
+	// fails if there is such a URL.
 	Fetch func(ctx context.Context, url URL) ([]byte, error)
-	// Verify checks the armored detached OpenPGP signature over data by one of
-	// the armored public keys. nil: firstboot.config.signedBy is refused.
+	// Verify checks an armored detached OpenPGP signature over data by one of
+	// the armored public keys. nil: Load fails if firstboot.config.signedBy is
+	// set.
 	Verify func(data, signature, keys []byte) error
 }
 
-// Loaded is a valid configuration and where each of its values came from.
+// Loaded is a valid configuration with the origin of each value.
 type Loaded struct {
 	Config   *Config
 	Origins  map[string]string // key ("etcd.endpoints", "sysctl.net.ipv4.ip_forward") → "FILE:LINE:COL", "default", "kernel command line", "credential firstboot.config"
-	Digest   string            // "sha256:…" of the effective values, see Digest
+	Digest   string            // "sha256:…", see the function Digest
 	Warnings []Problem
 }
 
-// Load reads all sources, each over the one before, and validates the
-// result. What is wrong in the configuration comes back as Problems, all at
-// once; any other error is one of reaching a source.
+// Load reads all sources, merges them in order and validates the result. If
+// the configuration is invalid, the error is of type Problems and lists all
+// problems. Any other error means that a source could not be read.
 func Load(ctx context.Context, o Options) (*Loaded, error) {
 	l := &loader{ctx: ctx, options: o, tree: tree{filepath.Clean("/" + o.Root)}}
 	if err := l.readSources(); err != nil {
@@ -44,7 +46,7 @@ func Load(ctx context.Context, o Options) (*Loaded, error) {
 	return l.finish()
 }
 
-// gathering collects decoded sources, lowest first.
+// loader collects decoded sources, lowest priority first.
 type loader struct {
 	ctx      context.Context
 	options  Options
@@ -59,7 +61,7 @@ func (l *loader) add(sources ...Source) {
 	}
 }
 
-// sources reads every source, in the order in which they overrule each other.
+// readSources reads every source, lowest priority first.
 func (l *loader) readSources() error {
 	if len(l.options.Files) > 0 {
 		named, err := readFiles(l.options.Files)
@@ -85,8 +87,7 @@ func (l *loader) readSources() error {
 	return l.readCmdline()
 }
 
-// credential reads the systemd credential, in the folder that systemd made
-// for the service.
+// readCredential reads the systemd credential of the service.
 func (l *loader) readCredential() error {
 	if l.options.CredentialsDir == "" {
 		return nil
@@ -101,8 +102,8 @@ func (l *loader) readCredential() error {
 	return nil
 }
 
-// kernel reads the command line: first the configuration that it names by
-// URL, over that its single values.
+// readCmdline reads the kernel command line: first the configuration that it
+// names by URL, then the single values, which win.
 func (l *loader) readCmdline() error {
 	line := l.options.Cmdline
 	if l.options.NoCmdline {
@@ -110,7 +111,7 @@ func (l *loader) readCmdline() error {
 	}
 	if line == "" {
 		if l.tree.root != "/" {
-			return nil // an image was not booted
+			return nil // an image has no kernel command line
 		}
 		data, _, err := l.tree.read("/proc/cmdline")
 		if err != nil {
@@ -128,7 +129,7 @@ func (l *loader) readCmdline() error {
 	return nil
 }
 
-// finish merges, validates and describes what was gathered.
+// finish merges and validates the decoded sources.
 func (l *loader) finish() (*Loaded, error) {
 	layers, names := []layer{defaults()}, []string{}
 	var problems Problems
@@ -148,12 +149,13 @@ func (l *loader) finish() (*Loaded, error) {
 	return &Loaded{Config: cfg, Origins: merged.origins(), Digest: Digest(cfg), Warnings: warnings}, nil
 }
 
-// missing reports the required keys that no source has. A source that could
-// not be read, or that tried and was refused, already has its problem.
+// missingKeys reports the required keys that no source sets. It skips a key if
+// a source could not be parsed or has an invalid value for it, because that is
+// already a problem.
 func (l *loader) missingKeys(cfg *Config) Problems {
-	given := map[string]bool{}
+	present := map[string]bool{}
 	for _, s := range flatten(cfg) {
-		given[s.path] = !isZero(s.value)
+		present[s.path] = !isZero(s.value)
 	}
 	var problems Problems
 	for _, path := range required() {
@@ -161,15 +163,15 @@ func (l *loader) missingKeys(cfg *Config) Problems {
 			_, ok := d.layer[path]
 			return d.unreadable || d.seen[path] && !ok
 		})
-		if !given[path] && !refused {
+		if !present[path] && !refused {
 			problems = append(problems, l.missingKey(path))
 		}
 	}
 	return problems
 }
 
-// absent reports a required key at the last mention of it or its section,
-// else at the beginning of the last file.
+// missingKey reports a required key at the last position of the key or its
+// section, else at the beginning of the last file.
 func (l *loader) missingKey(path string) Problem {
 	at := position{source: MainFile, line: 1, col: 1}
 	section, _ := cutLast(path)
@@ -193,7 +195,7 @@ func (l *loader) missingKey(path string) Problem {
 	return at.problem(path, "is required", hint)
 }
 
-// files are the names of the sources with lines.
+// files returns the names of all sources except the kernel command line.
 func (l *loader) files() []string {
 	var names []string
 	for _, d := range l.decoded {
@@ -204,8 +206,8 @@ func (l *loader) files() []string {
 	return names
 }
 
-// IsInvalid gives the Problems in err, if it is about what the configuration
-// says (and not about reaching a source).
+// IsInvalid returns the Problems in err, and whether err is an invalid
+// configuration rather than a source that could not be read.
 func IsInvalid(err error) (Problems, bool) {
 	var p Problems
 	ok := errors.As(err, &p)

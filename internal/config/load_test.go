@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestSourcesOverruleInOrder gives every source a say: each key is set by one
-// source and all sources before it, so its value names who won.
-func TestSourcesOverruleInOrder(t *testing.T) {
+// TestLaterSourcesWin sets each key in one source and in the sources before it.
+// The value shows which source won.
+func TestLaterSourcesWin(t *testing.T) {
 	credentials := rootWith(t, map[string]string{CredentialName: "node: {asNumber: 7}\nfleet: {maxJoining: 7}\npool: {name: from-credential}\n"})
 	root := rootWith(t, map[string]string{
 		VendorDir + "/20-b.yaml": "docker: {restart: allow}\nnode: {asNumber: 2}\n",
@@ -62,7 +62,7 @@ func TestSourcesOverruleInOrder(t *testing.T) {
 	}
 }
 
-// TestConfigFlagReplacesAllSources: --config means these files and no other.
+// TestConfigFlagReplacesAllSources: with --config no other source is read.
 func TestConfigFlagReplacesAllSources(t *testing.T) {
 	root := rootWith(t, map[string]string{MainFile: "unknown: 1\n", "a.yaml": minimal, "b.yaml": "pool: {name: other}\n"})
 	a, b := filepath.Join(root, "a.yaml"), filepath.Join(root, "b.yaml")
@@ -72,12 +72,12 @@ func TestConfigFlagReplacesAllSources(t *testing.T) {
 	}
 	_, err := Load(t.Context(), Options{Files: []string{filepath.Join(root, "none.yaml")}})
 	if _, invalid := IsInvalid(err); invalid || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 }
 
-// TestNoConfiguration says where one would be read from.
-func TestNoConfiguration(t *testing.T) {
+// TestMissingConfigurationNamesTheFile: the problem names the main file.
+func TestMissingConfigurationNamesTheFile(t *testing.T) {
 	_, err := Load(t.Context(), Options{Root: t.TempDir()})
 	want := `/etc/firstboot/config.yaml:1:1: etcd.endpoints: is required (such as etcd.endpoints: [http://10.0.0.1:2379]; no configuration file was found)
 /etc/firstboot/config.yaml:1:1: pool.cidr: is required (such as pool.cidr: 10.213.0.0/16; no configuration file was found)`
@@ -86,8 +86,8 @@ func TestNoConfiguration(t *testing.T) {
 	}
 }
 
-// TestOnlyRegularFiles: a pipe in the place of a file must not hold up a boot.
-func TestOnlyRegularFiles(t *testing.T) {
+// TestPipeIsNotRead: reading a pipe could block the boot forever.
+func TestPipeIsNotRead(t *testing.T) {
 	root := rootWith(t, map[string]string{"x": ""})
 	if err := os.MkdirAll(filepath.Join(root, "etc/firstboot"), 0o755); err != nil {
 		t.Fatal(err)
@@ -103,12 +103,13 @@ func TestOnlyRegularFiles(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("reading a pipe waits for ever")
+		t.Fatal("reading the pipe blocks")
 	}
 }
 
-// TestLinksStayInTheRoot: an absolute link in an image means the image's file.
-func TestLinksStayInTheRoot(t *testing.T) {
+// TestLinksAreResolvedInTheRoot: an absolute link in an image refers to a file
+// of the image.
+func TestLinksAreResolvedInTheRoot(t *testing.T) {
 	root := rootWith(t, map[string]string{"/usr/share/site.yaml": minimal, "/etc/firstboot/x": ""})
 	if err := os.Symlink("/usr/share/site.yaml", filepath.Join(root, MainFile)); err != nil {
 		t.Fatal(err)
@@ -121,12 +122,12 @@ func TestLinksStayInTheRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Load(t.Context(), Options{Root: root})
-	if err == nil || !strings.Contains(err.Error(), DropInDir+"/a.yaml: a link to nothing") {
+	if err == nil || !strings.Contains(err.Error(), DropInDir+"/a.yaml: dangling symbolic link") {
 		t.Errorf("a dangling link: %v", err)
 	}
 }
 
-// TestWarnings: what is allowed and still worth a line.
+// TestWarnings lists values and files that are allowed but cause a warning.
 func TestWarnings(t *testing.T) {
 	root := rootWith(t, map[string]string{
 		MainFile:               "etcd: {endpoints: [http://10.0.0.1:2379]}\npool: {cidr: 8.8.0.0/16, blockSize: 24}\n",
@@ -145,21 +146,21 @@ func TestWarnings(t *testing.T) {
 		got = append(got, w.Error())
 	}
 	want := []string{
-		`/etc/firstboot/config.d/a.yml: is not read (only *.yaml is: rename it)`,
-		`default: node.image: "calico/node:v3.23.0" is pulled by its tag: nothing verifies what it is today (use a digest, or node.url with node.sha256)`,
-		`/etc/firstboot/config.yaml:2:14: pool.cidr: 8.8.0.0/16 is not a private range (hosts of the internet with these addresses will be out of reach)`,
-		`/etc/firstboot/config.yaml:2:37: pool.blockSize: 24 may not last: eru-minions strips fields of the pool that it does not know (where it strips this one, Calico goes back to 26 and cannot be told otherwise; 26 is safe)`,
-		`/etc/firstboot/config.d/s.yaml: holds secrets that every user can read (chmod 600)`,
-		`/etc/firstboot/config.d/w.yaml: can be changed by every user (chmod 600)`,
-		`/etc/firstboot/config.d/w.yaml:1:17: fleet.report: is accepted and has no effect yet (it is meant for firstboot fleet, which this version does not have)`,
+		`/etc/firstboot/config.d/a.yml: is not read (rename it to *.yaml)`,
+		`default: node.image: "calico/node:v3.23.0" is pulled by tag and cannot be verified (use a digest, or node.url with node.sha256)`,
+		`/etc/firstboot/config.yaml:2:14: pool.cidr: 8.8.0.0/16 is not a private range (internet hosts with these addresses become unreachable)`,
+		`/etc/firstboot/config.yaml:2:37: pool.blockSize: 24 may be lost: eru-minions removes fields of the pool that it does not know (without this field Calico uses 26, and the field cannot be restored; 26 is safe)`,
+		`/etc/firstboot/config.d/s.yaml: contains secrets and is readable by every user (chmod 600)`,
+		`/etc/firstboot/config.d/w.yaml: is writable by every user (chmod 600)`,
+		`/etc/firstboot/config.d/w.yaml:1:17: fleet.report: has no effect in this version (it is reserved for firstboot fleet)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }
 
-// TestFetchedConfiguration: a configuration by URL lies under the single
-// values of the command line, and is never used unverified.
+// TestFetchedConfiguration: single values of the command line override a
+// configuration by URL, which is never used unverified.
 func TestFetchedConfiguration(t *testing.T) {
 	text := minimal + "node: {asNumber: 5}\n"
 	right := sha256Hex(text)
@@ -167,13 +168,13 @@ func TestFetchedConfiguration(t *testing.T) {
 		name, line, serves, err string
 	}{
 		{"verified", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + right + " firstboot.pool.name=mine", text, ""},
-		{"no sum", "firstboot.config=http://boot/host.yaml", text, `kernel command line:1:1: firstboot.config: nothing says what it must contain (add firstboot.config.sha256=SUM, or firstboot.config.signedBy=/PATH/OF/KEY)`},
-		{"short sum", "a firstboot.config=http://boot/host.yaml firstboot.config.sha256=abc", text, `kernel command line:1:3: firstboot.config.sha256: must be 64 hexadecimal digits, not 3`},
-		{"sum alone", "firstboot.config.sha256=" + right, text, `firstboot.config names nothing to fetch`},
-		{"scheme", "firstboot.config=tftp://boot/host.yaml firstboot.config.sha256=" + right, text, `firstboot.config: must begin with http, https, file or an absolute path`},
-		{"other bytes", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + sampleDigest, text, `cannot use the configuration http://***@boot/host.yaml: its sha256 is ` + right + `, wanted ` + sampleDigest},
-		{"not there", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + right, "", `cannot fetch the configuration http://***@boot/host.yaml: no answer`},
-		{"wrong inside", "firstboot.config=http://boot/host.yaml firstboot.config.sha256=" + sha256Hex("pool: 1\n"), "pool: 1\n", `http://boot/host.yaml:1:7: pool: must be a mapping of keys`},
+		{"no digest", "firstboot.config=http://boot/host.yaml", text, `kernel command line:1:1: firstboot.config: needs firstboot.config.sha256 or firstboot.config.signedBy (add firstboot.config.sha256=DIGEST or firstboot.config.signedBy=/PATH/OF/KEY)`},
+		{"short digest", "a firstboot.config=http://boot/host.yaml firstboot.config.sha256=abc", text, `kernel command line:1:3: firstboot.config.sha256: must be 64 hexadecimal digits, not 3`},
+		{"digest without URL", "firstboot.config.sha256=" + right, text, `firstboot.config has no URL`},
+		{"scheme", "firstboot.config=tftp://boot/host.yaml firstboot.config.sha256=" + right, text, `firstboot.config: must begin with http://, https:// or file://, or be an absolute path`},
+		{"other bytes", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + sampleDigest, text, `cannot use the configuration http://***@boot/host.yaml: its sha256 is ` + right + `, expected ` + sampleDigest},
+		{"no answer", "firstboot.config=http://u:hunter2@boot/host.yaml firstboot.config.sha256=" + right, "", `cannot fetch the configuration http://***@boot/host.yaml: no answer`},
+		{"invalid contents", "firstboot.config=http://boot/host.yaml firstboot.config.sha256=" + sha256Hex("pool: 1\n"), "pool: 1\n", `http://boot/host.yaml:1:7: pool: must be a mapping of keys`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, err := Load(t.Context(), Options{Root: t.TempDir(), Cmdline: c.line, Fetch: func(_ context.Context, u URL) ([]byte, error) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// exposed warns of files that give secrets away, or that anyone may change:
-// what they say is done as root.
+// checkPermissions warns about files with secrets that every user can read, and
+// about files that every user can change: root acts on their contents.
 func (l *loader) checkPermissions(merged layer) Problems {
 	var warnings Problems
 	for _, d := range l.decoded {
@@ -17,17 +17,17 @@ func (l *loader) checkPermissions(merged layer) Problems {
 		}
 		at := position{source: d.source.Name}
 		if info.Mode().Perm()&0o002 != 0 {
-			warnings = append(warnings, at.problem("", "can be changed by every user", "chmod 600"))
+			warnings = append(warnings, at.problem("", "is writable by every user", "chmod 600"))
 		}
 		if info.Mode().Perm()&0o004 != 0 && holdsSecret(merged, d.source.Name) {
-			warnings = append(warnings, at.problem("", "holds secrets that every user can read", "chmod 600"))
+			warnings = append(warnings, at.problem("", "contains secrets and is readable by every user", "chmod 600"))
 		}
 	}
 	return warnings
 }
 
-// stat looks at a source that is a file: below the root, or as named by
-// --config.
+// stat returns the file information of a source that is a file. A file named
+// by --config is not below the root directory.
 func (l *loader) stat(name string) (os.FileInfo, error) {
 	if slices.Contains(l.options.Files, name) {
 		return os.Stat(name)
@@ -42,8 +42,8 @@ func (l *loader) stat(name string) (os.FileInfo, error) {
 	return os.Stat(full)
 }
 
-// holdsSecret tells whether a value of the source shows differently from what
-// it is.
+// holdsSecret reports whether the source sets a value that is masked when
+// shown.
 func holdsSecret(l layer, source string) bool {
 	for _, v := range l {
 		if v.at.source == source && reveal(v.data) != redact(v.data) {

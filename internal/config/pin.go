@@ -13,13 +13,13 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Pin writes the sums of artifacts into a configuration's text: section
-// ("calicoctl") → SHA-256. Each stands beside its url, or replaces the sha256
-// that is there; everything else, comments included, stays as it was. What it
-// returns was read back.
-func Pin(s Source, sums map[string]string) ([]byte, error) {
-	for _, section := range slices.Sorted(maps.Keys(sums)) {
-		text, err := pin(s, section, sums[section])
+// Pin writes artifacts' digests, by section ("calicoctl"), into the text of a
+// configuration. Each sha256 is added after the section's url or replaces the
+// existing value. Everything else, including comments, is unchanged. Pin decodes
+// the result to make sure of that.
+func Pin(s Source, digests map[string]string) ([]byte, error) {
+	for _, section := range slices.Sorted(maps.Keys(digests)) {
+		text, err := pin(s, section, digests[section])
 		if err != nil {
 			return nil, fmt.Errorf("cannot write %s.sha256 into %s: %w", section, s.Name, err)
 		}
@@ -28,25 +28,25 @@ func Pin(s Source, sums map[string]string) ([]byte, error) {
 	return s.Data, nil
 }
 
-func pin(s Source, section, sum string) ([]byte, error) {
+func pin(s Source, section, digest string) ([]byte, error) {
 	before := decode(s)
 	if len(before.problems) > 0 {
 		return nil, before.problems
 	}
-	edited, err := edit(s, before, section, `"`+sum+`"`)
+	edited, err := edit(s, before, section, `"`+digest+`"`)
 	if err != nil {
 		return nil, err
 	}
 	after := decode(Source{Name: s.Name, Data: edited})
 	want := values(before.layer)
-	want[section+".sha256"] = sum
+	want[section+".sha256"] = digest
 	if len(after.problems) > 0 || !reflect.DeepEqual(values(after.layer), want) {
-		return nil, errors.New("its form is not understood well enough to be edited")
+		return nil, errors.New("its layout does not allow editing; add the key by hand")
 	}
 	return edited, nil
 }
 
-// values are a layer's without their places.
+// values returns the values of a layer without their positions.
 func values(l layer) map[string]any {
 	all := map[string]any{}
 	for path, v := range l {
@@ -55,14 +55,14 @@ func values(l layer) map[string]any {
 	return all
 }
 
-// edit replaces the sha256 of a section, or adds it behind the url.
-func edit(s Source, d *decoder, section, sum string) ([]byte, error) {
+// edit replaces the sha256 of a section, or adds it after the url.
+func edit(s Source, d *decoder, section, digest string) ([]byte, error) {
 	if old, ok := d.layer[section+".sha256"]; ok {
 		start, end, err := extent(s.Data, old)
 		if err != nil {
 			return nil, err
 		}
-		return slices.Concat(s.Data[:start], []byte(sum), s.Data[end:]), nil
+		return slices.Concat(s.Data[:start], []byte(digest), s.Data[end:]), nil
 	}
 	url, ok := d.layer[section+".url"]
 	if !ok {
@@ -73,10 +73,10 @@ func edit(s Source, d *decoder, section, sum string) ([]byte, error) {
 		return nil, err
 	}
 	if isFlowMapping(s, section) {
-		return slices.Concat(s.Data[:end], []byte(", sha256: "+sum), s.Data[end:]), nil
+		return slices.Concat(s.Data[:end], []byte(", sha256: "+digest), s.Data[end:]), nil
 	}
 	indent := strings.Repeat(" ", d.sections[section+".url"].col-1)
-	line := indent + "sha256: " + sum + "\n"
+	line := indent + "sha256: " + digest + "\n"
 	rest := bytes.IndexByte(s.Data[end:], '\n')
 	if rest < 0 {
 		return slices.Concat(s.Data, []byte("\n"+line)), nil
@@ -85,7 +85,7 @@ func edit(s Source, d *decoder, section, sum string) ([]byte, error) {
 	return slices.Concat(s.Data[:end], []byte(line), s.Data[end:]), nil
 }
 
-// isFlow tells whether a section is written as {key: value}.
+// isFlowMapping reports whether a section is written as {key: value}.
 func isFlowMapping(s Source, section string) bool {
 	body, _ := parse(s)
 	top, ok := body.(ast.MapNode)
@@ -101,11 +101,11 @@ func isFlowMapping(s Source, section string) bool {
 	return false
 }
 
-// extent is where a scalar begins and ends in the text, quotes included.
+// extent returns where a scalar begins and ends in the text, including quotes.
 func extent(text []byte, v value) (start, end int, err error) {
 	start, ok := offset(text, v.at)
 	if !ok {
-		return 0, 0, errors.New("its lines cannot be counted")
+		return 0, 0, errors.New("the position is not in the text")
 	}
 	rest := text[start:]
 	switch rest[0] {
@@ -118,11 +118,11 @@ func extent(text []byte, v value) (start, end int, err error) {
 			return start, start + len(plain), nil
 		}
 	}
-	return 0, 0, errors.New("the value there is not written on one line")
+	return 0, 0, errors.New("the value is not written on one line")
 }
 
-// quoted is the length of the quoted scalar that text begins with, 0 if it
-// does not end.
+// quotedLength returns the length of the quoted scalar at the beginning of
+// text, or 0 if the closing quote is missing.
 func quotedLength(text []byte) int {
 	quote := text[0]
 	for i := 1; i < len(text); i++ {
@@ -139,7 +139,7 @@ func quotedLength(text []byte) int {
 	return 0
 }
 
-// offset is where a place lies in the text, in bytes.
+// offset returns the byte offset of a position, and whether it is in the text.
 func offset(text []byte, at position) (int, bool) {
 	from := 0
 	for range at.line - 1 {
@@ -150,7 +150,7 @@ func offset(text []byte, at position) (int, bool) {
 		from += n + 1
 	}
 	if at.line == 1 && bytes.HasPrefix(text, []byte("\uFEFF")) {
-		from += len("\uFEFF") // not counted in columns
+		from += len("\uFEFF") // the byte order mark has no column
 	}
 	for range at.col - 1 {
 		_, size := utf8.DecodeRune(text[from:])
@@ -159,12 +159,12 @@ func offset(text []byte, at position) (int, bool) {
 	return from, from < len(text)
 }
 
-// SourceOf is the source that a key's value came from: its origin without the
+// SourceOf returns the source of a key's value: its origin without the
 // position.
 func (l *Loaded) SourceOf(key string) string { return originLine.ReplaceAllString(l.Origins[key], "") }
 
-// MayHoldSecrets tells whether a source's text must not be shown: it cannot be read,
-// or holds what is masked elsewhere.
+// MayHoldSecrets reports whether a source contains a secret, or cannot be
+// parsed and therefore may contain one.
 func MayHoldSecrets(s Source) bool {
 	d := decode(s)
 	return d.unreadable || holdsSecret(d.layer, s.Name)

@@ -5,24 +5,24 @@ import (
 	"testing"
 )
 
-func TestPinKeepsEverythingElse(t *testing.T) {
+func TestPinChangesNothingElse(t *testing.T) {
 	for name, c := range map[string]struct{ in, out string }{
 		"block": {
 			"# head\ncalicoctl:\n  url: http://a/b # the mirror\n\n  version: v3.23.0\n# foot\n",
 			"# head\ncalicoctl:\n  url: http://a/b # the mirror\n  sha256: \"SUM\"\n\n  version: v3.23.0\n# foot\n",
 		},
-		"last line without end": {"calicoctl:\n    url: /a/b", "calicoctl:\n    url: /a/b\n    sha256: \"SUM\"\n"},
-		"flow":                  {"calicoctl: {version: v3.23.0, url: http://a/b}\n", "calicoctl: {version: v3.23.0, url: http://a/b, sha256: \"SUM\"}\n"},
-		"flow over lines": {
+		"no newline at the end": {"calicoctl:\n    url: /a/b", "calicoctl:\n    url: /a/b\n    sha256: \"SUM\"\n"},
+		"flow mapping":          {"calicoctl: {version: v3.23.0, url: http://a/b}\n", "calicoctl: {version: v3.23.0, url: http://a/b, sha256: \"SUM\"}\n"},
+		"flow mapping on several lines": {
 			"calicoctl: {\n  url: \"http://a/b\",\n  version: v3.23.0\n}\n",
 			"calicoctl: {\n  url: \"http://a/b\", sha256: \"SUM\",\n  version: v3.23.0\n}\n",
 		},
-		"an empty one is replaced": {"calicoctl: {url: 'http://a/b', sha256: ''} # x\n", "calicoctl: {url: 'http://a/b', sha256: \"SUM\"} # x\n"},
-		"a wrong one is replaced":  {"calicoctl:\n  sha256: abc # old\n  url: /a\n", "calicoctl:\n  sha256: \"SUM\" # old\n  url: /a\n"},
-		"letters of many bytes":    {"calicoctl: {version: \"ü\", url: /ä/b}\n", "calicoctl: {version: \"ü\", url: /ä/b, sha256: \"SUM\"}\n"},
-		"a byte order mark":        {"\uFEFFcalicoctl: {url: /a}\n", "\uFEFFcalicoctl: {url: /a, sha256: \"SUM\"}\n"},
-		"escapes in quotes":        {`calicoctl: {url: "/a\"}b"}` + "\n", `calicoctl: {url: "/a\"}b", sha256: "SUM"}` + "\n"},
-		"everything in flow":       {"{calicoctl: {url: /a}}\n", "{calicoctl: {url: /a, sha256: \"SUM\"}}\n"},
+		"an empty value is replaced": {"calicoctl: {url: 'http://a/b', sha256: ''} # x\n", "calicoctl: {url: 'http://a/b', sha256: \"SUM\"} # x\n"},
+		"a wrong value is replaced":  {"calicoctl:\n  sha256: abc # old\n  url: /a\n", "calicoctl:\n  sha256: \"SUM\" # old\n  url: /a\n"},
+		"multibyte characters":       {"calicoctl: {version: \"ü\", url: /ä/b}\n", "calicoctl: {version: \"ü\", url: /ä/b, sha256: \"SUM\"}\n"},
+		"a byte order mark":          {"\uFEFFcalicoctl: {url: /a}\n", "\uFEFFcalicoctl: {url: /a, sha256: \"SUM\"}\n"},
+		"escapes in quotes":          {`calicoctl: {url: "/a\"}b"}` + "\n", `calicoctl: {url: "/a\"}b", sha256: "SUM"}` + "\n"},
+		"everything in flow":         {"{calicoctl: {url: /a}}\n", "{calicoctl: {url: /a, sha256: \"SUM\"}}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Pin(Source{Name: "my.yaml", Data: []byte(c.in)}, map[string]string{"calicoctl": sampleDigest})
@@ -33,13 +33,13 @@ func TestPinKeepsEverythingElse(t *testing.T) {
 	}
 }
 
-func TestPinRefusesWhatItWouldSpoil(t *testing.T) {
+func TestPinRefusesWhatItCannotEdit(t *testing.T) {
 	for name, text := range map[string]string{
-		"no url":             "calicoctl:\n  version: v3.23.0\n",
-		"not on one line":    "calicoctl:\n  url: |\n    /a/b\n",
-		"cannot be read":     "calicoctl: [\n",
-		"nothing":            "",
-		"url split in lines": "calicoctl:\n  url: /a\n    /b\n",
+		"no url":           "calicoctl:\n  version: v3.23.0\n",
+		"not on one line":  "calicoctl:\n  url: |\n    /a/b\n",
+		"invalid YAML":     "calicoctl: [\n",
+		"empty":            "",
+		"url on two lines": "calicoctl:\n  url: /a\n    /b\n",
 	} {
 		if got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"calicoctl": sampleDigest}); err == nil {
 			t.Errorf("%s: no error, but\n%s", name, got)
@@ -47,7 +47,7 @@ func TestPinRefusesWhatItWouldSpoil(t *testing.T) {
 	}
 }
 
-func TestPinSeveral(t *testing.T) {
+func TestPinWritesSeveralDigests(t *testing.T) {
 	text := "minions:\n  url: /m\ncalicoctl:\n  url: /c\nnode:\n  url: /n\n"
 	got, err := Pin(Source{Name: "my.yaml", Data: []byte(text)}, map[string]string{"minions": sampleDigest, "calicoctl": sampleDigest, "node": sampleDigest})
 	if err != nil || strings.Count(string(got), sampleDigest) != 3 {
@@ -55,10 +55,10 @@ func TestPinSeveral(t *testing.T) {
 	}
 }
 
-func TestAUrlWithoutSumIsAcceptedOnlyToFindItOut(t *testing.T) {
+func TestURLWithoutDigestNeedsUnpinned(t *testing.T) {
 	root := rootWith(t, map[string]string{MainFile: minimal + "calicoctl:\n  url: /c\n"})
 	if _, err := Load(t.Context(), Options{Root: root}); err == nil {
-		t.Error("accepted without being asked")
+		t.Error("accepted without Unpinned")
 	}
 	l := mustLoad(t, Options{Root: root, Unpinned: true})
 	if got := l.SourceOf("calicoctl.url"); got != MainFile {
@@ -66,7 +66,7 @@ func TestAUrlWithoutSumIsAcceptedOnlyToFindItOut(t *testing.T) {
 	}
 }
 
-func TestPrivateTexts(t *testing.T) {
+func TestMayHoldSecrets(t *testing.T) {
 	for text, want := range map[string]bool{
 		minimal:                                  false,
 		"node:\n  environment:\n    A: b\n":      true,

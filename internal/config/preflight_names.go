@@ -1,7 +1,8 @@
 package config
 
-// PreflightNames lists the preflight findings that preflight.ignore can
-// demote from an error to a warning, in the order they are checked.
+// PreflightNames returns the names of the preflight findings that
+// preflight.ignore can demote from an error to a warning, in the order of the
+// checks.
 func PreflightNames() []string {
 	return []string{
 		"architecture",

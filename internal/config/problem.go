@@ -6,19 +6,18 @@ import (
 	"strings"
 )
 
-// Problem is one thing wrong with a configuration: where, what, and what to
-// do. Line and Col count from 1, Col in characters. The text holds no secret
-// and no excerpt of a source.
+// Problem is one problem of a configuration. Line and Col count from 1; Col is
+// in characters. The texts contain no secret and no excerpt of a source.
 type Problem struct {
 	File    string // path, "kernel command line", "credential firstboot.config" …
 	Line    int    // 0: the source has no lines
 	Col     int
 	Path    string // the key: "pool.cidr"
 	Message string
-	Hint    string // what to do, or what was meant
+	Hint    string // how to fix it; may be empty
 }
 
-// Error is FILE:LINE:COL: PATH: MESSAGE (HINT).
+// Error returns FILE:LINE:COL: PATH: MESSAGE (HINT).
 func (p Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -36,10 +35,10 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
-// Problems is every Problem of a configuration, in the order of its sources.
+// Problems are the problems of a configuration, in the order of its sources.
 type Problems []Problem
 
-// Error is one line a problem.
+// Error returns one line per problem.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
@@ -48,7 +47,7 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted orders problems by source (as listed), then by position.
+// sorted returns the problems ordered by source, as listed, then by position.
 func (ps Problems) sorted(sources []string) Problems {
 	rank := func(p Problem) int { return slices.Index(sources, p.File) }
 	slices.SortStableFunc(ps, func(a, b Problem) int {
@@ -63,11 +62,11 @@ func (ps Problems) sorted(sources []string) Problems {
 	return ps
 }
 
-// maxProblems is more than anybody reads; a source with more is not what it
-// was meant to be.
+// maxProblems limits the problems that are reported. A source with more is
+// probably not a configuration.
 const maxProblems = 100
 
-// capped leaves the first problems and says how many there are besides.
+// truncated returns the first problems and the number of the others.
 func (ps Problems) truncated() Problems {
 	if len(ps) <= maxProblems {
 		return ps

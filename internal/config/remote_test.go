@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestSignedConfiguration: a configuration by URL may be pinned by who signed
-// it; each part of that which is missing or wrong is named, and nothing of the
-// configuration is used then.
+// TestSignedConfiguration: a configuration by URL may be verified by a
+// signature. The error names what is missing or wrong, and no part of the
+// configuration is used.
 func TestSignedConfiguration(t *testing.T) {
 	const keyFile = "/usr/lib/firstboot/site.asc"
 	const by = " firstboot.config.signedBy=" + keyFile
@@ -27,15 +27,15 @@ func TestSignedConfiguration(t *testing.T) {
 	for _, c := range []struct{ name, line, key, err string }{
 		{"signed", host + by, "key", ""},
 		{"a path", "firstboot.config=/boot/host.yaml" + by, "key", ""},
-		{"signed and pinned", host + by + " firstboot.config.sha256=" + sha256Hex(text), "key", ""},
-		{"signed, another sum", host + by + " firstboot.config.sha256=" + sampleDigest, "key", "its sha256 is " + sha256Hex(text)},
-		{"no key", host + by, "", "this machine has no /usr/lib/firstboot/site.asc, which firstboot.config.signedBy names (put the public key into the image"},
+		{"signed and sha256", host + by + " firstboot.config.sha256=" + sha256Hex(text), "key", ""},
+		{"signed, wrong sha256", host + by + " firstboot.config.sha256=" + sampleDigest, "key", "its sha256 is " + sha256Hex(text)},
+		{"no key", host + by, "", "the key file /usr/lib/firstboot/site.asc of firstboot.config.signedBy does not exist (add the public key to the image"},
 		{"another key", host + by, "other", "cannot use the configuration http://***@boot/host.yaml?***, signature http://***@boot/host.yaml.asc?***, key /usr/lib/firstboot/site.asc: forged"},
-		{"no signature", "firstboot.config=http://boot/unsigned.yaml" + by, "key", "cannot fetch the signature http://boot/unsigned.yaml.asc of the configuration: 404 (gpg --armor --detach-sign FILE makes it)"},
-		{"another text", "firstboot.config=http://boot/forged.yaml" + by, "key", "key /usr/lib/firstboot/site.asc: forged"},
-		{"no path", host + " firstboot.config.signedBy=site.asc", "key", "firstboot.config.signedBy: must be the absolute path of a public key"},
-		{"key alone", strings.TrimSpace(by), "key", "firstboot.config names nothing to fetch"},
-		{"empty", host + " firstboot.config.signedBy=", "key", "nothing says what it must contain"},
+		{"no signature", "firstboot.config=http://boot/unsigned.yaml" + by, "key", "cannot fetch the signature http://boot/unsigned.yaml.asc of the configuration: 404 (create it with: gpg --armor --detach-sign FILE)"},
+		{"changed text", "firstboot.config=http://boot/forged.yaml" + by, "key", "key /usr/lib/firstboot/site.asc: forged"},
+		{"relative key path", host + " firstboot.config.signedBy=site.asc", "key", "firstboot.config.signedBy: must be the absolute path of a public key"},
+		{"key without URL", strings.TrimSpace(by), "key", "firstboot.config has no URL"},
+		{"empty key path", host + " firstboot.config.signedBy=", "key", "firstboot.config: needs firstboot.config.sha256 or firstboot.config.signedBy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := map[string]string{"/etc/hostname": "a\n"}
@@ -62,11 +62,11 @@ func TestSignedConfiguration(t *testing.T) {
 			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
 				t.Errorf("got  %v\nwant %s", err, c.err)
 			case err != nil && strings.Contains(err.Error(), "hunter2"):
-				t.Errorf("it shows a secret: %v", err)
+				t.Errorf("the error contains a secret: %v", err)
 			}
 			o.Verify = nil
 			if _, err := Load(t.Context(), o); err == nil {
-				t.Error("without a verifier it is taken")
+				t.Error("accepted without Verify")
 			}
 		})
 	}

@@ -8,13 +8,13 @@ import (
 	"unicode"
 )
 
-// scalar is one value as written, before the schema says what it must be.
+// scalar is one value as it is written in a source.
 type scalar struct {
 	text string
 	kind scalarKind
 }
 
-// scalarKind is what the source's syntax makes of a scalar.
+// scalarKind is the type of a scalar in the source's syntax.
 type scalarKind int
 
 const (
@@ -22,7 +22,7 @@ const (
 	integerScalar            // 1, 0x1F
 	floatScalar              // 3.23, .inf
 	boolScalar               // true, false
-	untypedScalar            // a source without types: the kernel's command line
+	untypedScalar            // from the kernel command line, which has no types
 )
 
 // String completes "must be …, not …".
@@ -30,17 +30,18 @@ func (k scalarKind) String() string {
 	return [...]string{"text", "a number", "a number", "true or false", "text"}[k]
 }
 
-// fault is why a scalar cannot be a key's value; the place is the caller's.
+// valueError is why a scalar is not valid for a key. The caller adds the
+// position.
 type valueError struct{ message, hint string }
 
-// convert makes the value for a field (a pointer, as in the schema) from a
-// scalar.
+// convert converts a scalar to the type of a field, which is a pointer as the
+// schema returns it.
 func convert(field any, s scalar) (any, *valueError) {
 	if f := checkText(s.text); f != nil {
 		return nil, f
 	}
 	switch field.(type) {
-	case *string, *[]string: // of a list, one item
+	case *string, *[]string: // for a list: one item
 		return asText(s)
 	case *URL:
 		v, f := asText(s)
@@ -65,14 +66,14 @@ func convert(field any, s scalar) (any, *valueError) {
 	panic("a field's type is missing in convert")
 }
 
-// checkText refuses what no value needs and what breaks the files that values
-// are written into: line breaks and other control characters.
+// checkText rejects line breaks and other control characters. They would break
+// the files that values are written to.
 func checkText(s string) *valueError {
 	if strings.ContainsAny(s, "\n\r\u0085\u2028\u2029") {
-		return &valueError{"must not hold a line break", "write it on one line"}
+		return &valueError{"must not contain a line break", "write it on one line"}
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return &valueError{"must not hold control characters", ""}
+		return &valueError{"must not contain control characters", ""}
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func asText(s scalar) (string, *valueError) {
 	return "", &valueError{"must be text, not " + s.kind.String(), "put it in quotes"}
 }
 
-// asSysctl writes true and false as the kernel does.
+// asSysctl converts true and false to 1 and 0, as the kernel writes them.
 func asSysctl(s scalar) string {
 	switch {
 	case s.kind == boolScalar && strings.EqualFold(s.text, "true"):
@@ -114,8 +115,8 @@ func asBool(s scalar) (bool, *valueError) {
 	return false, f
 }
 
-// decimal tells whether s is a whole number that every reader takes for the
-// same: 010 and 0x10 are not.
+// isDecimal reports whether s is a whole number without a sign, prefix or
+// leading zero. YAML parsers disagree about 010 and 0x10.
 func isDecimal(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
 }
@@ -131,7 +132,7 @@ func asInteger(s scalar, bits int) (uint64, *valueError) {
 		return 0, f
 	}
 	if !isDecimal(s.text) {
-		return 0, &valueError{"must be a whole number, in decimal", ""}
+		return 0, &valueError{"must be a whole number in decimal notation", ""}
 	}
 	n, err := strconv.ParseUint(s.text, 10, bits)
 	if err != nil {

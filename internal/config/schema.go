@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// key is one line of the schema: everything that reads, merges, shows, saves
-// or documents the configuration goes through this table. What a key holds
-// follows from the type of its field.
+// key is one entry of the schema. All code that reads, merges, shows, saves or
+// documents the configuration uses this table. The type of a key's value is the
+// type of its field.
 type key struct {
 	path   string            // "etcd.endpoints"
-	field  func(*Config) any // pointer to its field
+	field  func(*Config) any // returns a pointer to the field
 	help   string            // one line for the JSON Schema and the documentation
 	values []string          // the only values allowed, as text; nil: any
 }
 
-// isMap tells whether the key holds entries of the user's naming, each merged
-// by itself.
+// isMap reports whether the value is a mapping whose keys the user chooses. Its
+// entries are merged one by one.
 func (k key) isMap() bool {
 	switch k.field(new(Config)).(type) {
 	case *map[string]string, *map[string]Secret:
@@ -27,7 +27,7 @@ func (k key) isMap() bool {
 	return false
 }
 
-// schema lists every key, in the order shown to people.
+// schema returns every key, in the order of output.
 func schema() []key {
 	return slices.Concat(clusterKeys(), artifactKeys(), poolKeys(), runKeys())
 }
@@ -40,26 +40,26 @@ func clusterKeys() []key {
 		{path: "etcd.keyFile", field: func(c *Config) any { return &c.Etcd.KeyFile }, help: "path of the client key for etcd"},
 		{path: "etcd.username", field: func(c *Config) any { return &c.Etcd.Username }, help: "etcd user"},
 		{path: "etcd.passwordFile", field: func(c *Config) any { return &c.Etcd.PasswordFile }, help: "path of a file that holds the etcd user's password"},
-		{path: "host.name", field: func(c *Config) any { return &c.Host.Name }, help: "the machine's host name; empty: as it is"},
-		{path: "host.address", field: func(c *Config) any { return &c.Host.Address }, help: "an IPv4 address, a CIDR to choose one from, or interface=NAME; empty: the address that reaches etcd"},
-		{path: "sysctl", field: func(c *Config) any { return &c.Sysctl }, help: "kernel settings by their dotted names, merged over the defaults"},
+		{path: "host.name", field: func(c *Config) any { return &c.Host.Name }, help: "the machine's host name; empty: the current one"},
+		{path: "host.address", field: func(c *Config) any { return &c.Host.Address }, help: "an IPv4 address, a CIDR to choose one from, or interface=NAME; empty: the source address of connections to etcd"},
+		{path: "sysctl", field: func(c *Config) any { return &c.Sysctl }, help: "kernel settings by their dotted names, merged with the defaults"},
 	}
 }
 
 func artifactKeys() []key {
 	return []key{
 		{path: "calicoctl.version", field: func(c *Config) any { return &c.Calicoctl.Version }, help: "Calico release, vX.Y.Z"},
-		{path: "calicoctl.url", field: func(c *Config) any { return &c.Calicoctl.URL }, help: "the calicoctl binary: http, https, file or an absolute path; empty: from the bundle or the machine"},
-		{path: "calicoctl.sha256", field: func(c *Config) any { return &c.Calicoctl.SHA256 }, help: "SHA-256 of the calicoctl binary; required with url"},
+		{path: "calicoctl.url", field: func(c *Config) any { return &c.Calicoctl.URL }, help: "the calicoctl binary: an http, https or file URL, or an absolute path; empty: use the bundle or what is installed"},
+		{path: "calicoctl.sha256", field: func(c *Config) any { return &c.Calicoctl.SHA256 }, help: "sha256 digest of the calicoctl binary; required with url"},
 		{path: "node.image", field: func(c *Config) any { return &c.Node.Image }, help: "the calico-node image, with a tag or a digest"},
-		{path: "node.url", field: func(c *Config) any { return &c.Node.URL }, help: "an archive of that image for docker load; empty: from the bundle, the machine, or pulled"},
-		{path: "node.sha256", field: func(c *Config) any { return &c.Node.SHA256 }, help: "SHA-256 of the image archive; required with url"},
+		{path: "node.url", field: func(c *Config) any { return &c.Node.URL }, help: "an archive of the image for docker load; empty: use the bundle, a loaded image, or pull it"},
+		{path: "node.sha256", field: func(c *Config) any { return &c.Node.SHA256 }, help: "sha256 digest of the image archive; required with url"},
 		{path: "node.asNumber", field: func(c *Config) any { return &c.Node.ASNumber }, help: "BGP autonomous system number, 1–4294967295"},
 		{path: "node.environment", field: func(c *Config) any { return &c.Node.Environment }, help: "variables added to the calico-node container; values are treated as secrets"},
-		{path: "docker.clusterStore", field: func(c *Config) any { return &c.Docker.ClusterStore }, help: "auto: from etcd.endpoints; off: leave daemon.json alone; or etcd://HOST:PORT"},
-		{path: "docker.restart", field: func(c *Config) any { return &c.Docker.Restart }, help: "whether a restart of Docker may stop containers that are not firstboot's", values: []string{RestartDeny, RestartAllow}},
-		{path: "minions.url", field: func(c *Config) any { return &c.Minions.URL }, help: "the eru-minions RPM: http, https, file or an absolute path; empty: from the bundle or the machine"},
-		{path: "minions.sha256", field: func(c *Config) any { return &c.Minions.SHA256 }, help: "SHA-256 of the RPM; this or signedBy is required with url"},
+		{path: "docker.clusterStore", field: func(c *Config) any { return &c.Docker.ClusterStore }, help: "auto: derived from etcd.endpoints; off: daemon.json is not changed; or etcd://HOST:PORT"},
+		{path: "docker.restart", field: func(c *Config) any { return &c.Docker.Restart }, help: "whether a restart of Docker may stop containers that firstboot did not create", values: []string{RestartDeny, RestartAllow}},
+		{path: "minions.url", field: func(c *Config) any { return &c.Minions.URL }, help: "the eru-minions RPM: an http, https or file URL, or an absolute path; empty: use the bundle or what is installed"},
+		{path: "minions.sha256", field: func(c *Config) any { return &c.Minions.SHA256 }, help: "sha256 digest of the RPM; this or signedBy is required with url"},
 		{path: "minions.signedBy", field: func(c *Config) any { return &c.Minions.SignedBy }, help: "path of the OpenPGP public key that signed the RPM"},
 		{path: "minions.environment", field: func(c *Config) any { return &c.Minions.Environment }, help: "variables added to /etc/eru/minions.conf; values are treated as secrets"},
 	}
@@ -68,38 +68,37 @@ func artifactKeys() []key {
 func poolKeys() []key {
 	return []key{
 		{path: "pool.name", field: func(c *Config) any { return &c.Pool.Name }, help: "name of Calico's IPPool"},
-		{path: "pool.cidr", field: func(c *Config) any { return &c.Pool.CIDR }, help: "addresses for containers, IPv4, not used by any physical network; required"},
-		{path: "pool.blockSize", field: func(c *Config) any { return &c.Pool.BlockSize }, help: "prefix length of the block of addresses that a host takes, 20–32"},
-		{path: "pool.natOutgoing", field: func(c *Config) any { return &c.Pool.NATOutgoing }, help: "whether containers reach the outside by the host's address"},
+		{path: "pool.cidr", field: func(c *Config) any { return &c.Pool.CIDR }, help: "IPv4 addresses for containers; must not overlap a physical network; required"},
+		{path: "pool.blockSize", field: func(c *Config) any { return &c.Pool.BlockSize }, help: "prefix length of a host's address block, 20–32"},
+		{path: "pool.natOutgoing", field: func(c *Config) any { return &c.Pool.NATOutgoing }, help: "whether traffic from containers to addresses outside the pool uses the host's address"},
 		{path: "pool.ipip", field: func(c *Config) any { return &c.Pool.IPIP }, help: "IP-in-IP between hosts", values: []string{IPIPNever, IPIPAlways, IPIPCrossSubnet}},
 		{path: "pool.network", field: func(c *Config) any { return &c.Pool.Network }, help: "name of the Docker network; empty: the pool's name"},
-		{path: "bgp.topology", field: func(c *Config) any { return &c.BGP.Topology }, help: "how nodes peer; this version knows mesh", values: []string{TopologyMesh, TopologyReflectors, TopologyAuto}},
+		{path: "bgp.topology", field: func(c *Config) any { return &c.BGP.Topology }, help: "how nodes peer; this version supports only mesh", values: []string{TopologyMesh, TopologyReflectors, TopologyAuto}},
 	}
 }
 
 func runKeys() []key {
 	return []key{
-		{path: "fleet.report", field: func(c *Config) any { return &c.Fleet.Report }, help: "no effect yet: whether to keep a record of this host in etcd"},
-		{path: "fleet.maxJoining", field: func(c *Config) any { return &c.Fleet.MaxJoining }, help: "no effect yet: hosts that may do cluster-wide work at the same time"},
-		{path: "preflight.ignore", field: func(c *Config) any { return &c.Preflight.Ignore }, help: "preflight findings that only warn", values: PreflightNames()},
-		{path: "report.url", field: func(c *Config) any { return &c.Report.URL }, help: "http or https address that is told by POST how the run ended"},
-		{path: "proxy.http", field: func(c *Config) any { return &c.Proxy.HTTP }, help: "proxy for http downloads; empty: the environment's"},
-		{path: "proxy.https", field: func(c *Config) any { return &c.Proxy.HTTPS }, help: "proxy for https downloads; empty: the environment's"},
-		{path: "proxy.no", field: func(c *Config) any { return &c.Proxy.No }, help: "hosts reached without a proxy, as NO_PROXY; empty: the environment's"},
+		{path: "fleet.report", field: func(c *Config) any { return &c.Fleet.Report }, help: "whether to keep a record of this host in etcd; no effect yet"},
+		{path: "fleet.maxJoining", field: func(c *Config) any { return &c.Fleet.MaxJoining }, help: "limit of hosts that do cluster-wide work at the same time; no effect yet"},
+		{path: "preflight.ignore", field: func(c *Config) any { return &c.Preflight.Ignore }, help: "preflight findings to demote to warnings", values: PreflightNames()},
+		{path: "report.url", field: func(c *Config) any { return &c.Report.URL }, help: "http or https URL that receives the result of a run by POST"},
+		{path: "proxy.http", field: func(c *Config) any { return &c.Proxy.HTTP }, help: "proxy for http downloads; empty: the environment variable"},
+		{path: "proxy.https", field: func(c *Config) any { return &c.Proxy.HTTPS }, help: "proxy for https downloads; empty: the environment variable"},
+		{path: "proxy.no", field: func(c *Config) any { return &c.Proxy.No }, help: "hosts to reach without a proxy, in the syntax of NO_PROXY; empty: the environment variable"},
 		{path: "timeouts.download", field: func(c *Config) any { return &c.Timeouts.Download }, help: "limit for one artifact, such as 10m"},
 		{path: "timeouts.node", field: func(c *Config) any { return &c.Timeouts.Node }, help: "limit from the start of calico-node until it is ready"},
-		{path: "timeouts.total", field: func(c *Config) any { return &c.Timeouts.Total }, help: "limit of the whole run; 0: until it is done"},
+		{path: "timeouts.total", field: func(c *Config) any { return &c.Timeouts.Total }, help: "limit of the whole run; 0: no limit"},
 	}
 }
 
-// Default is the configuration before any source: everything that has a
-// sensible value without knowing the cluster.
+// Default returns the defaults of all keys that have one.
 func Default() *Config {
 	return &Config{
 		Sysctl: map[string]string{
 			// Calico forwards at layer 3.
 			"net.ipv4.ip_forward": "1",
-			// What calicoctl node run would set, too.
+			// The value that calicoctl node run sets.
 			"net.netfilter.nf_conntrack_max": "1000000",
 			// With IPv6 on, Docker fails to start a container on the plugin's
 			// network: "fe80::… permission denied" (measured on Docker 20.10).
@@ -119,11 +118,11 @@ func Default() *Config {
 	}
 }
 
-// required are the keys without which there is no cluster to join.
+// required returns the keys that must be set.
 func required() []string { return []string{"etcd.endpoints", "pool.cidr"} }
 
-// find splits a flat path into the key that holds it and, where that key is a
-// map, the entry's name.
+// findKey returns the key of a flat path and, if that key is a map, the name of
+// the entry.
 func findKey(path string) (k key, entry string, ok bool) {
 	for _, k := range schema() {
 		if path == k.path {
@@ -136,7 +135,7 @@ func findKey(path string) (k key, entry string, ok bool) {
 	return key{}, "", false
 }
 
-// children are the names directly below a section; below "", the sections.
+// childNames returns the names directly below a section; for "", the sections.
 func childNames(section string) []string {
 	var names []string
 	for _, k := range schema() {
@@ -155,7 +154,7 @@ func childNames(section string) []string {
 	return names
 }
 
-// join puts a name below a section.
+// joinPath returns the path of a name in a section.
 func joinPath(section, name string) string {
 	if section == "" {
 		return name
@@ -170,8 +169,8 @@ type setting struct {
 	value any
 }
 
-// flatten lists every value of c in the order of the schema, a map's entries
-// by name.
+// flatten returns every value of c in the order of the schema, with the entries
+// of a map sorted by name.
 func flatten(c *Config) []setting {
 	var all []setting
 	for _, k := range schema() {
@@ -213,7 +212,7 @@ func deref(p any) any {
 	case *netip.Prefix:
 		return *p
 	case *[]string:
-		if len(*p) == 0 { // an empty list is the same as none
+		if len(*p) == 0 { // an empty list equals no list
 			return []string(nil)
 		}
 		return slices.Clone(*p)
@@ -221,7 +220,7 @@ func deref(p any) any {
 	panic("a field's type is missing in deref")
 }
 
-// assign puts a decoded value where the schema says.
+// assign sets the field of a flat path.
 func assign(c *Config, path string, value any) {
 	k, entry, _ := findKey(path)
 	switch p := k.field(c).(type) {

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// mask stands where a secret would.
+// mask is printed instead of a secret.
 const mask = "***"
 
-// Secret is text that no formatting, logging or marshalling gives away; only
-// Reveal does.
+// Secret is text that formatting, logging and marshalling mask. Only Reveal
+// returns it.
 type Secret string
 
-// Reveal returns the secret itself, for the one place that needs it.
+// Reveal returns the secret itself, for the code that uses it.
 func (s Secret) Reveal() string { return string(s) }
 
-// String is the mask, or nothing for an empty secret.
+// String returns the mask, or "" for an empty secret.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -25,38 +25,39 @@ func (s Secret) String() string {
 	return mask
 }
 
-// GoString serves %#v.
+// GoString implements fmt.GoStringer.
 func (s Secret) GoString() string { return fmt.Sprintf("config.Secret(%q)", s.String()) }
 
-// Format serves every verb of fmt, %x and %d included.
+// Format implements fmt.Formatter for every verb, including %x and %d.
 func (s Secret) Format(f fmt.State, verb rune) { format(f, verb, s.String(), s.GoString()) }
 
-// MarshalText serves YAML, JSON map keys and text encoders.
+// MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// LogValue serves log/slog.
+// LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// URL is a location that may carry credentials (http://user:password@host/,
-// or a signed query): everything but Reveal masks those.
+// URL is a URL or path that may contain credentials, such as
+// http://user:password@host/ or a signed query. Everything except Reveal masks
+// them.
 type URL string
 
-// Reveal returns the whole location, for the one place that fetches it.
+// Reveal returns the whole URL, for the code that fetches it.
 func (u URL) Reveal() string { return string(u) }
 
-// String is the location without its credentials.
+// String returns the URL with credentials masked.
 func (u URL) String() string { return redactURL(string(u)) }
 
-// GoString serves %#v.
+// GoString implements fmt.GoStringer.
 func (u URL) GoString() string { return fmt.Sprintf("config.URL(%q)", u.String()) }
 
-// Format serves every verb of fmt, %x and %d included.
+// Format implements fmt.Formatter for every verb, including %x and %d.
 func (u URL) Format(f fmt.State, verb rune) { format(f, verb, u.String(), u.GoString()) }
 
-// MarshalText serves YAML, JSON and text encoders.
+// MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// LogValue serves log/slog.
+// LogValue implements slog.LogValuer.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
 func format(f fmt.State, verb rune, plain, goSyntax string) {
@@ -70,8 +71,8 @@ func format(f fmt.State, verb rune, plain, goSyntax string) {
 	}
 }
 
-// redactURL masks user information, the query's values and the fragment of a
-// location. What looks like a URL and cannot be parsed is masked whole.
+// redactURL masks the user information, query and fragment of a URL. If it
+// cannot be parsed, all of it is masked. A path is returned unchanged.
 func redactURL(raw string) string {
 	if raw == "" || strings.HasPrefix(raw, "/") {
 		return raw

@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// confidential holds the same secret wherever one can be.
+// withSecrets has the same secret in every value that can be secret.
 const withSecrets = minimal + `
 node:
   image: calico/node:v3.23.0
@@ -25,8 +25,8 @@ proxy: {http: "http://user:hunter2@proxy:3128", https: "socks5://hunter2@proxy"}
 report: {url: "https://u:hunter2@boot/done?token=hunter2"}
 `
 
-// TestNothingPrintsASecret tries every way in which a configuration, or a part
-// of it, could end up in an output.
+// TestNothingPrintsASecret formats, logs and marshals a configuration and its
+// parts in every way.
 func TestNothingPrintsASecret(t *testing.T) {
 	l, err := loadText(t, withSecrets)
 	if err != nil {
@@ -68,14 +68,13 @@ func noSecret(t *testing.T, what, text string) {
 	t.Helper()
 	for _, form := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), fmt.Sprintf("%X", "hunter2")} {
 		if strings.Contains(text, form) {
-			t.Errorf("%s gives the secret away: %s", what, text)
+			t.Errorf("%s contains the secret: %s", what, text)
 		}
 	}
 }
 
-// TestRevealAndRound: where a secret is needed it is whole, in the Config and
-// in what was saved.
-func TestRevealAndRound(t *testing.T) {
+// TestRevealReturnsTheSecret: from a loaded and from a saved configuration.
+func TestRevealReturnsTheSecret(t *testing.T) {
 	l, err := loadText(t, withSecrets)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +97,7 @@ func TestRevealAndRound(t *testing.T) {
 	}
 }
 
-// TestRedactedURL shows what remains readable.
+// TestRedactedURL: only the credentials of a URL are masked.
 func TestRedactedURL(t *testing.T) {
 	for _, c := range []struct{ raw, want string }{
 		{"", ""},

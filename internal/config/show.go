@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Entry is one effective value, fit to be shown.
+// Entry is one effective value, with secrets masked.
 type Entry struct {
 	Key    string          `json:"key"`
-	Value  string          `json:"-"`     // secrets masked; a list's items joined by a comma
-	JSON   json.RawMessage `json:"value"` // the same, typed
+	Value  string          `json:"-"`     // as text; the items of a list are separated by commas
+	JSON   json.RawMessage `json:"value"` // with its type
 	Origin string          `json:"origin"`
 }
 
-// Redacted lists every effective value in the order of the schema, secrets
-// masked.
+// Redacted returns every effective value in the order of the schema, with
+// secrets masked.
 func (l *Loaded) Redacted() []Entry {
 	var all []Entry
 	for _, s := range flatten(l.Config) {
@@ -34,8 +34,8 @@ func (l *Loaded) Redacted() []Entry {
 	return all
 }
 
-// YAML is the effective configuration, secrets masked, each value's origin
-// behind it as a comment.
+// YAML returns the effective configuration with secrets masked. A comment after
+// each value gives its origin.
 func (l *Loaded) YAML() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s\n", l.Digest)
@@ -48,8 +48,8 @@ func (l *Loaded) YAML() []byte {
 	return b.Bytes()
 }
 
-// MarshalJSON is {"digest", "values": [{"key", "value", "origin"}],
-// "warnings"}, secrets masked.
+// MarshalJSON returns {"digest", "values": [{"key", "value", "origin"}],
+// "warnings"}, with secrets masked.
 func (l *Loaded) MarshalJSON() ([]byte, error) {
 	warnings := make([]string, len(l.Warnings))
 	for i, w := range l.Warnings {
@@ -62,10 +62,10 @@ func (l *Loaded) MarshalJSON() ([]byte, error) {
 	}{l.Digest, l.Redacted(), warnings})
 }
 
-// Format serves every verb of fmt by naming the configuration, not by showing
-// it: for a verb that does not fit, fmt would print what is behind a pointer
-// without asking the values how they want to be shown.
+// Format prints only the digest, for every verb. For an unsuitable verb, fmt
+// would print the fields without calling their own formatting methods, and so
+// reveal secrets.
 func (c Config) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "configuration %s", Digest(&c)) }
 
-// Format is Config's.
+// Format prints only the digest, as Config's Format does.
 func (l Loaded) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "configuration %s", l.Digest) }

@@ -14,37 +14,38 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
-// Where configuration lies on a machine.
+// Where a machine keeps its configuration.
 const (
-	VendorDir = "/usr/lib/firstboot/config.d" // the image's maker
+	VendorDir = "/usr/lib/firstboot/config.d" // written by whoever builds the image
 	MainFile  = "/etc/firstboot/config.yaml"
 	DropInDir = "/etc/firstboot/config.d"
 
-	// CredentialName is the systemd credential that is a source.
+	// CredentialName is the name of the systemd credential that is a source.
 	CredentialName = "firstboot.config"
-	// CmdlineName is how the kernel's command line is named as a source.
+	// CmdlineName is the source name of the kernel command line.
 	CmdlineName = "kernel command line"
 
 	credentialSource = "credential " + CredentialName
 )
 
-// MaxSource bounds a source, in bytes. A real configuration is a few KiB.
+// MaxSource limits the size of a source, in bytes. A real configuration has a
+// few KiB.
 const MaxSource = 1 << 20
 
 // Source is the YAML text of one source.
 type Source struct {
 	Name     string // path or other name, as shown to people
 	Data     []byte
-	nameOnly bool // its lines are not shown as origins
+	nameOnly bool // origins show its name without line and column
 }
 
-// tree reads files below the root of a machine or an image; a symbolic link
-// in there means what it would mean to that machine.
+// tree reads files below the root directory of a machine or an image. Symbolic
+// links are resolved inside the root directory.
 type tree struct{ root string }
 
 func (t tree) path(p string) (string, error) { return securejoin.SecureJoin(t.root, p) }
 
-// read gives a file's bytes; found is false where there is none.
+// read returns a file's contents. found is false if the file does not exist.
 func (t tree) read(p string) (data []byte, found bool, err error) {
 	full, err := t.path(p)
 	if err != nil {
@@ -60,7 +61,7 @@ func (t tree) read(p string) (data []byte, found bool, err error) {
 	return data, true, nil
 }
 
-// list gives the names in a folder, sorted.
+// list returns the sorted names in a directory.
 func (t tree) list(dir string) ([]string, error) {
 	full, err := t.path(dir)
 	if err != nil {
@@ -81,8 +82,9 @@ func (t tree) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// readRegular reads a file that must not be a pipe or a device, where reading
-// could wait for ever. One byte more than MaxSource tells that it is too long.
+// readRegular reads a regular file. It refuses pipes and devices, where reading
+// could block forever. Of a file that is too large it returns MaxSource+1
+// bytes.
 func readRegular(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -99,8 +101,8 @@ func readRegular(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxSource+1))
 }
 
-// plain takes the path out of a file error: the caller names it as the
-// machine does, without the root.
+// withoutPath removes the path from a file error: the caller adds the path
+// without the root directory.
 func withoutPath(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -109,7 +111,7 @@ func withoutPath(err error) error {
 	return err
 }
 
-// searchPath reads what lies in the places of the search path, in order.
+// searchPath reads the files of the search path, in order.
 func (t tree) searchPath() (sources []Source, warnings []Problem, err error) {
 	vendor, w, err := t.dropIns(VendorDir)
 	if err != nil {
@@ -127,8 +129,8 @@ func (t tree) searchPath() (sources []Source, warnings []Problem, err error) {
 	return append(sources, local...), append(warnings, w...), err
 }
 
-// dropIns reads the *.yaml of a folder by name. A file that someone may take
-// for a drop-in, and that is none, is worth a warning.
+// dropIns reads the *.yaml files of a directory, sorted by name. It warns about
+// files that look like drop-ins and are not read.
 func (t tree) dropIns(dir string) (sources []Source, warnings []Problem, err error) {
 	names, err := t.list(dir)
 	if err != nil {
@@ -139,14 +141,14 @@ func (t tree) dropIns(dir string) (sources []Source, warnings []Problem, err err
 		switch ext := filepath.Ext(name); {
 		case strings.HasPrefix(name, "."):
 		case ext == ".yml" || ext == ".json":
-			warnings = append(warnings, Problem{File: path, Message: "is not read", Hint: "only *.yaml is: rename it"})
+			warnings = append(warnings, Problem{File: path, Message: "is not read", Hint: "rename it to *.yaml"})
 		case ext == ".yaml":
 			data, found, err := t.read(path)
 			if err != nil {
 				return nil, nil, err
 			}
 			if !found {
-				return nil, nil, fmt.Errorf("cannot read %s: a link to nothing", path)
+				return nil, nil, fmt.Errorf("cannot read %s: dangling symbolic link", path)
 			}
 			sources = append(sources, Source{Name: path, Data: data})
 		}
@@ -154,8 +156,8 @@ func (t tree) dropIns(dir string) (sources []Source, warnings []Problem, err err
 	return sources, warnings, nil
 }
 
-// explicit reads the files named by --config; they must exist, and may be a
-// pipe.
+// readFiles reads the files named by --config. They must exist; pipes are
+// allowed.
 func readFiles(files []string) ([]Source, error) {
 	var sources []Source
 	for _, name := range files {

@@ -7,23 +7,23 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// suggest is the hint for a word that is not one of known: the one that was
-// probably meant, or nothing.
+// suggest returns a hint that names the known word most similar to word, or ""
+// if none is similar.
 func suggest(word string, known []string) string {
-	if meant := closest(word, known); meant != "" {
-		return didYouMean(meant)
+	if match := closest(word, known); match != "" {
+		return didYouMean(match)
 	}
 	return ""
 }
 
 func didYouMean(s string) string { return "did you mean " + quote(s) + "?" }
 
-// closest is the known word that differs only in case and separators
-// (block_size, BlockSize), else the one within a third of the word's letters
-// (two swapped letters of a short word count as two), else empty.
+// closest returns the known word with the smallest edit distance, ignoring case
+// and separators (block_size, BlockSize). It returns "" if more than a third of
+// the letters differ; in a short word up to two may differ.
 func closest(word string, known []string) string {
-	plain := strings.NewReplacer("_", "", "-", "", " ", "")
-	fold := func(s string) string { return strings.ToLower(plain.Replace(s)) }
+	separators := strings.NewReplacer("_", "", "-", "", " ", "")
+	fold := func(s string) string { return strings.ToLower(separators.Replace(s)) }
 	best, limit := "", 1+max(min(2, len(word)/2), len(word)/3)
 	for _, k := range known {
 		d := levenshtein.Distance(fold(word), fold(k), nil)
@@ -34,8 +34,8 @@ func closest(word string, known []string) string {
 	return best
 }
 
-// suggestKey looks for an unknown key among its neighbours, then for one of
-// its name in any section.
+// suggestKey returns a hint for an unknown key: a similar key in the same
+// section, or a key of the same name in another section.
 func suggestKey(section, name string) string {
 	if hint := suggest(name, childNames(section)); hint != "" {
 		return hint
@@ -49,8 +49,9 @@ func suggestKey(section, name string) string {
 	return ""
 }
 
-// quote shows a short piece of a value that is no secret; longer ones are cut
-// at 80 characters, and what could spoil a terminal is replaced.
+// quote returns a value in quotes, for a message. It cuts it at 80 characters
+// and replaces characters that are unsafe on a terminal. It must not be used
+// for secrets.
 func quote(s string) string {
 	runes := []rune(strings.Map(printable, strings.ToValidUTF8(s, "?")))
 	if len(runes) > 80 {
@@ -59,7 +60,7 @@ func quote(s string) string {
 	return `"` + string(runes) + `"`
 }
 
-// printable replaces what is no letter, mark, number, punctuation or symbol.
+// printable replaces characters that are not printable.
 func printable(r rune) rune {
 	if !unicode.IsPrint(r) {
 		return '?'

@@ -9,16 +9,18 @@ import (
 	"time"
 )
 
-// validator judges the merged configuration: what no machine could make work.
+// validator checks the merged configuration for values that cannot work on any
+// machine.
 type validator struct {
 	cfg      *Config
 	layer    layer
-	unpinned bool // artifacts may lack their sums
+	unpinned bool // artifacts need no digest
 	problems Problems
 	warnings Problems
 }
 
-// validate finds everything wrong with the values of a merged layer.
+// validate returns the configuration of a merged layer with all its problems
+// and warnings.
 func validate(l layer, unpinned bool) (*Config, Problems, Problems) {
 	v := &validator{cfg: l.config(), layer: l, unpinned: unpinned}
 	v.allowed()
@@ -34,12 +36,12 @@ func validate(l layer, unpinned bool) (*Config, Problems, Problems) {
 	return v.cfg, v.problems, v.warnings
 }
 
-// fail reports a problem at the value of path.
+// fail reports a problem at the position of a key's value.
 func (v *validator) fail(path, message, hint string) {
 	v.problems = append(v.problems, v.layer[path].at.problem(cutSecret(path), message, hint))
 }
 
-// failItem reports a problem at an item of a list.
+// failItem reports a problem at the position of a list item.
 func (v *validator) failItem(path string, i int, message, hint string) {
 	at := v.layer[path].at
 	if items := v.layer[path].items; i < len(items) {
@@ -48,11 +50,12 @@ func (v *validator) failItem(path string, i int, message, hint string) {
 	v.problems = append(v.problems, at.problem(path, message, hint))
 }
 
+// warn reports a warning at the position of a key's value.
 func (v *validator) warn(path, message, hint string) {
 	v.warnings = append(v.warnings, v.layer[path].at.problem(path, message, hint))
 }
 
-// allowed compares with the lists of values in the schema.
+// allowed checks the keys for which the schema lists the allowed values.
 func (v *validator) allowed() {
 	for _, k := range schema() {
 		if k.values == nil {
@@ -70,24 +73,25 @@ func (v *validator) allowed() {
 					if hint == "" {
 						hint = "one of " + strings.Join(k.values, ", ")
 					}
-					v.failItem(k.path, i, quote(item)+" is not known", hint)
+					v.failItem(k.path, i, "unknown value "+quote(item), hint)
 				}
 			}
 		}
 	}
 }
 
-// either joins words as in "a, b or c".
+// orList joins words as in "a, b or c".
 func orList(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// sysctlSegment is a part of a kernel setting's name. As in sysctl(8), a slash
-// stands for a dot within it (an interface eth0.5 is eth0/5).
+// sysctlSegment matches one part of a kernel setting's name. As in sysctl(8), a
+// slash replaces a dot within a part: the interface eth0.5 is written eth0/5.
 var sysctlSegment = regexp.MustCompile(`^[A-Za-z0-9_@-]+(/[A-Za-z0-9_@-]+)*$`)
 
-// sysctl keeps the keys below /proc/sys.
+// sysctl checks the kernel settings. Their names must not lead outside
+// /proc/sys.
 func (v *validator) sysctl() {
 	for _, name := range sortedNames(v.cfg.Sysctl) {
 		path := joinPath("sysctl", name)
@@ -95,31 +99,31 @@ func (v *validator) sysctl() {
 		bad := slices.ContainsFunc(parts, func(p string) bool { return !sysctlSegment.MatchString(p) })
 		switch {
 		case bad || len(parts) < 2:
-			hint := "write it as net.ipv4.ip_forward"
+			hint := "use the form net.ipv4.ip_forward"
 			if dotted := strings.ReplaceAll(strings.TrimPrefix(name, "/proc/sys/"), "/", "."); dotted != name && !strings.Contains(dotted, "..") {
 				hint = didYouMean(strings.Trim(dotted, "."))
 			}
 			v.fail(path, "is not the name of a kernel setting", hint)
 		case v.cfg.Sysctl[name] == "":
-			v.fail(path, "has an empty value", "write one, or remove the key")
+			v.fail(path, "has an empty value", "set a value or remove the key")
 		case name == "net.ipv4.ip_forward" && v.cfg.Sysctl[name] != "1":
 			v.fail(path, "must be 1: Calico forwards at layer 3", "remove the key")
 		}
 	}
 }
 
-// run checks what steers a run, not a machine.
+// run checks the keys that configure a run.
 func (v *validator) run() {
 	c := v.cfg
 	if c.BGP.Topology == TopologyReflectors || c.BGP.Topology == TopologyAuto {
-		v.fail("bgp.topology", quote(c.BGP.Topology)+" is not available in this version", "only mesh is")
+		v.fail("bgp.topology", quote(c.BGP.Topology)+" is not supported by this version", "use mesh")
 	}
 	if c.Fleet.MaxJoining < 1 {
 		v.fail("fleet.maxJoining", "must be at least 1", "")
 	}
 	for _, path := range []string{"fleet.report", "fleet.maxJoining"} {
 		if from := v.layer[path].at.source; from != "default" && from != effectiveSource {
-			v.warn(path, "is accepted and has no effect yet", "it is meant for firstboot fleet, which this version does not have")
+			v.warn(path, "has no effect in this version", "it is reserved for firstboot fleet")
 		}
 	}
 	v.checkURL("report.url", c.Report.URL, "http", "https")
@@ -141,11 +145,11 @@ func (v *validator) timeout(path string, d, least time.Duration) {
 	}
 }
 
-// label is one part of a name by RFC 1123, lower case.
+// label matches one lower-case label of an RFC 1123 name.
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// subdomain is why a name is not lower-case RFC 1123 of at most limit
-// characters; empty if it is.
+// checkDNSName returns why a name is not a lower-case RFC 1123 name of at most
+// limit characters, or "" if it is.
 func checkDNSName(name string, limit int) string {
 	switch {
 	case name == "":
@@ -157,13 +161,13 @@ func checkDNSName(name string, limit int) string {
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		if !label.MatchString(part) {
-			return quote(name) + " is not a name of RFC 1123: letters, digits and hyphens, no part beginning or ending with a hyphen"
+			return quote(name) + " is not an RFC 1123 name: only letters, digits and hyphens, and no label may begin or end with a hyphen"
 		}
 	}
 	return ""
 }
 
-// port tells whether s is a TCP port.
+// checkPort returns an error if s is not a TCP port.
 func checkPort(s string) error {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 || !isDecimal(s) {

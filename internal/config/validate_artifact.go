@@ -13,8 +13,8 @@ import (
 	"github.com/distribution/reference"
 )
 
-// artifacts checks where the three artifacts come from, and that nothing is
-// installed unverified.
+// artifacts checks the sources of the three artifacts, and that each artifact
+// can be verified.
 func (v *validator) artifacts() {
 	c := v.cfg
 	v.artifact("calicoctl", c.Calicoctl.URL, c.Calicoctl.SHA256, false)
@@ -28,21 +28,21 @@ func (v *validator) artifacts() {
 	}
 }
 
-func (v *validator) artifact(name string, from URL, sum string, signed bool) {
+func (v *validator) artifact(name string, from URL, digest string, signed bool) {
 	v.checkURL(name+".url", from, "http", "https", "file")
-	if from != "" && sum == "" && !signed && !v.unpinned {
-		hint := "set " + name + ".sha256"
+	if from != "" && digest == "" && !signed && !v.unpinned {
+		message := "needs " + name + ".sha256"
 		if name == "minions" {
-			hint += " or minions.signedBy"
+			message += " or minions.signedBy"
 		}
-		v.fail(name+".url", "nothing says what it must contain", hint)
+		v.fail(name+".url", message, "")
 	}
-	if message, hint := checkDigest(sum); sum != "" && message != "" {
+	if message, hint := checkDigest(digest); digest != "" && message != "" {
 		v.fail(name+".sha256", message, hint)
 	}
 }
 
-// checkSum says why s is not a SHA-256 as this configuration writes it.
+// checkDigest returns why s is not a sha256 digest, or "" if it is.
 func checkDigest(s string) (message, hint string) {
 	lower := strings.ToLower(strings.TrimPrefix(s, "sha256:"))
 	isHex := strings.Trim(lower, "0123456789abcdef") == ""
@@ -50,7 +50,7 @@ func checkDigest(s string) (message, hint string) {
 	case isHex && len(lower) == 64 && lower == s:
 		return "", ""
 	case isHex && len(lower) == 64:
-		return "must be 64 hexadecimal digits in lower case, nothing else", didYouMean(lower)
+		return "must be 64 hexadecimal digits in lower case, without a prefix", didYouMean(lower)
 	case !isHex:
 		return "must be 64 hexadecimal digits", ""
 	}
@@ -66,8 +66,8 @@ func checkDigest(s string) (message, hint string) {
 	return message, hint
 }
 
-// location checks a URL, or a plain path where the scheme file is allowed. It
-// never repeats the URL, which may hold a password.
+// checkURL checks a URL, or a path if the scheme file is allowed. Messages do not
+// contain the URL, because it may contain a password.
 func (v *validator) checkURL(key string, location URL, schemes ...string) {
 	raw := location.Reveal()
 	if raw == "" {
@@ -80,34 +80,44 @@ func (v *validator) checkURL(key string, location URL, schemes ...string) {
 		}
 		return
 	}
-	if files {
-		schemes = append(schemes, "an absolute path")
-	}
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
 		v.fail(key, "is not a URL", "")
 	case !slices.Contains(schemes, u.Scheme):
-		v.fail(key, "must begin with "+orList(schemes), "")
+		v.fail(key, mustBegin(schemes, files), "")
 	case u.Scheme == "file" && (u.Host != "" || !cleanAbsolute(u.Path)):
-		v.fail(key, "must be file:/// and an absolute path", "")
+		v.fail(key, "must be file:// followed by an absolute path", "")
 	case u.Scheme == "file":
 	case u.Hostname() == "" || u.Opaque != "":
-		v.fail(key, "names no host", "")
+		v.fail(key, "has no host", "")
 	case u.Port() != "" && checkPort(u.Port()) != nil:
-		v.fail(key, "has a port that does not exist", "")
+		v.fail(key, "has an invalid port", "")
 	case strings.Contains(raw, " "):
-		v.fail(key, "holds a space", "write %20")
+		v.fail(key, "contains a space", "write %20")
 	}
+}
+
+// mustBegin returns the message for a URL with another scheme.
+func mustBegin(schemes []string, path bool) string {
+	var prefixes []string
+	for _, scheme := range schemes {
+		prefixes = append(prefixes, scheme+"://")
+	}
+	message := "must begin with " + orList(prefixes)
+	if path {
+		message += ", or be an absolute path"
+	}
+	return message
 }
 
 func cleanAbsolute(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && p != "/" }
 
-// release is a Calico version as releases are named.
+// release matches the name of a Calico release.
 var release = regexp.MustCompile(`^v(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})$`)
 
-// checkVersion wants a release of Calico that stores by etcd's v3 protocol in
-// the way that this firstboot writes: series 3 from v3.1 on.
+// checkVersion accepts v3.1.0 and later v3 releases. They store their data in
+// etcd v3, in the format that firstboot reads and writes.
 func checkVersion(s string) (message, hint string) {
 	m := release.FindStringSubmatch(s)
 	if m == nil {
@@ -118,13 +128,13 @@ func checkVersion(s string) (message, hint string) {
 	}
 	minor, _ := strconv.Atoi(m[2])
 	if m[1] != "3" || minor < 1 {
-		return quote(s) + " cannot be driven", "v3.1.0 or a later v3"
+		return quote(s) + " is not supported", "use v3.1.0 or a later v3 release"
 	}
 	return "", ""
 }
 
-// image checks the reference of the calico-node image, and warns where what
-// runs will be what a registry's tag means that day.
+// image checks the reference of the calico-node image. It warns if the image is
+// pulled by a tag, which a registry can change at any time.
 func (v *validator) image() {
 	c := v.cfg.Node
 	named, err := reference.ParseNormalizedNamed(c.Image)
@@ -133,7 +143,7 @@ func (v *validator) image() {
 		if lower := strings.ToLower(c.Image); lower != c.Image {
 			hint = didYouMean(lower)
 		}
-		v.fail("node.image", quote(c.Image)+" is not the name of an image", hint)
+		v.fail("node.image", quote(c.Image)+" is not an image reference", hint)
 		return
 	}
 	_, byDigest := named.(reference.Digested)
@@ -141,42 +151,44 @@ func (v *validator) image() {
 	archive := c.URL != "" || c.SHA256 != ""
 	switch {
 	case !byDigest && !byTag:
-		v.fail("node.image", quote(c.Image)+" has neither a tag nor a digest", "pin it, such as calico/node:v3.23.0")
+		v.fail("node.image", quote(c.Image)+" has neither a tag nor a digest", "add a tag, such as calico/node:v3.23.0")
 	case byDigest && archive:
-		v.fail("node.image", "an image that comes from an archive has no digest in Docker", "name it by its tag")
+		v.fail("node.image", "an image from an archive has no digest in Docker", "use a tag")
 	case !byDigest && !archive:
-		v.warn("node.image", quote(c.Image)+" is pulled by its tag: nothing verifies what it is today", "use a digest, or node.url with node.sha256")
+		v.warn("node.image", quote(c.Image)+" is pulled by tag and cannot be verified", "use a digest, or node.url with node.sha256")
 	}
 	if c.ASNumber == 0 {
 		v.fail("node.asNumber", "must be from 1 to 4294967295", "64512 to 65534 are for private use")
 	}
 }
 
-// variable is the name of an environment variable.
+// variable matches the name of an environment variable.
 var variable = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
 
-// environments checks the variables that are added to the two daemons.
+// environments checks the variables for the two daemons.
 func (v *validator) environments() {
 	v.environment("node.environment", v.cfg.Node.Environment, reservedByNode)
 	v.environment("minions.environment", v.cfg.Minions.Environment, reservedByMinions)
 }
 
-func (v *validator) environment(path string, env map[string]Secret, owned func(string) string) {
+// environment checks the variables of one daemon. For a variable that firstboot
+// sets, reserved returns a hint; for others it returns "".
+func (v *validator) environment(path string, env map[string]Secret, reserved func(string) string) {
 	for _, name := range sortedNames(env) {
 		if !variable.MatchString(name) {
-			hint := "upper-case letters, digits and _"
+			hint := "use upper-case letters, digits and _"
 			if upper := strings.ToUpper(name); variable.MatchString(upper) {
 				hint = didYouMean(upper)
 			}
-			v.fail(joinPath(path, name), "is not the name of a variable", hint)
-		} else if hint := owned(name); hint != "" {
-			v.fail(joinPath(path, name), "is set by firstboot itself", hint)
+			v.fail(joinPath(path, name), "is not a variable name", hint)
+		} else if hint := reserved(name); hint != "" {
+			v.fail(joinPath(path, name), "is set by firstboot", hint)
 		}
 	}
 }
 
-// ownedByNode tells where a variable that firstboot gives to calico-node is
-// set instead; empty for any other.
+// reservedByNode returns a hint for a variable that firstboot sets for
+// calico-node, or "".
 func reservedByNode(name string) string {
 	switch {
 	case name == "NODENAME" || name == "HOSTNAME":
@@ -188,16 +200,17 @@ func reservedByNode(name string) string {
 	case strings.HasPrefix(name, "ETCD_") || name == "DATASTORE_TYPE" || name == "FELIX_DATASTORETYPE" || strings.HasPrefix(name, "FELIX_ETCD"):
 		return "set etcd.endpoints"
 	case name == "NO_DEFAULT_POOLS" || strings.HasPrefix(name, "CALICO_IPV4POOL_"):
-		return "set pool.*"
+		return "set the keys of the section pool"
 	case name == "CALICO_NETWORKING_BACKEND" || name == "CALICO_LIBNETWORK_ENABLED":
-		return "routes go by BIRD, Docker by eru-minions"
+		return "firstboot uses BIRD for routes and eru-minions for Docker"
 	case name == "FELIX_HEALTHENABLED" || name == "FELIX_HEALTHPORT" || name == "FELIX_HEALTHHOST":
-		return "its readiness is asked there"
+		return "firstboot needs it for the readiness check"
 	}
 	return ""
 }
 
-// ownedByMinions is the same for eru-minions.
+// reservedByMinions returns a hint for a variable that firstboot sets for
+// eru-minions, or "".
 func reservedByMinions(name string) string {
 	switch {
 	case name == "HOSTNAME":

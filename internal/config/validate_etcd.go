@@ -9,16 +9,15 @@ import (
 	"strings"
 )
 
-// etcd checks the datastore. eru-minions has a second etcd client that knows
-// neither TLS nor users (read in its source), so such an etcd is refused until
-// all components were shown to work with it.
+// etcd checks the connection to the datastore. It rejects TLS and users, because
+// the second etcd client of eru-minions supports neither (read in its source).
 func (v *validator) etcd() {
 	c := v.cfg.Etcd
 	for i, endpoint := range c.Endpoints {
 		if hint, err := checkEndpoint(endpoint); err != nil {
 			v.failItem("etcd.endpoints", i, err.Error(), hint)
 		} else if slices.Contains(c.Endpoints[:i], endpoint) {
-			v.failItem("etcd.endpoints", i, quote(endpoint)+" is there twice", "")
+			v.failItem("etcd.endpoints", i, "duplicate endpoint "+quote(endpoint), "")
 		}
 	}
 	v.unsupported("etcd.caFile", c.CAFile, tlsMessage)
@@ -28,50 +27,51 @@ func (v *validator) etcd() {
 	v.unsupported("etcd.passwordFile", c.PasswordFile, userMessage)
 	switch {
 	case c.CertFile != "" && c.KeyFile == "":
-		v.fail("etcd.certFile", "needs etcd.keyFile as well", "")
+		v.fail("etcd.certFile", "needs etcd.keyFile", "")
 	case c.KeyFile != "" && c.CertFile == "":
-		v.fail("etcd.keyFile", "needs etcd.certFile as well", "")
+		v.fail("etcd.keyFile", "needs etcd.certFile", "")
 	}
 }
 
 const (
 	tlsMessage  = "eru-minions cannot use etcd over TLS: its second etcd client ignores certificates"
-	userMessage = "eru-minions and calico-node cannot use an etcd user: the one ignores it, the other's container is not given it"
-	etcdHint    = "use an etcd without TLS and users, on a network that only hosts reach"
+	userMessage = "eru-minions and calico-node cannot use an etcd user: eru-minions ignores it, and the calico-node container does not receive it"
+	etcdHint    = "use an etcd without TLS and users, on a network that only the hosts can reach"
 )
 
+// unsupported reports a key that has a value and must not.
 func (v *validator) unsupported(path, value, message string) {
 	if value != "" {
 		v.fail(path, message, etcdHint)
 	}
 }
 
-// checkEndpoint says why an etcd endpoint cannot be used. It does not repeat
-// one that may hold a password.
+// checkEndpoint returns why an etcd endpoint is invalid. The error does not
+// contain an endpoint that may contain a password.
 func checkEndpoint(endpoint string) (hint string, err error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case endpoint == "":
-		return "write http://HOST:2379", errors.New("holds an empty endpoint")
+		return "write http://HOST:2379", errors.New("contains an empty endpoint")
 	case !strings.Contains(endpoint, "://"):
 		return suggestEndpoint(endpoint), errors.New("an endpoint has no scheme")
 	case err != nil:
 		return "write http://HOST:2379", errors.New("an endpoint is not a URL")
 	case u.User != nil:
-		return etcdHint, errors.New("an endpoint holds a user or password")
+		return etcdHint, errors.New("an endpoint contains a user or password")
 	case u.Scheme == "https":
 		return etcdHint, errors.New(tlsMessage)
 	case u.Scheme != "http":
-		return "write http://HOST:2379", errors.New("an endpoint has the scheme " + quote(u.Scheme))
+		return "write http://HOST:2379", errors.New("an endpoint has the unsupported scheme " + quote(u.Scheme))
 	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#"):
-		return didYouMean("http://" + u.Host), errors.New(quote("http://"+u.Host) + " is followed by a path or query")
+		return didYouMean("http://" + u.Host), errors.New(quote("http://"+u.Host) + " must not have a path or query")
 	case u.Port() == "":
 		return didYouMean("http://" + strings.TrimSuffix(u.Host, ":") + ":2379"), errors.New(quote(endpoint) + " has no port")
 	}
 	return "", checkHostPort(u.Host)
 }
 
-// meantEndpoint completes HOST:PORT.
+// suggestEndpoint returns a hint for an endpoint without a scheme.
 func suggestEndpoint(endpoint string) string {
 	if checkHostPort(endpoint) == nil {
 		return didYouMean("http://" + endpoint)
@@ -79,7 +79,7 @@ func suggestEndpoint(endpoint string) string {
 	return "write http://HOST:2379"
 }
 
-// checkHostPort wants HOST:PORT, with a host that a resolver could know.
+// checkHostPort returns an error if s is not HOST:PORT with a valid host.
 func checkHostPort(s string) error {
 	host, p, err := net.SplitHostPort(s)
 	if err != nil {
@@ -91,24 +91,25 @@ func checkHostPort(s string) error {
 	ip, err := netip.ParseAddr(host)
 	switch {
 	case err == nil && (ip.IsUnspecified() || ip.IsMulticast()):
-		return errors.New(quote(host) + " is not the address of a server")
+		return errors.New(quote(host) + " is not a server address")
 	case err == nil:
 		return nil
 	case checkDNSName(strings.ToLower(host), 253) != "":
-		return errors.New(quote(host) + " is not the name or address of a host")
+		return errors.New(quote(host) + " is not a host name or IP address")
 	case looksLikeIP(host):
 		return errors.New(quote(host) + " is not an IP address")
 	}
 	return nil
 }
 
-// looksLikeIP tells 10.0.0.300 from a name: no top-level domain is a number.
+// looksLikeIP reports whether a host ends in a number, as 10.0.0.300 does. No
+// top-level domain is a number.
 func looksLikeIP(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	return strings.Trim(last, "0123456789") == ""
 }
 
-// docker checks the cluster-store, which dockerd keeps by etcd's v2 protocol.
+// docker checks the cluster-store, which dockerd accesses by etcd's v2 API.
 func (v *validator) docker() {
 	store := v.cfg.Docker.ClusterStore
 	if store == ClusterStoreAuto || store == ClusterStoreOff {
@@ -132,14 +133,14 @@ func (v *validator) docker() {
 	}
 }
 
-// host checks who this machine is to be.
+// host checks the machine's name and address.
 func (v *validator) host() {
 	if name := v.cfg.Host.Name; name != "" {
 		switch why := checkDNSName(name, 64); { // Linux: HOST_NAME_MAX
 		case name == "localhost" || strings.HasPrefix(name, "localhost."):
-			v.fail("host.name", quote(name)+" is the name of every machine", "give this one its own")
+			v.fail("host.name", quote(name)+" is not a unique host name", "give each host its own name")
 		case why != "" && checkDNSName(strings.ToLower(name), 64) == "":
-			v.fail("host.name", why+": Calico's node would be named differently", didYouMean(strings.ToLower(name)))
+			v.fail("host.name", why+": Calico converts node names to lower case", didYouMean(strings.ToLower(name)))
 		case why != "":
 			v.fail("host.name", why, "")
 		}
@@ -151,11 +152,11 @@ func (v *validator) host() {
 	}
 }
 
-// checkAddress says why host.address chooses no address.
+// checkAddress returns why host.address is invalid, or "".
 func checkAddress(s string) (message, hint string) {
 	if name, ok := strings.CutPrefix(s, "interface="); ok {
 		if name == "" || len(name) > 15 || strings.ContainsAny(name, "/ \t:") || name == "." || name == ".." { // Linux: IFNAMSIZ
-			return quote(name) + " is not the name of an interface", ""
+			return quote(name) + " is not an interface name", ""
 		}
 		return "", ""
 	}
@@ -172,7 +173,7 @@ func checkAddress(s string) (message, hint string) {
 	}
 	switch {
 	case !ip.Is4():
-		return "must be IPv4: the nodes route IPv4 only", ""
+		return "must be IPv4: the nodes route only IPv4", ""
 	case ip.IsLoopback() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || ip.IsUnspecified():
 		return quote(s) + " cannot be reached from other hosts", ""
 	}

@@ -5,15 +5,14 @@ import (
 	"testing"
 )
 
-// over is a configuration whose main file says the least, and a drop-in the
-// rest.
+// loadWithDropIn loads the minimal configuration with a drop-in.
 func loadWithDropIn(t *testing.T, dropIn string) (*Loaded, error) {
 	t.Helper()
 	return Load(t.Context(), Options{Root: rootWith(t, map[string]string{MainFile: minimal, DropInDir + "/x.yaml": dropIn})})
 }
 
-// TestAccepted lists what must be possible.
-func TestAccepted(t *testing.T) {
+// TestValidValues lists values that must be accepted.
+func TestValidValues(t *testing.T) {
 	for _, text := range []string{
 		"etcd: {endpoints: [http://etcd.example.com:2379, \"http://[fd00::1]:2379\", http://etcd-1:4001]}",
 		"host: {name: web-1}", "host: {name: web-1.example.com}", "host: {name: a}", "host: {name: 1a}",
@@ -42,43 +41,43 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestRefused lists what would fail later, each with what is said about it.
-func TestRefused(t *testing.T) {
+// TestInvalidValues lists values that must be rejected, with the message.
+func TestInvalidValues(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		// etcd
 		{"etcd: {endpoints: [10.0.0.1:2379]}", `1:20: etcd.endpoints: an endpoint has no scheme (did you mean "http://10.0.0.1:2379"?)`},
 		{"etcd: {endpoints: [etcd]}", `an endpoint has no scheme (write http://HOST:2379)`},
-		{"etcd: {endpoints: [\"\"]}", `holds an empty endpoint`},
+		{"etcd: {endpoints: [\"\"]}", `contains an empty endpoint`},
 		{"etcd: {endpoints: [http://10.0.0.1]}", `"http://10.0.0.1" has no port (did you mean "http://10.0.0.1:2379"?)`},
-		{"etcd: {endpoints: [\"http://10.0.0.1:2379/\"]}", `"http://10.0.0.1:2379" is followed by a path or query (did you mean "http://10.0.0.1:2379"?)`},
-		{"etcd: {endpoints: [\"http://10.0.0.1:2379?a\"]}", `is followed by a path or query`},
-		{"etcd: {endpoints: [\"http://10.0.0.1:2379#a\"]}", `is followed by a path or query`},
-		{"etcd: {endpoints: [tcp://10.0.0.1:2379]}", `an endpoint has the scheme "tcp"`},
+		{"etcd: {endpoints: [\"http://10.0.0.1:2379/\"]}", `"http://10.0.0.1:2379" must not have a path or query (did you mean "http://10.0.0.1:2379"?)`},
+		{"etcd: {endpoints: [\"http://10.0.0.1:2379?a\"]}", `must not have a path or query`},
+		{"etcd: {endpoints: [\"http://10.0.0.1:2379#a\"]}", `must not have a path or query`},
+		{"etcd: {endpoints: [tcp://10.0.0.1:2379]}", `an endpoint has the unsupported scheme "tcp"`},
 		{"etcd: {endpoints: [http://10.0.0.1:70000]}", `"70000" is not a port`},
 		{"etcd: {endpoints: [http://10.0.0.300:2379]}", `"10.0.0.300" is not an IP address`},
-		{"etcd: {endpoints: [http://0.0.0.0:2379]}", `"0.0.0.0" is not the address of a server`},
-		{"etcd: {endpoints: [http://et_cd:2379]}", `"et_cd" is not the name or address of a host`},
-		{"etcd: {endpoints: [http://:2379]}", `"" is not the name or address of a host`},
-		{"etcd: {endpoints: [http://a:1, http://a:1]}", `1:32: etcd.endpoints: "http://a:1" is there twice`},
+		{"etcd: {endpoints: [http://0.0.0.0:2379]}", `"0.0.0.0" is not a server address`},
+		{"etcd: {endpoints: [http://et_cd:2379]}", `"et_cd" is not a host name or IP address`},
+		{"etcd: {endpoints: [http://:2379]}", `"" is not a host name or IP address`},
+		{"etcd: {endpoints: [http://a:1, http://a:1]}", `1:32: etcd.endpoints: duplicate endpoint "http://a:1"`},
 		{"etcd: {endpoints: [https://10.0.0.1:2379]}", `eru-minions cannot use etcd over TLS`},
 		{"etcd: {caFile: /etc/ca.pem}", `eru-minions cannot use etcd over TLS`},
-		{"etcd: {certFile: /etc/c.pem}", `etcd.certFile: needs etcd.keyFile as well`},
-		{"etcd: {keyFile: /etc/c.key}", `etcd.keyFile: needs etcd.certFile as well`},
+		{"etcd: {certFile: /etc/c.pem}", `etcd.certFile: needs etcd.keyFile`},
+		{"etcd: {keyFile: /etc/c.key}", `etcd.keyFile: needs etcd.certFile`},
 		{"etcd: {username: root}", `eru-minions and calico-node cannot use an etcd user`},
 		{"etcd: {passwordFile: /etc/pw}", `eru-minions and calico-node cannot use an etcd user`},
 		// host
-		{"host: {name: Web-1}", `must be in lower case: Calico's node would be named differently (did you mean "web-1"?)`},
-		{"host: {name: localhost}", `"localhost" is the name of every machine`},
-		{"host: {name: localhost.localdomain}", `is the name of every machine`},
-		{"host: {name: web_1}", `is not a name of RFC 1123`},
-		{"host: {name: -a}", `is not a name of RFC 1123`},
-		{"host: {name: a..b}", `is not a name of RFC 1123`},
-		{"host: {name: " + strings.Repeat("a", 64) + "}", `is not a name of RFC 1123`},
+		{"host: {name: Web-1}", `must be in lower case: Calico converts node names to lower case (did you mean "web-1"?)`},
+		{"host: {name: localhost}", `"localhost" is not a unique host name`},
+		{"host: {name: localhost.localdomain}", `is not a unique host name`},
+		{"host: {name: web_1}", `is not an RFC 1123 name`},
+		{"host: {name: -a}", `is not an RFC 1123 name`},
+		{"host: {name: a..b}", `is not an RFC 1123 name`},
+		{"host: {name: " + strings.Repeat("a", 64) + "}", `is not an RFC 1123 name`},
 		{"host: {name: " + strings.Repeat("a.", 40) + "}", `is longer than 64 characters`},
 		{"host: {address: eth0}", `"eth0" is not an IP address, a CIDR or interface=NAME`},
-		{"host: {address: interface=}", `"" is not the name of an interface`},
-		{"host: {address: interface=averyverylongname}", `is not the name of an interface`},
-		{"host: {address: interface=a/b}", `is not the name of an interface`},
+		{"host: {address: interface=}", `"" is not an interface name`},
+		{"host: {address: interface=averyverylongname}", `is not an interface name`},
+		{"host: {address: interface=a/b}", `is not an interface name`},
 		{"host: {address: 10.0.0.5/24}", `"10.0.0.5/24" has host bits set (the network is 10.0.0.0/24, the address 10.0.0.5)`},
 		{"host: {address: 127.0.0.1}", `"127.0.0.1" cannot be reached from other hosts`},
 		{"host: {address: 169.254.1.1}", `cannot be reached from other hosts`},
@@ -96,39 +95,39 @@ func TestRefused(t *testing.T) {
 		// artifacts
 		{"calicoctl: {version: 3.23.0}", `"3.23.0" is not a release such as v3.23.0 (did you mean "v3.23.0"?)`},
 		{"calicoctl: {version: v3.23}", `is not a release such as v3.23.0`},
-		{"calicoctl: {version: v3.0.9}", `"v3.0.9" cannot be driven (v3.1.0 or a later v3)`},
-		{"calicoctl: {version: v2.6.12}", `cannot be driven`},
-		{"calicoctl: {url: https://h/x}", `1:18: calicoctl.url: nothing says what it must contain (set calicoctl.sha256)`},
-		{"node: {url: /srv/node.tar}", `node.url: nothing says what it must contain (set node.sha256)`},
-		{"minions: {url: https://h/x.rpm}", `nothing says what it must contain (set minions.sha256 or minions.signedBy)`},
+		{"calicoctl: {version: v3.0.9}", `"v3.0.9" is not supported (use v3.1.0 or a later v3 release)`},
+		{"calicoctl: {version: v2.6.12}", `is not supported`},
+		{"calicoctl: {url: https://h/x}", `1:18: calicoctl.url: needs calicoctl.sha256`},
+		{"node: {url: /srv/node.tar}", `node.url: needs node.sha256`},
+		{"minions: {url: https://h/x.rpm}", `minions.url: needs minions.sha256 or minions.signedBy`},
 		{"minions: {url: https://h/x.rpm, signedBy: key.asc}", `must be the absolute path of a public key`},
-		{"calicoctl: {url: ftp://h/x, sha256: " + sampleDigest + "}", `must begin with http, https, file or an absolute path`},
-		{"calicoctl: {url: calicoctl, sha256: " + sampleDigest + "}", `must begin with http, https, file or an absolute path`},
+		{"calicoctl: {url: ftp://h/x, sha256: " + sampleDigest + "}", `must begin with http://, https:// or file://, or be an absolute path`},
+		{"calicoctl: {url: calicoctl, sha256: " + sampleDigest + "}", `must begin with http://, https:// or file://, or be an absolute path`},
 		{"calicoctl: {url: /srv/../x, sha256: " + sampleDigest + "}", `is not a clean path (did you mean "/x"?)`},
-		{"calicoctl: {url: \"file://srv/x\", sha256: " + sampleDigest + "}", `must be file:/// and an absolute path`},
-		{"calicoctl: {url: \"http:///x\", sha256: " + sampleDigest + "}", `names no host`},
-		{"calicoctl: {url: \"http://h:0/x\", sha256: " + sampleDigest + "}", `has a port that does not exist`},
-		{"calicoctl: {url: \"http://h/a b\", sha256: " + sampleDigest + "}", `holds a space (write %20)`},
+		{"calicoctl: {url: \"file://srv/x\", sha256: " + sampleDigest + "}", `must be file:// followed by an absolute path`},
+		{"calicoctl: {url: \"http:///x\", sha256: " + sampleDigest + "}", `has no host`},
+		{"calicoctl: {url: \"http://h:0/x\", sha256: " + sampleDigest + "}", `has an invalid port`},
+		{"calicoctl: {url: \"http://h/a b\", sha256: " + sampleDigest + "}", `contains a space (write %20)`},
 		{"calicoctl: {sha256: abc}", `calicoctl.sha256: must be 64 hexadecimal digits, not 3`},
 		{"calicoctl: {sha256: " + sampleDigest[:32] + "}", `not 32 (this looks like an MD5)`},
 		{"calicoctl: {sha256: " + sampleDigest + sampleDigest + "}", `not 128 (this looks like a SHA-512)`},
-		{"calicoctl: {sha256: " + strings.ToUpper(sampleDigest) + "}", `in lower case, nothing else (did you mean "` + sampleDigest + `"?)`},
+		{"calicoctl: {sha256: " + strings.ToUpper(sampleDigest) + "}", `in lower case, without a prefix (did you mean "` + sampleDigest + `"?)`},
 		{"calicoctl: {sha256: \"sha256:" + sampleDigest + "\"}", `did you mean "` + sampleDigest + `"?`},
 		{"calicoctl: {sha256: " + strings.Repeat("x", 64) + "}", `must be 64 hexadecimal digits`},
 		{"node: {image: calico/node}", `"calico/node" has neither a tag nor a digest`},
-		{"node: {image: \"calico/Node:v3\"}", `is not the name of an image (did you mean "calico/node:v3"?)`},
-		{"node: {image: \"\"}", `is not the name of an image`},
-		{"node: {image: \"calico/node@sha256:" + sampleDigest + "\", url: /x, sha256: " + sampleDigest + "}", `an image that comes from an archive has no digest in Docker`},
+		{"node: {image: \"calico/Node:v3\"}", `is not an image reference (did you mean "calico/node:v3"?)`},
+		{"node: {image: \"\"}", `is not an image reference`},
+		{"node: {image: \"calico/node@sha256:" + sampleDigest + "\", url: /x, sha256: " + sampleDigest + "}", `an image from an archive has no digest in Docker`},
 		{"node: {asNumber: 0}", `must be from 1 to 4294967295`},
 		// environments
-		{"node: {environment: {lower: x}}", `node.environment.lower: is not the name of a variable (did you mean "LOWER"?)`},
-		{"node: {environment: {A-B: x}}", `is not the name of a variable`},
-		{"node: {environment: {NODENAME: x}}", `node.environment.NODENAME: is set by firstboot itself (set host.name)`},
-		{"node: {environment: {IP: x}}", `is set by firstboot itself (set host.address)`},
-		{"node: {environment: {ETCD_ENDPOINTS: x}}", `is set by firstboot itself (set etcd.endpoints)`},
-		{"node: {environment: {FELIX_HEALTHENABLED: false}}", `is set by firstboot itself`},
-		{"minions: {environment: {HOSTNAME: x}}", `minions.environment.HOSTNAME: is set by firstboot itself`},
-		{"minions: {environment: {ETCD_PASSWORD: x}}", `is set by firstboot itself (set etcd.endpoints)`},
+		{"node: {environment: {lower: x}}", `node.environment.lower: is not a variable name (did you mean "LOWER"?)`},
+		{"node: {environment: {A-B: x}}", `is not a variable name`},
+		{"node: {environment: {NODENAME: x}}", `node.environment.NODENAME: is set by firstboot (set host.name)`},
+		{"node: {environment: {IP: x}}", `is set by firstboot (set host.address)`},
+		{"node: {environment: {ETCD_ENDPOINTS: x}}", `is set by firstboot (set etcd.endpoints)`},
+		{"node: {environment: {FELIX_HEALTHENABLED: false}}", `is set by firstboot`},
+		{"minions: {environment: {HOSTNAME: x}}", `minions.environment.HOSTNAME: is set by firstboot`},
+		{"minions: {environment: {ETCD_PASSWORD: x}}", `is set by firstboot (set etcd.endpoints)`},
 		// docker
 		{"docker: {clusterStore: \"consul://h:1\"}", `must be auto, off or etcd://HOST:PORT`},
 		{"docker: {clusterStore: atuo}", `did you mean "auto"?`},
@@ -139,36 +138,36 @@ func TestRefused(t *testing.T) {
 		// pool
 		{"pool: {name: Pool}", `pool.name: must be in lower case (did you mean "pool"?)`},
 		{"pool: {name: \"\"}", `pool.name: must not be empty`},
-		{"pool: {name: a_b}", `is not a name of RFC 1123`},
+		{"pool: {name: a_b}", `is not an RFC 1123 name`},
 		{"pool: {name: " + strings.Repeat("a.", 130) + "}", `is longer than 253 characters`},
-		{"pool: {name: bridge}", `Docker keeps the network name "bridge" to itself`},
-		{"pool: {network: host}", `pool.network: Docker keeps the network name "host" to itself`},
-		{"pool: {network: \"a b\"}", `is not a name that Docker accepts`},
-		{"pool: {network: a}", `is not a name that Docker accepts`},
+		{"pool: {name: bridge}", `Docker reserves the network name "bridge"`},
+		{"pool: {network: host}", `pool.network: Docker reserves the network name "host"`},
+		{"pool: {network: \"a b\"}", `is not a Docker network name`},
+		{"pool: {network: a}", `is not a Docker network name`},
 		{"pool: {cidr: 10.213.7.0/16}", `1:14: pool.cidr: "10.213.7.0/16" has host bits set (did you mean "10.213.0.0/16"?)`},
 		{"pool: {cidr: \"fd00::/64\"}", `must be IPv4`},
 		{"pool: {cidr: 169.254.0.0/20}", `overlaps link-local addresses (169.254.0.0/16), which Calico rejects`},
 		{"pool: {cidr: 127.0.0.0/16}", `overlaps the loopback network`},
 		{"pool: {cidr: 224.0.0.0/16}", `overlaps multicast or reserved addresses`},
 		{"pool: {cidr: 0.0.0.0/0}", `overlaps this network`},
-		{"pool: {cidr: 10.0.0.0/8}", `10.0.0.0/8 holds the etcd server 10.0.0.1 (the pool must not be a physical network)`},
-		{"host: {address: 10.213.0.9}", `/etc/firstboot/config.yaml:4:9: pool.cidr: 10.213.0.0/16 holds this host's address 10.213.0.9`},
+		{"pool: {cidr: 10.0.0.0/8}", `10.0.0.0/8 contains the etcd server 10.0.0.1 (the pool must not overlap a physical network)`},
+		{"host: {address: 10.213.0.9}", `/etc/firstboot/config.yaml:4:9: pool.cidr: 10.213.0.0/16 contains this host's address 10.213.0.9`},
 		{"host: {address: 10.213.9.0/24}", `10.213.0.0/16 overlaps host.address 10.213.9.0/24`},
 		{"pool: {blockSize: 19}", `must be from 20 to 32, not 19`},
 		{"pool: {blockSize: 33}", `must be from 20 to 32, not 33`},
-		{"pool: {cidr: 10.1.0.0/27}", `26 is larger than the pool 10.1.0.0/27 (from 27 to 32)`},
+		{"pool: {cidr: 10.1.0.0/27}", `a /26 block is larger than the pool 10.1.0.0/27 (use 27 to 32)`},
 		{"pool: {ipip: never}", `must be Never, Always or CrossSubnet, not "never" (did you mean "Never"?)`},
-		{"pool: {ipip: VXLAN}", `"VXLAN" is not possible (VXLAN pools cannot be used: eru-minions strips the pool's vxlanMode; use pool.ipip)`},
+		{"pool: {ipip: VXLAN}", `"VXLAN" is not supported (VXLAN pools cannot be used, because eru-minions removes the pool's vxlanMode; use pool.ipip)`},
 		// the rest
-		{"bgp: {topology: reflectors}", `"reflectors" is not available in this version (only mesh is)`},
-		{"bgp: {topology: auto}", `"auto" is not available in this version`},
+		{"bgp: {topology: reflectors}", `"reflectors" is not supported by this version (use mesh)`},
+		{"bgp: {topology: auto}", `"auto" is not supported by this version`},
 		{"bgp: {topology: meshed}", `must be mesh, reflectors or auto, not "meshed" (did you mean "mesh"?)`},
 		{"fleet: {maxJoining: 0}", `must be at least 1`},
-		{"preflight: {ignore: [clock, disk-spcae]}", `1:29: preflight.ignore: "disk-spcae" is not known (did you mean "disk-space"?)`},
-		{"preflight: {ignore: [everything]}", `"everything" is not known (one of architecture, host-name,`},
-		{"report: {url: /x}", `must begin with http or https`},
-		{"report: {url: \"file:///x\"}", `must begin with http or https`},
-		{"proxy: {http: \"p:3128\"}", `must begin with http, https or socks5`},
+		{"preflight: {ignore: [clock, disk-spcae]}", `1:29: preflight.ignore: unknown value "disk-spcae" (did you mean "disk-space"?)`},
+		{"preflight: {ignore: [everything]}", `unknown value "everything" (one of architecture, host-name,`},
+		{"report: {url: /x}", `must begin with http:// or https://`},
+		{"report: {url: \"file:///x\"}", `must begin with http:// or https://`},
+		{"proxy: {http: \"p:3128\"}", `must begin with http://, https:// or socks5://`},
 		{"timeouts: {total: -1s}", `must not be negative`},
 		{"timeouts: {total: 5ms}", `must be at least 1s, or 0 for no limit`},
 		{"timeouts: {node: 0}", `must be at least 1s`},
@@ -182,12 +181,12 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestEveryPreflightNameCanBeIgnored, and none is there twice.
+// TestEveryPreflightNameCanBeIgnored: and the names are valid and unique.
 func TestEveryPreflightNameCanBeIgnored(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range PreflightNames() {
 		if seen[name] || checkDNSName(name, 63) != "" {
-			t.Errorf("%s is there twice, or no name", name)
+			t.Errorf("%s is a duplicate or not a valid name", name)
 		}
 		seen[name] = true
 		if _, err := loadWithDropIn(t, "preflight: {ignore: ["+name+"]}"); err != nil {
@@ -196,9 +195,9 @@ func TestEveryPreflightNameCanBeIgnored(t *testing.T) {
 	}
 }
 
-// TestOverruledMistakesDoNotCount: only what is in force is judged, so a site
-// can correct what the image's maker got wrong.
-func TestOverruledMistakesDoNotCount(t *testing.T) {
+// TestOverriddenValuesAreNotChecked: only the merged values are validated, so a
+// later source can correct an invalid value.
+func TestOverriddenValuesAreNotChecked(t *testing.T) {
 	root := rootWith(t, map[string]string{
 		VendorDir + "/a.yaml": "pool: {cidr: 169.254.0.0/16, ipip: VXLAN}\ncalicoctl: {url: http://h/x}\n",
 		MainFile:              minimal + "  ipip: Always\ncalicoctl: {sha256: " + sampleDigest + "}\n",

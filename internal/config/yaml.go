@@ -13,22 +13,22 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds on the shape of a source. The configuration itself is three levels
-// deep; the parser calls itself for each level, and a stack that overflows
-// cannot be recovered from.
+// Limits on the structure of a source. The configuration is three levels deep.
+// The parser recurses for each level, and Go cannot recover from a stack
+// overflow.
 const (
 	maxDepth   = 32
-	maxEntries = 1 << 14 // tokens; a configuration of a thousand settings has 4,000
+	maxEntries = 1 << 14 // tokens; a configuration with 1,000 settings has 4,000
 )
 
-// parse makes the syntax tree of a source, nil for an empty one. It refuses
-// what a configuration does not need and what can hurt: several documents,
-// anchors, aliases, tags, directives. It never panics.
+// parse returns the syntax tree of a source, or nil if the source is empty. It
+// rejects syntax that a configuration does not need and that is a risk: several
+// documents, anchors, aliases, tags, directives. It never panics.
 func parse(s Source) (body ast.Node, problems Problems) {
 	at := position{source: s.Name, line: 1, col: 1}
 	defer func() {
 		if recover() != nil {
-			body, problems = nil, Problems{at.problem("", "is not YAML that can be read", "")}
+			body, problems = nil, Problems{at.problem("", "is not valid YAML", "")}
 		}
 	}()
 	text, fail := checkBytes(s)
@@ -48,7 +48,7 @@ func parse(s Source) (body ast.Node, problems Problems) {
 			continue
 		}
 		if body != nil {
-			p := tokenPosition(s.Name, firstToken(doc.Body)).problem("", "starts a second document", "one file holds one configuration")
+			p := tokenPosition(s.Name, firstToken(doc.Body)).problem("", "contains a second YAML document", "write one configuration per file")
 			return nil, Problems{p}
 		}
 		body = doc.Body
@@ -56,7 +56,7 @@ func parse(s Source) (body ast.Node, problems Problems) {
 	return body, nil
 }
 
-// checkBytes refuses what is no text, and takes a byte order mark off.
+// checkBytes rejects data that is not text, and removes a byte order mark.
 func checkBytes(s Source) (string, *Problem) {
 	at := position{source: s.Name, line: 1, col: 1}
 	refuse := func(offset int, message string) (string, *Problem) {
@@ -67,21 +67,21 @@ func checkBytes(s Source) (string, *Problem) {
 		return "", &p
 	}
 	if len(s.Data) > MaxSource {
-		return refuse(0, "is larger than 1 MiB: this is no configuration")
+		return refuse(0, "is larger than 1 MiB")
 	}
 	for i, r := range string(s.Data) {
 		switch {
 		case r == utf8.RuneError && !bytes.HasPrefix(s.Data[i:], []byte("\uFFFD")):
 			return refuse(i, "is not UTF-8 text")
 		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r >= 0x7f && r < 0xa0:
-			return refuse(i, "holds a control character")
+			return refuse(i, "contains a control character")
 		}
 	}
 	return strings.TrimPrefix(string(s.Data), "\uFEFF"), nil
 }
 
-// checkTokens bounds depth before the parser's recursion, and refuses the
-// syntax that no configuration needs.
+// checkTokens limits the nesting depth before the parser recurses, and rejects
+// syntax that a configuration does not need.
 func checkTokens(name string, tokens token.Tokens) *Problem {
 	refuse := func(tk *token.Token, message, hint string) *Problem {
 		p := tokenPosition(name, tk).problem("", message, hint)
@@ -103,14 +103,14 @@ func checkTokens(name string, tokens token.Tokens) *Problem {
 		case token.SequenceEntryType:
 			dashes++
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			return refuse(tk, "anchors, aliases and merge keys are not allowed", "write the value out")
+			return refuse(tk, "anchors, aliases and merge keys are not allowed", "repeat the value instead")
 		case token.TagType, token.DirectiveType:
 			return refuse(tk, "tags and directives are not allowed", "")
 		case token.MappingKeyType:
 			return refuse(tk, "explicit keys (?) are not allowed", "write key: value")
 		}
-		// Blocks bound themselves: a level costs a column, so 1 MiB holds at
-		// most 1,400 of them.
+		// Block mappings need no limit: each level costs a column, so 1 MiB has
+		// room for at most 1,400 levels.
 		if flow > maxDepth || dashes > maxDepth {
 			return refuse(tk, "is nested too deeply", "")
 		}
@@ -118,9 +118,9 @@ func checkTokens(name string, tokens token.Tokens) *Problem {
 	return nil
 }
 
-// joinFlow puts plain scalars with a colon together again: in a sequence that
-// is inside a flow mapping ({endpoints: [http://10.0.0.1:2379]}) goccy/go-yaml
-// 1.19 takes any colon for a mapping's, where YAML wants a space behind it.
+// joinFlow rejoins plain scalars that contain a colon. In a sequence inside a
+// flow mapping ({endpoints: [http://10.0.0.1:2379]}), goccy/go-yaml 1.19 splits
+// at any colon; YAML requires a space after it.
 func joinFlow(tokens token.Tokens) token.Tokens {
 	var out token.Tokens
 	var open []token.Type
@@ -148,7 +148,7 @@ func joinFlow(tokens token.Tokens) token.Tokens {
 	return out
 }
 
-// touches tells whether two tokens, plain scalars or the colon between them,
+// adjacent reports whether two tokens, plain scalars or the colon between them,
 // have no space in between.
 func adjacent(a, b *token.Token) bool {
 	plain := func(tk *token.Token) bool {
@@ -158,7 +158,7 @@ func adjacent(a, b *token.Token) bool {
 		a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
 }
 
-// relink restores the list that tokens form, which the parser follows.
+// relink restores the linked list of tokens, which the parser follows.
 func relink(tokens token.Tokens) {
 	for i, tk := range tokens {
 		if i > 0 {
@@ -167,8 +167,8 @@ func relink(tokens token.Tokens) {
 	}
 }
 
-// firstToken is where a node begins; a block mapping's own token would be its
-// first colon.
+// firstToken returns the token where a node begins. The token of a block
+// mapping itself is its first colon.
 func firstToken(node ast.Node) *token.Token {
 	if m, ok := node.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
 		return m.Values[0].Key.GetToken()
@@ -176,8 +176,8 @@ func firstToken(node ast.Node) *token.Token {
 	return node.GetToken()
 }
 
-// syntaxProblem keeps position and message of a parser's error, without the
-// excerpt of the source that it would print: that may hold a secret.
+// syntaxProblem returns the position and message of a parser error. It drops
+// the excerpt of the source, which may contain a secret.
 func syntaxProblem(name string, err error) Problem {
 	at := position{source: name, line: 1, col: 1}
 	var e yaml.Error
@@ -188,7 +188,7 @@ func syntaxProblem(name string, err error) Problem {
 		at = tokenPosition(name, e.GetToken())
 	}
 	message := strings.ReplaceAll(e.GetMessage(), "'\t'", "TAB")
-	if strings.ContainsAny(message, "\"\n") { // quotes a piece of the source
+	if strings.ContainsAny(message, "\"\n") { // it quotes the source
 		message = "unexpected text"
 	}
 	hint := ""
