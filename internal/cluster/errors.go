@@ -18,7 +18,7 @@ import (
 
 // Error is why etcd could not be asked.
 type Error struct {
-	Action     string   // "reach", "read IPPool x from"
+	Action    string   // "reach", "read IPPool x from"
 	Endpoints []string // which etcd
 	Err       error    // what was seen
 	Permanent bool     // time does not cure it: a wrong password
