@@ -10,44 +10,45 @@ import (
 	"strings"
 )
 
-// Calico keeps its resources as JSON under this prefix, kind by kind.
+// calicoPrefix is the prefix of Calico's resources, which are JSON. The name of
+// the kind follows.
 const calicoPrefix = "/calico/resources/v3/projectcalico.org/"
 
-// maxValue bounds a value that is decoded, in bytes. Calico's have a few
-// kilobytes; etcd itself takes up to 1.5 MiB.
+// maxValue limits a value that is decoded, in bytes. Calico's values have a few
+// KiB; etcd accepts up to 1.5 MiB.
 const maxValue = 1 << 20
 
-// IPPool is a pool of addresses, as far as firstboot looks at it.
+// IPPool is a Calico IPPool with the fields that firstboot uses.
 type IPPool struct {
 	Name        string
 	UID         string
 	Annotations map[string]string
 	CIDR        string
-	// BlockSize is the prefix length of a host's block; 0 where the field is
-	// missing.
+	// BlockSize is the prefix length of a host's address block; 0 if the field
+	// is missing.
 	BlockSize   int
 	NATOutgoing bool
-	// IPIPMode and VXLANMode are empty where the field is missing.
+	// IPIPMode and VXLANMode are empty if the field is missing.
 	IPIPMode, VXLANMode string
-	// HasVXLANMode tells whether spec.vxlanMode is there: Docker's plugin
-	// writes the pool with an old struct and so strips newer fields.
+	// HasVXLANMode reports whether spec.vxlanMode is present. Docker's plugin
+	// removes it: it writes the pool with an old struct, without newer fields.
 	HasVXLANMode bool
 	NodeSelector string
 	Disabled     bool
-	Revision     int64 // etcd's, of the last change
+	Revision     int64 // etcd's revision of the last change
 }
 
 // Node is a host of the Calico network.
 type Node struct {
 	Name     string
 	Labels   map[string]string
-	Address  netip.Prefix // IPv4 of its BGP; zero where it has none
+	Address  netip.Prefix // its IPv4 address for BGP; the zero value if it has none
 	ASNumber uint32       // 0: the cluster's default
 	OrchRefs []OrchRef
 	Revision int64
 }
 
-// OrchRef is how an orchestrator calls a Node.
+// OrchRef is an orchestrator's name for a Node.
 type OrchRef struct {
 	NodeName     string `json:"nodeName"`
 	Orchestrator string `json:"orchestrator"`
@@ -56,13 +57,13 @@ type OrchRef struct {
 // Profile is a set of rules for the containers of a network.
 type Profile struct {
 	Name string
-	// AllowsAll tells whether it lets everything in and out: the one that
-	// Docker's plugin makes does not.
+	// AllowsAll reports whether it allows all traffic in both directions. The
+	// profile that Docker's plugin creates does not.
 	AllowsAll bool
 	Revision  int64
 }
 
-// ClusterInfo is what Calico notes about the cluster.
+// ClusterInfo is Calico's ClusterInformation.
 type ClusterInfo struct {
 	CalicoVersion string // "v3.23.0"; empty before the first calico-node
 	GUID          string
@@ -72,11 +73,12 @@ type ClusterInfo struct {
 // NetworkIDAnnotation binds an IPPool to the Docker network over it.
 const NetworkIDAnnotation = "org.projectcalico.label.network.ID"
 
-// NetworkID is the Docker network that the pool is bound to; empty: none.
+// NetworkID returns the ID of the Docker network that the pool is bound to, or
+// "".
 func (p IPPool) NetworkID() string { return p.Annotations[NetworkIDAnnotation] }
 
-// envelope is what all resources have in common.
-type envelope struct {
+// resource has the fields that all resources share.
+type resource struct {
 	Kind     string `json:"kind"`
 	Metadata struct {
 		Name        string            `json:"name"`
@@ -87,36 +89,36 @@ type envelope struct {
 	Spec json.RawMessage `json:"spec"`
 }
 
-// open reads a resource of one kind and its spec. Unknown fields are other
-// versions', not errors.
-func open(kind string, value []byte, spec any) (envelope, error) {
-	var e envelope
+// decodeResource decodes a resource of one kind and its spec. Unknown fields are
+// ignored, because other versions of Calico may have written them.
+func decodeResource(kind string, value []byte, spec any) (resource, error) {
+	var e resource
 	if len(value) > maxValue {
 		return e, fmt.Errorf("it has more than %d bytes", maxValue)
 	}
 	if err := json.Unmarshal(value, &e); err != nil {
-		return e, fmt.Errorf("it is no JSON of a resource: %s", clean(err.Error()))
+		return e, fmt.Errorf("it is not a JSON resource: %s", sanitize(err.Error()))
 	}
 	if e.Kind != kind {
-		return e, fmt.Errorf("it is of kind %q", clean(e.Kind))
+		return e, fmt.Errorf("it has the kind %q", sanitize(e.Kind))
 	}
 	if !resourceName.MatchString(e.Metadata.Name) || len(e.Metadata.Name) > maxName {
-		return e, fmt.Errorf("%q is no name of a resource", clean(e.Metadata.Name))
+		return e, fmt.Errorf("%q is not a resource name", sanitize(e.Metadata.Name))
 	}
 	if len(e.Spec) == 0 || string(e.Spec) == "null" {
 		return e, nil
 	}
 	if err := json.Unmarshal(e.Spec, spec); err != nil {
-		return e, fmt.Errorf("its spec cannot be read: %s", clean(err.Error()))
+		return e, fmt.Errorf("its spec cannot be decoded: %s", sanitize(err.Error()))
 	}
 	return e, nil
 }
 
-// maxName is the length of the longest name that Calico and DNS take.
+// maxName is the maximum length of a name in Calico and DNS.
 const maxName = 253
 
-// resourceName is Calico's rule for names, with the upper case that older
-// versions let through.
+// resourceName matches the names that Calico accepts. Older versions also
+// accepted upper case.
 var resourceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
 func decodePool(value []byte) (IPPool, error) {
@@ -129,18 +131,18 @@ func decodePool(value []byte) (IPPool, error) {
 		NodeSelector string  `json:"nodeSelector"`
 		Disabled     bool    `json:"disabled"`
 	}
-	e, err := open("IPPool", value, &spec)
+	e, err := decodeResource("IPPool", value, &spec)
 	if err != nil {
 		return IPPool{}, err
 	}
 	p := IPPool{
-		Name: e.Metadata.Name, UID: clean(e.Metadata.UID), Annotations: cleanMap(e.Metadata.Annotations),
-		CIDR: clean(spec.CIDR), BlockSize: spec.BlockSize, NATOutgoing: spec.NATOutgoing,
-		IPIPMode: clean(spec.IPIPMode), NodeSelector: clean(spec.NodeSelector), Disabled: spec.Disabled,
+		Name: e.Metadata.Name, UID: sanitize(e.Metadata.UID), Annotations: sanitizeMap(e.Metadata.Annotations),
+		CIDR: sanitize(spec.CIDR), BlockSize: spec.BlockSize, NATOutgoing: spec.NATOutgoing,
+		IPIPMode: sanitize(spec.IPIPMode), NodeSelector: sanitize(spec.NodeSelector), Disabled: spec.Disabled,
 		HasVXLANMode: spec.VXLANMode != nil,
 	}
 	if spec.VXLANMode != nil {
-		p.VXLANMode = clean(*spec.VXLANMode)
+		p.VXLANMode = sanitize(*spec.VXLANMode)
 	}
 	return p, nil
 }
@@ -153,11 +155,11 @@ func decodeNode(value []byte) (Node, error) {
 		} `json:"bgp"`
 		OrchRefs []OrchRef `json:"orchRefs"`
 	}
-	e, err := open("Node", value, &spec)
+	e, err := decodeResource("Node", value, &spec)
 	if err != nil {
 		return Node{}, err
 	}
-	n := Node{Name: e.Metadata.Name, Labels: cleanMap(e.Metadata.Labels)}
+	n := Node{Name: e.Metadata.Name, Labels: sanitizeMap(e.Metadata.Labels)}
 	if n.Address, err = parseAddress(spec.BGP.IPv4Address); err != nil {
 		return Node{}, err
 	}
@@ -165,12 +167,12 @@ func decodeNode(value []byte) (Node, error) {
 		return Node{}, err
 	}
 	for _, r := range spec.OrchRefs {
-		n.OrchRefs = append(n.OrchRefs, OrchRef{NodeName: clean(r.NodeName), Orchestrator: clean(r.Orchestrator)})
+		n.OrchRefs = append(n.OrchRefs, OrchRef{NodeName: sanitize(r.NodeName), Orchestrator: sanitize(r.Orchestrator)})
 	}
 	return n, nil
 }
 
-// parseAddress reads 10.0.0.1/24, and 10.0.0.1 as older versions wrote it.
+// parseAddress parses 10.0.0.1/24, and 10.0.0.1 as older versions wrote it.
 func parseAddress(s string) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, nil
@@ -180,12 +182,12 @@ func parseAddress(s string) (netip.Prefix, error) {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil || !a.Is4() {
-		return netip.Prefix{}, fmt.Errorf("its ipv4Address %q is no IPv4 address", clean(s))
+		return netip.Prefix{}, fmt.Errorf("its ipv4Address %q is not an IPv4 address", sanitize(s))
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-// parseASNumber reads the three forms that Calico takes: 64512, "64512" and
+// parseASNumber parses the three forms that Calico accepts: 64512, "64512" and
 // "0.64512".
 func parseASNumber(raw json.RawMessage) (uint32, error) {
 	text := strings.Trim(string(raw), `"`)
@@ -196,14 +198,14 @@ func parseASNumber(raw json.RawMessage) (uint32, error) {
 	if !dotted {
 		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return 0, fmt.Errorf("its asNumber %q is no AS number", clean(text))
+			return 0, fmt.Errorf("its asNumber %q is no AS number", sanitize(text))
 		}
 		return uint32(n), nil
 	}
 	h, err := strconv.ParseUint(high, 10, 16)
 	l, err2 := strconv.ParseUint(low, 10, 16)
 	if err := errors.Join(err, err2); err != nil {
-		return 0, fmt.Errorf("its asNumber %q is no AS number", clean(text))
+		return 0, fmt.Errorf("its asNumber %q is no AS number", sanitize(text))
 	}
 	return uint32(h)<<16 | uint32(l), nil
 }
@@ -213,15 +215,15 @@ func decodeProfile(value []byte) (Profile, error) {
 		Ingress []map[string]json.RawMessage `json:"ingress"`
 		Egress  []map[string]json.RawMessage `json:"egress"`
 	}
-	e, err := open("Profile", value, &spec)
+	e, err := decodeResource("Profile", value, &spec)
 	if err != nil {
 		return Profile{}, err
 	}
 	return Profile{Name: e.Metadata.Name, AllowsAll: allowsAll(spec.Ingress) && allowsAll(spec.Egress)}, nil
 }
 
-// allowsAll tells whether rules, which are tried in order, let everything
-// through: an Allow without a condition comes before anything that stops.
+// allowsAll reports whether rules, which apply in order, allow all traffic: an
+// unconditional Allow comes before any rule that denies.
 func allowsAll(rules []map[string]json.RawMessage) bool {
 	for _, rule := range rules {
 		switch string(rule["action"]) {
@@ -237,8 +239,8 @@ func allowsAll(rules []map[string]json.RawMessage) bool {
 	return false
 }
 
-// unconditional tells whether a rule is for all traffic: besides its action it
-// has only empty fields, as Calico writes "source":{}.
+// unconditional reports whether a rule applies to all traffic. All its fields
+// except the action are empty, such as "source":{}.
 func unconditional(rule map[string]json.RawMessage) bool {
 	for field, value := range rule {
 		switch string(value) {
@@ -258,16 +260,16 @@ func decodeClusterInfo(value []byte) (ClusterInfo, error) {
 		ClusterGUID    string `json:"clusterGUID"`
 		DatastoreReady bool   `json:"datastoreReady"`
 	}
-	if _, err := open("ClusterInformation", value, &spec); err != nil {
+	if _, err := decodeResource("ClusterInformation", value, &spec); err != nil {
 		return ClusterInfo{}, err
 	}
-	return ClusterInfo{CalicoVersion: clean(spec.CalicoVersion), GUID: clean(spec.ClusterGUID), Ready: spec.DatastoreReady}, nil
+	return ClusterInfo{CalicoVersion: sanitize(spec.CalicoVersion), GUID: sanitize(spec.ClusterGUID), Ready: spec.DatastoreReady}, nil
 }
 
-func cleanMap(m map[string]string) map[string]string {
+func sanitizeMap(m map[string]string) map[string]string {
 	cleaned := make(map[string]string, len(m))
 	for k, v := range m {
-		cleaned[clean(k)] = clean(v)
+		cleaned[sanitize(k)] = sanitize(v)
 	}
 	return cleaned
 }

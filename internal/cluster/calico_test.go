@@ -115,29 +115,29 @@ func TestProfileAllowsAll(t *testing.T) {
 	}
 }
 
-func TestForeignValuesAreRefused(t *testing.T) {
+func TestInvalidValuesAreRejected(t *testing.T) {
 	for what, value := range map[string]string{
-		"nothing":        ``,
-		"no JSON":        `{`,
+		"empty":          ``,
+		"not JSON":       `{`,
 		"a list":         `[]`,
 		"another kind":   nodeValue,
 		"no name":        `{"kind":"IPPool","metadata":{},"spec":{}}`,
-		"an escape":      `{"kind":"IPPool","metadata":{"name":"\u001b[2J"},"spec":{}}`,
+		"an escape code": `{"kind":"IPPool","metadata":{"name":"\u001b[2J"},"spec":{}}`,
 		"a path":         `{"kind":"IPPool","metadata":{"name":"a/b"},"spec":{}}`,
 		"a long name":    `{"kind":"IPPool","metadata":{"name":"` + strings.Repeat("a", 254) + `"},"spec":{}}`,
 		"a wrong type":   `{"kind":"IPPool","metadata":{"name":"p"},"spec":{"blockSize":"26"}}`,
 		"too many bytes": `{"kind":"IPPool","metadata":{"name":"p"},"spec":{"cidr":"` + strings.Repeat("1", maxValue) + `"}}`,
 	} {
 		if p, err := decodePool([]byte(value)); err == nil {
-			t.Errorf("%s was taken for %+v", what, p)
+			t.Errorf("%s was decoded as %+v", what, p)
 		} else if strings.ContainsFunc(err.Error(), unicode.IsControl) {
 			t.Errorf("%s: %q has control characters", what, err)
 		}
 	}
 }
 
-// Whatever etcd holds, nothing panics and nothing that comes out can take over
-// a terminal.
+// FuzzDecode: no value makes a decoder panic, and decoded texts contain no
+// control characters.
 func FuzzDecode(f *testing.F) {
 	for _, v := range []string{poolValue, strippedValue, nodeValue, allowValue, pluginValue, infoValue, `{"owner":"host1","since":"2026-01-01T00:00:00Z"}`} {
 		f.Add([]byte(v))
@@ -148,10 +148,10 @@ func FuzzDecode(f *testing.F) {
 		profile, _ := decodeProfile(value)
 		info, _ := decodeClusterInfo(value)
 		record, _ := decodeRecord(value)
-		for _, v := range []any{pool, node, profile, info, record, ownerIn(value)} {
+		for _, v := range []any{pool, node, profile, info, record, decodeOwner(value)} {
 			data, err := json.Marshal(v)
 			if err != nil {
-				continue // a time that JSON cannot write
+				continue // a time that JSON cannot represent
 			}
 			var back any
 			if err := json.Unmarshal(data, &back); err != nil {

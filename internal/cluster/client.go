@@ -1,11 +1,11 @@
-// Package cluster talks to the cluster's etcd: it reads what Calico keeps
-// there, holds the locks by which hosts do cluster-wide work once, and keeps
-// the hosts' records. It never writes what is Calico's: that is calicoctl's,
-// whose validation is the authority.
+// Package cluster accesses the cluster's etcd. It reads Calico's resources,
+// provides locks and semaphores for cluster-wide work, and keeps the hosts'
+// records. It never writes Calico's resources: calicoctl does that, because it
+// validates them.
 //
-// Every call has a deadline of its own, because the etcd client waits for ever
-// for an etcd that is not there. What comes out of etcd was written by others:
-// it is bounded, checked, and made fit to be printed.
+// Every call has a deadline, because the etcd client waits forever if etcd is
+// not available. Values from etcd are not trusted: their size is limited, and
+// they are validated and made safe to print.
 package cluster
 
 import (
@@ -24,28 +24,27 @@ import (
 )
 
 const (
-	// DefaultTimeout bounds one call.
+	// DefaultTimeout limits one call.
 	DefaultTimeout = 10 * time.Second
-	// maxMessage bounds an answer, in bytes. etcd refuses requests above
-	// 1.5 MiB, and lists are read in pages.
+	// maxMessage limits a response, in bytes. etcd refuses values above 1.5 MiB,
+	// and lists are read in pages.
 	maxMessage = 16 << 20
-	// maxCertificate bounds a PEM file, in bytes.
+	// maxCertificate limits a PEM file, in bytes.
 	maxCertificate = 1 << 20
 )
 
-// Options are how etcd is reached.
+// Options configure a Client.
 type Options struct {
 	Endpoints []string // scheme://host:port each, at least one
-	CAFile    string   // PEM; empty: the machine's CAs
-	CertFile  string   // PEM; with KeyFile, for etcds that ask for it
+	CAFile    string   // PEM; empty: the system's CAs
+	CertFile  string   // PEM; with KeyFile, for an etcd that requires client certificates
 	KeyFile   string
 	Username  string
 	Password  string
 	Timeout   time.Duration // of one call; 0: DefaultTimeout
 }
 
-// Client is a connection to etcd. It may be used by several goroutines at
-// once.
+// Client is a connection to etcd. It is safe for concurrent use.
 type Client struct {
 	etcd      *clientv3.Client
 	endpoints []string
@@ -53,11 +52,11 @@ type Client struct {
 	timeout   time.Duration
 }
 
-// Dial makes a Client. With a user it asks etcd for a token; otherwise nothing
-// is sent until the first call. The caller closes it.
+// Dial returns a new Client. With a Username it requests a token from etcd;
+// otherwise nothing is sent until the first call. The caller must close it.
 func Dial(o Options) (*Client, error) {
 	if len(o.Endpoints) == 0 {
-		return nil, hinted(errors.New("cannot reach etcd: no endpoint is given"), "set etcd.endpoints")
+		return nil, withHint(errors.New("cannot reach etcd: no endpoint is given"), "set etcd.endpoints")
 	}
 	tlsConfig, err := o.tlsConfig()
 	if err != nil {
@@ -70,16 +69,16 @@ func Dial(o Options) (*Client, error) {
 	c.etcd, err = clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: tlsConfig, Username: o.Username, Password: o.Password,
 		DialTimeout: o.Timeout, MaxCallRecvMsgSize: maxMessage, Logger: zap.NewNop(),
-		// An etcd that vanished without a word is noticed by these.
+		// These detect an etcd that has disappeared without closing connections.
 		DialKeepAliveTime: o.Timeout, DialKeepAliveTimeout: o.Timeout,
 	})
 	if err != nil {
-		return nil, c.fail("reach", err)
+		return nil, c.wrapError("reach", err)
 	}
 	return c, nil
 }
 
-// Close ends the connection. Locks that are still held lapse with their
+// Close closes the connection. Locks that are still held expire with their
 // leases.
 func (c *Client) Close() error {
 	err := c.etcd.Close()
@@ -89,35 +88,36 @@ func (c *Client) Close() error {
 	return err
 }
 
-// Ping asks whether etcd serves its v3 API, by a read that a majority of its
-// members must agree to. Where no endpoint takes a connection it says so at
-// once: the etcd client itself would try again until the time is up.
+// Ping checks that etcd serves its v3 API and has a quorum. If no endpoint accepts
+// a connection, Ping fails immediately; the etcd client itself would retry until
+// the deadline.
 func (c *Client) Ping(ctx context.Context) error {
-	ctx, cancel := c.bounded(ctx)
+	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	go c.watch(ctx, giveUp)
+	ctx, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	go c.watchConnection(ctx, abort)
 	_, err := c.etcd.Get(ctx, prefix+"ping", clientv3.WithCountOnly())
-	if err == nil || mayNotRead(err) {
-		return nil // it answers: what this user may read is another question
+	if err == nil || permissionDenied(err) {
+		return nil // etcd answers; the user's permissions do not matter here
 	}
 	var refused *Error
 	if errors.As(context.Cause(ctx), &refused) {
 		return refused
 	}
-	return c.fail("reach", err)
+	return c.wrapError("reach", err)
 }
 
-// watch gives up as soon as every endpoint has failed, and says how; gRPC
-// calls the connection so only then, not while one is still tried.
-func (c *Client) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
+// watchConnection calls abort with an error as soon as every endpoint has
+// failed. gRPC reports TransientFailure only then, not while it is still
+// connecting to one of them.
+func (c *Client) watchConnection(ctx context.Context, abort context.CancelCauseFunc) {
 	conn := c.etcd.ActiveConnection()
 	for {
 		state := conn.GetState()
 		if state == connectivity.TransientFailure {
-			if why := c.unreachable(); why != "" {
-				giveUp(&Error{Action: "reach", Endpoints: c.endpoints, Err: errors.New(why)})
+			if why := c.connectError(); why != "" {
+				abort(&Error{Action: "reach", Endpoints: c.endpoints, Err: errors.New(why)})
 				return
 			}
 		}
@@ -127,14 +127,14 @@ func (c *Client) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	}
 }
 
-// bounded gives one call its deadline.
-func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+// withTimeout returns a context with the deadline of one call.
+func (c *Client) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.timeout)
 }
 
 func (o Options) tlsConfig() (*tls.Config, error) {
 	if o.CAFile == "" && o.CertFile == "" && o.KeyFile == "" {
-		return nil, nil // the client makes one for https endpoints
+		return nil, nil // the etcd client uses its default for https endpoints
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CAFile != "" {
@@ -144,11 +144,11 @@ func (o Options) tlsConfig() (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, hinted(fmt.Errorf("cannot use etcd.caFile %s: it holds no certificate", o.CAFile), "it must be PEM")
+			return nil, withHint(fmt.Errorf("cannot use etcd.caFile %s: it contains no certificate", o.CAFile), "the file must be PEM")
 		}
 	}
 	if (o.CertFile == "") != (o.KeyFile == "") {
-		return nil, hinted(errors.New("cannot use a client certificate for etcd without its key"), "set both etcd.certFile and etcd.keyFile")
+		return nil, withHint(errors.New("cannot use a client certificate for etcd without its key"), "set both etcd.certFile and etcd.keyFile")
 	}
 	if o.CertFile != "" {
 		pair, err := loadPair(o.CertFile, o.KeyFile)
@@ -171,7 +171,7 @@ func loadPair(certFile, keyFile string) (tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return pair, hinted(fmt.Errorf("cannot use etcd.certFile %s with etcd.keyFile %s: %w", certFile, keyFile, err), "do they belong together, and are both PEM?")
+		return pair, withHint(fmt.Errorf("cannot use etcd.certFile %s with etcd.keyFile %s: %w", certFile, keyFile, err), "check that they belong together and that both are PEM")
 	}
 	return pair, nil
 }
@@ -184,7 +184,7 @@ func readCertificate(path string) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
 	if err == nil && len(data) > maxCertificate {
-		err = fmt.Errorf("more than %d bytes", maxCertificate)
+		err = fmt.Errorf("larger than %d bytes", maxCertificate)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a certificate for etcd from %s: %w", path, err)

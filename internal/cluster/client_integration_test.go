@@ -27,7 +27,7 @@ import (
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
-// put writes what Calico or somebody else would.
+// put writes a value as Calico or another client would.
 func put(t *testing.T, c *Client, key, value string) {
 	t.Helper()
 	if _, err := c.etcd.Put(testContext(t), key, value); err != nil {
@@ -35,7 +35,7 @@ func put(t *testing.T, c *Client, key, value string) {
 	}
 }
 
-func TestReadsWhatCalicoWrote(t *testing.T) {
+func TestCalicoResourcesAreRead(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 5*time.Second)
@@ -48,7 +48,7 @@ func TestReadsWhatCalicoWrote(t *testing.T) {
 	profile, err3 := c.Profile(ctx, "firstboot")
 	node, err4 := c.Node(ctx, "host1")
 	if err := errors.Join(err, err2, err3, err4); err != nil || info != nil || pool != nil || profile != nil || node != nil {
-		t.Fatalf("an empty etcd has %v %v %v %v, %v", info, pool, profile, node, err)
+		t.Fatalf("an empty etcd returned %v %v %v %v, %v", info, pool, profile, node, err)
 	}
 
 	put(t, c, calicoPrefix+"clusterinformations/default", infoValue)
@@ -69,7 +69,7 @@ func TestReadsWhatCalicoWrote(t *testing.T) {
 	}
 }
 
-func TestListsAreReadWholeAndDamageIsNamed(t *testing.T) {
+func TestListsAreCompleteAndNameDamagedValues(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 10*time.Second)
@@ -101,7 +101,7 @@ func TestListsAreReadWholeAndDamageIsNamed(t *testing.T) {
 	}
 }
 
-func TestV2APIIsToldFromItsAbsence(t *testing.T) {
+func TestServesV2OnRealEtcd(t *testing.T) {
 	t.Parallel()
 	with := dial(t, etcdtest.Start(t, etcdtest.Options{EnableV2: true}), 5*time.Second)
 	if err := with.ServesV2(testContext(t)); err != nil {
@@ -113,18 +113,18 @@ func TestV2APIIsToldFromItsAbsence(t *testing.T) {
 	}
 }
 
-func TestClientOutlivesEtcd(t *testing.T) {
+func TestClientReconnectsAfterEtcdRestart(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 2*time.Second)
 	put(t, c, calicoPrefix+"ippools/firstboot", poolValue)
 	etcd.Kill()
 	if err := c.Ping(testContext(t)); err == nil || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("Ping = %v of a killed etcd, want connection refused", err)
+		t.Errorf("Ping = %v for a killed etcd, want connection refused", err)
 	}
 	etcd.Restart()
 	if pool, err := c.Pool(testContext(t), "firstboot"); err != nil || pool == nil {
-		t.Errorf("Pool = %v, %v after etcd came back", pool, err)
+		t.Errorf("Pool = %v, %v after etcd restarted", pool, err)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestHostRecords(t *testing.T) {
 	}
 	for _, r := range list[2:] {
 		if r.State != StateUnreadable || r.Error == "" || r.Name != "host3" && r.Name != "host4" {
-			t.Errorf("a damaged record reads %+v", r)
+			t.Errorf("a damaged record is listed as %+v", r)
 		}
 	}
 
@@ -170,7 +170,7 @@ func TestHostRecords(t *testing.T) {
 		<-tick.C
 	}
 	if err != nil || list[0].Name != "host3" {
-		t.Errorf("%v, %v; want host1's record gone with its lease and host2's deleted", list, err)
+		t.Errorf("%v, %v; want host1's record expired and host2's deleted", list, err)
 	}
 	for _, name := range []string{"", "a/b", "Host", "host\n"} {
 		if err := c.PutHostRecord(ctx, HostRecord{Name: name}, 0); err == nil {
@@ -178,11 +178,11 @@ func TestHostRecords(t *testing.T) {
 		}
 	}
 	if err := c.PutHostRecord(ctx, HostRecord{Name: "h", Version: strings.Repeat("v", maxRecord)}, 0); err == nil {
-		t.Error("an endless record was written")
+		t.Error("a record that is too large was written")
 	}
 }
 
-func TestUserOfEtcd(t *testing.T) {
+func TestEtcdUsers(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	root := dial(t, etcd, 5*time.Second)
@@ -217,10 +217,10 @@ func TestUserOfEtcd(t *testing.T) {
 	}
 	defer poor.Close()
 	if err := poor.Ping(ctx); err != nil {
-		t.Errorf("Ping = %v as a user who may read nothing; etcd does answer", err)
+		t.Errorf("Ping = %v as a user without permissions; want nil, because etcd answers", err)
 	}
 	if _, err := poor.Pools(ctx); !IsPermanent(err) {
-		t.Errorf("Pools = %v as a user who may read nothing, want a permanent error", err)
+		t.Errorf("Pools = %v as a user without permissions, want a permanent error", err)
 	}
 }
 
@@ -260,7 +260,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// certificate writes NAME.crt and NAME.key, signed by parent or by itself.
+// certificate writes NAME.crt and NAME.key, signed by parent or self-signed.
 func certificate(t *testing.T, dir, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -300,7 +300,7 @@ func certificate(t *testing.T, dir, name string, parent *x509.Certificate, paren
 }
 
 // Not parallel: it counts goroutines.
-func TestNothingIsLeftRunning(t *testing.T) {
+func TestNoGoroutineLeaks(t *testing.T) {
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	uses := 0
 	use := func() {
@@ -312,10 +312,10 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		l := lock(t, c, "host1", 2*time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
 		if _, err := c.Lock(ctx, "pool", "host2", 2*time.Second, func(string) { cancel() }); err == nil {
-			t.Error("host2 got the lock as well")
+			t.Error("host2 acquired the lock that host1 holds")
 		}
 		l.Unlock()
-		// Held when the client is closed, and after that until its lease ends.
+		// This lock is still held when the client is closed.
 		uses++
 		if _, err := c.Lock(testContext(t), fmt.Sprintf("abandoned%d", uses), "host3", 30*time.Second, nil); err != nil {
 			t.Error(err)

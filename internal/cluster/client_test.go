@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func TestDialRefusesWhatCannotWork(t *testing.T) {
+func TestDialRejectsInvalidOptions(t *testing.T) {
 	dir := t.TempDir()
 	notPEM := filepath.Join(dir, "not.pem")
 	if err := os.WriteFile(notPEM, []byte("no certificate"), 0o600); err != nil {
@@ -22,23 +22,23 @@ func TestDialRefusesWhatCannotWork(t *testing.T) {
 	}
 	endpoints := []string{"https://127.0.0.1:1"}
 	for what, o := range map[string]Options{
-		"no endpoint":        {},
-		"a missing CA":       {Endpoints: endpoints, CAFile: filepath.Join(dir, "missing")},
-		"a CA of other text": {Endpoints: endpoints, CAFile: notPEM},
-		"a folder as CA":     {Endpoints: endpoints, CAFile: dir},
-		"half a pair":        {Endpoints: endpoints, CertFile: notPEM},
-		"a pair of text":     {Endpoints: endpoints, CertFile: notPEM, KeyFile: notPEM},
+		"no endpoint":                     {},
+		"a missing CA":                    {Endpoints: endpoints, CAFile: filepath.Join(dir, "missing")},
+		"a CA file without PEM":           {Endpoints: endpoints, CAFile: notPEM},
+		"a directory as CA":               {Endpoints: endpoints, CAFile: dir},
+		"a certificate without key":       {Endpoints: endpoints, CertFile: notPEM},
+		"certificate and key without PEM": {Endpoints: endpoints, CertFile: notPEM, KeyFile: notPEM},
 	} {
 		if c, err := Dial(o); err == nil {
 			c.Close()
-			t.Errorf("%s was taken", what)
+			t.Errorf("%s: no error", what)
 		}
 	}
 }
 
-// Every call ends by its own deadline and says what is wrong, be the etcd not
-// there or silent.
-func TestUnreachableEtcdIsSaidInTime(t *testing.T) {
+// TestCallsFailInTimeWithoutEtcd: every call ends at its deadline and returns the
+// reason, whether the connection is refused or etcd does not answer.
+func TestCallsFailInTimeWithoutEtcd(t *testing.T) {
 	closed := closedAddress(t)
 	silent := silentAddress(t)
 	for _, test := range []struct{ what, endpoint, want string }{
@@ -70,7 +70,7 @@ func TestUnreachableEtcdIsSaidInTime(t *testing.T) {
 						t.Errorf("%s = %v, want %q and the endpoint", call, err, test.want)
 					}
 					if IsPermanent(err) {
-						t.Errorf("%s: %v is called permanent", call, err)
+						t.Errorf("%s: %v is permanent", call, err)
 					}
 					if took := time.Since(start); took > 3*time.Second {
 						t.Errorf("%s took %v", call, took)
@@ -79,16 +79,15 @@ func TestUnreachableEtcdIsSaidInTime(t *testing.T) {
 			}
 			calls.Wait()
 			if err := c.ServesV2(context.Background()); err == nil || errors.Is(err, ErrNoV2) {
-				t.Errorf("ServesV2 = %v, want that etcd cannot be reached", err)
+				t.Errorf("ServesV2 = %v, want a connection error", err)
 			}
 		})
 	}
 }
 
-// TestRefusedConnectionIsSaidAtOnce: whoever is at the console is not left
-// without a word for as long as a call may take. One endpoint that still may
-// answer is waited for.
-func TestRefusedConnectionIsSaidAtOnce(t *testing.T) {
+// TestPingFailsAtOnceIfAllEndpointsRefuse: Ping does not use up its timeout. It
+// waits for an endpoint that may still answer.
+func TestPingFailsAtOnceIfAllEndpointsRefuse(t *testing.T) {
 	t.Parallel()
 	closed, other, silent := "http://"+closedAddress(t), "http://"+closedAddress(t), "http://"+silentAddress(t)
 	for _, c := range []struct {
@@ -99,7 +98,7 @@ func TestRefusedConnectionIsSaidAtOnce(t *testing.T) {
 	}{
 		{"one etcd", []string{closed}, true, "connection refused"},
 		{"two, both down", []string{closed, other}, true, "connection refused; "},
-		{"a name that nobody has", []string{"http://etcd.invalid:2379"}, true, "etcd.invalid"},
+		{"an unknown host name", []string{"http://etcd.invalid:2379"}, true, "etcd.invalid"},
 		{"one silent", []string{closed, silent}, false, ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -126,11 +125,11 @@ func TestServesV2(t *testing.T) {
 	for what, test := range map[string]struct {
 		status int
 		body   string
-		want   error // nil: served; errors.New("") any other
+		want   error // nil: served; errAny: an error other than ErrNoV2
 	}{
 		"etcd":             {200, `{"action":"get","node":{"dir":true}}`, nil},
 		"with keys":        {200, `{"action":"get","node":{"dir":true,"nodes":[{"key":"/docker","dir":true}]}}`, nil},
-		"a user is wanted": {401, `{"errorCode":110}`, nil},
+		"a user is needed": {401, `{"errorCode":110}`, nil},
 		"switched off":     {404, "404 page not found\n", ErrNoV2},
 		"a web server":     {200, "<html>It works!</html>", ErrNoV2},
 		"other JSON":       {200, `{"ok":true}`, ErrNoV2},
@@ -140,7 +139,7 @@ func TestServesV2(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if !strings.HasPrefix(r.URL.Path, "/v2/keys") {
-					t.Errorf("asked for %s", r.URL)
+					t.Errorf("requested %s", r.URL)
 				}
 				w.Header().Set("Location", "/elsewhere")
 				w.WriteHeader(test.status)
@@ -155,7 +154,7 @@ func TestServesV2(t *testing.T) {
 			err = c.ServesV2(t.Context())
 			switch {
 			case test.want == nil && err != nil:
-				t.Errorf("ServesV2 = %v, want that it is served", err)
+				t.Errorf("ServesV2 = %v, want nil", err)
 			case test.want == ErrNoV2 && !errors.Is(err, ErrNoV2):
 				t.Errorf("ServesV2 = %v, want ErrNoV2", err)
 			case test.want == errAny && (err == nil || errors.Is(err, ErrNoV2)):
@@ -163,7 +162,7 @@ func TestServesV2(t *testing.T) {
 			}
 			var hinted interface{ Hint() string }
 			if test.status == 404 && (!errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "--enable-v2")) {
-				t.Errorf("%v has no hint at --enable-v2", err)
+				t.Errorf("%v has no hint about --enable-v2", err)
 			}
 		})
 	}
@@ -171,23 +170,24 @@ func TestServesV2(t *testing.T) {
 
 var errAny = errors.New("any")
 
-// One endpoint that lacks the v2 API is enough to say so: Docker may use it.
-func TestServesV2AsksEveryEndpoint(t *testing.T) {
+// TestServesV2ChecksEveryEndpoint: one endpoint without the v2 API is an error,
+// because Docker may use it.
+func TestServesV2ChecksEveryEndpoint(t *testing.T) {
 	with := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Write([]byte(`{"action":"get","node":{"dir":true}}`))
 	}))
 	defer with.Close()
 	without := httptest.NewServer(http.NotFoundHandler())
 	defer without.Close()
-	gone := "http://" + closedAddress(t)
+	closed := "http://" + closedAddress(t)
 	for _, test := range []struct {
 		endpoints []string
 		served    bool
 	}{
-		{[]string{with.URL, gone}, true},
-		{[]string{gone, with.URL}, true},
+		{[]string{with.URL, closed}, true},
+		{[]string{closed, with.URL}, true},
 		{[]string{with.URL, without.URL}, false},
-		{[]string{gone, without.URL}, false},
+		{[]string{closed, without.URL}, false},
 	} {
 		c, err := Dial(Options{Endpoints: test.endpoints})
 		if err != nil {
@@ -195,14 +195,14 @@ func TestServesV2AsksEveryEndpoint(t *testing.T) {
 		}
 		err = c.ServesV2(t.Context())
 		if (err == nil) != test.served || !test.served && !errors.Is(err, ErrNoV2) {
-			t.Errorf("ServesV2 of %v = %v, want served %v", test.endpoints, err, test.served)
+			t.Errorf("ServesV2 with %v = %v, want served %v", test.endpoints, err, test.served)
 		}
 		c.Close()
 	}
 }
 
-// silentAddress is a loopback address where connections are taken and nothing
-// is ever said.
+// silentAddress returns a loopback address that accepts connections and never
+// answers.
 func silentAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -213,7 +213,7 @@ func silentAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// closedAddress is a loopback address where nothing listens.
+// closedAddress returns a loopback address where nothing listens.
 func closedAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,13 +16,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Error is why etcd could not be asked.
+// Error is a failed call to etcd.
 type Error struct {
-	Action    string   // "reach", "read IPPool x from"
-	Endpoints []string // which etcd
-	Err       error    // what was seen
-	Permanent bool     // time does not cure it: a wrong password
-	Advice    string   // what a person can do; may be empty
+	Action    string   // completes "cannot … etcd": "reach", "read IPPool x from"
+	Endpoints []string // the configured endpoints
+	Err       error    // the cause
+	Permanent bool     // a retry cannot help, such as after a wrong password
+	Advice    string   // how to fix it; may be empty
 }
 
 func (e *Error) Error() string {
@@ -31,35 +31,35 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint says what a person can do; it may be empty.
+// Hint returns how to fix the error; it may be empty.
 func (e *Error) Hint() string { return e.Advice }
 
-// IsPermanent tells whether err is not cured by time: etcd refuses this user.
+// IsPermanent reports whether a retry cannot help, because etcd refuses the user.
 func IsPermanent(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Permanent
 }
 
-// fail makes an Error. Why etcd cannot be reached the client does not tell
-// where the deadline came first, so the endpoints are tried.
-func (c *Client) fail(doing string, err error) error {
+// wrapError returns err as an Error. If the deadline passed, the etcd client does
+// not report why, so wrapError probes the endpoints.
+func (c *Client) wrapError(action string, err error) error {
 	var already *Error
 	if errors.As(err, &already) {
 		return err
 	}
-	e := &Error{Action: doing, Endpoints: c.endpoints, Err: short(err)}
+	e := &Error{Action: action, Endpoints: c.endpoints, Err: grpcMessage(err)}
 	switch {
 	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrAuthNotEnabled), errors.Is(err, rpctypes.ErrUserEmpty):
 		e.Permanent, e.Advice = true, "correct etcd.username and etcd.passwordFile"
-	case mayNotRead(err):
+	case permissionDenied(err):
 		e.Permanent, e.Advice = true, "grant the etcd user read and write for /calico/ and "+prefix
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		e.Advice = "etcd's disk quota is used up: compact and defragment it, then etcdctl alarm disarm"
+		e.Advice = "etcd has reached its disk quota: compact and defragment it, then run: etcdctl alarm disarm"
 	case timedOut(err):
-		if why := c.unreachable(); why != "" {
-			e.Err = &brief{why, err}
+		if why := c.connectError(); why != "" {
+			e.Err = &shortError{why, err}
 		} else if status.Code(err) != codes.Unavailable {
-			e.Err = &brief{"no answer in time", err}
+			e.Err = &shortError{"timed out", err}
 		}
 	}
 	return e
@@ -69,18 +69,18 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded || status.Code(err) == codes.Unavailable
 }
 
-func mayNotRead(err error) bool {
+func permissionDenied(err error) bool {
 	return errors.Is(err, rpctypes.ErrPermissionDenied) || status.Code(err) == codes.PermissionDenied
 }
 
-// probeTime bounds the look at the endpoints after a call failed.
-const probeTime = time.Second
+// probeTimeout limits the probe of the endpoints after a failed call.
+const probeTimeout = time.Second
 
-// unreachable says why no endpoint can be talked to; empty if one can.
-func (c *Client) unreachable() string {
+// connectError returns why no endpoint can be reached, or "" if one can.
+func (c *Client) connectError() string {
 	client, done := c.httpClient()
 	defer done()
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	reasons := make(chan string, len(c.endpoints))
 	for _, endpoint := range c.endpoints {
@@ -97,16 +97,16 @@ func (c *Client) unreachable() string {
 	return strings.Join(all, "; ")
 }
 
-// probe says why an endpoint cannot be talked to; empty if it can, whatever it
-// answers.
+// probe returns why an endpoint cannot be reached, or "" if it sends any HTTP
+// response.
 func probe(ctx context.Context, client *http.Client, endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
-		return clean(endpoint) + " is no endpoint"
+		return sanitize(endpoint) + " is not a valid endpoint"
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/version", nil)
 	if err != nil {
-		return clean(endpoint) + " is no endpoint"
+		return sanitize(endpoint) + " is not a valid endpoint"
 	}
 	resp, err := client.Do(req)
 	if err == nil {
@@ -117,12 +117,12 @@ func probe(ctx context.Context, client *http.Client, endpoint string) string {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return u.Host + " does not answer"
 	}
-	return fmt.Sprintf("%s: %v", u.Host, withoutFrame(err))
+	return fmt.Sprintf("%s: %v", u.Host, unwrapNetError(err))
 }
 
-// withoutFrame takes the URL, and the address that is named anyway, out of an
-// error of net/http.
-func withoutFrame(err error) error {
+// unwrapNetError removes the URL and the address from an error of net/http. The
+// caller's message contains them.
+func unwrapNetError(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
@@ -134,38 +134,39 @@ func withoutFrame(err error) error {
 	return err
 }
 
-// short is what an error of gRPC says, without the frame around it.
-func short(err error) error {
+// grpcMessage returns a gRPC error with only its message as the text.
+func grpcMessage(err error) error {
 	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
-		return &brief{clean(s.Message()), err}
+		return &shortError{sanitize(s.Message()), err}
 	}
 	return err
 }
 
-type brief struct {
+// shortError replaces the text of an error.
+type shortError struct {
 	text string
 	err  error
 }
 
-func (b *brief) Error() string { return b.text }
-func (b *brief) Unwrap() error { return b.err }
+func (s *shortError) Error() string { return s.text }
+func (s *shortError) Unwrap() error { return s.err }
 
-// hint carries what a person can do about an error.
-type hint struct {
+// hintError adds a hint to an error.
+type hintError struct {
 	error
 	advice string
 }
 
-func (h *hint) Unwrap() error { return h.error }
+func (h *hintError) Unwrap() error { return h.error }
 
-// Hint says what a person can do.
-func (h *hint) Hint() string { return h.advice }
+// Hint returns how to fix the error.
+func (h *hintError) Hint() string { return h.advice }
 
-func hinted(err error, advice string) error { return &hint{err, advice} }
+func withHint(err error, advice string) error { return &hintError{err, advice} }
 
-// clean makes a foreign text fit to be printed: one line, bounded, without
-// control characters, escapes and marks that turn the direction of text.
-func clean(s string) string {
+// sanitize makes text from etcd safe to print: one line of limited length,
+// without control characters, escapes or marks that change the text direction.
+func sanitize(s string) string {
 	const most = 300
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {

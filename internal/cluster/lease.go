@@ -8,33 +8,33 @@ import (
 	"go.etcd.io/etcd/client/v3"
 )
 
-// lease keeps an etcd lease alive. The concurrency package's Session is not
-// used: it counts the time left from when an answer came, so that its holder
-// believes in the lease a little longer than etcd does. This one counts from
-// when the request was sent, and so ends before anybody else can get in. Nor
-// does it wait for an etcd that is not there.
+// lease keeps an etcd lease alive. It replaces the Session of etcd's concurrency
+// package, which counts a lease's time from etcd's response, so the holder keeps
+// the lease slightly longer than etcd does. This type counts from the request,
+// so it ends before another host can acquire the lock. It also does not wait for
+// an etcd that is not available.
 type lease struct {
 	c    *Client
 	id   clientv3.LeaseID
 	ttl  time.Duration
-	lost chan struct{} // closed when the lease is over for us
+	lost chan struct{} // closed when the lease is released or may have expired
 	stop context.CancelFunc
-	done chan struct{} // closed when keep has ended
+	done chan struct{} // closed when keep has returned
 	once sync.Once
-	err  error // of the revocation
+	err  error // result of release
 }
 
-// minTTL is the shortest lease that etcd grants with its usual settings.
+// minTTL is the shortest lease that etcd grants with its default settings.
 const minTTL = 2 * time.Second
 
-// revokeTime bounds the giving back of a lease, which lapses anyway: a run
-// that is interrupted ends soon even if etcd is gone.
-const revokeTime = 2 * time.Second
+// revokeTimeout limits the revocation of a lease, which expires anyway. An
+// interrupted run therefore ends soon even if etcd is not available.
+const revokeTimeout = 2 * time.Second
 
-// grant gets a lease and begins to keep it. It lives until it is ended or
-// lost, not only as long as ctx.
+// grant requests a lease and keeps it alive until it is released or lost. It
+// outlives ctx.
 func (c *Client) grant(ctx context.Context, ttl time.Duration) (*lease, error) {
-	ctx, cancel := c.bounded(ctx)
+	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
 	sent := time.Now()
 	granted, err := c.etcd.Grant(ctx, int64(max(ttl, minTTL).Round(time.Second)/time.Second))
@@ -51,15 +51,15 @@ func (c *Client) grant(ctx context.Context, ttl time.Duration) (*lease, error) {
 	return l, nil
 }
 
-// keep renews the lease three times in its life, until ctx ends or etcd did
-// not answer for so long that the lease may be over.
+// keep renews the lease three times per TTL. It returns when ctx is done, or when
+// etcd has not answered for so long that the lease may have expired.
 func (l *lease) keep(ctx context.Context, sent time.Time) {
 	defer close(l.done)
 	defer close(l.lost)
 	ticks := time.NewTicker(l.ttl / 3)
 	defer ticks.Stop()
 	for {
-		// The margin is for the timer's own delay.
+		// The margin of 5 % covers the timer's delay.
 		end := sent.Add(l.ttl - l.ttl/20)
 		ends := time.NewTimer(time.Until(end))
 		select {
@@ -74,8 +74,8 @@ func (l *lease) keep(ctx context.Context, sent time.Time) {
 		case <-ticks.C:
 			ends.Stop()
 		}
-		renewed, gone := l.renew(ctx, end)
-		if gone {
+		renewed, expired := l.renew(ctx, end)
+		if expired {
 			return
 		}
 		if !renewed.IsZero() {
@@ -84,9 +84,9 @@ func (l *lease) keep(ctx context.Context, sent time.Time) {
 	}
 }
 
-// renew asks once and tells when it asked; zero if there was no answer in
-// time. gone tells that etcd does not know the lease any more.
-func (l *lease) renew(ctx context.Context, end time.Time) (sent time.Time, gone bool) {
+// renew sends one request and returns when it sent it, or the zero time if etcd
+// did not answer in time. expired reports that the lease no longer exists.
+func (l *lease) renew(ctx context.Context, end time.Time) (sent time.Time, expired bool) {
 	by := time.Now().Add(l.ttl / 3)
 	if by.After(end) {
 		by = end
@@ -98,21 +98,21 @@ func (l *lease) renew(ctx context.Context, end time.Time) (sent time.Time, gone 
 	switch {
 	case err == nil && resp.TTL > 0:
 		return sent, false
-	case err == nil, leaseGone(err):
+	case err == nil, isLeaseNotFound(err):
 		return time.Time{}, true
 	}
 	return time.Time{}, false
 }
 
-// end gives the lease back, and with it every key that hangs on it.
-func (l *lease) end() error {
+// release revokes the lease, which deletes its keys.
+func (l *lease) release() error {
 	l.once.Do(func() {
 		l.stop()
 		<-l.done
-		ctx, cancel := context.WithTimeout(context.Background(), revokeTime)
+		ctx, cancel := context.WithTimeout(context.Background(), revokeTimeout)
 		defer cancel()
-		if _, err := l.c.etcd.Revoke(ctx, l.id); err != nil && !leaseGone(err) {
-			l.err = short(err)
+		if _, err := l.c.etcd.Revoke(ctx, l.id); err != nil && !isLeaseNotFound(err) {
+			l.err = grpcMessage(err)
 		}
 	})
 	return l.err

@@ -16,7 +16,7 @@ import (
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
-// deadline bounds every test here.
+// deadline limits every test in this file.
 const deadline = 60 * time.Second
 
 func testContext(t *testing.T) context.Context {
@@ -45,14 +45,14 @@ func lock(t *testing.T, c *Client, owner string, ttl time.Duration) *Lock {
 	return l
 }
 
-// die ends a client as a power cut ends its host: nothing is given back.
+// die stops a client as a power cut does: nothing is released.
 func die(c *Client, l *Lock) {
 	l.lease.stop()
 	<-l.lease.done
 	c.Close()
 }
 
-func TestLockNamesItsHolderToThoseWhoWait(t *testing.T) {
+func TestWaitingHostLearnsTheHolder(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	first, second := dial(t, etcd, 5*time.Second), dial(t, etcd, 5*time.Second)
@@ -93,11 +93,11 @@ func TestLockNamesItsHolderToThoseWhoWait(t *testing.T) {
 		t.Error("Done is open after Unlock")
 	}
 	if owner, err := first.Holder(ctx, "pool"); err != nil || owner != "" {
-		t.Errorf("Holder = %q, %v after all unlocked; want nobody", owner, err)
+		t.Errorf("Holder = %q, %v after all unlocked; want none", owner, err)
 	}
 }
 
-func TestHolderThatDiesIsFollowedWithinItsLease(t *testing.T) {
+func TestLockOfADeadHolderExpires(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	dead, other := dial(t, etcd, 5*time.Second), dial(t, etcd, 5*time.Second)
@@ -107,17 +107,17 @@ func TestHolderThatDiesIsFollowedWithinItsLease(t *testing.T) {
 	died := time.Now()
 	l := lock(t, other, "host2", ttl)
 	defer l.Unlock()
-	// etcd looks for leases that ended every half second.
+	// etcd checks for expired leases every half second.
 	if took := time.Since(died); took > ttl+3*time.Second {
 		t.Errorf("the lock was free %v after its holder died, want at most the lease of %v", took, ttl)
 	} else if took < ttl/2 {
-		t.Errorf("the lock was free %v after its holder died: the lease of %v did not hold", took, ttl)
+		t.Errorf("the lock was free %v after its holder died, before the end of its lease of %v", took, ttl)
 	}
 }
 
-// Ten clients, the first holder killed in the middle: never two at once, all
-// the others get it, in the order they came.
-func TestTenClientsHoldALockOneAfterTheOther(t *testing.T) {
+// TestOneOfTenClientsHoldsTheLock: the first holder is killed. All others acquire
+// the lock, and never two at the same time.
+func TestOneOfTenClientsHoldsTheLock(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	ctx := testContext(t)
@@ -137,8 +137,8 @@ func TestTenClientsHoldALockOneAfterTheOther(t *testing.T) {
 			now := inside.Add(1)
 			for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
 			}
-			// Work under the lock: a round trip, as long as others would
-			// need to slip in.
+			// Work under the lock for one round trip: long enough for a second
+			// holder to appear.
 			if owner, err := c.Holder(ctx, "pool"); err != nil || owner != fmt.Sprintf("host%d", i) {
 				t.Errorf("host%d holds the lock, Holder = %q, %v", i, owner, err)
 			}
@@ -152,11 +152,11 @@ func TestTenClientsHoldALockOneAfterTheOther(t *testing.T) {
 	die(killed, held)
 	wg.Wait()
 	if served.Load() != 9 || most.Load() != 1 {
-		t.Errorf("%d of 9 were served, at most %d at once; want 9 and 1", served.Load(), most.Load())
+		t.Errorf("%d of 9 acquired the lock, at most %d at once; want 9 and 1", served.Load(), most.Load())
 	}
 }
 
-func TestLockIsServedInOrder(t *testing.T) {
+func TestLockIsAcquiredInOrder(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 5*time.Second)
@@ -183,38 +183,38 @@ func TestLockIsServedInOrder(t *testing.T) {
 	held.Unlock()
 	wg.Wait()
 	if want := []string{"host1", "host2", "host3", "host4"}; !slices.Equal(order, want) {
-		t.Errorf("served %v, want %v", order, want)
+		t.Errorf("acquired by %v, want %v", order, want)
 	}
 }
 
-func TestLostLeaseIsToldBeforeAnybodyElseGetsIn(t *testing.T) {
+func TestDoneIsClosedBeforeTheLeaseExpires(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 2*time.Second)
 	const ttl = 6 * time.Second
 	held := lock(t, c, "host1", ttl)
 	etcd.Pause()
-	// A timer of this process is as late as the lock's own where the machine is busy.
-	lapsed := time.NewTimer(ttl)
-	defer lapsed.Stop()
+	// On a busy machine this timer is delayed as much as the lock's own timer.
+	expired := time.NewTimer(ttl)
+	defer expired.Stop()
 	select {
 	case <-held.Done():
-	case <-lapsed.C:
-		t.Errorf("Done is not closed %v after etcd was gone, the time of the lease", ttl)
+	case <-expired.C:
+		t.Errorf("Done is not closed %v after etcd was paused, the time of the lease", ttl)
 	}
 	start := time.Now()
-	if err := held.Unlock(); err == nil || !strings.Contains(err.Error(), "lapses within") {
-		t.Errorf("Unlock = %v, want an error that says when it lapses", err)
+	if err := held.Unlock(); err == nil || !strings.Contains(err.Error(), "expires within") {
+		t.Errorf("Unlock = %v, want an error with the time of expiry", err)
 	}
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("Unlock took %v with etcd out of reach", took)
+		t.Errorf("Unlock took %v while etcd was paused", took)
 	}
 	etcd.Resume()
 	l := lock(t, c, "host2", ttl)
 	l.Unlock()
 }
 
-func TestHeldLockOutlivesManyLeases(t *testing.T) {
+func TestHeldLockIsRenewed(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 5*time.Second)
@@ -226,10 +226,10 @@ func TestHeldLockOutlivesManyLeases(t *testing.T) {
 	l, err := other.Lock(ctx, "pool", "host2", ttl, nil)
 	if err == nil {
 		l.Unlock()
-		t.Fatal("host2 got a lock that host1 held")
+		t.Fatal("host2 acquired a lock that host1 held")
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "held by host1") {
-		t.Errorf("Lock = %v, want that time ran out, and who held it", err)
+		t.Errorf("Lock = %v, want deadline exceeded and the holder", err)
 	}
 	select {
 	case <-held.Done():
@@ -241,8 +241,8 @@ func TestHeldLockOutlivesManyLeases(t *testing.T) {
 	}
 }
 
-// Who gives up waiting leaves nothing in the queue.
-func TestAbandonedWaitLeavesTheQueue(t *testing.T) {
+// TestCanceledWaitLeavesTheQueue: a canceled wait removes its key.
+func TestCanceledWaitLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 5*time.Second)
@@ -260,7 +260,7 @@ func TestAbandonedWaitLeavesTheQueue(t *testing.T) {
 	}
 }
 
-func TestWaitEndsWhenEtcdDies(t *testing.T) {
+func TestWaitEndsIfEtcdStopsAnswering(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c, other := dial(t, etcd, time.Second), dial(t, etcd, time.Second)
@@ -270,14 +270,14 @@ func TestWaitEndsWhenEtcdDies(t *testing.T) {
 	_, err := other.Lock(testContext(t), "pool", "host2", 2*time.Second, func(string) { etcd.Pause() })
 	etcd.Resume()
 	if err == nil {
-		t.Fatal("host2 got a lock from an etcd that did not answer")
+		t.Fatal("host2 acquired a lock from an etcd that did not answer")
 	}
 	if took := time.Since(start); took > 15*time.Second {
-		t.Errorf("the wait ended %v after etcd was gone: %v", took, err)
+		t.Errorf("the wait ended %v after etcd was paused: %v", took, err)
 	}
 }
 
-func TestSemaphoreLetsInAsManyAsItHasSlots(t *testing.T) {
+func TestSemaphoreLimitsItsHolders(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	ctx := testContext(t)
@@ -307,12 +307,13 @@ func TestSemaphoreLetsInAsManyAsItHasSlots(t *testing.T) {
 	}
 	wg.Wait()
 	if served.Load() != hosts || most.Load() > slots || most.Load() < 2 {
-		t.Errorf("%d of %d were served, at most %d at once; want all, and 2 to %d", served.Load(), hosts, most.Load(), slots)
+		t.Errorf("%d of %d acquired a slot, at most %d at once; want all, and 2 to %d", served.Load(), hosts, most.Load(), slots)
 	}
 }
 
-// A holder that came later may leave earlier: its slot is used at once.
-func TestSemaphoreUsesAnySlotThatIsFreed(t *testing.T) {
+// TestSemaphoreUsesAnyReleasedSlot: the second holder may release its slot before
+// the first.
+func TestSemaphoreUsesAnyReleasedSlot(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 5*time.Second)
@@ -341,17 +342,17 @@ func TestSemaphoreUsesAnySlotThatIsFreed(t *testing.T) {
 	third.Unlock()
 }
 
-func TestLockRefusesNamesThatLeaveItsFolder(t *testing.T) {
+func TestLockRejectsInvalidNames(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	c := dial(t, etcd, 5*time.Second)
 	for _, name := range []string{"", "a/b", "../hosts", "A", "-", strings.Repeat("a", 64)} {
 		if l, err := c.Lock(testContext(t), name, "host1", 2*time.Second, nil); err == nil {
 			l.Unlock()
-			t.Errorf("a lock named %q was taken", name)
+			t.Errorf("a lock named %q was acquired", name)
 		}
 	}
 	if _, err := c.Semaphore(testContext(t), "joining", "host1", 0, 2*time.Second, nil); err == nil {
-		t.Error("a semaphore without slots was entered")
+		t.Error("a semaphore without slots was acquired")
 	}
 }

@@ -13,41 +13,41 @@ import (
 	"go.etcd.io/etcd/client/v3"
 )
 
-// queue is a folder in etcd with one key for each host that holds or waits,
-// each on its host's lease. Who came first is in front; the first slots of
-// them hold. It is the recipe of etcd's concurrency package, but for more than
-// one holder, with the holders' names, and with every call bounded: that
-// package tidies up after a wait without a deadline.
+// queue is a prefix in etcd with one key for each host that holds or waits. Each
+// key has its host's lease. The first slots keys, by creation, are the holders.
+// The algorithm is that of etcd's concurrency package, extended by several
+// holders, the holders' names and a deadline for every call; that package has no
+// deadline when it cleans up after a wait.
 type queue struct {
 	c        *Client
 	lease    *lease
-	folder   string
+	prefix   string
 	slots    int
-	revision int64   // at which this host joined
-	ahead    []place // who came before and is still there, in their order
+	revision int64   // etcd's revision when this host joined
+	ahead    []entry // the remaining entries before this host's, in order
 }
 
-// place is another host's key.
-type place struct{ key, owner string }
+// entry is another host's key.
+type entry struct{ key, owner string }
 
-// holder is what a key's value says.
-type holder struct {
+// entryValue is the value of a key.
+type entryValue struct {
 	Owner string    `json:"owner"`
 	Since time.Time `json:"since"`
 }
 
-func (q *queue) key() string { return fmt.Sprintf("%s%016x", q.folder, int64(q.lease.id)) }
+func (q *queue) key() string { return fmt.Sprintf("%s%016x", q.prefix, int64(q.lease.id)) }
 
-// join writes this host's key and reads, in one transaction, who is ahead.
+// join writes this host's key and reads the entries ahead, in one transaction.
 func (q *queue) join(ctx context.Context, owner string) error {
-	value, err := json.Marshal(holder{Owner: clean(owner), Since: time.Now().UTC().Truncate(time.Second)})
+	value, err := json.Marshal(entryValue{Owner: sanitize(owner), Since: time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := q.c.bounded(ctx)
+	ctx, cancel := q.c.withTimeout(ctx)
 	defer cancel()
 	resp, err := q.c.etcd.Txn(ctx).Then(
-		clientv3.OpGet(q.folder, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
+		clientv3.OpGet(q.prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
 		clientv3.OpPut(q.key(), string(value), clientv3.WithLease(q.lease.id)),
 	).Commit()
 	if err != nil {
@@ -55,57 +55,58 @@ func (q *queue) join(ctx context.Context, owner string) error {
 	}
 	q.revision = resp.Header.Revision
 	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		q.ahead = append(q.ahead, place{string(kv.Key), ownerIn(kv.Value)})
+		q.ahead = append(q.ahead, entry{string(kv.Key), decodeOwner(kv.Value)})
 	}
 	return nil
 }
 
-// wait watches those ahead leave, until fewer than slots are left. Each host
-// counts for itself, so that one that leaves costs no reads.
-func (q *queue) wait(ctx context.Context, waiting func([]place)) error {
+// wait watches the entries ahead until fewer than slots remain. It counts the
+// deletions itself, so a deletion causes no reads.
+func (q *queue) wait(ctx context.Context, onWait func([]entry)) error {
 	if len(q.ahead) < q.slots {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	leaving := q.c.etcd.Watch(clientv3.WithRequireLeader(ctx), q.folder,
+	deletions := q.c.etcd.Watch(clientv3.WithRequireLeader(ctx), q.prefix,
 		clientv3.WithPrefix(), clientv3.WithRev(q.revision+1), clientv3.WithFilterPut())
-	waiting(q.ahead)
+	onWait(q.ahead)
 	for len(q.ahead) >= q.slots {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-q.lease.lost:
-			return errLost
-		case left, open := <-leaving:
-			if err := left.Err(); err != nil {
+			return errLeaseLost
+		case deleted, open := <-deletions:
+			if err := deleted.Err(); err != nil {
 				return err
 			}
 			if !open {
-				return errors.New("etcd ended the watch")
+				return errors.New("etcd closed the watch")
 			}
-			if q.left(left.Events) {
-				return errLost
+			if q.remove(deleted.Events) {
+				return errLeaseLost
 			}
-			if len(q.ahead) >= q.slots && len(left.Events) > 0 {
-				waiting(q.ahead)
+			if len(q.ahead) >= q.slots && len(deleted.Events) > 0 {
+				onWait(q.ahead)
 			}
 		}
 	}
-	return q.still(ctx)
+	return q.confirm(ctx)
 }
 
-// left takes those out that left and tells whether this host was one of them.
-func (q *queue) left(events []*clientv3.Event) (self bool) {
+// remove removes the deleted entries and reports whether this host's key was
+// deleted.
+func (q *queue) remove(events []*clientv3.Event) (self bool) {
 	for _, e := range events {
-		gone := string(e.Kv.Key)
-		self = self || gone == q.key()
-		q.ahead = slices.DeleteFunc(q.ahead, func(p place) bool { return p.key == gone })
+		deleted := string(e.Kv.Key)
+		self = self || deleted == q.key()
+		q.ahead = slices.DeleteFunc(q.ahead, func(p entry) bool { return p.key == deleted })
 	}
 	return self
 }
 
-// holders is who keeps this host waiting, for an error.
+// holders returns the holders that this host waits for, as part of an error.
 func (q *queue) holders() string {
 	if len(q.ahead) < q.slots {
 		return ""
@@ -114,12 +115,12 @@ func (q *queue) holders() string {
 	for i := range names {
 		names[i] = q.ahead[i].owner
 	}
-	return ", held by " + clean(strings.Join(names, ", "))
+	return ", held by " + sanitize(strings.Join(names, ", "))
 }
 
-// still makes sure that the place is still this host's.
-func (q *queue) still(ctx context.Context) error {
-	ctx, cancel := q.c.bounded(ctx)
+// confirm returns an error if this host's key no longer exists.
+func (q *queue) confirm(ctx context.Context) error {
+	ctx, cancel := q.c.withTimeout(ctx)
 	defer cancel()
 	resp, err := q.c.etcd.Get(ctx, q.key(), clientv3.WithCountOnly())
 	if err != nil {
@@ -127,22 +128,23 @@ func (q *queue) still(ctx context.Context) error {
 	}
 	select {
 	case <-q.lease.lost:
-		return errLost
+		return errLeaseLost
 	default:
 	}
 	if resp.Count == 0 {
-		return errLost
+		return errLeaseLost
 	}
 	return nil
 }
 
-// ownerIn reads whose a key is. What cannot be read is still somebody's.
-func ownerIn(value []byte) string {
-	var h holder
+// decodeOwner returns the owner in a key's value. A key whose value cannot be
+// decoded is still held, so its owner is "unknown".
+func decodeOwner(value []byte) string {
+	var h entryValue
 	if len(value) > maxValue || json.Unmarshal(value, &h) != nil || h.Owner == "" {
 		return "unknown"
 	}
-	return clean(h.Owner)
+	return sanitize(h.Owner)
 }
 
-func leaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
+func isLeaseNotFound(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }

@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// ErrNoV2 says that etcd does not serve its v2 API, which Docker's cluster
-// store needs. Its errors carry a hint.
+// ErrNoV2 means that etcd does not serve its v2 API, which Docker's
+// cluster-store needs. Errors that wrap it have a hint.
 var ErrNoV2 = errors.New("etcd does not serve the v2 API")
 
-// maxV2 bounds an answer of the v2 API, in bytes: the list of the top keys.
-const maxV2 = 1 << 20
+// maxV2Response limits a response of the v2 API, in bytes. It is the list of the
+// top-level keys.
+const maxV2Response = 1 << 20
 
-// ServesV2 asks every endpoint whether it serves the v2 API. All that answer
-// must: Docker may use any of them. One that does not answer is passed over as
-// long as another one does.
+// ServesV2 checks that every endpoint that answers serves the v2 API, because
+// Docker may use any of them. It fails if no endpoint answers.
 func (c *Client) ServesV2(ctx context.Context) error {
-	ctx, cancel := c.bounded(ctx)
+	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
 	client, done := c.httpClient()
 	defer done()
@@ -37,11 +37,11 @@ func (c *Client) ServesV2(ctx context.Context) error {
 	if answered {
 		return nil
 	}
-	return c.fail("ask for the v2 API of", last)
+	return c.wrapError("query the v2 API of", last)
 }
 
-// httpClient talks to the endpoints as plain web servers, without a proxy, as
-// the etcd client and Docker do.
+// httpClient returns an HTTP client for the endpoints. It uses no proxy, like the
+// etcd client and Docker, and follows no redirects.
 func (c *Client) httpClient() (client *http.Client, done func()) {
 	transport := &http.Transport{TLSClientConfig: c.tls.Clone(), DisableKeepAlives: true}
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -52,26 +52,27 @@ func (c *Client) httpClient() (client *http.Client, done func()) {
 func servesV2(ctx context.Context, client *http.Client, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(endpoint, "/")+"/v2/keys/", nil)
 	if err != nil {
-		return fmt.Errorf("%q is no endpoint", clean(endpoint))
+		return fmt.Errorf("%q is not a valid endpoint", sanitize(endpoint))
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return withoutFrame(err)
+		return unwrapNetError(err)
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusNotFound:
-		return hinted(fmt.Errorf("%w: %s answers 404 to /v2/keys", ErrNoV2, endpoint),
+		return withHint(fmt.Errorf("%w: %s answers 404 to /v2/keys", ErrNoV2, endpoint),
 			"start etcd with --enable-v2 (etcd 3.5 or older; newer ones have no v2 API)")
 	case http.StatusOK:
 		return isV2(resp.Body, endpoint)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil // it is served; to whom is not asked here
+		return nil // the API is served; the user's permissions do not matter here
 	}
 	return fmt.Errorf("%s answers %d to /v2/keys", endpoint, resp.StatusCode)
 }
 
-// isV2 tells an answer of etcd from that of some other web server.
+// isV2 returns an error if the response is not from etcd's v2 API but from
+// another web server.
 func isV2(body io.Reader, endpoint string) error {
 	var answer struct {
 		Action string `json:"action"`
@@ -79,15 +80,15 @@ func isV2(body io.Reader, endpoint string) error {
 			Dir bool `json:"dir"`
 		} `json:"node"`
 	}
-	data, err := io.ReadAll(io.LimitReader(body, maxV2))
+	data, err := io.ReadAll(io.LimitReader(body, maxV2Response))
 	if err != nil {
 		return err
 	}
-	if len(data) == maxV2 {
-		return nil // nothing else has so many keys
+	if len(data) == maxV2Response {
+		return nil // only etcd returns so many keys
 	}
 	if json.Unmarshal(data, &answer) != nil || answer.Action != "get" || answer.Node == nil || !answer.Node.Dir {
-		return hinted(fmt.Errorf("%w: %s answers /v2/keys with something else", ErrNoV2, endpoint), "is this endpoint an etcd?")
+		return withHint(fmt.Errorf("%w: %s answers /v2/keys with other content", ErrNoV2, endpoint), "check that this endpoint is an etcd server")
 	}
 	return nil
 }
