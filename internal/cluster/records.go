@@ -17,7 +17,7 @@ import (
 const maxRecord = 16 << 10
 
 // HostRecord is the state that a host reports in etcd. It must not contain
-// secrets, because everybody with access to etcd can read it.
+// secrets, because all users of etcd can read it.
 type HostRecord struct {
 	Name         string    `json:"name"`              // the host name
 	Address      string    `json:"address,omitempty"` // of its node

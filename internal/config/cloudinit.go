@@ -44,35 +44,35 @@ func (t tree) cloudSource() (s Source, found bool, err error) {
 // replaced by blanks, which keeps the positions.
 func decodeCloudConfig(s Source) *decoder {
 	isJSON := bytes.HasPrefix(bytes.TrimSpace(s.Data), []byte("{"))
-	ours := Source{Name: s.Name, Data: s.Data}
+	section := Source{Name: s.Name, Data: s.Data}
 	ok := true
 	switch {
 	case len(s.Data) > MaxSource: // parse reports it
 	case isJSON:
-		ours.Data, ok = blankJSON(s.Data)
+		section.Data, ok = blankJSON(s.Data)
 	default:
-		ours.Data = blankOthers(s.Data)
+		section.Data = blankOthers(s.Data)
 	}
-	d := newDecoder(ours)
+	d := newDecoder(section)
 	if !ok {
 		d.unreadable = true
 		d.fail(position{source: s.Name, line: 1, col: 1}, "", "is not valid JSON", "")
 		return d
 	}
-	body, problems := parse(ours)
+	body, problems := parse(section)
 	d.problems, d.unreadable = problems, problems != nil
 	if body == nil {
 		return d
 	}
-	ourKey := func(_ string, _ *token.Token, v ast.Node) {
+	visit := func(_ string, _ *token.Token, v ast.Node) {
 		if v.Type() != ast.NullType {
 			d.section("", v)
 		}
 	}
 	if isJSON {
-		ourKey("", nil, body)
+		visit("", nil, body)
 	} else {
-		d.each("", body, "a mapping of keys", ourKey)
+		d.each("", body, "a mapping of keys", visit)
 	}
 	return d
 }
@@ -99,7 +99,7 @@ func blankOthers(data []byte) []byte {
 
 // blankJSON replaces everything except the value of the last top-level key
 // "firstboot" by blanks. ok is false if data is not valid JSON.
-func blankJSON(data []byte) (ours []byte, ok bool) {
+func blankJSON(data []byte) (section []byte, ok bool) {
 	start, end := 0, 0
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if _, err := dec.Token(); err != nil {

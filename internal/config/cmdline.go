@@ -80,8 +80,8 @@ func decodeCmdline(line string) (*decoder, remoteConfig) {
 		return d, from
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
-		name, ours := strings.CutPrefix(arg.name, "firstboot.")
-		if !ours {
+		name, ok := strings.CutPrefix(arg.name, "firstboot.")
+		if !ok {
 			continue
 		}
 		at := position{source: CmdlineName, line: 1, col: arg.col, nameOnly: true}
@@ -112,7 +112,7 @@ func InstallArguments(line string) map[string]string {
 		return values
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
-		if name, ours := strings.CutPrefix(arg.name, "firstboot.install."); ours && arg.hasValue {
+		if name, ok := strings.CutPrefix(arg.name, "firstboot.install."); ok && arg.hasValue {
 			values[name] = arg.value
 		}
 	}

@@ -73,7 +73,7 @@ func unknownKey(section, name string) (message, hint string) {
 	return message, suggestKey(section, cutSecret(name))
 }
 
-// cutSecret returns a key for use in a message. Somebody may have written
+// cutSecret returns a key for use in a message. The user may have written
 // NAME=SECRET as a key; only NAME is kept.
 func cutSecret(name string) string {
 	name, _, _ = strings.Cut(name, "=")

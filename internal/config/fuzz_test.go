@@ -75,8 +75,8 @@ func FuzzCmdline(f *testing.F) {
 				t.Errorf("the message has control characters: %q", text)
 			}
 		}
-		ours := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") })
-		if ours && len(d.layer) == 0 && len(d.problems) == 0 && !from.present && from.sha256 == "" && !strings.Contains(line, "config.sha256=") {
+		given := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") })
+		if given && len(d.layer) == 0 && len(d.problems) == 0 && !from.present && from.sha256 == "" && !strings.Contains(line, "config.sha256=") {
 			t.Errorf("%q is ignored", line)
 		}
 	})

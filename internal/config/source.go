@@ -16,7 +16,7 @@ import (
 
 // Where a machine keeps its configuration.
 const (
-	VendorDir = "/usr/lib/firstboot/config.d" // written by whoever builds the image
+	VendorDir = "/usr/lib/firstboot/config.d" // part of the image
 	MainFile  = "/etc/firstboot/config.yaml"
 	DropInDir = "/etc/firstboot/config.d"
 
