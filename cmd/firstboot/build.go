@@ -12,12 +12,12 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// selfPath is the running binary, also after its file was replaced.
+// selfPath is the running binary, even if its file has been replaced.
 const selfPath = "/proc/self/exe"
 
 // build makes the stages.
 func build(p app.BuildOptions) (app.StageSet, error) {
-	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: built()}
+	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: buildTime()}
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}
@@ -27,7 +27,8 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 	}, nil
 }
 
-// newStore finds artifacts in the machine's bundles and cache, or fetches them.
+// newStore returns a store that takes artifacts from the machine's bundles and
+// cache, and fetches the others.
 func newStore(h *host.Host, c *config.Config) *artifact.Store {
 	o := artifact.Options{
 		Cache: h.RealPath(stages.CacheDir),
@@ -39,14 +40,14 @@ func newStore(h *host.Host, c *config.Config) *artifact.Store {
 	return artifact.NewStore(o)
 }
 
-// built is the time of the commit that the binary was built from; zero where
-// the build does not say.
-func built() time.Time {
+// buildTime returns the time of the commit that the binary was built from, or
+// zero if it is unknown.
+func buildTime() time.Time {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return time.Time{}
 	}
-	t, err := time.Parse(time.RFC3339, setting(info, "vcs.time"))
+	t, err := time.Parse(time.RFC3339, buildSetting(info, "vcs.time"))
 	if err != nil {
 		return time.Time{}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/signal"
 	"syscall"
@@ -17,7 +18,7 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// bundleFlags are those of bundle.
+// bundleFlags are the flags of bundle.
 type bundleFlags struct {
 	dir   string
 	lock  bool
@@ -28,15 +29,15 @@ func (c *cli) bundle() *cobra.Command {
 	var f bundleFlags
 	cmd := &cobra.Command{
 		Use:   "bundle [--dir DIR] [--lock [--write]]",
-		Short: "Fetch, verify and pack every artifact for offline hosts",
-		Long: `Fetches every artifact that the configuration names, verifies it, and packs all
-into a folder: sha256/DIGEST files and manifest.json. A host that finds the folder
-as /usr/lib/firstboot/bundle or /var/lib/firstboot/bundle takes them from there.
+		Short: "Fetch and verify all artifacts for offline hosts",
+		Long: `Fetches and verifies every artifact in the configuration and writes them to a
+bundle: a directory with sha256/DIGEST files and manifest.json. A host takes its
+artifacts from a bundle in /usr/lib/firstboot/bundle or /var/lib/firstboot/bundle.
 
-With --lock the configuration may lack sums: they are computed from what was
-fetched, and the new configuration is printed, or written back with --write.`,
+With --lock the configuration may lack digests. bundle computes them from the
+fetched files and prints the new configuration, or with --write updates the files.`,
 		Example: "  firstboot bundle --config my.yaml --dir bundle\n  firstboot bundle --config my.yaml --lock --write\n  firstboot bundle --root /mnt/image",
-		Annotations: codes("0    packed", "1    an artifact could not be had, or is not the one that is meant", "2    usage",
+		Annotations: codes("0    the bundle is complete", "1    an artifact cannot be fetched or verified", "2    usage error",
 			"3    the configuration is invalid, or cannot be read", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -44,14 +45,14 @@ fetched, and the new configuration is printed, or written back with --write.`,
 			return c.doBundle(ctx, f)
 		},
 	}
-	cmd.Flags().StringVar(&f.dir, "dir", "", "make the bundle in `DIR` (default \"firstboot-bundle\"; of an image: its /usr/lib/firstboot/bundle)")
-	cmd.Flags().BoolVar(&f.lock, "lock", false, "set the sha256 of what has a url and no sha256")
-	cmd.Flags().BoolVar(&f.write, "write", false, "with --lock: write the configuration files back")
+	cmd.Flags().StringVar(&f.dir, "dir", "", "write the bundle to `DIR` (default \"firstboot-bundle\", with --root /usr/lib/firstboot/bundle in the image)")
+	cmd.Flags().BoolVar(&f.lock, "lock", false, "set sha256 where the configuration has a url without sha256")
+	cmd.Flags().BoolVar(&f.write, "write", false, "with --lock: update the configuration files")
 	return cmd
 }
 
-// bundled is bundle's -o json.
-type bundled struct {
+// bundleResult is what bundle prints as JSON.
+type bundleResult struct {
 	Dir       string           `json:"dir"`
 	Artifacts []artifact.Entry `json:"artifacts"`
 	Skipped   []golden.Skipped `json:"skipped"`
@@ -61,13 +62,13 @@ type bundled struct {
 
 func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	if f.write && !f.lock {
-		return &app.UsageError{Err: hint(fmt.Errorf("--write has nothing to write"), "firstboot bundle --lock --write")}
+		return &app.UsageError{Err: hint(errors.New("--write needs --lock"), "firstboot bundle --lock --write")}
 	}
 	h := host.New(c.root)
 	loaded, err := c.imageConfig(ctx, f.lock)
 	if err != nil {
 		if _, other := c.imageConfig(ctx, true); other == nil && !c.json() {
-			fmt.Fprintln(c.errs, "firstboot: hint: firstboot bundle --lock finds out the missing sums")
+			fmt.Fprintln(c.errs, "firstboot: hint: firstboot bundle --lock computes the missing digests")
 		}
 		return err
 	}
@@ -78,7 +79,7 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	case dir == "":
 		dir = h.RealPath(stages.BundleDirs()[0])
 	}
-	collector := c.collector(h, loaded.Config, dir, dir)
+	collector := c.newCollector(h, loaded.Config, dir, dir)
 	collector.Locking = f.lock
 	all, err := collector.Collect(ctx)
 	if err != nil {
@@ -88,15 +89,15 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	if err != nil {
 		return err
 	}
-	out := bundled{Dir: dir, Artifacts: b.Entries, Skipped: append([]golden.Skipped{}, all.Skipped...), Warnings: append([]string{}, all.Warnings...)}
+	out := bundleResult{Dir: dir, Artifacts: b.Entries, Skipped: append([]golden.Skipped{}, all.Skipped...), Warnings: append([]string{}, all.Warnings...)}
 	if f.lock {
 		return c.lock(h, loaded, collector.Artifacts, b, out, f.write)
 	}
-	return c.showBundle(out)
+	return c.printBundle(out)
 }
 
-// imageConfig loads the configuration for an image: its command line is not
-// that of the machine that makes it.
+// imageConfig loads the configuration for an image, without the kernel command
+// line of this machine.
 func (c *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, error) {
 	loaded, err := config.Load(ctx, config.Options{Root: c.root, Files: c.files, NoCmdline: true, Unpinned: unpinned})
 	if err != nil {
@@ -105,27 +106,28 @@ func (c *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, e
 	return loaded, nil
 }
 
-// collector fetches into dir; what one of the bundles has is not fetched.
-func (c *cli) collector(h *host.Host, conf *config.Config, dir string, bundles ...string) *golden.Collector {
-	say := func(line string) { fmt.Fprintln(c.errs, "firstboot: "+line) }
+// newCollector returns a collector that fetches into dir what none of the
+// bundles has.
+func (c *cli) newCollector(h *host.Host, conf *config.Config, dir string, bundles ...string) *golden.Collector {
+	progress := func(line string) { fmt.Fprintln(c.errs, "firstboot: "+line) }
 	return &golden.Collector{
-		Config: conf, Artifacts: golden.Artifacts(conf, (&stages.Env{Config: conf}).References()), KeyPath: h.RealPath, Progress: say,
+		Config: conf, Artifacts: golden.Artifacts(conf, (&stages.Env{Config: conf}).References()), KeyPath: h.RealPath, Progress: progress,
 		Store: artifact.NewStore(artifact.Options{
-			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: say,
+			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: progress,
 			Proxy: artifact.ProxyFunc(conf.Proxy.HTTP.Reveal(), conf.Proxy.HTTPS.Reveal(), conf.Proxy.No),
 		}),
 	}
 }
 
-// showBundle prints what is in the bundle, and what is not.
-func (c *cli) showBundle(b bundled) error {
+// printBundle prints the artifacts in the bundle and those that it lacks.
+func (c *cli) printBundle(b bundleResult) error {
 	if c.json() {
-		return c.print(b)
+		return c.printJSON(b)
 	}
 	var total int64
 	for _, e := range b.Artifacts {
 		total += e.Size
-		if _, err := fmt.Fprintf(c.out, "%-12s %-14s %8s  sha256:%s\n", e.Name, e.Version, bytesOf(e.Size), e.SHA256); err != nil {
+		if _, err := fmt.Fprintf(c.out, "%-12s %-14s %8s  sha256:%s\n", e.Name, e.Version, formatBytes(e.Size), e.SHA256); err != nil {
 			return err
 		}
 	}
@@ -133,7 +135,7 @@ func (c *cli) showBundle(b bundled) error {
 		fmt.Fprintf(c.out, "%-12s not in the bundle: %s\n", s.Name, s.Why)
 	}
 	c.warn(b.Warnings)
-	_, err := fmt.Fprintf(c.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), bytesOf(total), b.Dir)
+	_, err := fmt.Fprintf(c.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), formatBytes(total), b.Dir)
 	return err
 }
 
@@ -143,7 +145,7 @@ func (c *cli) warn(warnings []string) {
 	}
 }
 
-// count is a number of things for people.
+// count formats a number of things for people.
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -151,4 +153,4 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func bytesOf(n int64) string { return humanize.Bytes(uint64(max(0, n))) } //nolint:gosec // not negative
+func formatBytes(n int64) string { return humanize.Bytes(uint64(max(0, n))) } //nolint:gosec // not negative

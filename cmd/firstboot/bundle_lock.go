@@ -12,8 +12,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// lock shows the configuration with its sums, or writes it back.
-func (c *cli) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artifact, b *artifact.Bundle, out bundled, write bool) error {
+// lock prints the configuration with its digests, or updates its files.
+func (c *cli) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artifact, b *artifact.Bundle, out bundleResult, write bool) error {
 	pins, files, err := golden.Lock(loaded, artifacts, b, func(name string) ([]byte, error) { return os.ReadFile(c.sourcePath(h, name)) })
 	if err != nil {
 		return err
@@ -26,34 +26,34 @@ func (c *cli) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artif
 			}
 		}
 		if _, err := c.imageConfig(context.Background(), false); err != nil {
-			return hint(err, "a sum is still missing, or is set to nothing by a later source")
+			return hint(err, "a digest is still missing, or a later source sets it to nothing")
 		}
 	}
 	if c.json() {
-		return c.print(out)
+		return c.printJSON(out)
 	}
-	return c.showLock(out, files, write)
+	return c.printLock(out, files, write)
 }
 
-// showLock prints the new texts on stdout and everything else on stderr, so
-// that the one can be kept without the other.
-func (c *cli) showLock(b bundled, files []golden.LockedFile, written bool) error {
-	shown := &cli{out: c.errs, errs: c.errs}
-	if err := shown.showBundle(b); err != nil {
+// printLock prints the new files to stdout and everything else to stderr, so that
+// stdout can be redirected to a file.
+func (c *cli) printLock(b bundleResult, files []golden.LockedFile, written bool) error {
+	toStderr := &cli{out: c.errs, errs: c.errs}
+	if err := toStderr.printBundle(b); err != nil {
 		return err
 	}
 	for _, p := range b.Locked {
 		fmt.Fprintf(c.errs, "locked %s: %s in %s\n", p.Key, p.SHA256, p.File)
 	}
 	if len(b.Locked) == 0 {
-		fmt.Fprintln(c.errs, "nothing to lock: every url has its sha256")
+		fmt.Fprintln(c.errs, "nothing to lock: every url has a sha256")
 	}
 	for _, f := range files {
 		switch {
 		case written:
 			fmt.Fprintf(c.errs, "written: %s\n", f.Name)
 		case f.Secret:
-			fmt.Fprintf(c.errs, "%s holds secrets and is not shown; --write writes it back\n", f.Name)
+			fmt.Fprintf(c.errs, "%s holds secrets and is not printed; --write updates it\n", f.Name)
 		default:
 			if len(files) > 1 {
 				fmt.Fprintf(c.out, "# %s\n", f.Name)
@@ -66,8 +66,8 @@ func (c *cli) showLock(b bundled, files []golden.LockedFile, written bool) error
 	return nil
 }
 
-// sourcePath is the file of a configuration's source: as named by --config,
-// else below the root.
+// sourcePath returns the path of a configuration file: as --config names it,
+// else below the root directory.
 func (c *cli) sourcePath(h *host.Host, name string) string {
 	if len(c.files) > 0 || !filepath.IsAbs(name) {
 		return name

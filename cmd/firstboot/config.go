@@ -13,14 +13,15 @@ func (c *cli) config() *cobra.Command {
 	var schema bool
 	cmd := &cobra.Command{
 		Use:   "config [--schema]",
-		Short: "Show the effective configuration and where each value comes from",
-		Long: `Prints every value with its origin, secrets masked: on a host that has run, the
-configuration that was saved then; elsewhere what the sources say.`,
+		Short: "Show the effective configuration and the source of each value",
+		Long: `Prints every value with its source; secrets are masked. After the first run it
+prints the configuration which that run saved, before that the configuration as
+the sources set it now.`,
 		Example:     "  firstboot config\n  firstboot config --config my.yaml -o json\n  firstboot config --schema > firstboot.schema.json",
-		Annotations: codes("0    shown", "2    usage", "3    the configuration is invalid, or cannot be read"),
+		Annotations: codes("0    printed", "2    usage error", "3    the configuration is invalid, or cannot be read"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if schema {
-				return c.schema()
+				return c.printSchema()
 			}
 			loaded, saved, edit, err := app.EffectiveConfiguration(cmd.Context(), c.options())
 			if err != nil {
@@ -29,21 +30,21 @@ configuration that was saved then; elsewhere what the sources say.`,
 			if edit != "" {
 				fmt.Fprintf(c.errs, "firstboot: warning: %s; firstboot run --force applies the change\n", edit)
 			}
-			return c.showConfig(loaded, saved)
+			return c.printConfig(loaded, saved)
 		},
 	}
 	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema, for editors")
 	return cmd
 }
 
-func (c *cli) showConfig(loaded *config.Loaded, saved bool) error {
+func (c *cli) printConfig(loaded *config.Loaded, saved bool) error {
 	if c.json() {
-		return c.print(loaded)
+		return c.printJSON(loaded)
 	}
 	for _, w := range loaded.Warnings {
 		fmt.Fprintln(c.errs, "firstboot: warning:", w.Error())
 	}
-	from := "what the sources say now"
+	from := "as the sources set it now"
 	if saved {
 		from = "saved by the first run"
 	}
@@ -51,7 +52,7 @@ func (c *cli) showConfig(loaded *config.Loaded, saved bool) error {
 	return err
 }
 
-func (c *cli) schema() error {
+func (c *cli) printSchema() error {
 	data, err := config.Schema()
 	if err != nil {
 		return err

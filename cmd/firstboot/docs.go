@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// extra generates the man pages: go run -tags docs ./cmd/firstboot docs man DIR.
-func (c *cli) extra() []*cobra.Command {
+// docsCommands generate the man pages: go run -tags docs ./cmd/firstboot docs man DIR.
+func (c *cli) docsCommands() []*cobra.Command {
 	docs := &cobra.Command{Use: "docs", Hidden: true, Short: "Generate documentation"}
 	docs.AddCommand(&cobra.Command{
 		Use:   "man DIR",
@@ -24,17 +24,17 @@ func (c *cli) extra() []*cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			describe(root)
-			// The date is SOURCE_DATE_EPOCH's, where that is set.
+			addExitCodes(root)
+			// The date is SOURCE_DATE_EPOCH if that is set.
 			return doc.GenManTree(root, &doc.GenManHeader{Title: "FIRSTBOOT", Section: "1", Source: "firstboot " + version()}, args[0])
 		},
 	})
 	return []*cobra.Command{docs}
 }
 
-// describe adds the exit codes, which cobra's pages do not have, to each
-// command's description. Four more blanks make them a block of their own.
-func describe(c *cobra.Command) {
+// addExitCodes adds the exit codes, which cobra's pages do not have, to the
+// description of each command. The indentation makes them a code block.
+func addExitCodes(c *cobra.Command) {
 	if codes := c.Annotations["codes"]; codes != "" {
 		text := c.Long
 		if text == "" {
@@ -43,6 +43,6 @@ func describe(c *cobra.Command) {
 		c.Long = text + "\n\n# EXIT CODES\n\n    " + strings.ReplaceAll(codes, "\n", "\n    ")
 	}
 	for _, sub := range c.Commands() {
-		describe(sub)
+		addExitCodes(sub)
 	}
 }

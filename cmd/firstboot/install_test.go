@@ -12,17 +12,17 @@ import (
 	"testing"
 )
 
-// TestFailedInstallIsReported: a live root that cannot write its disk says so
-// to report.url, as the fixed status JSON, without secrets.
+// A live system that cannot write its disk sends the status JSON to report.url,
+// without secrets.
 func TestFailedInstallIsReported(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("install is root's")
+		t.Skip("install needs root")
 	}
 	for _, c := range []struct {
-		name, disk, state, says string
+		name, disk, state, text string
 		code                    int
 	}{
-		{"no such image", "empty", "failed", "cannot read the image", 1},
+		{"missing image", "empty", "failed", "cannot read the image", 1},
 		{"a disk with data", "data", "refused", "disk-holds-data", 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,15 +63,15 @@ report: {url: "` + web.URL + `/done?token=hidden-token"}
 			if err := json.Unmarshal(got, &s); err != nil || len(s.Stages) != 1 {
 				t.Fatalf("%v: %s\n%s%s", err, got, &out, &errs)
 			}
-			if st := s.Stages[0]; s.State != c.state || st.Name != "install" || st.State != "failed" || !strings.Contains(st.Error, c.says) ||
+			if st := s.Stages[0]; s.State != c.state || st.Name != "install" || st.State != "failed" || !strings.Contains(st.Error, c.text) ||
 				from != "web-7" || s.Started == "" || s.Finished == "" || !strings.HasPrefix(s.Config, "sha256:") {
 				t.Errorf("%s reported %s", from, got)
 			}
 			if strings.Contains(string(got), "correct-horse") || strings.Contains(string(got)+out.String(), "hidden-token") {
-				t.Errorf("it holds a secret: %s\n%s", got, &out)
+				t.Errorf("the report holds a secret: %s\n%s", got, &out)
 			}
 			if !strings.Contains(out.String(), "told "+web.URL) {
-				t.Errorf("nobody at the console knows:\n%s", &out)
+				t.Errorf("the console does not mention the report:\n%s", &out)
 			}
 		})
 	}

@@ -19,71 +19,89 @@ import (
 )
 
 func (c *cli) logs() *cobra.Command {
-	var output string
+	var file string
 	cmd := &cobra.Command{
-		Use:   "logs [-o FILE.tar.gz]",
-		Short: "Tell the run's story, or pack everything for a bug report",
-		Long: `Prints what firstboot said at every boot. With -o FILE.tar.gz it packs that,
-status, journal, configuration, and what Docker, Calico and systemd say into one
-archive, mode 0600. Configured secrets are masked; look through it all the same
-before you send it.`,
-		Example:     "  firstboot logs\n  firstboot logs -o host-7.tar.gz",
-		Annotations: codes("0    told, or packed", "1    it cannot be written", "2    usage"),
+		Use:   "logs [--file FILE.tar.gz]",
+		Short: "Show the logs of all boots, or collect a bug report",
+		Long: `Prints the log lines of firstboot from every boot. With --file it writes an
+archive for a bug report, mode 0600: these lines, the status, the journal, the
+configuration and the output of Docker, Calico and systemd. Configured secrets are
+masked. Check the archive all the same before you send it.`,
+		Example:     "  firstboot logs\n  firstboot logs --file host-7.tar.gz",
+		Annotations: logsCodes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			cmd.SetContext(ctx)
-			return c.doLogs(cmd, output)
+			return c.doLogs(cmd, file)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "print text or json, or pack everything into `FILE.tar.gz`")
+	cmd.Flags().StringVar(&file, "file", "", "write everything for a bug report to `FILE.tar.gz`")
 	return cmd
 }
 
-func (c *cli) doLogs(cmd *cobra.Command, output string) error {
+func logsCodes() map[string]string {
+	all := codes("0    printed or written", "1    the logs cannot be read or written", "2    usage error")
+	all[outputFlag] = "--file"
+	return all
+}
+
+func (c *cli) doLogs(cmd *cobra.Command, file string) error {
 	switch {
 	case !host.New(c.root).Live():
-		return &app.UsageError{Err: hint(errors.New("logs asks the running machine, not a folder"), "journalctl --root %s --unit firstboot", c.root)}
-	case output == "text":
-		story, err := app.BootLog(cmd.Context(), c.options())
-		if err == nil && story == "" {
-			story = "firstboot: the journal holds nothing of firstboot.service\n"
-		}
-		if err == nil {
-			_, err = fmt.Fprint(c.out, story)
-		}
-		return err
-	case output != "json" && !strings.HasSuffix(output, ".tar.gz") && !strings.HasSuffix(output, ".tgz"):
-		return &app.UsageError{Err: hint(fmt.Errorf("cannot pack into %s: the archive is a .tar.gz", output), "firstboot logs -o %s.tar.gz", output)}
+		return &app.UsageError{Err: hint(errors.New("logs reads the running machine, not a directory"), "journalctl --root %s --unit firstboot", c.root)}
+	case file != "" && !strings.HasSuffix(file, ".tar.gz") && !strings.HasSuffix(file, ".tgz"):
+		return &app.UsageError{Err: hint(fmt.Errorf("cannot write %s: the archive is a .tar.gz", file), "firstboot logs --file %s.tar.gz", file)}
+	case file == "" && !c.json():
+		return c.printBootLog(cmd)
 	}
 	files, err := app.CollectLogs(cmd.Context(), c.options(), diagnostics())
 	if err != nil {
 		return err
 	}
-	if output == "json" {
-		c.output = "json"
-		return c.print(byName(files))
+	if file == "" {
+		return c.printJSON(textByName(files))
 	}
-	data, err := pack(files, time.Now())
+	return c.writeArchive(file, files)
+}
+
+func (c *cli) printBootLog(cmd *cobra.Command) error {
+	text, err := app.BootLog(cmd.Context(), c.options())
 	if err != nil {
-		return fmt.Errorf("cannot pack %s: %w", output, err)
-	}
-	if err := writePrivate(output, data); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "firstboot: %d files in %s (%d KiB); configured secrets are masked, look through it before you send it\n", len(files), output, (len(data)+1023)/1024)
+	if text == "" {
+		text = "firstboot: the systemd journal has no entries of firstboot.service\n"
+	}
+	_, err = fmt.Fprint(c.out, text)
+	return err
+}
+
+func (c *cli) writeArchive(name string, files []app.LogFile) error {
+	data, err := pack(files, time.Now())
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", name, err)
+	}
+	if err := writePrivate(name, data); err != nil {
+		return err
+	}
+	if c.json() {
+		return c.printJSON(map[string]any{"file": name, "files": len(files), "bytes": len(data)})
+	}
+	_, err = fmt.Fprintf(c.out, "firstboot: %d files in %s (%s); configured secrets are masked, but check the archive before you send it\n",
+		len(files), name, formatBytes(int64(len(data))))
 	return err
 }
 
 func diagnostics() app.Diagnostics {
-	e := app.Diagnostics{Files: stages.DiagnosticFiles()}
+	d := app.Diagnostics{Files: stages.DiagnosticFiles()}
 	for _, x := range stages.Diagnostics() {
-		e.Commands = append(e.Commands, app.Diagnostic{Name: x.Name, Command: x.Command})
+		d.Commands = append(d.Commands, app.Diagnostic{Name: x.Name, Command: x.Command})
 	}
-	return e
+	return d
 }
 
-func byName(files []app.LogFile) map[string]string {
+func textByName(files []app.LogFile) map[string]string {
 	named := map[string]string{}
 	for _, f := range files {
 		named[f.Name] = f.Text
@@ -91,7 +109,7 @@ func byName(files []app.LogFile) map[string]string {
 	return named
 }
 
-// pack makes a .tar.gz with one folder in it.
+// pack returns a .tar.gz archive with one directory.
 func pack(files []app.LogFile, now time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	zipped := gzip.NewWriter(&b)

@@ -11,12 +11,12 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-// hint adds to err what a person can do about it.
+// hint adds to err how a person can fix it.
 func hint(err error, format string, args ...any) error { return engine.WithHint(err, format, args...) }
 
-// print writes one JSON document.
-func (c *cli) print(v any) error {
-	data, err := jsonText(v)
+// printJSON writes one JSON document.
+func (c *cli) printJSON(v any) error {
+	data, err := encodeJSON(v)
 	if err != nil {
 		return err
 	}
@@ -24,8 +24,8 @@ func (c *cli) print(v any) error {
 	return err
 }
 
-// jsonText is one JSON document.
-func jsonText(v any) ([]byte, error) {
+// encodeJSON returns one JSON document.
+func encodeJSON(v any) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("cannot write JSON: %w", err)
@@ -33,16 +33,16 @@ func jsonText(v any) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// failure is an error as JSON.
-type failure struct {
-	Error    string    `json:"error"`
-	Hint     string    `json:"hint,omitempty"`
-	Code     int       `json:"exit_code"`
-	Problems []problem `json:"problems,omitempty"`
+// errorJSON is an error as JSON.
+type errorJSON struct {
+	Error    string        `json:"error"`
+	Hint     string        `json:"hint,omitempty"`
+	Code     int           `json:"exit_code"`
+	Problems []problemJSON `json:"problems,omitempty"`
 }
 
-// problem is one mistake in a configuration as JSON.
-type problem struct {
+// problemJSON is one error in a configuration as JSON.
+type problemJSON struct {
 	File    string `json:"file"`
 	Line    int    `json:"line,omitempty"`
 	Column  int    `json:"column,omitempty"`
@@ -51,29 +51,29 @@ type problem struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
-func problemsOf(err error) []problem {
+func problemsOf(err error) []problemJSON {
 	found, _ := config.IsInvalid(err)
-	all := []problem{}
+	all := []problemJSON{}
 	for _, p := range found {
-		all = append(all, problem{p.File, p.Line, p.Col, p.Path, p.Message, p.Hint})
+		all = append(all, problemJSON{p.File, p.Line, p.Col, p.Path, p.Message, p.Hint})
 	}
 	return all
 }
 
-// tell says on stderr, or as JSON on stdout, what err is; a *StateError was
-// told already.
-func (c *cli) tell(err error) {
-	var told *app.ReportedError
-	if err == nil || errors.As(err, &told) {
+// printError writes err to stderr, or as JSON to stdout. An
+// *app.ReportedError has been printed before.
+func (c *cli) printError(err error) {
+	var reported *app.ReportedError
+	if err == nil || errors.As(err, &reported) {
 		return
 	}
 	if c.json() {
-		// An output that cannot be written leaves the exit code.
-		_ = c.print(failure{err.Error(), engine.Hint(err), app.ExitCode(err), problemsOf(err)})
+		// The exit code reports the failure even if this cannot be written.
+		_ = c.printJSON(errorJSON{err.Error(), engine.Hint(err), app.ExitCode(err), problemsOf(err)})
 		return
 	}
 	if _, invalid := config.IsInvalid(err); invalid {
-		// FILE:LINE:COL first, as editors want it.
+		// Editors expect lines that begin with FILE:LINE:COL.
 		fmt.Fprintln(c.errs, err)
 		return
 	}
@@ -85,8 +85,8 @@ func (c *cli) tell(err error) {
 	}
 }
 
-// end turns an exit code into an error that was told already.
-func end(code int) error {
+// exitWith returns an exit code as an error that has been printed before.
+func exitWith(code int) error {
 	if code == app.ExitDone {
 		return nil
 	}

@@ -7,20 +7,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-// TestPlanDoesNotPromiseWhatARunRefuses: what only a person can set right is
-// nothing that a run would change.
-func TestPlanDoesNotPromiseWhatARunRefuses(t *testing.T) {
+// run does not change what only a person can fix, so plan must not promise it.
+func TestPlanSummaryCountsOnlyWhatRunWouldChange(t *testing.T) {
 	refused := engine.Difference{Object: "pool.cidr", Fix: "choose another", Stops: true}
 	changed := engine.Difference{Object: "sysctl x"}
 	for _, c := range []struct {
 		want   string
 		stages [][]engine.Difference
 	}{
-		{"nothing would change", [][]engine.Difference{nil, nil}},
-		{"1 of 2 stages would change something", [][]engine.Difference{nil, {changed}}},
-		{"a run would stop at a", [][]engine.Difference{{refused}, nil}},
-		{"a run would stop at a; not as wanted besides: 1 of 2 stages", [][]engine.Difference{{refused}, {changed}}},
-		{"1 of 1 stages would change something", [][]engine.Difference{{refused, changed}}},
+		{"run would change nothing", [][]engine.Difference{nil, nil}},
+		{"run would change 1 of 2 stages", [][]engine.Difference{nil, {changed}}},
+		{"run would stop at a", [][]engine.Difference{{refused}, nil}},
+		{"run would stop at a; 1 other stage differs", [][]engine.Difference{{refused}, {changed}}},
+		{"run would change 1 of 1 stages", [][]engine.Difference{{refused, changed}}},
 	} {
 		var checks report.Checks
 		for i, all := range c.stages {

@@ -9,14 +9,14 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// probeContainer is what runs in the container of the verify stage, which is
-// made from this binary: it waits until it is stopped.
+// probeContainer runs in the probe container of the verify stage, whose image is
+// made from this binary. It waits until it is stopped.
 func (c *cli) probeContainer() *cobra.Command {
 	return &cobra.Command{
 		Use:         stages.ProbeCommand,
-		Short:       "Wait until stopped, as the process of the test container",
+		Short:       "Wait until stopped, as the process of the probe container",
 		Example:     "  firstboot " + stages.ProbeCommand,
-		Annotations: codes("0    stopped", "2    usage"),
+		Annotations: codes("0    stopped", "2    usage error"),
 		Hidden:      true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)

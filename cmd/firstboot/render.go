@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,46 +19,48 @@ import (
 func (c *cli) render() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render",
-		Short: "Print what hands this configuration to a way in",
-		Long: `Turns one configuration into what cloud-init, Ignition or a network boot hands to
-a new host.`,
+		Short: "Render the configuration for cloud-init, Ignition or PXE",
+		Long: `Renders the same configuration as user-data for cloud-init, as an Ignition config,
+or as the files of a PXE boot server.`,
 		Example: "  firstboot render cloud-init --config my.yaml\n  firstboot render ignition --config my.yaml\n  firstboot render pxe --config my.yaml --dir /srv/http --url http://10.0.0.5:8080",
-		Args:    known,
+		Args:    refuseUnknownCommand,
 
 		SuggestionsMinimumDistance: 2,
 		RunE: func(*cobra.Command, []string) error {
-			return &app.UsageError{Err: hint(errors.New("render needs to know for what"), "firstboot render -h lists the ways in")}
+			return &app.UsageError{Err: hint(errors.New("no provisioning method was given"), "firstboot render -h lists the methods")}
 		},
 	}
 	cmd.AddCommand(c.renderCloudInit(), c.renderIgnition(), c.renderPXE())
 	for _, sub := range cmd.Commands() {
-		sub.DisableFlagsInUseLine = true
-		wrapArgs(sub)
+		checkArgs(sub)
 	}
 	return cmd
 }
 
-// renderCodes are the exit codes of every way in.
-func renderCodes() map[string]string {
-	return codes("0    rendered", "1    what was asked for cannot be made or written", "2    usage", "3    the configuration is invalid, or cannot be read")
+// renderCodes annotates a render command with its exit codes and with the flag
+// that takes what -o once took, or "".
+func renderCodes(output string) map[string]string {
+	all := codes("0    rendered", "1    cannot render or write the result", "2    usage error", "3    the configuration is invalid, or cannot be read")
+	all[outputFlag] = output
+	return all
 }
 
-// remoteFlags name where a host gets firstboot itself from.
+// remoteFlags adds the flags for the source from which a host installs firstboot.
 func remoteFlags(cmd *cobra.Command, what string) *images.Remote {
 	var r images.Remote
 	flags := cmd.Flags()
-	flags.StringVar((*string)(&r.URL), "install", "", "the image has no firstboot: install "+what+" from `URL`")
-	flags.StringVar(&r.SHA256, "sha256", "", "what that file's sha256 must be, as 64 hexadecimal `DIGITS`")
+	flags.StringVar((*string)(&r.URL), "install", "", "for an image without firstboot: install "+what+" from `URL`")
+	flags.StringVar(&r.SHA256, "sha256", "", "the sha256 `DIGEST` of that file, 64 hexadecimal digits")
 	return &r
 }
 
-// given is r where --install was given, else nil.
-func given(r *images.Remote) (*images.Remote, error) {
+// remoteSource checks r. It returns nil if --install was not given.
+func remoteSource(r *images.Remote) (*images.Remote, error) {
 	if r.URL == "" && r.SHA256 == "" {
 		return nil, nil
 	}
 	if r.URL == "" {
-		return nil, &app.UsageError{Err: hint(errors.New("--sha256 says of no file what it must be"), "add --install URL")}
+		return nil, &app.UsageError{Err: hint(errors.New("--sha256 needs --install"), "add --install URL")}
 	}
 	if err := r.Check("--install", "--sha256"); err != nil {
 		return nil, &app.UsageError{Err: err}
@@ -68,9 +68,9 @@ func given(r *images.Remote) (*images.Remote, error) {
 	return r, nil
 }
 
-// toRender loads the configuration to hand over: that of the files, never
-// what this machine's kernel or cloud-init adds.
-func (c *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
+// loadForRender loads the configuration from the files only, without the kernel
+// command line and the cloud-init of this machine.
+func (c *cli) loadForRender(cmd *cobra.Command) (*config.Loaded, error) {
 	loaded, err := config.Load(cmd.Context(), config.Options{Root: c.root, Files: c.files, NoCmdline: true})
 	if err != nil {
 		if _, invalid := config.IsInvalid(err); invalid {
@@ -84,46 +84,30 @@ func (c *cli) toRender(cmd *cobra.Command) (*config.Loaded, error) {
 	return loaded, nil
 }
 
-// formats makes -o of one command take other formats than everywhere.
-func (c *cli) formats(cmd *cobra.Command, help string) *string {
-	return cmd.Flags().StringP("output", "o", "text", help)
-}
-
-// choose reads such a -o.
-func (c *cli) choose(format string, known ...string) error {
-	if !slices.Contains(known, format) {
-		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o %s", strings.Join(known, " or -o "))}
-	}
-	if format == "json" {
-		c.output = "json"
-	}
-	return nil
-}
-
-// one takes at most one argument: the file to write.
-func one(cmd *cobra.Command, args []string) error {
+// atMostOneFile accepts at most one argument: the file to write.
+func atMostOneFile(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return hint(fmt.Errorf("%s writes one file, not %d", cmd.CommandPath(), len(args)), "%s -h", cmd.CommandPath())
 	}
 	return nil
 }
 
-// hand writes what was rendered to the file in args, for root or its owner
-// alone, or without one to stdout. secret keeps it from a terminal.
-func (c *cli) hand(cmd *cobra.Command, args []string, data []byte, secret bool) error {
+// writeRendered writes data to the file in args with mode 0600, or to stdout if
+// args are empty. It refuses to write secret data to a terminal.
+func (c *cli) writeRendered(cmd *cobra.Command, args []string, data []byte, secret bool) error {
 	if len(args) == 1 && args[0] != "-" {
 		return writePrivate(args[0], data)
 	}
 	onTerminal := report.TerminalOf(c.out, os.Getenv).Width != nil
 	if secret && onTerminal {
-		return &app.UsageError{Err: hint(errors.New("what was rendered is not for a terminal: it holds secrets, or is no text"), "%s … FILE", cmd.CommandPath())}
+		return &app.UsageError{Err: hint(errors.New("cannot write to a terminal: the output holds secrets or is not text"), "%s … FILE", cmd.CommandPath())}
 	}
 	_, err := c.out.Write(data)
 	return err
 }
 
-// writePrivate replaces a file whole, mode 0600; what is there and no file (a
-// pipe, /dev/stdout) is written to.
+// writePrivate replaces a file atomically, with mode 0600. If name exists and is
+// not a regular file (a pipe, /dev/stdout), it writes to it.
 func writePrivate(name string, data []byte) error {
 	path, err := filepath.Abs(name)
 	if err != nil {
@@ -132,7 +116,7 @@ func writePrivate(name string, data []byte) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
-			return fmt.Errorf("cannot write: %w", err)
+			return fmt.Errorf("cannot write %s: %w", name, err)
 		}
 		_, err = f.Write(data)
 		return errors.Join(err, f.Close())
@@ -140,23 +124,23 @@ func writePrivate(name string, data []byte) error {
 	return host.New("/").WriteFile(path, data, 0o600)
 }
 
-// readInput reads a file that a flag names, - for stdin.
+// readInput reads the file that a flag names; - is stdin.
 func readInput(flag, name string) ([]byte, error) {
-	from := io.Reader(os.Stdin)
+	input := io.Reader(os.Stdin)
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read %s: %w", flag, err)
 		}
 		defer f.Close()
-		from = f
+		input = f
 	}
-	data, err := io.ReadAll(io.LimitReader(from, images.MaxInput+1))
+	data, err := io.ReadAll(io.LimitReader(input, images.MaxInput+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", flag, err)
 	}
 	if len(data) > images.MaxInput {
-		return nil, fmt.Errorf("cannot read %s: %s has more than %d bytes", flag, name, images.MaxInput)
+		return nil, fmt.Errorf("cannot read %s: %s is larger than %d bytes", flag, name, images.MaxInput)
 	}
 	return data, nil
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,9 +14,18 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// cloudInitFlags are those of render cloud-init.
+// The values of render cloud-init --format.
+const (
+	formatText = "text" // user-data
+	formatISO  = "iso"  // a seed disk
+	formatJSON = "json" // the files of the seed disk
+)
+
+var formats = []string{formatText, formatISO, formatJSON}
+
+// cloudInitFlags are the flags of render cloud-init.
 type cloudInitFlags struct {
-	format     *string
+	format     string
 	install    *images.Remote
 	writeFiles bool
 	instance   string
@@ -24,43 +36,43 @@ type cloudInitFlags struct {
 func (c *cli) renderCloudInit() *cobra.Command {
 	var f cloudInitFlags
 	cmd := &cobra.Command{
-		Use:   "cloud-init [--install URL --sha256 DIGITS] [-o iso] [FILE]",
-		Short: "Print user-data, or make a seed disk",
-		Long: `Prints a #cloud-config that hands the configuration to an image with firstboot;
-with --install to a stock image, which then gets firstboot first and starts it,
-without cloud-init waiting for it. With FILE it is written there, mode 0600.
+		Use:   "cloud-init [--install URL --sha256 DIGEST] [--format FORMAT] [FILE]",
+		Short: "Render user-data or a seed disk for cloud-init",
+		Long: `Prints a #cloud-config with the configuration for an image with firstboot. With
+--install it is for a stock image, which installs firstboot and starts it without
+blocking cloud-init. With FILE the output is written to FILE, mode 0600.
 
--o iso makes a NoCloud seed disk of it. Releases of cloud-init after 22.4 call
-the key firstboot: unknown; --write-files keeps their status clean.`,
+--format iso writes a NoCloud seed disk. Releases of cloud-init after 22.4 warn
+about the unknown key firstboot:. --write-files avoids the warning.`,
 		Example: "  firstboot render cloud-init --config my.yaml > user-data\n" +
-			"  firstboot render cloud-init --config my.yaml -o iso --hostname web-1 seed.iso\n" +
+			"  firstboot render cloud-init --config my.yaml --format iso --hostname web-1 seed.iso\n" +
 			"  firstboot render cloud-init --config my.yaml --install http://10.0.0.5/firstboot \\\n      --sha256 \"$(sha256sum firstboot | cut -d ' ' -f 1)\" > user-data",
-		Annotations: renderCodes(),
-		Args:        one,
+		Annotations: renderCodes("--format"),
+		Args:        atMostOneFile,
 		RunE:        func(cmd *cobra.Command, args []string) error { return c.doCloudInit(cmd, args, f) },
 	}
-	f.format = c.formats(cmd, "print `FORMAT`: text, iso (a seed disk), or json (the seed's files)")
 	f.install = remoteFlags(cmd, "the binary, .rpm or .deb")
 	flags := cmd.Flags()
-	flags.BoolVar(&f.writeFiles, "write-files", false, "carry the configuration in write_files, not in the key firstboot:")
-	flags.StringVar(&f.instance, "instance-id", "", "the seed's instance `ID`; default: made from what it holds")
-	flags.StringVar(&f.hostname, "hostname", "", "the seed's host `NAME`; default: host.name, else the machine keeps its own")
-	flags.StringVar(&f.network, "network-config", "", "put this network configuration `FILE` into the seed")
+	flags.StringVar(&f.format, "format", formatText, "render `FORMAT`: text (user-data), iso (a seed disk) or json (the seed's files)")
+	flags.BoolVar(&f.writeFiles, "write-files", false, "put the configuration in write_files, not in the key firstboot:")
+	flags.StringVar(&f.instance, "instance-id", "", "instance `ID` of the seed (default: derived from its content)")
+	flags.StringVar(&f.hostname, "hostname", "", "host `NAME` in the seed (default: host.name, else none)")
+	flags.StringVar(&f.network, "network-config", "", "add the network configuration in `FILE` to the seed")
 	return cmd
 }
 
 func (c *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) error {
-	if err := c.choose(*f.format, "text", "iso", "json"); err != nil {
+	if err := c.chooseFormat(cmd, &f); err != nil {
 		return err
 	}
-	install, err := given(f.install)
+	install, err := remoteSource(f.install)
 	if err != nil {
 		return err
 	}
-	if *f.format == "text" && (f.instance != "" || f.hostname != "" || f.network != "") {
-		return &app.UsageError{Err: hint(fmt.Errorf("user-data alone has no instance-id, host name or network configuration"), "add -o iso or -o json")}
+	if f.format == formatText && (f.instance != "" || f.hostname != "" || f.network != "") {
+		return &app.UsageError{Err: hint(errors.New("user-data has no instance-id, host name or network configuration"), "add --format iso or --format json")}
 	}
-	loaded, err := c.toRender(cmd)
+	loaded, err := c.loadForRender(cmd)
 	if err != nil {
 		return err
 	}
@@ -68,17 +80,34 @@ func (c *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) e
 	if err != nil {
 		return err
 	}
-	if len(data) > cloudinit.SmallestLimit && *f.format == "text" {
-		fmt.Fprintf(c.errs, "firstboot: warning: this user-data has %d bytes, and some clouds take only %d (EC2)\n", len(data), cloudinit.SmallestLimit)
+	if len(data) > cloudinit.SmallestLimit && f.format == formatText {
+		fmt.Fprintf(c.errs, "firstboot: warning: the user-data has %d bytes; some clouds (EC2) accept at most %d\n", len(data), cloudinit.SmallestLimit)
 	}
-	if *f.format == "text" {
-		return c.hand(cmd, args, data, loaded.HoldsSecrets())
+	if f.format == formatText {
+		return c.writeRendered(cmd, args, data, loaded.HoldsSecrets())
 	}
 	seed, err := f.seed(loaded, data)
 	if err != nil {
 		return err
 	}
-	return c.handSeed(cmd, args, seed, loaded.HoldsSecrets())
+	return c.writeSeed(cmd, args, seed, loaded.HoldsSecrets())
+}
+
+// chooseFormat checks --format. -o json selects the format json.
+func (c *cli) chooseFormat(cmd *cobra.Command, f *cloudInitFlags) error {
+	if !slices.Contains(formats, f.format) {
+		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", f.format), "use --format %s", strings.Join(formats, " or --format "))}
+	}
+	if c.json() && f.format != formatJSON {
+		if cmd.Flags().Changed("format") {
+			return &app.UsageError{Err: hint(fmt.Errorf("--format %s and -o json exclude each other", f.format), "omit one of them")}
+		}
+		f.format = formatJSON
+	}
+	if f.format == formatJSON {
+		c.output = "json"
+	}
+	return nil
 }
 
 func (f cloudInitFlags) seed(loaded *config.Loaded, userData []byte) (cloudinit.Seed, error) {
@@ -94,13 +123,13 @@ func (f cloudInitFlags) seed(loaded *config.Loaded, userData []byte) (cloudinit.
 	return seed, err
 }
 
-func (c *cli) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, secret bool) error {
+func (c *cli) writeSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, secret bool) error {
 	if !c.json() {
 		image, err := seed.ISO()
 		if err != nil {
 			return err
 		}
-		return c.hand(cmd, args, image, true)
+		return c.writeRendered(cmd, args, image, true)
 	}
 	files, err := seed.Files()
 	if err != nil {
@@ -110,9 +139,9 @@ func (c *cli) handSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, s
 	for _, f := range files {
 		named[f.Name] = string(f.Data)
 	}
-	data, err := jsonText(named)
+	data, err := encodeJSON(named)
 	if err != nil {
 		return err
 	}
-	return c.hand(cmd, args, data, secret)
+	return c.writeRendered(cmd, args, data, secret)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/app"
 )
 
-// ignitionFlags are those of render ignition.
+// ignitionFlags are the flags of render ignition.
 type ignitionFlags struct {
 	install *images.Remote
 	butane  bool
@@ -21,33 +21,33 @@ type ignitionFlags struct {
 func (c *cli) renderIgnition() *cobra.Command {
 	var f ignitionFlags
 	cmd := &cobra.Command{
-		Use:   "ignition [--install URL --sha256 DIGITS] [--merge FILE] [--butane] [FILE]",
-		Short: "Print an Ignition config",
-		Long: `Prints an Ignition config of spec 3.3.0 that hands the configuration to an image
-with firstboot; with --install to one without. With FILE it is written there,
-mode 0600. Ignition's own validator has read it.
+		Use:   "ignition [--install URL --sha256 DIGEST] [--merge FILE] [--butane] [FILE]",
+		Short: "Render an Ignition config",
+		Long: `Prints an Ignition config (spec 3.3.0) with the configuration for an image with
+firstboot, or with --install for an image without. With FILE the output is written
+to FILE, mode 0600. Ignition's own validator checks the output.
 
-Ignition enables units by systemd's presets, which are applied only where
-/etc/machine-id is missing or says uninitialized; with --install a link enables
-them as well.`,
+Ignition enables units through systemd presets. systemd applies presets only if
+/etc/machine-id is missing or contains uninitialized. With --install the units are
+also enabled by a symbolic link.`,
 		Example: "  firstboot render ignition --config my.yaml > host.ign\n" +
 			"  firstboot render ignition --config my.yaml --merge base.ign host.ign\n" +
 			"  firstboot render ignition --config my.yaml --butane host.bu",
-		Annotations: renderCodes(),
-		Args:        one,
+		Annotations: renderCodes(""),
+		Args:        atMostOneFile,
 		RunE:        func(cmd *cobra.Command, args []string) error { return c.doIgnition(cmd, args, f) },
 	}
 	f.install = remoteFlags(cmd, "the static binary")
-	cmd.Flags().BoolVar(&f.butane, "butane", false, "print Butane YAML (fcos 1.4.0), for people who edit it")
-	cmd.Flags().StringVar(&f.merge, "merge", "", "merge into the Ignition config in `FILE`; what both say is said by this configuration")
+	cmd.Flags().BoolVar(&f.butane, "butane", false, "print Butane YAML (fcos 1.4.0), for editing")
+	cmd.Flags().StringVar(&f.merge, "merge", "", "merge into the Ignition config in `FILE`; on conflict this configuration wins")
 	return cmd
 }
 
 func (c *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) error {
 	if f.butane && c.json() {
-		return &app.UsageError{Err: hint(errors.New("butane is YAML, not JSON"), "leave out --butane or -o json")}
+		return &app.UsageError{Err: hint(errors.New("--butane and -o json exclude each other"), "omit one of them")}
 	}
-	install, err := given(f.install)
+	install, err := remoteSource(f.install)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (c *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) err
 			return err
 		}
 	}
-	loaded, err := c.toRender(cmd)
+	loaded, err := c.loadForRender(cmd)
 	if err != nil {
 		return err
 	}
@@ -75,5 +75,5 @@ func (c *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) err
 			return err
 		}
 	}
-	return c.hand(cmd, args, data, loaded.HoldsSecrets())
+	return c.writeRendered(cmd, args, data, loaded.HoldsSecrets())
 }

@@ -16,9 +16,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// pxeFlags are those of render pxe.
+// pxeFlags are the flags of render pxe.
 type pxeFlags struct {
-	format *string
 	dir    string
 	hosts  string
 	render pxe.Options
@@ -30,20 +29,21 @@ type pxeFlags struct {
 func (c *cli) renderPXE() *cobra.Command {
 	var f pxeFlags
 	cmd := &cobra.Command{
-		Use:   "pxe --dir DIR --url URL [--hosts FILE] [--image URL --sha256 DIGITS --disk DEVICE]",
-		Short: "Write the folder that hosts boot from over the network",
-		Long: `Writes iPXE scripts, the configuration by its sha256, and groups, profiles and
-Ignition configs for matchbox. Any HTTP server can serve the folder; DHCP names
-URL/boot.ipxe to iPXE. Put kernel and initrd into the folder yourself.
+		Use:   "pxe --dir DIR --url URL [--hosts FILE] [--image URL --sha256 DIGEST --disk DEVICE]",
+		Short: "Write the directory that hosts boot from over the network",
+		Long: `Writes iPXE scripts, the configuration pinned by sha256, and groups, profiles and
+Ignition configs for matchbox. Any HTTP server can serve the directory; configure
+DHCP to give URL/boot.ipxe to iPXE. Copy the kernel and the initrd to the directory
+yourself.
 
-With --signed-by the configuration is verified by a signature instead, by that
-key in the host's image; sign it with gpg whenever it changed:
+With --signed-by the hosts verify the configuration by a signature instead, with a
+public key in their image. Sign the configuration after every change:
   gpg --armor --detach-sign DIR/config/signed.yaml
 
-A host runs from memory; with --image its live root writes that image to the
-disk first (firstboot install) and reboots.
+A host runs from memory. With --image its live system first writes that image to
+the disk (firstboot install) and reboots.
 
-FILE has hosts with values of their own:
+--hosts FILE sets values for single hosts:
   hosts:
     - mac: 52:54:00:12:34:56          # or uuid: …
       name: web-1
@@ -51,38 +51,29 @@ FILE has hosts with values of their own:
       args: [console=ttyS1]`,
 		Example: "  firstboot render pxe --config my.yaml --dir /srv/http --url http://10.0.0.5:8080\n" +
 			"  firstboot render pxe --config my.yaml --dir /srv/http --url http://10.0.0.5:8080 --hosts hosts.yaml \\\n" +
-			"      --image http://10.0.0.5:8080/golden.raw.zst --sha256 DIGITS --disk /dev/vda",
-		Annotations: renderCodes(),
+			"      --image http://10.0.0.5:8080/golden.raw.zst --sha256 DIGEST --disk /dev/vda",
+		Annotations: renderCodes("--dir"),
 		RunE:        func(cmd *cobra.Command, _ []string) error { return c.doPXE(cmd, f) },
 	}
-	f.format = c.formats(cmd, "print `FORMAT`: text or json; what is no format is the DIR")
 	flags, r := cmd.Flags(), &f.render
-	flags.StringVar(&f.dir, "dir", "", "write into `DIR`")
-	flags.StringVar((*string)(&r.URL), "url", "", "the `URL` at which hosts see DIR")
-	flags.StringVar(&f.hosts, "hosts", "", "`FILE` with hosts that have values of their own")
-	flags.StringVar(&r.Kernel, "kernel", "vmlinuz", "the kernel's `NAME` in DIR, or its URL")
-	flags.StringArrayVar(&r.Initrd, "initrd", []string{"initrd.img"}, "an initrd's `NAME` in DIR, or its URL (repeatable)")
-	flags.StringArrayVar(&r.Args, "arg", nil, "a kernel `ARGUMENT` for every host (repeatable)")
-	flags.StringVar((*string)(&r.Ignition), "matchbox", "", "the `URL` of a matchbox from which hosts get their Ignition config")
-	flags.StringVar(&r.SignedBy, "signed-by", "", "hosts verify the configuration by its signature, with the public key at `PATH` in their image")
-	flags.StringVar((*string)(&f.image.URL), "image", "", "write the disk image at `URL` to the host's disk")
-	flags.StringVar(&f.image.SHA256, "sha256", "", "what that image's sha256 must be, as 64 hexadecimal `DIGITS`")
-	flags.StringVar(&f.disk, "disk", "", "write it to this `DEVICE` of the host")
-	flags.BoolVar(&f.wipe, "wipe", false, "also if the disk holds data")
+	flags.StringVar(&f.dir, "dir", "", "write to `DIR`")
+	flags.StringVar((*string)(&r.URL), "url", "", "the `URL` at which hosts reach DIR")
+	flags.StringVar(&f.hosts, "hosts", "", "read values for single hosts from `FILE`")
+	flags.StringVar(&r.Kernel, "kernel", "vmlinuz", "`NAME` of the kernel in DIR, or its URL")
+	flags.StringArrayVar(&r.Initrd, "initrd", []string{"initrd.img"}, "`NAME` of an initrd in DIR, or its URL (repeatable)")
+	flags.StringArrayVar(&r.Args, "arg", nil, "kernel `ARGUMENT` for every host (repeatable)")
+	flags.StringVar((*string)(&r.Ignition), "matchbox", "", "`URL` of a matchbox server from which hosts get their Ignition config")
+	flags.StringVar(&r.SignedBy, "signed-by", "", "verify the configuration by its signature, with the public key at `PATH` in the hosts' image")
+	flags.StringVar((*string)(&f.image.URL), "image", "", "write the disk image at `URL` to the disk of each host")
+	flags.StringVar(&f.image.SHA256, "sha256", "", "the sha256 `DIGEST` of that image, 64 hexadecimal digits")
+	flags.StringVar(&f.disk, "disk", "", "write the image to this `DEVICE` of each host")
+	flags.BoolVar(&f.wipe, "wipe", false, "overwrite a disk that holds data")
 	return cmd
 }
 
 func (c *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
-	switch {
-	case *f.format == "json":
-		c.output = "json"
-	case *f.format != "text" && f.dir == "":
-		f.dir = *f.format
-	case *f.format != "text":
-		return c.choose(*f.format, "text", "json")
-	}
 	if f.dir == "" || f.render.URL == "" {
-		return &app.UsageError{Err: hint(errors.New("render pxe needs a folder and its address"), "add --dir /srv/http --url http://10.0.0.5:8080")}
+		return &app.UsageError{Err: hint(errors.New("render pxe needs a directory and its URL"), "add --dir /srv/http --url http://10.0.0.5:8080")}
 	}
 	if f.image.URL != "" || f.disk != "" || f.image.SHA256 != "" || f.wipe {
 		f.render.Install = &pxe.Install{Image: f.image, Disk: f.disk, Wipe: f.wipe}
@@ -99,7 +90,7 @@ func (c *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 			return &app.ConfigError{Err: err}
 		}
 	}
-	loaded, err := c.toRender(cmd)
+	loaded, err := c.loadForRender(cmd)
 	if err != nil {
 		return err
 	}
@@ -120,12 +111,12 @@ func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 		return err
 	}
 	if loaded.HoldsSecrets() {
-		fmt.Fprintf(c.errs, "firstboot: warning: the configuration holds secrets: whoever reaches the server can read them; %s\n",
-			"its files have mode 0640, so give them the server's group")
+		fmt.Fprintf(c.errs, "firstboot: warning: the configuration holds secrets, and everyone who can reach the server can read them; %s\n",
+			"its files have mode 0640: give them the group of the server")
 	}
 	for _, name := range append([]string{f.render.Kernel}, f.render.Initrd...) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil && pxe.IsLocal(name) {
-			fmt.Fprintf(c.errs, "firstboot: warning: %s is not in %s yet: put it there\n", name, f.dir)
+			fmt.Fprintf(c.errs, "firstboot: warning: %s is missing in %s: copy it there\n", name, f.dir)
 		}
 	}
 	if slices.Contains(done.Written, pxe.SignedPath) {
@@ -133,9 +124,9 @@ func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 			filepath.Join(f.dir, pxe.SignedPath))
 	}
 	if c.json() {
-		return c.print(done)
+		return c.printJSON(done)
 	}
-	_, err = fmt.Fprintf(c.out, "%s: %d written, %d as they were, %d removed; boot %s/boot.ipxe\n",
+	_, err = fmt.Fprintf(c.out, "%s: %d written, %d unchanged, %d removed; boot %s/boot.ipxe\n",
 		f.dir, len(done.Written), len(done.Unchanged), len(done.Removed), strings.TrimSuffix(f.render.URL.String(), "/"))
 	return err
 }

@@ -17,13 +17,14 @@ import (
 	"github.com/projecteru2/firstboot/internal/report"
 )
 
-// app is what the commands share.
+// cli holds the global flags and the outputs of one command line.
 type cli struct {
-	files  []string // --config
-	output string   // -o
-	root   string   // --root
-	out    io.Writer
-	errs   io.Writer
+	files   []string // --config
+	output  string   // -o
+	root    string   // --root
+	out     io.Writer
+	errs    io.Writer
+	helpErr error // why -h could not print a help text
 }
 
 // execute runs one command line and returns its exit code.
@@ -33,15 +34,15 @@ func execute(args []string, out, errs io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
-	err := root.ExecuteContext(context.Background())
-	if wantsJSON(args) { // also where a wrong flag kept the rest from being read
+	err := errors.Join(root.ExecuteContext(context.Background()), c.helpErr)
+	if wantsJSON(args) { // the flags may not have been parsed
 		c.output = "json"
 	}
-	c.tell(err)
+	c.printError(err)
 	return app.ExitCode(err)
 }
 
-// wantsJSON looks for -o json without understanding the rest.
+// wantsJSON reports whether args contain -o json, without parsing the rest.
 func wantsJSON(args []string) bool {
 	for i, arg := range args {
 		if slices.Contains([]string{"-ojson", "-o=json", "--output=json"}, arg) ||
@@ -52,31 +53,35 @@ func wantsJSON(args []string) bool {
 	return false
 }
 
-// command is the command line, as a list.
+// command is the whole command line.
 func (c *cli) command() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "firstboot",
-		Short: "Join this host to its Calico network, once",
-		Long: `firstboot turns a bare host into a member of a Calico network for Docker at its
-first boot: checked stage by stage, once, and going on after any interruption.`,
-		Example:       "  firstboot validate my.yaml\n  firstboot run\n  firstboot status",
+		Short: "Make a bare host a member of a Calico network for Docker",
+		Long: `firstboot makes a bare host a member of a Calico network for Docker at its first
+boot. It works in stages, checks the result of each stage on the live machine,
+and continues after any interruption.`,
+		Example: "  firstboot validate my.yaml\n  firstboot run\n  firstboot status",
+		Annotations: codes("0    success", "1    a stage or another operation failed", "2    usage error", "3    the configuration is invalid",
+			"4    refused; nothing was changed", "5    another run holds the lock", "6    changes are pending (plan)",
+			"7    status: a run is in progress", "8    status: not started", "9    drifted (status, verify)",
+			"10   status: the marker belongs to another machine", "11   the state cannot be determined", "124  status --wait timed out", "130  interrupted"),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          known,
-		// Letters that may be wrong in a command that is still recognised.
+		Args:          refuseUnknownCommand,
+		// The number of wrong letters in a command that is still suggested.
 		SuggestionsMinimumDistance: 2,
 		RunE: func(*cobra.Command, []string) error {
+			if showVersion {
+				return c.printVersion()
+			}
 			return &app.UsageError{Err: hint(errors.New("no command was given"), "firstboot --help lists the commands")}
 		},
 	}
-	flags := root.PersistentFlags()
-	flags.StringArrayVar(&c.files, "config", nil, "read this configuration `FILE` instead of the search path (repeatable, later wins)")
-	flags.StringVarP(&c.output, "output", "o", "text", "print `FORMAT`: text or json")
-	flags.StringVar(&c.root, "root", "/", "work on the files of the image below `DIR`")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &app.UsageError{Err: hint(err, "%s -h lists the flags", cmd.CommandPath())}
-	})
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkFlags() }
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
+	c.addGlobalFlags(root)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return c.checkGlobalFlags(cmd) }
 	root.AddCommand(
 		c.run(),
 		c.plan(),
@@ -95,78 +100,94 @@ first boot: checked stage by stage, once, and going on after any interruption.`,
 		c.waitPlugin(),
 		c.probeContainer(),
 	)
-	root.AddCommand(c.extra()...)
-	root.SetUsageTemplate(usage)
+	root.AddCommand(c.docsCommands()...)
+	root.SetUsageTemplate(usageTemplate)
+	c.addHelp(root)
 	for _, sub := range append(root.Commands(), root) {
-		sub.DisableFlagsInUseLine = true
-		wrapArgs(sub)
+		checkArgs(sub)
 	}
+	completeFlags(root)
 	return root
 }
 
-// usage is cobra's, shortened, and with the exit codes.
-const usage = `Usage:{{if .Runnable}}{{if not .HasAvailableSubCommands}}
-  {{.UseLine}}{{end}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasExample}}
-
-Examples:
-{{.Example}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
-
-Everywhere:
-{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{with index .Annotations "codes"}}
-
-Exit codes:
-{{.}}{{end}}
-`
-
-// codes are the exit codes of a command, for its help.
-func codes(lines ...string) map[string]string {
-	return map[string]string{"codes": "  " + strings.Join(lines, "\n  ")}
+func (c *cli) addGlobalFlags(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringArrayVar(&c.files, "config", nil, "read the configuration from `FILE` instead of the search path (repeatable, later wins)")
+	flags.StringVarP(&c.output, "output", "o", "text", "output `FORMAT`: text or json")
+	flags.StringVar(&c.root, "root", "/", "use `DIR` as the root directory, such as an unpacked image")
+	flags.BoolP("help", "h", false, "print this help")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &app.UsageError{Err: hint(err, "%s -h lists the flags", cmd.CommandPath())}
+	})
 }
 
-// known refuses what is no command, and says which may have been meant.
-func known(cmd *cobra.Command, args []string) error {
+// outputFlag is the annotation of a command whose -o once took other values:
+// the flag that takes them now.
+const outputFlag = "output-flag"
+
+func (c *cli) checkGlobalFlags(cmd *cobra.Command) error {
+	if c.output != "text" && c.output != "json" {
+		format := c.output
+		c.output = "text"
+		text := "use -o text or -o json"
+		if flag := cmd.Annotations[outputFlag]; flag != "" {
+			text = fmt.Sprintf("%s %s %s", cmd.CommandPath(), flag, format)
+		}
+		return &app.UsageError{Err: hint(fmt.Errorf("unknown output format %q", format), "%s", text)}
+	}
+	root, err := filepath.Abs(c.root)
+	if err != nil {
+		return &app.UsageError{Err: err}
+	}
+	if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		return &app.UsageError{Err: fmt.Errorf("cannot use --root %s: no such directory", c.root)}
+	}
+	c.root = root
+	return nil
+}
+
+// refuseUnknownCommand refuses arguments of a command that only has
+// subcommands, and suggests a subcommand.
+func refuseUnknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	err := fmt.Errorf("unknown command %q", args[0])
-	near := cmd.SuggestionsFor(args[0])
-	for _, name := range near {
-		if strings.HasPrefix(name, args[0]) { // its beginning tells more than letters that fit
-			return hint(err, "did you mean firstboot %s?", name)
+	suggestions := cmd.SuggestionsFor(args[0])
+	for _, name := range suggestions {
+		if strings.HasPrefix(name, args[0]) { // a prefix is a better match than similar letters
+			return hint(err, "did you mean %s %s?", cmd.CommandPath(), name)
 		}
 	}
-	if len(near) > 0 {
-		return hint(err, "did you mean %s %s?", cmd.CommandPath(), near[0])
+	if len(suggestions) > 0 {
+		return hint(err, "did you mean %s %s?", cmd.CommandPath(), suggestions[0])
 	}
 	return hint(err, "%s --help lists the commands", cmd.CommandPath())
 }
 
-// noArgs refuses arguments; one that looks like a duration is meant for --wait.
-func noArgs(cmd *cobra.Command, args []string) error {
+// refuseArgs refuses all arguments. One that looks like a duration was meant
+// for --wait.
+func refuseArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	err := fmt.Errorf("%s takes no argument %q", cmd.CommandPath(), args[0])
-	if _, isTime := time.ParseDuration(args[0]); isTime == nil && cmd.Flags().Lookup("wait") != nil {
+	if _, notDuration := time.ParseDuration(args[0]); notDuration == nil && cmd.Flags().Lookup("wait") != nil {
 		return hint(err, "%s --wait=%s", cmd.CommandPath(), args[0])
 	}
 	return hint(err, "%s -h", cmd.CommandPath())
 }
 
-// wrapArgs makes what is wrong with the arguments a usage error.
-func wrapArgs(c *cobra.Command) {
-	check := c.Args
+// checkArgs makes the command's argument errors usage errors. A command
+// without a check of its own takes no arguments.
+func checkArgs(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	check := cmd.Args
 	if check == nil {
-		check = noArgs
+		check = refuseArgs
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
-	c.Args = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
 			return &app.UsageError{Err: err}
 		}
@@ -174,26 +195,9 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
-func (c *cli) checkFlags() error {
-	if c.output != "text" && c.output != "json" {
-		format := c.output
-		c.output = "text"
-		return &app.UsageError{Err: hint(fmt.Errorf("unknown format %q", format), "use -o text or -o json")}
-	}
-	root, err := filepath.Abs(c.root)
-	if err != nil {
-		return &app.UsageError{Err: err}
-	}
-	if info, err := os.Stat(root); err != nil || !info.IsDir() {
-		return &app.UsageError{Err: fmt.Errorf("cannot work on --root %s: no such folder", c.root)}
-	}
-	c.root = root
-	return nil
-}
-
 func (c *cli) json() bool { return c.output == "json" }
 
-// options are those of every command about a machine.
+// options are the options of every command that works on a machine.
 func (c *cli) options() app.Options {
 	return app.Options{
 		Root: c.root, Files: c.files, Version: version(), Build: build,

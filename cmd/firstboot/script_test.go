@@ -16,8 +16,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the stories in testdata: what a user types, and what comes
-// back. exits runs firstboot and wants an exit code.
+// TestScripts runs the scripts in testdata: command lines and their output.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
@@ -29,7 +28,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits CODE ARGS… runs firstboot ARGS….
+// exits CODE ARGS… runs firstboot ARGS… and checks its exit code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE ARGS…")
@@ -48,8 +47,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// expand FILE… puts the script's variables into files: $WORK, where absolute
-// paths are needed.
+// expand FILE… expands variables in files, such as $WORK for absolute paths.
 func expand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: expand FILE…")
@@ -61,7 +59,7 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// readlink PATH TARGET wants a symbolic link that leads to TARGET.
+// readlink PATH TARGET checks that PATH is a symbolic link to TARGET.
 func readlink(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: readlink PATH TARGET")
@@ -69,6 +67,6 @@ func readlink(ts *testscript.TestScript, neg bool, args []string) {
 	target, err := os.Readlink(ts.MkAbs(args[0]))
 	ts.Check(err)
 	if target != args[1] {
-		ts.Fatalf("%s leads to %s, want %s", args[0], target, args[1])
+		ts.Fatalf("%s links to %s, want %s", args[0], target, args[1])
 	}
 }

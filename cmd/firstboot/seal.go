@@ -18,7 +18,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// sealFlags are those of seal.
+// sealFlags are the flags of seal.
 type sealFlags struct {
 	check, plan, yes bool
 	golden.SealOptions
@@ -28,29 +28,30 @@ func (c *cli) seal() *cobra.Command {
 	var f sealFlags
 	cmd := &cobra.Command{
 		Use:   "seal [--root DIR] [--check | --plan]",
-		Short: "Make an image ready to be cloned",
-		Long: `Takes out of an image what its clones must not inherit: firstboot's marker and
-journal, Calico's node identity, the machine-id, SSH host keys, cloud-init's
-instance, DHCP leases, random seeds, Docker's key. Artifacts in a bundle stay.
+		Short: "Prepare an image for cloning",
+		Long: `Removes the machine identity from an image, which its clones must not inherit:
+firstboot's marker and journal, Calico's node name, the machine-id, SSH host keys,
+cloud-init's instance, DHCP leases, random seeds, Docker's key. The artifacts in a
+bundle stay.
 
-Without --root it seals the machine that it runs on, from inside an image builder
-or before its disk is captured; on a terminal it asks first.`,
+Without --root it seals the running machine, inside an image builder or before the
+capture of its disk. On a terminal it prompts first.`,
 		Example: "  firstboot seal --root /mnt/image\n  firstboot seal --root /mnt/image --check\n  firstboot seal --yes && poweroff",
-		Annotations: codes("0    sealed; with --check: nothing is left", "1    something is left, or could not be removed", "2    usage",
-			"5    a run is under way on this machine", "6    something would be removed (--plan)"),
+		Annotations: codes("0    sealed; with --check: no machine identity left", "1    machine identity is left, or cannot be removed", "2    usage error",
+			"5    a run is in progress on this machine", "6    --plan: seal would change something"),
 		RunE: func(*cobra.Command, []string) error { return c.doSeal(f) },
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&f.check, "check", false, "only say what is left: exit 1 if anything is")
-	flags.BoolVar(&f.plan, "plan", false, "only say what would be removed: exit 6 if anything would")
-	flags.BoolVar(&f.yes, "yes", false, "do not ask, also on a terminal")
-	flags.BoolVar(&f.Uninitialized, "uninitialized", false, "write uninitialized into /etc/machine-id, for ConditionFirstBoot= (on Debian systemd then enables every unit)")
-	flags.BoolVar(&f.KeepCache, "keep-cache", false, "leave firstboot's cache of downloads in the image")
+	flags.BoolVar(&f.check, "check", false, "only report what is left: exit 1 if anything is")
+	flags.BoolVar(&f.plan, "plan", false, "only show what seal would change: exit 6 if anything")
+	flags.BoolVar(&f.yes, "yes", false, "do not prompt on a terminal")
+	flags.BoolVar(&f.Uninitialized, "uninitialized", false, "write uninitialized to /etc/machine-id, for ConditionFirstBoot= (on Debian, systemd then enables every unit)")
+	flags.BoolVar(&f.KeepCache, "keep-cache", false, "keep firstboot's download cache in the image")
 	return cmd
 }
 
-// sealed is seal's -o json.
-type sealed struct {
+// sealResult is what seal prints as JSON.
+type sealResult struct {
 	Root    string            `json:"root"`
 	Sealed  bool              `json:"sealed"`
 	Removed []golden.Identity `json:"removed"`
@@ -65,53 +66,53 @@ func (c *cli) doSeal(f sealFlags) error {
 	}
 	identities, err := golden.Identities(h, f.SealOptions)
 	if err != nil {
-		return readableAs(err)
+		return withSudoHint(err)
 	}
 	if f.check || f.plan {
-		return c.showIdentities(h, f, identities)
+		return c.reportIdentities(h, f, identities)
 	}
 	if h.Live() {
-		if !f.yes && !c.agreed(os.Stdin, identities) {
+		if !f.yes && !c.confirmed(os.Stdin, identities) {
 			return errors.New("not sealed: nothing was changed")
 		}
 		lock, err := state.AcquireLock(h)
 		if err != nil {
-			return readableAs(err)
+			return withSudoHint(err)
 		}
 		defer func() { _ = lock.Release() }()
 	}
-	return c.remove(h, f, identities)
+	return c.applySeal(h, f, identities)
 }
 
-// readableAs adds what to do where only root may look.
-func readableAs(err error) error {
+// withSudoHint adds a hint if only root may do this.
+func withSudoHint(err error) error {
 	if errors.Is(err, os.ErrPermission) {
 		return hint(err, "sudo firstboot seal …")
 	}
 	return err
 }
 
-// agreed asks whoever is at a terminal; a pipeline is not asked.
-func (c *cli) agreed(in *os.File, identities []golden.Identity) bool {
+// confirmed prompts on a terminal. Elsewhere it returns true.
+func (c *cli) confirmed(in *os.File, identities []golden.Identity) bool {
 	if !term.IsTerminal(int(in.Fd())) { //nolint:gosec // descriptors are small
 		return true
 	}
-	c.listIdentities(c.errs, identities)
-	fmt.Fprint(c.errs, "This machine will be a new one at its next boot. Remove all this? [y/N] ")
-	answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n') // no answer is no
+	writeIdentities(c.errs, identities)
+	fmt.Fprint(c.errs, "At its next boot this machine will be a new one. Remove all of this? [y/N] ")
+	answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n') // an empty answer means no
 	return answer == "y\n" || answer == "yes\n"
 }
 
-// remove seals, and looks again: what is left then is the truth.
-func (c *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) error {
-	result := sealed{Root: c.root, Removed: []golden.Identity{}, Added: []golden.Change{}}
+// applySeal removes the identities, then checks which are left.
+func (c *cli) applySeal(h *host.Host, f sealFlags, identities []golden.Identity) error {
+	result := sealResult{Root: c.root, Removed: []golden.Identity{}, Added: []golden.Change{}}
 	var failed []error
-	for _, t := range identities {
-		if err := t.Remove(); err != nil {
+	for _, item := range identities {
+		if err := item.Remove(); err != nil {
 			failed = append(failed, err)
 			continue
 		}
-		result.Removed = append(result.Removed, t)
+		result.Removed = append(result.Removed, item)
 	}
 	keys, err := golden.HostKeyChanges(h)
 	failed = append(failed, err)
@@ -122,7 +123,7 @@ func (c *cli) remove(h *host.Host, f sealFlags, identities []golden.Identity) er
 	if result.Left, err = golden.Identities(h, f.SealOptions); err != nil {
 		failed = append(failed, err)
 	}
-	syscall.Sync() // a capture may follow at once
+	syscall.Sync() // the disk may be captured at once
 	result.Sealed = len(result.Left) == 0 && errors.Join(failed...) == nil
-	return c.showSealed(h, result, errors.Join(failed...))
+	return c.printSealed(h, result, errors.Join(failed...))
 }

@@ -11,33 +11,35 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// forever is --wait without a duration.
+// forever is the value of --wait without a duration.
 const forever = "forever"
 
 func (c *cli) status() *cobra.Command {
 	var wait string
 	cmd := &cobra.Command{
 		Use:   "status [--wait[=DURATION]]",
-		Short: "Say what is true of this host now",
-		Long: `Looks at the machine, not only at its notes: on a complete host every stage is
-checked. With --wait it first waits for a run to end, one that is still to come
-with this boot included.`,
+		Short: "Show the state of this host",
+		Long: `Shows the state of this host and its stages. On a complete host it checks every
+stage on the live machine.
+
+With --wait it first waits for the end of the run, including a run that this boot
+has yet to start.`,
 		Example: "  firstboot status\n  firstboot status --wait=10m && echo joined\n  firstboot status -o json",
-		Annotations: codes("0    complete", "1    the run failed", "2    usage", "4    the run was refused", "7    a run is under way", "8    not started",
-			"9    drifted: complete once, not true now", "10   the marker belongs to another machine",
-			"11   cannot tell: a check could not be made", "124  --wait ran out"),
+		Annotations: codes("0    complete", "1    the run failed", "2    usage error", "4    the run was refused", "7    a run is in progress", "8    not started",
+			"9    drifted: complete before, changed since", "10   the marker belongs to another machine",
+			"11   unknown: a check failed", "124  --wait timed out"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doStatus(cmd, wait) },
 	}
-	cmd.Flags().StringVar(&wait, "wait", "", "wait until a run has ended, for `DURATION` at most (such as 10m)")
+	cmd.Flags().StringVar(&wait, "wait", "", "wait until the run has ended, at most for `DURATION` (such as 10m)")
 	cmd.Flags().Lookup("wait").NoOptDefVal = forever
 	return cmd
 }
 
 func (c *cli) doStatus(cmd *cobra.Command, wait string) error {
-	ranOut := false
+	timedOut := false
 	if wait != "" {
 		var err error
-		if ranOut, err = c.wait(cmd.Context(), wait); err != nil {
+		if timedOut, err = c.waitForRun(cmd.Context(), wait); err != nil {
 			return err
 		}
 	}
@@ -46,20 +48,20 @@ func (c *cli) doStatus(cmd *cobra.Command, wait string) error {
 		return err
 	}
 	if c.json() {
-		err = c.print(status)
+		err = c.printJSON(status)
 	} else {
 		err = status.WriteText(c.out, c.terminal(), time.Now())
 	}
 	if err != nil {
 		return err
 	}
-	if ranOut {
-		return end(app.ExitTimeout)
+	if timedOut {
+		return exitWith(app.ExitTimeout)
 	}
-	return end(app.StateExitCode(status.State))
+	return exitWith(app.StateExitCode(status.State))
 }
 
-func (c *cli) wait(ctx context.Context, limit string) (ranOut bool, err error) {
+func (c *cli) waitForRun(ctx context.Context, limit string) (timedOut bool, err error) {
 	if limit != forever {
 		d, err := time.ParseDuration(limit)
 		if err != nil || d <= 0 {

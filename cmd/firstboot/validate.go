@@ -12,18 +12,20 @@ import (
 func (c *cli) validate() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate [FILE]...",
-		Short: "Say everything that is wrong with a configuration",
-		Long: `Reads the files, later ones over earlier ones, or without any the search path of
-this machine, and prints every mistake as FILE:LINE:COL: message.`,
-		Example:     "  firstboot validate my.yaml\n  firstboot validate --root /mnt/image\n  firstboot validate -o json",
-		Annotations: codes("0    valid", "2    usage", "3    invalid, or cannot be read"),
-		Args:        cobra.ArbitraryArgs,
+		Short: "Check a configuration and report every error",
+		Long: `Checks the configuration files and prints every error as FILE:LINE:COL: message.
+Later files override earlier ones. Without FILE it checks the configuration in the
+search path of this machine.`,
+		Example:           "  firstboot validate my.yaml\n  firstboot validate --root /mnt/image\n  firstboot validate -o json",
+		Annotations:       codes("0    valid", "2    usage error", "3    invalid, or cannot be read"),
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			o := c.options()
 			o.Files = append(o.Files, files...)
 			warnings, err := app.Validate(cmd.Context(), o)
 			if c.json() {
-				return c.validity(err, warnings)
+				return c.printValidity(err, warnings)
 			}
 			if err != nil {
 				return err
@@ -31,18 +33,18 @@ this machine, and prints every mistake as FILE:LINE:COL: message.`,
 			for _, w := range warnings {
 				fmt.Fprintln(c.errs, "warning: "+w)
 			}
-			of := strings.Join(o.Files, ", ")
-			if of == "" {
-				of = "the configuration of this machine"
+			checked := strings.Join(o.Files, ", ")
+			if checked == "" {
+				checked = "the configuration of this machine"
 			}
-			_, err = fmt.Fprintln(c.out, "valid: "+of)
+			_, err = fmt.Fprintln(c.out, "valid: "+checked)
 			return err
 		},
 	}
 }
 
-// validity is the JSON of validate.
-func (c *cli) validity(err error, warnings []string) error {
+// printValidity prints the result as JSON.
+func (c *cli) printValidity(err error, warnings []string) error {
 	problems := problemsOf(err)
 	if err != nil && len(problems) == 0 {
 		return err
@@ -50,9 +52,9 @@ func (c *cli) validity(err error, warnings []string) error {
 	if warnings == nil {
 		warnings = []string{}
 	}
-	shown := c.print(map[string]any{"valid": err == nil, "problems": problems, "warnings": warnings})
-	if shown != nil {
-		return shown
+	printErr := c.printJSON(map[string]any{"valid": err == nil, "problems": problems, "warnings": warnings})
+	if printErr != nil {
+		return printErr
 	}
-	return end(app.ExitCode(err))
+	return exitWith(app.ExitCode(err))
 }

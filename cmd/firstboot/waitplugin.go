@@ -14,22 +14,21 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// The pauses of wait-plugin: between two questions, and between two lines.
 const (
-	pluginAsk  = 500 * time.Millisecond
-	pluginSay  = 10 * time.Second
-	pluginLate = 5 * time.Second // for one answer
+	pluginInterval = 500 * time.Millisecond // between two queries
+	pluginMessages = 10 * time.Second       // between two lines of output
+	pluginTimeout  = 5 * time.Second        // of one query
 )
 
-// waitPlugin is what docker.service does before it starts: containers whose
-// plugin is not there then stay dead.
+// waitPlugin runs before docker.service starts. Docker does not start containers
+// whose plugin does not answer, and does not retry.
 func (c *cli) waitPlugin() *cobra.Command {
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:         "wait-plugin --for DURATION",
-		Short:       "Wait until Docker's network plugin answers at both sockets",
+		Short:       "Wait until Docker's network plugin answers on both sockets",
 		Example:     "  firstboot wait-plugin --for 15m",
-		Annotations: codes("0    both answer", "1    they did not in time", "2    usage"),
+		Annotations: codes("0    both sockets answer", "1    timed out", "2    usage error"),
 		Hidden:      true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -39,26 +38,27 @@ func (c *cli) waitPlugin() *cobra.Command {
 			return c.doWaitPlugin(ctx, host.New(c.root), limit)
 		},
 	}
-	cmd.Flags().DurationVar(&limit, "for", 15*time.Minute, "give up after `DURATION`")
+	cmd.Flags().DurationVar(&limit, "for", 15*time.Minute, "time out after `DURATION`")
 	return cmd
 }
 
 func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duration) error {
-	began, said := time.Now(), time.Time{}
-	ticker := time.NewTicker(pluginAsk)
+	began, printed := time.Now(), time.Time{}
+	ticker := time.NewTicker(pluginInterval)
 	defer ticker.Stop()
 	var missing []string
 	for {
-		if now := silent(ctx, h); ctx.Err() == nil || len(now) == 0 {
-			missing = now // else the end of the time is all that they say
+		// After the deadline the errors of the last complete query are kept.
+		if now := failingSockets(ctx, h); ctx.Err() == nil || len(now) == 0 {
+			missing = now
 		}
 		if len(missing) == 0 {
-			_, err := fmt.Fprintf(c.out, "firstboot: the network plugin answers, after %.1fs\n", time.Since(began).Seconds())
+			_, err := fmt.Fprintf(c.out, "firstboot: the network plugin answers after %.1fs\n", time.Since(began).Seconds())
 			return err
 		}
-		if time.Since(said) >= pluginSay && ctx.Err() == nil {
-			said = time.Now()
-			fmt.Fprintf(c.out, "firstboot: waiting for the network plugin (eru-minions) since %.0fs, for %v at most: %s\n",
+		if time.Since(printed) >= pluginMessages && ctx.Err() == nil {
+			printed = time.Now()
+			fmt.Fprintf(c.out, "firstboot: waiting for the network plugin (eru-minions) for %.0fs (timeout %v): %s\n",
 				time.Since(began).Seconds(), limit, strings.Join(missing, "; "))
 		}
 		select {
@@ -66,19 +66,19 @@ func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 			if ctx.Err() == context.Canceled {
 				return context.Cause(ctx)
 			}
-			return hint(fmt.Errorf("the network plugin did not answer within %v: %s", limit, strings.Join(missing, "; ")),
-				"systemctl status eru-minions; it needs etcd")
+			return hint(fmt.Errorf("the network plugin timed out after %v: %s", limit, strings.Join(missing, "; ")),
+				"systemctl status eru-minions (the plugin needs etcd)")
 		case <-ticker.C:
 		}
 	}
 }
 
-// silent says of each socket that does not answer why.
-func silent(ctx context.Context, h *host.Host) []string {
+// failingSockets returns an error text for each socket that does not answer.
+func failingSockets(ctx context.Context, h *host.Host) []string {
 	var missing []string
 	for _, socket := range stages.PluginSockets() {
-		asked, cancel := context.WithTimeout(ctx, pluginLate)
-		_, err := h.ActivatePlugin(asked, socket)
+		queryCtx, cancel := context.WithTimeout(ctx, pluginTimeout)
+		_, err := h.ActivatePlugin(queryCtx, socket)
 		cancel()
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: %v", socket, err))

@@ -12,7 +12,7 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// serve answers like a plugin at a socket below root.
+// serve runs a plugin that answers on a socket below root.
 func serve(t *testing.T, root, socket, answer string) {
 	t.Helper()
 	path := filepath.Join(root, socket)
@@ -40,7 +40,7 @@ func waitForPlugin(root string) (code int, out string) {
 	return code, b.String()
 }
 
-func TestPluginThatAnswersAtBothSockets(t *testing.T) {
+func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 	root := t.TempDir()
 	for _, s := range stages.PluginSockets() {
 		serve(t, root, s, `{"Implements": ["NetworkDriver"]}`)
@@ -50,7 +50,7 @@ func TestPluginThatAnswersAtBothSockets(t *testing.T) {
 	}
 }
 
-func TestSocketsOfADeadPluginProveNothing(t *testing.T) {
+func TestWaitPluginReportsTheSocketThatFails(t *testing.T) {
 	root := t.TempDir()
 	serve(t, root, stages.PluginSockets()[0], `{"Implements": ["NetworkDriver"]}`)
 	serve(t, root, stages.PluginSockets()[1], "")

@@ -56,7 +56,7 @@ func (c clouded) seed(t *testing.T, args ...string) {
 	network := filepath.Join(t.TempDir(), "network.yaml")
 	text := fmt.Sprintf(networkConfig, m.MAC, c.h.Address, w.Prefix.Bits(), w.Gateway())
 	labtest.NoError(t, os.WriteFile(network, []byte(text), 0o644))
-	c.s.firstboot(t, append([]string{"render", "cloud-init", "--config", c.s.config, "-o", "iso", "--hostname", c.h.Name,
+	c.s.firstboot(t, append([]string{"render", "cloud-init", "--config", c.s.config, "--format", "iso", "--hostname", c.h.Name,
 		"--network-config", network, m.Drives[0].Path}, args...)...)
 }
 

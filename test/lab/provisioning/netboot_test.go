@@ -57,7 +57,7 @@ func newNetboot(t *testing.T, s *environment) *netboot {
 	labtest.NoError(t, err)
 	mac, hosts := n.h.Machine().MAC, filepath.Join(s.lab.Dir, "hosts.yaml")
 	labtest.NoError(t, os.WriteFile(hosts, fmt.Appendf(nil, "hosts:\n  - mac: %s\n    name: %s\n", mac, n.h.Name), 0o644))
-	said := s.firstboot(t, "render", "pxe", "--config", s.config, "-o", s.web, "--url", s.url, "--hosts", hosts, "--arg", "console=ttyS0", "--arg", "net.ifnames=0",
+	said := s.firstboot(t, "render", "pxe", "--config", s.config, "--dir", s.web, "--url", s.url, "--hosts", hosts, "--arg", "console=ttyS0", "--arg", "net.ifnames=0",
 		"--image", s.url+"/golden.raw.zst", "--sha256", strings.Fields(sum)[0], "--disk", "/dev/vda")
 	labtest.Contains(t, said, s.url+"/boot.ipxe")
 	labtest.NotContains(t, said, "is not in")

@@ -255,7 +255,7 @@ func (r *reboot) askWithoutEtcd(t *testing.T) {
 	labtest.Contains(t, labtest.Run(t, one, 0, "systemctl status --no-pager docker; true"), "wait-plugin")
 	labtest.Contains(t, labtest.Run(t, one, 0, "journalctl --no-pager -b -u docker"), "waiting for")
 
-	labtest.Run(t, two, 0, "firstboot logs -o /root/report.tar.gz")
+	labtest.Run(t, two, 0, "firstboot logs --file /root/report.tar.gz")
 	labtest.Contains(t, labtest.Run(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "story.txt", "status.json", "journal.json")
 	report := labtest.Run(t, two, 0, "tar xzOf /root/report.tar.gz; firstboot logs; firstboot status -o json; firstboot config; true")
 	labtest.NotContains(t, report, secret)

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projecteru2/firstboot/internal/app"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/stages"
+)
+
+// usageTemplate is cobra's, shortened, with the exit codes added.
+const usageTemplate = `Usage:{{if .Runnable}}{{if not .HasAvailableSubCommands}}
+  {{.UseLine}}{{end}}{{end}}{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Global flags:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{with index .Annotations "codes"}}
+
+Exit codes:
+{{.}}{{end}}
+`
+
+// codes lists the exit codes of a command for its help.
+func codes(lines ...string) map[string]string {
+	return map[string]string{"codes": "  " + strings.Join(lines, "\n  ")}
+}
+
+// addHelp makes an unknown command a usage error in -h and help, too.
+func (c *cli) addHelp(root *cobra.Command) {
+	printHelp := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if rest := cmd.Flags().Args(); cmd.HasAvailableSubCommands() && len(rest) > 0 {
+			c.helpErr = &app.UsageError{Err: refuseUnknownCommand(cmd, rest)}
+			return
+		}
+		printHelp(cmd, args)
+	})
+	root.SetHelpCommand(&cobra.Command{
+		Use:    "help [COMMAND]",
+		Short:  "Print the help of a command",
+		Hidden: true,
+		Args:   cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = refuseUnknownCommand(cmd, rest)
+			}
+			if err != nil {
+				return &app.UsageError{Err: err}
+			}
+			return cmd.Help()
+		},
+	})
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Short = "Print a completion script for a shell"
+	}
+}
+
+// completeFlags sets what the shell completes after each flag of cmd and its
+// subcommands. After a flag that is not listed it completes file names.
+func completeFlags(cmd *cobra.Command) {
+	values := func(list ...string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+	}
+	directories := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
+	functions := map[string]cobra.CompletionFunc{
+		"output": values("text", "json"),
+		"format": values(formats...),
+		"stage":  values(engine.Names(stages.All(&stages.Env{}))...),
+		"config": cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
+		"root":   directories, "dir": directories, "bundle": directories,
+	}
+	for _, name := range []string{"wait", "for", "sha256", "url", "install", "image", "instance-id", "hostname", "arg", "matchbox"} {
+		functions[name] = cobra.NoFileCompletions
+	}
+	for name, complete := range functions {
+		if cmd.LocalFlags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, complete) // fails only for unknown flags
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		completeFlags(sub)
+	}
+}
