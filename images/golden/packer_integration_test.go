@@ -55,7 +55,7 @@ func TestPackerRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatalf("packer: %v\n%s", err, out)
 	}
-	for _, want := range []string{"sealed /: ", "nothing of one machine is left in /"} {
+	for _, want := range []string{"sealed /: ", "clean: no machine identity left in /"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
