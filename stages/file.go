@@ -22,7 +22,8 @@ type file struct {
 	mode fs.FileMode
 }
 
-// check adds a difference to result if the host's file is not as f.
+// check adds a difference to result if the host's file differs from f in content
+// or mode.
 func (f file) check(h *host.Host, result *engine.CheckResult) {
 	have, err := h.ReadFile(f.path)
 	switch {
@@ -43,8 +44,8 @@ func (f file) check(h *host.Host, result *engine.CheckResult) {
 func (f file) write(h *host.Host) error { return h.WriteFile(f.path, f.data, f.mode) }
 
 // startedBefore reports whether the file was written after since, so that a
-// program that started at since has not read it. A time of the file in the
-// future counts as unknown: the clock has been set back.
+// program that started at since has not read it. It returns false if the file's
+// time is in the future, because then the clock has been set back.
 func (e *Env) startedBefore(since time.Time, path string) (bool, error) {
 	info, err := e.Host.Stat(path)
 	if err != nil {
@@ -55,7 +56,7 @@ func (e *Env) startedBefore(since time.Time, path string) (bool, error) {
 }
 
 // diff returns a unified diff from have to f. It is empty for files that only
-// root may read, because these may hold secrets.
+// their owner may read, because these may hold secrets.
 func (f file) diff(have []byte) string {
 	if f.mode&0o044 == 0 {
 		return ""

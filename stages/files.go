@@ -22,7 +22,8 @@ const (
 
 // linkFile stops udevd (242 and later) from changing the MAC addresses of the
 // containers' interfaces. The plugin records the first MAC address, and Felix
-// makes a permanent neighbour entry of it.
+// makes a permanent neighbour entry of it. After a change that entry is wrong
+// and the container cannot be reached.
 const linkFile = fileHeader + `[Match]
 OriginalName=cali* temp*
 
