@@ -25,8 +25,8 @@ import (
 	labparts "github.com/projecteru2/firstboot/test/lab/parts"
 )
 
-// realCalicoctl is the path of the real calicoctl, built where the lab's cache
-// has none.
+// realCalicoctl returns the path of the real calicoctl. It is built if the lab's
+// cache does not have it.
 func realCalicoctl(t *testing.T) string {
 	t.Helper()
 	p, err := labparts.Build(t.Context(), labparts.Options{Log: t.Logf})
@@ -36,15 +36,15 @@ func realCalicoctl(t *testing.T) string {
 	return p.Calicoctl
 }
 
-// useReal gives the machine the real calicoctl, which its stages then drive on
-// the real etcd.
+// useReal makes the machine use the real calicoctl, with the real etcd.
 func (m *machine) useReal(path string) {
 	m.t.Helper()
 	m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", path, digestOf(path)))
 	m.calicoctl = func(c host.Command) CommandResult { return m.runReal(path, c) }
 }
 
-// runReal runs it with the machine's files, and counts what it makes.
+// runReal runs the real calicoctl with the machine's files, and counts the objects
+// that it creates.
 func (m *machine) runReal(path string, c host.Command) CommandResult {
 	args := slices.Clone(c.Args)
 	for i, a := range args {
@@ -70,9 +70,9 @@ func (m *machine) runReal(path string, c host.Command) CommandResult {
 	return CommandResult{Stdout: string(out)}
 }
 
-// TestRealCalicoctl on a real etcd: its version is read, its configuration
-// understood, and what it makes of our resources is what we compare with.
-func TestRealCalicoctl(t *testing.T) {
+// TestRealCalicoctlMakesThePool on a real etcd: the stages read its version, it
+// accepts our calicoctl.cfg, and it stores our resources as the checks expect.
+func TestRealCalicoctlMakesThePool(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
@@ -81,34 +81,34 @@ func TestRealCalicoctl(t *testing.T) {
 	m.mustApply("preflight", "sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
 	m.mustApply("pool")
 	if steps := m.stepsWith(""); len(steps) > 0 {
-		t.Errorf("applied again it did %q", steps)
+		t.Errorf("a second Apply took the steps %q", steps)
 	}
 	got := spec(m.cluster.resource("ippools", "firstboot"))
 	want := map[string]any{"blockSize": 26.0, "cidr": "10.213.0.0/16", "ipipMode": "Never", "natOutgoing": true, "nodeSelector": "all()", "vxlanMode": "Never"}
 	maps.DeleteFunc(got, func(key string, _ any) bool { _, ours := want[key]; return !ours })
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("it made another pool: %s", d)
+		t.Errorf("the pool differs: %s", d)
 	}
 	annotations, _ := meta(m.cluster.resource("ippools", "firstboot"))["annotations"].(map[string]any)
 	if annotations[networkAnnotation] != m.cluster.networks[0].ID {
 		t.Errorf("the pool is bound to %v", annotations)
 	}
-	// What the plugin breaks is repaired for real.
+	// Break the pool as the plugin does.
 	p := m.cluster.resource("ippools", "firstboot")
 	delete(spec(p), "vxlanMode")
 	delete(meta(p), "annotations")
 	m.cluster.store("ippools", "firstboot", p)
 	m.mustApply("pool")
-	// Another pool over the same addresses is calicoctl's to refuse.
+	// calicoctl refuses another pool with the same addresses.
 	m.override("pool: {name: second}")
 	if err := m.apply(t.Context(), "pool"); !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "overlaps") {
-		t.Errorf("an overlapping pool: %v", err)
+		t.Errorf("for an overlapping pool got %v", err)
 	}
 }
 
-// TestRealDryRun: the unit's arguments are those that the real calicoctl would
-// run calico-node with, and the few that we add.
-func TestRealDryRun(t *testing.T) {
+// TestNodeArgumentsMatchRealDryRun: they are those of the real calicoctl's dry run
+// and FELIX_HEALTHENABLED.
+func TestNodeArgumentsMatchRealDryRun(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	m := newMachine(t)
@@ -153,8 +153,8 @@ func pairs(words []string) []string {
 	return list
 }
 
-// TestRealCalicoctlOfTenHosts makes everything exactly once.
-func TestRealCalicoctlOfTenHosts(t *testing.T) {
+// TestTenHostsWithRealCalicoctlMakeThePoolOnce runs them at the same time.
+func TestTenHostsWithRealCalicoctlMakeThePoolOnce(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
@@ -184,18 +184,18 @@ func TestRealCalicoctlOfTenHosts(t *testing.T) {
 	}
 }
 
-// TestRealCalicoctlOfAKilledHolder: half of it is there, and the next host
-// makes the rest.
-func TestRealCalicoctlOfAKilledHolder(t *testing.T) {
+// TestNextHostCompletesThePoolWithRealCalicoctl after the first host was killed
+// while it created the objects.
+func TestNextHostCompletesThePoolWithRealCalicoctl(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	holderKilled(t, newCluster(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
 }
 
-// TestRealResourcesAreRead as Calico stores them, also after another field was
-// set by it.
-func TestRealResourcesAreRead(t *testing.T) {
+// TestResourcesOfRealCalicoctlAreRead as it stores them, also after it changed
+// one.
+func TestResourcesOfRealCalicoctlAreRead(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})

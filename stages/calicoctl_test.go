@@ -22,24 +22,24 @@ func TestCalicoctlIsInstalled(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	if m.get(stages.CalicoctlPath) != calicoctlScript("v3.23.0") {
-		t.Error("it is another program")
+		t.Error("the installed file is not the artifact")
 	}
 }
 
-func TestCalicoctlOnTheMachine(t *testing.T) {
+func TestInstalledCalicoctlIsCheckedAndReplaced(t *testing.T) {
 	for _, c := range []struct {
 		what, text string
 		mode       os.FileMode
 		config     string
-		words      []string // of the difference; none: it is right
+		words      []string // of the difference; nil: no difference
 	}{
 		{"right", calicoctlScript("v3.23.0"), 0o755, "", nil},
-		{"right, and not pinned by a sum", calicoctlScript("v3.23.0") + "# built here\n", 0o755, `calicoctl: {url: "", sha256: ""}`, nil},
+		{"right, without a pinned digest", calicoctlScript("v3.23.0") + "# built here\n", 0o755, `calicoctl: {url: "", sha256: ""}`, nil},
 		{"not executable", calicoctlScript("v3.23.0"), 0o644, "", []string{"not executable", "0755"}},
 		{"half-written", calicoctlScript("v3.23.0")[:20], 0o755, "", []string{"sha256 "}},
 		{"another release", calicoctlScript("v3.22.0"), 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"version v3.22.0", "v3.23.0"}},
-		{"a page of a web server", "<html>404</html>\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"expected v3.23.0"}},
-		{"a program that says nothing", "#!/bin/sh\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"no client version"}},
+		{"an HTML page", "<html>404</html>\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"expected v3.23.0"}},
+		{"a program that prints nothing", "#!/bin/sh\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"no client version"}},
 		{"an empty file", "", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"expected v3.23.0"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestCalicoctlOnTheMachine(t *testing.T) {
 			}
 			m.wantDifference("calicoctl", c.words...)
 			m.override(fmt.Sprintf("calicoctl: {url: %q, sha256: %q}", m.artifacts.calicoctl, digestOf(m.artifacts.calicoctl)))
-			m.mustApply("calicoctl") // and is put right
+			m.mustApply("calicoctl")
 		})
 	}
 }
@@ -65,9 +65,8 @@ func (m *machine) serve(answer http.HandlerFunc) {
 	m.override(fmt.Sprintf("calicoctl: {url: %q}", s.URL+"/calicoctl"))
 }
 
-// TestCalicoctlIsWholeOrNotThere: whatever a server sends, nothing but the
-// pinned program ever lies in its place.
-func TestCalicoctlIsWholeOrNotThere(t *testing.T) {
+// TestOnlyThePinnedCalicoctlIsInstalled, whatever the server sends.
+func TestOnlyThePinnedCalicoctlIsInstalled(t *testing.T) {
 	good := calicoctlScript("v3.23.0")
 	for what, c := range map[string]struct {
 		answer http.HandlerFunc
@@ -93,7 +92,7 @@ func TestCalicoctlIsWholeOrNotThere(t *testing.T) {
 				wantWords(t, wait.For, "the download of calicoctl from http://127.0.0.1:")
 			}
 			if fileExists(m.file(stages.CalicoctlPath)) {
-				t.Error("something lies in its place")
+				t.Errorf("%s exists after a failed download", stages.CalicoctlPath)
 			}
 			m.serve(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, m.artifacts.calicoctl) })
 			m.mustApply("calicoctl")
@@ -101,18 +100,18 @@ func TestCalicoctlIsWholeOrNotThere(t *testing.T) {
 	}
 }
 
-// TestAServersWishIsHonoured, as far as it is a sensible one.
-func TestAServersWishIsHonoured(t *testing.T) {
-	for wish, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "99999999999": 5 * time.Minute} {
+// TestRetryAfterIsHonoured if it is valid, up to five minutes.
+func TestRetryAfterIsHonoured(t *testing.T) {
+	for value, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "99999999999": 5 * time.Minute} {
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 			m := newMachine(t)
 			m.serve(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Retry-After", wish)
+				w.Header().Set("Retry-After", value)
 				w.WriteHeader(status)
 			})
 			wait, waits := asError[*engine.Wait](m.apply(t.Context(), "calicoctl"))
 			if !waits || wait.After != want {
-				t.Errorf("%d, %q: %+v, want %v", status, wish, wait, want)
+				t.Errorf("%d, %q: %+v, want %v", status, value, wait, want)
 			}
 		}
 	}
@@ -134,13 +133,13 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 		t.Log(what)
 		m.wantPermanentError("calicoctl", c.words...)
 		if fileExists(m.file(stages.CalicoctlPath)) || fileExists(m.file("/usr/bin/"+trial)) {
-			t.Errorf("%s: it lies there", what)
+			t.Errorf("%s: the wrong artifact was installed", what)
 		}
-		// Nor does it take the place of one that works.
+		// Nor does it replace an installed calicoctl.
 		putFile(t, m.root, stages.CalicoctlPath, calicoctlScript("v3.21.0"), 0o755)
 		m.wantPermanentError("calicoctl", c.words...)
 		if m.get(stages.CalicoctlPath) != calicoctlScript("v3.21.0") || fileExists(m.file("/usr/bin/"+trial)) {
-			t.Errorf("%s: it took the place of one that works", what)
+			t.Errorf("%s: the wrong artifact replaced the installed calicoctl", what)
 		}
 	}
 }
@@ -156,12 +155,11 @@ func TestArtifactsComeFromTheBundle(t *testing.T) {
 	}
 }
 
-// TestPrefetchFetchesWhatIsMissing, and only that.
-func TestPrefetchFetchesWhatIsMissing(t *testing.T) {
+func TestPrefetchFetchesOnlyMissingArtifacts(t *testing.T) {
 	m := newMachine(t)
-	var asked strings.Builder
+	var requested strings.Builder
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.WriteString(r.URL.Path)
+		requested.WriteString(r.URL.Path)
 		http.ServeFile(w, r, map[string]string{"/c": m.artifacts.calicoctl, "/i": m.artifacts.image, "/m": m.artifacts.rpm}[r.URL.Path])
 	}))
 	t.Cleanup(s.Close)
@@ -169,8 +167,8 @@ func TestPrefetchFetchesWhatIsMissing(t *testing.T) {
 	m.docker.images["calico/node:v3.23.0"] = image{ID: "sha256:1"}
 	m.rpmInstall([]string{"--nodeps", m.artifacts.rpm})
 	m.env().Prefetch(t.Context())
-	if asked.String() != "/c" {
-		t.Errorf("fetched %s, want calicoctl alone", &asked)
+	if requested.String() != "/c" {
+		t.Errorf("fetched %s, want calicoctl only", &requested)
 	}
 	s.Close()
 	m.mustApply("calicoctl") // from the cache

@@ -9,18 +9,19 @@ import (
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
-// TestKilledAnywhereTheNextRunEndsInTheSameMachine kills a whole run at its
-// steps, by the process's end and by a power cut in turn; the next run goes on
-// from there. Every step is tried with the integration tests, a part of them
-// otherwise.
-func TestKilledAnywhereTheNextRunEndsInTheSameMachine(t *testing.T) {
+// TestNextRunCompletesAfterKillAtAnyStep kills a run at one of its steps, in turn
+// by killing the process and by a power cut. The next run must end with the same
+// machine as an undisturbed run. The integration tests try every step, the other
+// tests one step in stride.
+func TestNextRunCompletesAfterKillAtAnyStep(t *testing.T) {
 	t.Parallel()
 	crashMatrix(t, 80, false, func(*machine) {})
 }
 
-// TestKilledWhileItFollowsAnEdit does the same to a member whose configuration
-// was edited, so that Docker, the plugin and calico-node start anew.
-func TestKilledWhileItFollowsAnEdit(t *testing.T) {
+// TestNextRunCompletesAfterKillWhileAnEditIsApplied does the same on a complete
+// host whose configuration was edited, so that Docker, the plugin and
+// calico-node are restarted.
+func TestNextRunCompletesAfterKillWhileAnEditIsApplied(t *testing.T) {
 	t.Parallel()
 	crashMatrix(t, 40, true, func(m *machine) {
 		m.mustRun()
@@ -28,8 +29,8 @@ func TestKilledWhileItFollowsAnEdit(t *testing.T) {
 	})
 }
 
-// crashMatrix kills a run on a machine that was prepared at each of at least
-// so many steps.
+// crashMatrix kills a run at each of its steps, each time on a new machine that
+// was prepared. The run must have at least so many steps.
 func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 	t.Helper()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
@@ -39,7 +40,7 @@ func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 	labels, nth := stepsToKillAt(whole.mustRunWith(force))
 	files, state := whole.files(), whole.state()
 	if len(labels) < least {
-		t.Fatalf("a run has only %d steps: are they counted? %q", len(labels), labels)
+		t.Fatalf("a run has only %d steps, want at least %d: %q", len(labels), least, labels)
 	}
 	missed := 0
 	for i := range labels {
@@ -63,32 +64,32 @@ func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 		}
 	}
 	if missed > len(labels)/10 {
-		t.Errorf("%d of %d steps were not met", missed, len(labels))
+		t.Errorf("%d of %d steps were not reached", missed, len(labels))
 	}
-	t.Logf("%d steps, %d of those tried were not met", len(labels), missed)
+	t.Logf("%d steps, %d of those tried were not reached", len(labels), missed)
 }
 
 func (m *machine) wantSame(files map[string]string, state map[string]any) {
 	m.t.Helper()
 	if d := cmp.Diff(files, m.files()); d != "" {
-		m.t.Errorf("other files: %s", d)
+		m.t.Errorf("the files differ: %s", d)
 	}
 	if d := cmp.Diff(state, m.state()); d != "" {
-		m.t.Errorf("another machine: %s", d)
+		m.t.Errorf("the state differs: %s", d)
 	}
 }
 
-// TestKilledInTheMiddleOfACommand: what the run asked for was done by a half,
-// or done and never answered; it goes on without the run, or ends with the
-// power.
-func TestKilledInTheMiddleOfACommand(t *testing.T) {
+// TestNextRunCompletesAfterKillDuringACommand kills a run while a command or
+// daemon is at a point of its work. The command then continues without the run,
+// or ends in a power cut.
+func TestNextRunCompletesAfterKillDuringACommand(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	whole.mustRun()
 	files, state := whole.files(), whole.state()
 	for _, point := range []string{
-		"rpm has unpacked a half", "rpm has unpacked", "rpm has noted the package", "the image is loaded",
+		"rpm has unpacked a part", "rpm has unpacked", "rpm has recorded the package", "the image is loaded",
 		"Profile is created", "IPPool is created", "the pool is bound to a network that is not stored", "the network is stored",
 		"the pool is patched", "the probe container runs",
 	} {
@@ -108,10 +109,10 @@ func TestKilledInTheMiddleOfACommand(t *testing.T) {
 }
 
 // runAndKillAtPause kills a run while a daemon or command is at a point of its
-// work. ended says that this never goes on.
-func (m *machine) runAndKillAtPause(point string, ended bool) {
+// work. After a power cut, that work does not continue.
+func (m *machine) runAndKillAtPause(point string, powerCut bool) {
 	m.t.Helper()
-	p := &pause{point: point, reached: make(chan struct{}), released: make(chan struct{}), ended: ended}
+	p := &pause{point: point, reached: make(chan struct{}), released: make(chan struct{}), powerCut: powerCut}
 	m.cluster.pause = p
 	child := m.child()
 	if err := child.Start(); err != nil {
@@ -122,13 +123,13 @@ func (m *machine) runAndKillAtPause(point string, ended bool) {
 	select {
 	case <-p.reached:
 	case err := <-done:
-		m.t.Fatalf("the run ended without this: %s: %v", point, err)
+		m.t.Fatalf("the run ended before the point %q: %v", point, err)
 	}
 	_ = child.Process.Kill()
 	<-done
 	close(p.released)
-	// What goes on by itself is over before the next run begins.
+	// Wait until the work that continues without the run has ended.
 	m.rpmMu.Lock()
-	m.rpmMu.Unlock() //nolint:staticcheck // only waited for
+	m.rpmMu.Unlock() //nolint:staticcheck // locked only to wait
 	m.docker.idle.Wait()
 }

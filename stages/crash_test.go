@@ -28,12 +28,12 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// killed is the exit status of a child that ended itself in mid-run.
+// killed is the exit status of a child process that exits in the middle of a run.
 const killed = 99
 
-// TestMain lets this binary be a run on the machine in CRASH_ROOT that ends
-// before the CRASH_NTH time that it takes the step CRASH_AT, of which the last
-// words may be left out.
+// TestMain runs the tests. If CRASH_ROOT is set, it runs firstboot on the machine
+// with this root instead, and exits before the CRASH_NTHth step that begins with
+// the words of CRASH_AT.
 func TestMain(m *testing.M) {
 	root := os.Getenv("CRASH_ROOT")
 	if root == "" {
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	os.Exit(runAllStages(context.Background(), root, force, os.Stderr, clientOptions(fakeClient{client, s.step})...))
 }
 
-// stepRecorder names steps, counts them, and ends the process at one.
+// stepRecorder records the steps of a run. It can exit the process at a step.
 type stepRecorder struct {
 	root string
 	at   string
@@ -58,10 +58,10 @@ type stepRecorder struct {
 
 	mu    sync.Mutex
 	seen  map[string]int
-	order []string // each with its count
+	order []string // the labels of all steps
 }
 
-// step is one like "rename /etc/docker/daemon.json".
+// step records a step such as "rename /etc/docker/daemon.json".
 func (s *stepRecorder) step(op, target string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +76,7 @@ func (s *stepRecorder) step(op, target string) {
 	}
 }
 
-// runAllStages is `firstboot run` with all its stages. It returns the exit code.
+// runAllStages does what `firstboot run` does and returns its exit code.
 func runAllStages(ctx context.Context, root string, force bool, errs *os.File, o ...host.Option) int {
 	var out bytes.Buffer
 	err := app.Run(ctx, app.RunOptions{
@@ -90,13 +90,13 @@ func runAllStages(ctx context.Context, root string, force bool, errs *os.File, o
 	return code
 }
 
-// build makes the stages as the command line does.
+// build makes the stages as the command firstboot does.
 func build(p app.BuildOptions) (app.StageSet, error) {
 	e := environment(p.Host, p.Config, p.Notes, time.Time{})
 	return app.StageSet{Stages: stages.All(e), Prefetch: e.Prefetch}, nil
 }
 
-// run runs firstboot on the machine to its end.
+// mustRun runs firstboot on the machine. The test fails if the run fails.
 func (m *machine) mustRun() *stepRecorder { return m.mustRunWith(false) }
 
 func (m *machine) mustRunWith(force bool) *stepRecorder {
@@ -110,8 +110,8 @@ func (m *machine) mustRunWith(force bool) *stepRecorder {
 	return s
 }
 
-// runAndKillAt runs firstboot in a process that is killed at a step. It tells
-// whether the step was taken: how often some are is a matter of chance.
+// runAndKillAt runs firstboot in a process that exits at a step. It reports
+// whether the step was reached: the number of some steps depends on timing.
 func (m *machine) runAndKillAt(label string, nth int, force bool) bool {
 	m.t.Helper()
 	child := m.child("CRASH_AT="+label, "CRASH_NTH="+strconv.Itoa(nth))
@@ -128,15 +128,15 @@ func (m *machine) runAndKillAt(label string, nth int, force bool) bool {
 	return failed
 }
 
-// child is a run in a process of its own.
+// child returns a command that runs firstboot on the machine in a new process.
 func (m *machine) child(env ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0])
 	c.Env = append(append(os.Environ(), "CRASH_ROOT="+m.root), env...)
 	return c
 }
 
-// powerCut ends everything that runs, and boots: what was set until the next
-// boot is gone, and what is enabled starts, the plugin before Docker.
+// powerCut stops everything that runs, and boots the machine. Settings that last
+// until the next boot are lost. Enabled units start, the plugin before Docker.
 func (m *machine) powerCut() {
 	m.t.Helper()
 	for _, unit := range []string{units.CalicoNode, units.Docker, units.Minions, udevd} {
@@ -175,7 +175,7 @@ func (m *machine) powerCut() {
 	}
 }
 
-// applyAtBoot hands the lines of a file to what reads it at boot.
+// applyAtBoot calls line for each line of a file that is read at boot.
 func (m *machine) applyAtBoot(path string, line func(string)) {
 	data, _ := os.ReadFile(m.file(path))
 	for l := range strings.Lines(string(data)) {
@@ -185,7 +185,7 @@ func (m *machine) applyAtBoot(path string, line func(string)) {
 	}
 }
 
-// lapse ends all leases, as time does when nobody renews them.
+// expireLeases ends all leases, as if they had not been renewed in time.
 func (f *fakeCluster) expireLeases() {
 	ctx, cancel := etcdContext()
 	defer cancel()
@@ -200,8 +200,8 @@ func (f *fakeCluster) expireLeases() {
 	}
 }
 
-// state is what the machine and its cluster are, beside the files: no times,
-// no identifiers, nothing of how it came about.
+// state describes the machine and its cluster, except the files. It contains no
+// times and no generated IDs.
 func (m *machine) state() map[string]any {
 	m.t.Helper()
 	got := map[string]any{"store": m.docker.effectiveStore + " " + m.docker.shownStore, "package": m.installed, "plugin": m.conf, "endpoints": len(m.cluster.endpoints)}
@@ -216,7 +216,7 @@ func (m *machine) state() map[string]any {
 	for _, n := range m.cluster.dockerNetworks() {
 		name := "network " + n.Name
 		for got[name] != nil {
-			name += ", once more"
+			name += " (duplicate)"
 		}
 		got[name] = fmt.Sprint(n.Driver, n.IPAM)
 	}
@@ -229,7 +229,7 @@ func (m *machine) state() map[string]any {
 	for _, kv := range all.Kvs {
 		text := string(kv.Value)
 		for _, n := range m.cluster.dockerNetworks() {
-			text = strings.ReplaceAll(text, n.ID, "ITS NETWORK")
+			text = strings.ReplaceAll(text, n.ID, "NETWORK ID")
 		}
 		var value any
 		if json.Unmarshal([]byte(text), &value) != nil {
@@ -240,30 +240,31 @@ func (m *machine) state() map[string]any {
 	return got
 }
 
-// files are the machine's, but those that tell of times and of this boot.
+// files returns the machine's files, except those with times or the boot ID.
 func (m *machine) files() map[string]string {
 	return m.tree(state.JournalPath, state.MarkerPath, "/run/", "/proc/sys/kernel/random/boot_id")
 }
 
-// TestASecondRunChangesNothing and needs no etcd; nor does a status.
-func TestASecondRunChangesNothing(t *testing.T) {
+// TestSecondRunChangesNothing also shows that a second run and a status need no
+// etcd.
+func TestSecondRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.mustRun()
 	etcd.Kill() // a complete host needs no network
 	if again := m.mustRun(); len(again.order) > 0 {
-		t.Errorf("a second run took %q", again.order)
+		t.Errorf("the second run took the steps %q", again.order)
 	}
 	etcd.Restart()
 	files, kept, starts := m.tree("/run/"), m.state(), m.starts()
 	m.wantStatus(state.Complete)
 	if d := cmp.Diff(files, m.tree("/run/")) + cmp.Diff(kept, m.state()); d != "" || m.starts() != starts {
-		t.Errorf("checks changed something: %s", d)
+		t.Errorf("the status changed something: %s", d)
 	}
 }
 
-// is wants the status, which looks at the machine.
+// wantStatus fails the test unless `firstboot status` finds the state want.
 func (m *machine) wantStatus(want state.State) {
 	m.t.Helper()
 	s, err := app.Status(m.t.Context(), app.Options{
@@ -274,14 +275,15 @@ func (m *machine) wantStatus(want state.State) {
 	}
 }
 
-// stepsToKillAt lists the steps of a whole run: all of them once, and those that
-// are taken again and again (the journal's, questions to calico-node) twice.
+// stepsToKillAt lists the steps of a complete run, each with its count. Steps that
+// are repeated many times (writes of the journal, commands in calico-node's
+// container) are listed only twice.
 func stepsToKillAt(s *stepRecorder) (labels []string, nth []int) {
 	seen := map[string]int{}
 	for _, label := range s.order {
 		seen[label]++
-		often := strings.Contains(label, state.Dir) || strings.HasSuffix(label, "/exec")
-		if often && seen[label] > 2 {
+		repeated := strings.Contains(label, state.Dir) || strings.HasSuffix(label, "/exec")
+		if repeated && seen[label] > 2 {
 			continue
 		}
 		labels, nth = append(labels, label), append(nth, seen[label])

@@ -21,31 +21,31 @@ const (
 	nodeImage  = "calico/node:v3.23.0"
 )
 
-// TestFirstStoreNeedsNoRestart: a reload brings it into force, and containers
-// live on.
+// TestFirstStoreNeedsNoRestart: a reload puts it into effect, and containers keep
+// running.
 func TestFirstStoreNeedsNoRestart(t *testing.T) {
 	m := newMachine(t)
 	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 	m.mustApply("config", "docker")
 	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit reload docker.service"}) {
-		t.Errorf("told systemd %q", jobs)
+		t.Errorf("systemd jobs are %q, want a reload only", jobs)
 	}
 	if m.docker.effectiveStore != ownStore || !m.docker.containers["shop"].Running {
 		t.Errorf("store %q, containers %+v", m.docker.effectiveStore, m.docker.containers)
 	}
 	m.mustApply("docker")
 	if steps := m.stepsWith(""); len(steps) > 0 {
-		t.Errorf("applied again it did %q", steps)
+		t.Errorf("a second Apply took the steps %q", steps)
 	}
 	if err := m.systemd.job("restart", units.Docker); err != nil {
 		t.Fatal(err)
 	}
-	m.wantNoDifferences("docker") // started after the file was written
+	m.wantNoDifferences("docker") // Docker started after the file was written
 }
 
-// TestAnInterruptedLookIsNoDifference: else a run that is interrupted would
-// begin to mend a Docker that nothing is wrong with.
-func TestAnInterruptedLookIsNoDifference(t *testing.T) {
+// TestInterruptedCheckReportsNoDifference: otherwise an interrupted run would
+// start to change a correct Docker.
+func TestInterruptedCheckReportsNoDifference(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config", "docker")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -56,8 +56,8 @@ func TestAnInterruptedLookIsNoDifference(t *testing.T) {
 	}
 }
 
-// withOtherStore is a machine whose Docker has another store in force, and
-// whose daemon.json is right by now.
+// withOtherStore returns a machine whose daemon.json is right, but whose Docker
+// still uses another store.
 func withOtherStore(t *testing.T) *machine {
 	m := newMachine(t)
 	m.put(stages.DaemonPath, `{"cluster-store": "`+otherStore+`"}`)
@@ -70,19 +70,19 @@ func withOtherStore(t *testing.T) *machine {
 	return m
 }
 
-func TestOtherStoreNeedsARestart(t *testing.T) {
+func TestRestartForAnotherStoreMustBeAllowed(t *testing.T) {
 	m := withOtherStore(t)
 	m.wantDifference("docker", otherStore, ownStore)
 	m.wantPermanentError("docker", "shop", "docker.restart: allow")
 	if jobs := m.stepsWith("unit "); len(jobs) > 0 || !m.docker.containers["shop"].Running {
-		t.Errorf("somebody's container was stopped: %q", jobs)
+		t.Errorf("the user's container was stopped by %q", jobs)
 	}
 	m.override("docker: {restart: allow}")
 	m.wantRestart()
 	m.wantNoDifferences("docker")
 }
 
-func TestOtherStoreAndNobodysContainers(t *testing.T) {
+func TestRestartWithoutForeignContainersIsAllowed(t *testing.T) {
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
 	m.docker.containers["done"] = &container{Name: "done"}
@@ -92,7 +92,8 @@ func TestOtherStoreAndNobodysContainers(t *testing.T) {
 	m.wantNoDifferences("docker")
 }
 
-// wantRestart wants the stage to restart Docker, once, and to wait for it.
+// wantRestart fails the test unless the stage restarts Docker once and waits for
+// it.
 func (m *machine) wantRestart() {
 	m.t.Helper()
 	err := m.apply(m.t.Context(), "docker")
@@ -100,30 +101,30 @@ func (m *machine) wantRestart() {
 		m.t.Errorf("got %v, want a wait for the restart", err)
 	}
 	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit restart docker.service"}) || m.docker.effectiveStore != ownStore {
-		m.t.Errorf("told systemd %q, and the store in force is %s", jobs, m.docker.effectiveStore)
+		m.t.Errorf("systemd jobs are %q, and the store in effect is %s", jobs, m.docker.effectiveStore)
 	}
 }
 
-// TestStoreThatIsShownIsNotInForce: after a reload Docker shows a store that
-// it refused to change to.
-func TestStoreThatIsShownIsNotInForce(t *testing.T) {
+// TestShownStoreMayNotBeInEffect: after a reload, Docker shows the new store but
+// still uses the old one.
+func TestShownStoreMayNotBeInEffect(t *testing.T) {
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
 	if err := m.systemd.job("reload", units.Docker); err != nil {
 		t.Fatal(err)
 	}
 	if m.docker.shownStore != ownStore || m.docker.effectiveStore != otherStore {
-		t.Fatalf("shown %s, in force %s", m.docker.shownStore, m.docker.effectiveStore)
+		t.Fatalf("shown %s, in effect %s", m.docker.shownStore, m.docker.effectiveStore)
 	}
 	m.wantDifference("docker", "not in effect")
-	// A reload of ours for an earlier file proves nothing about this one.
+	// An earlier reload by firstboot was for an earlier daemon.json.
 	_ = m.notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now().Add(-time.Hour) })
 	m.wantDifference("docker", "not in effect")
 	m.wantRestart()
 	m.wantNoDifferences("docker")
 }
 
-func TestReloadThatDoesNotTakeIsTriedAgain(t *testing.T) {
+func TestReloadWithoutEffectIsRetried(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	m.docker.ignoresReload = true
@@ -137,8 +138,8 @@ func TestReloadThatDoesNotTakeIsTriedAgain(t *testing.T) {
 	m.mustApply("docker")
 }
 
-// TestRestartWaitsForThePlugin: containers whose plugin is missing when Docker
-// starts stay dead.
+// TestRestartWaitsForThePlugin: containers stay dead if the plugin does not run
+// when Docker starts.
 func TestRestartWaitsForThePlugin(t *testing.T) {
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
@@ -168,15 +169,15 @@ func TestDockerIsStartedAndWaitedFor(t *testing.T) {
 	}
 	err = m.apply(t.Context(), "docker") // it is activating
 	if jobs := m.stepsWith("unit "); !isError[*engine.Wait](err) || len(jobs) > 0 {
-		t.Errorf("got %v after %q: a start that is under way was queued again", err, jobs)
+		t.Errorf("got %v after %q, want no second start while the first is in progress", err, jobs)
 	}
 	m.mustApply("docker")
 	if m.docker.requestsWhileDown > 0 {
-		t.Error("Docker was asked before systemd said that it runs")
+		t.Error("Docker got a request before systemd reported it active")
 	}
 }
 
-func TestDockerThatDoesNotComeUp(t *testing.T) {
+func TestDockerThatCannotStartIsReported(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	m.stopDocker()
@@ -192,7 +193,7 @@ func TestDockerThatDoesNotComeUp(t *testing.T) {
 	}
 }
 
-func TestBusyDockerIsWaitedFor(t *testing.T) {
+func TestUnresponsiveDockerIsWaitedFor(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	m.docker.unresponsive = true
@@ -209,11 +210,11 @@ func TestNodeImageIsLoaded(t *testing.T) {
 	m.wantDifference("docker", nodeImage, "missing")
 	m.mustApply("docker")
 	if steps := m.stepsWith("command "); !slices.Equal(steps, []string{"command docker load"}) {
-		t.Errorf("did %q", steps)
+		t.Errorf("took the steps %q", steps)
 	}
 }
 
-func TestArchiveWithoutTheImage(t *testing.T) {
+func TestArchiveWithoutTheImageIsRefused(t *testing.T) {
 	m := newMachine(t)
 	if err := os.WriteFile(m.artifacts.image, []byte(imageArchive(t, "calico/node:v3.22.0")), 0o600); err != nil {
 		t.Fatal(err)
@@ -223,9 +224,9 @@ func TestArchiveWithoutTheImage(t *testing.T) {
 	m.wantPermanentError("docker", "does not contain the image "+nodeImage, "set node.image")
 }
 
-func TestArchiveThatDockerCannotRead(t *testing.T) {
+func TestUnreadableArchiveIsRetried(t *testing.T) {
 	m := newMachine(t)
-	if err := os.WriteFile(m.artifacts.image, []byte("no archive"), 0o600); err != nil {
+	if err := os.WriteFile(m.artifacts.image, []byte("not an archive"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m.override(`node: {sha256: "` + digestOf(m.artifacts.image) + `"}`)
@@ -242,19 +243,18 @@ func TestNodeImageIsPulledWithoutAnArchive(t *testing.T) {
 	err := m.apply(t.Context(), "docker")
 	wait, waits := asError[*engine.Wait](err)
 	if !waits || !strings.Contains(wait.For, nodeImage) || !strings.Contains(err.Error(), "manifest unknown") {
-		t.Errorf("a registry that does not have it: %v", err)
+		t.Errorf("from a registry without the image got %v", err)
 	}
 	m.docker.pullable[nodeImage] = true
 	m.mustApply("docker")
 }
 
-// TestStoreIsLeftAlone where the configuration says so.
-func TestStoreIsLeftAlone(t *testing.T) {
+func TestClusterStoreOffLeavesDockerUnchanged(t *testing.T) {
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
 	m.docker.shownStore, m.docker.effectiveStore = "consul://x:8500", "consul://x:8500"
 	m.mustApply("config", "docker")
 	if jobs := m.stepsWith("unit "); len(jobs) > 0 {
-		t.Errorf("told systemd %q", jobs)
+		t.Errorf("systemd jobs are %q, want none", jobs)
 	}
 }

@@ -14,7 +14,7 @@ func imageConfig() *config.Config {
 	return c
 }
 
-// imageFile is what ImageFiles wants at a path, "" where it wants nothing.
+// imageFile returns the content that ImageFiles has for a path, "" if none.
 func imageFile(t *testing.T, c *config.Config, h *host.Host, path string) string {
 	t.Helper()
 	files, err := ImageFiles(c, h)
@@ -29,7 +29,7 @@ func imageFile(t *testing.T, c *config.Config, h *host.Host, path string) string
 	return ""
 }
 
-func TestAnImageStartsDockerWithItsStore(t *testing.T) {
+func TestImageFilesSetTheClusterStore(t *testing.T) {
 	h := host.New(t.TempDir(), host.Offline())
 	if err := h.WriteFile(DaemonPath, []byte(`{"log-driver": "journald", "max-concurrent-downloads": 3}`), 0o644); err != nil {
 		t.Fatal(err)
@@ -45,10 +45,10 @@ func TestAnImageStartsDockerWithItsStore(t *testing.T) {
 	}
 }
 
-// What is baked must be what the stage wants, with nothing known of the
-// machine's addresses: else the file would be written anew at first boot, and
-// Docker be restarted for it.
-func TestTheConfigStageIsContentWithTheImage(t *testing.T) {
+// TestConfigStageKeepsTheDaemonFileOfTheImage: the image does not know the
+// machine's address. If the stage rewrote daemon.json at first boot, Docker would
+// be restarted.
+func TestConfigStageKeepsTheDaemonFileOfTheImage(t *testing.T) {
 	h := host.New(t.TempDir(), host.Offline())
 	c := imageConfig()
 	baked := imageFile(t, c, h, DaemonPath)
@@ -57,7 +57,7 @@ func TestTheConfigStageIsContentWithTheImage(t *testing.T) {
 	}
 	f, err := (&Env{Host: h, Config: c}).daemonFile(t.Context())
 	if err != nil || string(f.data) != baked {
-		t.Errorf("the stage wants %v, %v; baked was %s", f, err, baked)
+		t.Errorf("the stage expects %v, %v; the image has %s", f, err, baked)
 	}
 	for name, have := range map[string]string{
 		"another store":       `{"cluster-store": "etcd://10.0.0.9:2379"}`,
@@ -65,7 +65,7 @@ func TestTheConfigStageIsContentWithTheImage(t *testing.T) {
 		"an address is there": `{"cluster-store": "etcd://10.0.0.1:2379,10.0.0.2:2379", "cluster-advertise": "10.0.0.7:2376"}`,
 	} {
 		if storeWithoutAdvertise([]byte(have), clusterStore(c)) {
-			t.Errorf("%s: taken for an image's", name)
+			t.Errorf("%s: mistaken for the file of an image", name)
 		}
 	}
 }
@@ -74,13 +74,13 @@ func TestImageFilesFollowTheConfiguration(t *testing.T) {
 	h, c := host.New(t.TempDir(), host.Offline()), imageConfig()
 	c.Docker.ClusterStore = config.ClusterStoreOff
 	if got := imageFile(t, c, h, DaemonPath); got != "" {
-		t.Errorf("daemon.json is to be left alone, got %s", got)
+		t.Errorf("with docker.clusterStore off got the daemon.json %s", got)
 	}
 	if got := imageFile(t, c, h, linkPath); !strings.Contains(got, "MACAddressPolicy=none") {
 		t.Errorf("%s is %q", linkPath, got)
 	}
 	if got := imageFile(t, c, h, networkManagerPath); got != "" {
-		t.Errorf("no NetworkManager, but %s", got)
+		t.Errorf("without NetworkManager got %s", got)
 	}
 	if err := h.MkdirAll(networkManagerDir); err != nil {
 		t.Fatal(err)

@@ -16,34 +16,35 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// fabric is what the hosts of one cluster share: the etcd, Docker's global
-// networks with the names of their endpoints, and the pool's addresses.
+// fakeCluster is what the hosts of one cluster share: the etcd, Docker's global
+// networks with the names of their endpoints, and the addresses of the pool.
 type fakeCluster struct {
 	t        testing.TB
 	endpoint string
 	etcd     *clientv3.Client // nil without an etcd
 
 	mu           sync.Mutex
-	count        int // hosts
+	count        int // number of hosts
 	networks     []host.DockerNetwork
-	endpoints    map[string]string // container to address, in the whole cluster
-	foreignNames map[string]bool   // names that other hosts' containers have
+	endpoints    map[string]string // addresses by container name, in the whole cluster
+	foreignNames map[string]bool   // names of containers on other hosts
 	addresses    int
 	created      map[string]int // how often somebody made an object
-	pause        *pause         // where something stops half-way, once
+	pause        *pause         // where a command or daemon pauses; nil: nowhere
 }
 
-// pause stops a daemon or command at a point of its work, so that a test can
-// kill the run that asked for it.
+// pause stops a daemon or command at a point of its work, once, so that a test
+// can kill the run that started it.
 type pause struct {
 	point    string
-	reached  chan struct{} // closed there
-	released chan struct{} // closed by the test
-	ended    bool          // it never goes on: the power was cut
+	reached  chan struct{} // closed when the point is reached
+	released chan struct{} // closed by the test to let it continue
+	powerCut bool          // the work ends at the point
 	once     sync.Once
 }
 
-// at is a point at which a test may stop. It tells whether the work ends there.
+// pauseAt is a point at which a test may pause the work. It reports whether the
+// work ends there.
 func (f *fakeCluster) pauseAt(point string) bool {
 	p := f.pause
 	if p == nil || p.point != point {
@@ -53,12 +54,12 @@ func (f *fakeCluster) pauseAt(point string) bool {
 	p.once.Do(func() {
 		close(p.reached)
 		<-p.released
-		ended = p.ended
+		ended = p.powerCut
 	})
 	return ended
 }
 
-// newCluster is a cluster with the etcd at endpoint, emptied.
+// newCluster makes a cluster with the etcd at endpoint, and empties the etcd.
 func newCluster(t testing.TB, endpoint string) *fakeCluster {
 	t.Helper()
 	f := &fakeCluster{t: t, endpoint: endpoint, endpoints: map[string]string{}, created: map[string]int{}}
@@ -82,8 +83,8 @@ func etcdContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), 10*time.Second)
 }
 
-// hosts counts one more.
-func (f *fakeCluster) hosts() int {
+// addHost counts one more host and returns the number of hosts.
+func (f *fakeCluster) addHost() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count++
@@ -96,8 +97,8 @@ func (f *fakeCluster) dockerNetworks() []host.DockerNetwork {
 	return append([]host.DockerNetwork(nil), f.networks...)
 }
 
-// addNetwork is a create by way of the plugin. It looks for the name first and
-// writes later, as Docker does: two hosts at once would both make it.
+// addNetwork creates a network through the plugin. It checks the name first and
+// writes later, as Docker does: two hosts at the same time would both create it.
 func (f *fakeCluster) addNetwork(n host.DockerNetwork) (string, error) {
 	for _, other := range f.dockerNetworks() {
 		if other.Name == n.Name {
@@ -125,9 +126,9 @@ func (f *fakeCluster) addNetwork(n host.DockerNetwork) (string, error) {
 
 var errPower = errors.New("the power was cut")
 
-// claimPool is what the plugin does to the pool over the network's subnet: it
-// binds it to the network and writes it with an old struct. Where there is no
-// Profile it makes one that drops what comes in.
+// claimPool changes the pool of the network's subnet as the plugin does: it binds
+// the pool to the network and strips newer fields. If there is no Profile, it
+// creates one that drops incoming traffic.
 func (f *fakeCluster) claimPool(n host.DockerNetwork) error {
 	if f.etcd == nil {
 		return nil
@@ -150,7 +151,7 @@ func (f *fakeCluster) claimPool(n host.DockerNetwork) error {
 
 const networkAnnotation = "org.projectcalico.label.network.ID"
 
-// join gives a container an address of the pool that the network is bound to.
+// join gives a container an address from the pool that is bound to the network.
 func (f *fakeCluster) join(name, network string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -196,27 +197,27 @@ func resource(kind, name string, spec map[string]any) map[string]any {
 func meta(r map[string]any) map[string]any { return r["metadata"].(map[string]any) }
 func spec(r map[string]any) map[string]any { return r["spec"].(map[string]any) }
 
-// names lists the resources of a kind that etcd has.
-func (f *fakeCluster) names(folder string) []string {
+// names lists the names of a kind's resources in etcd.
+func (f *fakeCluster) names(kind string) []string {
 	ctx, cancel := etcdContext()
 	defer cancel()
-	got, err := f.etcd.Get(ctx, calicoKeys+folder+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	got, err := f.etcd.Get(ctx, calicoKeys+kind+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		f.t.Error(err)
 		return nil
 	}
 	var names []string
 	for _, kv := range got.Kvs {
-		names = append(names, strings.TrimPrefix(string(kv.Key), calicoKeys+folder+"/"))
+		names = append(names, strings.TrimPrefix(string(kv.Key), calicoKeys+kind+"/"))
 	}
 	return names
 }
 
-// resource reads one; nil where there is none.
-func (f *fakeCluster) resource(folder, name string) map[string]any {
+// resource reads a resource from etcd. It returns nil if there is none.
+func (f *fakeCluster) resource(kind, name string) map[string]any {
 	ctx, cancel := etcdContext()
 	defer cancel()
-	got, err := f.etcd.Get(ctx, calicoKeys+folder+"/"+name)
+	got, err := f.etcd.Get(ctx, calicoKeys+kind+"/"+name)
 	if err != nil {
 		f.t.Error(err)
 	}
@@ -230,27 +231,28 @@ func (f *fakeCluster) resource(folder, name string) map[string]any {
 	return r
 }
 
-func (f *fakeCluster) store(folder, name string, r map[string]any) {
+func (f *fakeCluster) store(kind, name string, r map[string]any) {
 	ctx, cancel := etcdContext()
 	defer cancel()
 	data, err := json.Marshal(r)
 	if err == nil {
-		_, err = f.etcd.Put(ctx, calicoKeys+folder+"/"+name, string(data))
+		_, err = f.etcd.Put(ctx, calicoKeys+kind+"/"+name, string(data))
 	}
 	if err != nil {
 		f.t.Error(err)
 	}
 }
 
-// create stores a resource that is not there, at one stroke.
-func (f *fakeCluster) create(folder, name string, r map[string]any) (bool, error) {
+// create stores a resource if it does not exist yet, and reports whether it did,
+// in one transaction.
+func (f *fakeCluster) create(kind, name string, r map[string]any) (bool, error) {
 	ctx, cancel := etcdContext()
 	defer cancel()
 	data, err := json.Marshal(r)
 	if err != nil {
 		return false, err
 	}
-	key := calicoKeys + folder + "/" + name
+	key := calicoKeys + kind + "/" + name
 	done, err := f.etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).Then(clientv3.OpPut(key, string(data))).Commit()
 	if err != nil {
 		return false, err
@@ -258,12 +260,12 @@ func (f *fakeCluster) create(folder, name string, r map[string]any) (bool, error
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if done.Succeeded {
-		f.created[folder]++
+		f.created[kind]++
 	}
 	return done.Succeeded, nil
 }
 
-// enableAuth makes the etcd ask for a user.
+// enableAuth makes the etcd require a user.
 func (f *fakeCluster) enableAuth() {
 	f.t.Helper()
 	ctx, cancel := etcdContext()
@@ -283,29 +285,29 @@ func (f *fakeCluster) enableAuth() {
 	}
 }
 
-// delete takes the pool or its Profile out of etcd.
-func (f *fakeCluster) delete(folder string) {
+// delete removes the pool or its Profile from etcd.
+func (f *fakeCluster) delete(kind string) {
 	ctx, cancel := etcdContext()
 	defer cancel()
-	if _, err := f.etcd.Delete(ctx, calicoKeys+folder+"/firstboot"); err != nil {
+	if _, err := f.etcd.Delete(ctx, calicoKeys+kind+"/firstboot"); err != nil {
 		f.t.Error(err)
 	}
 }
 
-// reset takes the pool, its Profile and its network away.
+// reset removes the pool, its Profile and its network.
 func (f *fakeCluster) reset() {
 	f.delete("ippools")
 	f.delete("profiles")
 	f.networks = nil
 }
 
-// revision is etcd's, of Calico's last change.
+// revision returns etcd's revision of the last change to Calico's keys.
 func (f *fakeCluster) revision() int64 {
 	ctx, cancel := etcdContext()
 	defer cancel()
 	got, err := f.etcd.Get(ctx, calicoKeys, append(clientv3.WithLastRev(), clientv3.WithPrefix())...)
 	if err != nil || len(got.Kvs) == 0 {
-		f.t.Errorf("no revision: %v", err)
+		f.t.Errorf("cannot read the revision: %v", err)
 		return 0
 	}
 	return got.Kvs[0].ModRevision

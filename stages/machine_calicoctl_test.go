@@ -12,8 +12,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// fakeCalicoctl is `calicoctl create -f -` and `calicoctl patch ippool`, as
-// far as the pool stage needs them and as they were measured.
+// fakeCalicoctl does what `calicoctl create -f -` and `calicoctl patch ippool`
+// do (measured), as far as the pool stage needs it.
 func (w *fakeSystem) fakeCalicoctl(c host.Command) CommandResult {
 	if err := w.calicoctlConfig(c.Args); err != nil {
 		return CommandResult{Exit: 1, Stderr: err.Error()}
@@ -24,10 +24,10 @@ func (w *fakeSystem) fakeCalicoctl(c host.Command) CommandResult {
 	case "patch":
 		return w.calicoctlPatch(c.Args)
 	}
-	return CommandResult{Exit: 1, Stderr: "not played"}
+	return CommandResult{Exit: 1, Stderr: "the fake does not support this command"}
 }
 
-// calicoctlConfig reads calicoctl.cfg strictly, as it does.
+// calicoctlConfig parses calicoctl.cfg strictly, as calicoctl does.
 func (w *fakeSystem) calicoctlConfig(args []string) error {
 	path := ""
 	for _, a := range args {
@@ -52,7 +52,7 @@ func (w *fakeSystem) calicoctlConfig(args []string) error {
 		return err
 	}
 	if cfg.APIVersion != "projectcalico.org/v3" || cfg.Kind != "CalicoAPIConfig" || cfg.Spec.DatastoreType != "etcdv3" || cfg.Spec.EtcdEndpoints != w.cluster.endpoint {
-		return fmt.Errorf("calicoctl.cfg leads elsewhere: %+v", cfg)
+		return fmt.Errorf("calicoctl.cfg does not name the cluster's etcd: %+v", cfg)
 	}
 	return nil
 }
@@ -62,12 +62,12 @@ func (w *fakeSystem) calicoctlCreate(stdin []byte) CommandResult {
 	if err := json.Unmarshal(stdin, &r); err != nil {
 		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
-	folder := map[any]string{"Profile": "profiles", "IPPool": "ippools"}[r["kind"]]
+	kind := map[any]string{"Profile": "profiles", "IPPool": "ippools"}[r["kind"]]
 	name, _ := meta(r)["name"].(string)
-	if folder == "" || name == "" {
-		return CommandResult{Exit: 1, Stderr: fmt.Sprintf("resource type '%v' is not played", r["kind"])}
+	if kind == "" || name == "" {
+		return CommandResult{Exit: 1, Stderr: fmt.Sprintf("the fake does not support resource type '%v'", r["kind"])}
 	}
-	created, err := w.cluster.create(folder, name, r)
+	created, err := w.cluster.create(kind, name, r)
 	if w.cluster.pauseAt(fmt.Sprintf("%s is created", r["kind"])) {
 		err = errPower
 	}
@@ -80,7 +80,8 @@ func (w *fakeSystem) calicoctlCreate(stdin []byte) CommandResult {
 	return CommandResult{Stdout: fmt.Sprintf("Successfully created 1 '%s' resource(s)\n", r["kind"])}
 }
 
-// calicoctlPatch loses the annotations that a patch does not name.
+// calicoctlPatch deletes the annotations that the patch does not set, as
+// calicoctl does.
 func (w *fakeSystem) calicoctlPatch(args []string) CommandResult {
 	name, text := args[2], args[len(args)-1]
 	pool := w.cluster.resource("ippools", name)
@@ -103,7 +104,7 @@ func (w *fakeSystem) calicoctlPatch(args []string) CommandResult {
 	return CommandResult{Stdout: "Successfully patched 1 'IPPool' resource\n"}
 }
 
-// noPeers is what birdcl says on a cluster's only host.
+// noPeers is birdcl's output on a cluster's only host.
 const noPeers = `BIRD 1.6.8 ready.
 name     proto    table    state  since       info
 static1  Static   master   up     10:00:00
@@ -111,16 +112,16 @@ kernel1  Kernel   master   up     10:00:00
 device1  Device   master   up     10:00:00
 `
 
-// fakeNode is calico-node: what its unit's docker run starts.
+// fakeNode is calico-node, which its unit starts with docker run.
 type fakeNode struct {
 	w         *fakeSystem
-	unready   string // what the readiness command says
-	protocols string // what birdcl says
-	failed    string // why the last start did not go well
+	unready   string // the output of the readiness command; "": ready
+	protocols string // the output of birdcl
+	failed    string // the error of the last start
 }
 
-// begin is `docker run` with the unit's words. The container registers itself
-// in etcd and keeps its name on the host.
+// begin runs the `docker run` of the unit. The container registers its Node in
+// etcd and writes its name to /var/lib/calico/nodename.
 func (n *fakeNode) begin(unit string) error {
 	err := n.run(execStart(unit))
 	n.failed = ""

@@ -26,7 +26,7 @@ func (d *fakeDocker) list(r *http.Request) (int, any) {
 	return http.StatusOK, list
 }
 
-// find looks a container up by name or ID.
+// find returns a container by name or ID.
 func (d *fakeDocker) find(r *http.Request) (*container, int, any) {
 	for _, c := range d.containers {
 		if id := r.PathValue("id"); c.Name == id || c.ID == id {
@@ -79,8 +79,8 @@ func (d *fakeDocker) createContainer(r *http.Request) (int, any) {
 	return http.StatusCreated, map[string]string{"Id": fakeID(name)}
 }
 
-// startContainer joins the container to its network, or says as Docker does
-// what is missing.
+// startContainer connects the container to its network, or fails as Docker does
+// if something is missing.
 func (d *fakeDocker) startContainer(r *http.Request) (int, any) {
 	networks := d.all()
 	d.mu.Lock()
@@ -138,14 +138,14 @@ func (d *fakeDocker) removeContainer(r *http.Request) (int, any) {
 	return http.StatusNoContent, ""
 }
 
-// ping reaches a container that runs where Felix runs too, and whose MAC udevd
-// has not changed.
+// ping gets a reply from a container that runs, if Felix runs and udevd does not
+// change the container's MAC address.
 func (d *fakeDocker) ping(to netip.Addr) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	node := d.containers["calico-node"]
 	for _, c := range d.containers {
-		if c.Running && c.Address == to.String() && !d.noAnswer[c.Address] && node != nil && node.Running && d.w.linkRead {
+		if c.Running && c.Address == to.String() && !d.noReply[c.Address] && node != nil && node.Running && d.w.linkRead {
 			return nil
 		}
 	}

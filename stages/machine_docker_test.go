@@ -17,23 +17,23 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// dockerd answers the Engine API as Docker 20.10 does, with the traps that
-// were measured: a store that is shown and not in force, networks that need
-// the store, the plugin and an IPv6 that is off, names that are the cluster's.
+// fakeDocker serves the Engine API as Docker 20.10 does, with its measured traps:
+// a cluster store that is shown but not in effect, networks that need the store,
+// the plugin and IPv6 disabled, and names that are unique in the cluster.
 type fakeDocker struct {
 	w    *fakeSystem
-	idle sync.WaitGroup // done when no question is being answered
+	idle sync.WaitGroup // done when no request is being served
 
 	mu                sync.Mutex
 	version           string
 	dataRoot          string
 	up                bool
-	unresponsive      bool // takes questions and answers none of them well
+	unresponsive      bool // closes every connection without a response
 	swarm             string
-	effectiveStore    string // the cluster store that is used
-	shownStore        string // the one that /info shows
+	effectiveStore    string // the cluster store in effect
+	shownStore        string // the cluster store that /info shows
 	ignoresReload     bool   // a reload changes nothing
-	requestsWhileDown int    // questions to a stopped daemon, which would start it
+	requestsWhileDown int    // number of requests while Docker is stopped; each would start it
 	changes           []string
 	images            map[string]image
 	containers        map[string]*container
@@ -41,11 +41,12 @@ type fakeDocker struct {
 	pullable          map[string]bool
 	execs             []execution
 	pids              int
-	noAnswer          map[string]bool // addresses that answer no ping
-	omitNetworks      int             // lists of networks in which the cluster's are left out
-	// odd makes a started container wrong, or what its /proc/PID/net holds.
+	noReply           map[string]bool // addresses of containers that do not reply to a ping
+	omitNetworks      int             // so many lists of networks omit the cluster's networks
+	// onContainerStart may change a started container, or the files in its
+	// /proc/PID/net.
 	onContainerStart func(c *container, proc map[string]string)
-	// onInfo comes between the question for /info and its answer.
+	// onInfo is called between the request for /info and its response.
 	onInfo func()
 }
 
@@ -71,12 +72,12 @@ func newFakeDocker(w *fakeSystem) *fakeDocker {
 	bridge.IPAM.Config = append(bridge.IPAM.Config, struct{ Subnet string }{"172.17.0.0/16"})
 	return &fakeDocker{
 		w: w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
-		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noAnswer: map[string]bool{},
+		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noReply: map[string]bool{},
 		own: []host.DockerNetwork{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
 	}
 }
 
-// serve listens for good, as docker.socket does.
+// serve listens even while Docker is stopped, as docker.socket does.
 func (d *fakeDocker) serve() {
 	l := listen(d.w.t, d.w.file(host.DockerSocket))
 	mux := http.NewServeMux()
@@ -100,7 +101,7 @@ func (d *fakeDocker) serve() {
 	} {
 		mux.HandleFunc(pattern, d.answer(answer))
 	}
-	go func() { _ = http.Serve(l, mux) }() //nolint:gosec // a test's
+	go func() { _ = http.Serve(l, mux) }() //nolint:gosec // only in a test
 }
 
 // answer sends JSON, plain text, or an error as Docker does.
@@ -133,7 +134,7 @@ func (d *fakeDocker) answer(with func(*http.Request) (int, any)) http.HandlerFun
 	}
 }
 
-// begin starts the daemon: it takes its store from daemon.json.
+// begin starts Docker, which reads its cluster store from daemon.json.
 func (d *fakeDocker) begin(string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -160,8 +161,8 @@ func (d *fakeDocker) end() {
 	}
 }
 
-// reload takes a first store, together with an address to advertise, and
-// refuses another, which it shows all the same.
+// reload sets a first cluster store if daemon.json also has an address to
+// advertise. It does not change an existing store, but shows the new one.
 func (d *fakeDocker) reload() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -205,12 +206,13 @@ func (d *fakeDocker) info(*http.Request) (int, any) {
 	}
 }
 
-// all lists the daemon's networks: the cluster's only while it shares a store.
+// all lists Docker's networks, with the cluster's only if a cluster store is in
+// effect.
 func (d *fakeDocker) all() []host.DockerNetwork {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := slices.Clone(d.own)
-	if d.omitNetworks > 0 { // as the real one whose store answers late
+	if d.omitNetworks > 0 { // as Docker does if its store responds late
 		d.omitNetworks--
 	} else if d.effectiveStore != "" {
 		list = append(list, d.w.cluster.dockerNetworks()...)
@@ -252,7 +254,7 @@ func (d *fakeDocker) disconnect(r *http.Request) (int, any) {
 	return http.StatusOK, ""
 }
 
-// imageNamed splits /images/NAME/json: a name may hold slashes.
+// image serves /images/NAME/json, where NAME may contain slashes.
 func (d *fakeDocker) image(r *http.Request) (int, any) {
 	name := strings.TrimSuffix(r.PathValue("name"), "/json")
 	d.mu.Lock()

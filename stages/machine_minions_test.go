@@ -36,7 +36,7 @@ WantedBy=multi-user.target
 `
 )
 
-// rpm answers as rpm 4.18 does.
+// rpm does what rpm 4.18 does.
 func (w *fakeSystem) rpm(args []string) CommandResult {
 	w.rpmMu.Lock()
 	defer w.rpmMu.Unlock()
@@ -44,7 +44,7 @@ func (w *fakeSystem) rpm(args []string) CommandResult {
 		return w.realRPM(args)
 	}
 	switch args[0] {
-	case "--eval": // of %_dbpath, which Debian's rpm has in root's home
+	case "--eval": // %_dbpath, which is in root's home on Debian
 		return CommandResult{Stdout: "/root/.rpmdb\n"}
 	case "-q":
 		w.makeDatabase()
@@ -62,16 +62,16 @@ func (w *fakeSystem) rpm(args []string) CommandResult {
 	case "-U":
 		return w.rpmInstall(args[1:])
 	}
-	return CommandResult{Exit: 1, Stderr: "rpm: not played: " + strings.Join(args, " ")}
+	return CommandResult{Exit: 1, Stderr: "the fake rpm does not support " + strings.Join(args, " ")}
 }
 
-// makeDatabase is what rpm does when it finds none, even to answer a question.
+// makeDatabase creates the database, as rpm does even for a query.
 func (w *fakeSystem) makeDatabase() {
 	putFile(w.t, w.root, "/root/.rpmdb/rpmdb.sqlite", "", 0o644)
 }
 
-// rpmVerify lists changed files, the configuration like any other: upstream's
-// package does not mark it.
+// rpmVerify lists changed files. The configuration file is listed like any other,
+// because upstream's package does not mark it as one.
 func (w *fakeSystem) rpmVerify() CommandResult {
 	var out string
 	for path, want := range packaged(w.installed) {
@@ -112,12 +112,12 @@ func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 		return CommandResult{Exit: 2, Stderr: "package " + name + " is already installed"}
 	}
 	w.rpms++
-	half := fmt.Sprintf("%s;%08x", minionsProgram, w.rpms) // the real one's number is the second
-	putFile(w.t, w.root, half, "#!/b", 0o644)
-	if w.cluster.pauseAt("rpm has unpacked a half") {
+	partial := fmt.Sprintf("%s;%08x", minionsProgram, w.rpms) // the real rpm uses the time in seconds
+	putFile(w.t, w.root, partial, "#!/b", 0o644)
+	if w.cluster.pauseAt("rpm has unpacked a part") {
 		return CommandResult{Exit: -1}
 	}
-	if err := os.Remove(w.file(half)); err != nil {
+	if err := os.Remove(w.file(partial)); err != nil {
 		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	for path, text := range packaged(name) {
@@ -128,7 +128,7 @@ func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 	}
 	w.makeDatabase()
 	w.installed = name
-	if w.cluster.pauseAt("rpm has noted the package") {
+	if w.cluster.pauseAt("rpm has recorded the package") {
 		return CommandResult{Exit: -1}
 	}
 	// The package's scriptlet.
@@ -138,12 +138,12 @@ func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 	return CommandResult{}
 }
 
-// beginPlugin starts eru-minions: with its etcd at hand it answers at both
-// sockets, which outlive it.
+// beginPlugin starts eru-minions. If its configuration names the cluster's etcd,
+// it serves both sockets, which remain when it stops.
 func (w *fakeSystem) beginPlugin(string) error {
 	conf, err := os.ReadFile(w.file(minionsConf))
 	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.cluster.endpoint+"\n") {
-		return errors.New("etcd is out of reach")
+		return errors.New("etcd is unreachable")
 	}
 	for i, socket := range stages.PluginSockets() {
 		if err := os.Remove(w.file(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -151,7 +151,7 @@ func (w *fakeSystem) beginPlugin(string) error {
 		}
 		l := listen(w.t, w.file(socket))
 		driver := []string{"NetworkDriver", "IpamDriver"}[i]
-		go func() { _ = http.Serve(l, http.HandlerFunc(w.activate(driver))) }() //nolint:gosec // a test's
+		go func() { _ = http.Serve(l, http.HandlerFunc(w.activate(driver))) }() //nolint:gosec // only in a test
 	}
 	w.conf = string(conf)
 	w.setPlugin(true)
@@ -161,7 +161,7 @@ func (w *fakeSystem) beginPlugin(string) error {
 func (w *fakeSystem) activate(driver string) func(http.ResponseWriter, *http.Request) {
 	return func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.pluginRuns() {
-			panic(http.ErrAbortHandler) // nobody is behind the socket
+			panic(http.ErrAbortHandler) // no process listens on the socket
 		}
 		_ = json.NewEncoder(rw).Encode(map[string][]string{"Implements": {driver}})
 	}
@@ -181,7 +181,7 @@ func (w *fakeSystem) pluginRuns() bool {
 	return w.plugin
 }
 
-// minionsRPM is a package of the plugin, as bytes; arch "" is this machine's.
+// minionsRPM returns the plugin's package. arch "" means this machine's.
 func minionsRPM(t testing.TB, arch string) string {
 	t.Helper()
 	if arch == "" {
@@ -195,7 +195,7 @@ func packageFile(t testing.TB, name, version, arch string) string {
 	return string(pack(t, name, version, arch, nil))
 }
 
-// signedRPM is the plugin's package with a signature.
+// signedRPM returns the plugin's package, signed with key.
 func signedRPM(t testing.TB, key *openpgp.Entity) []byte {
 	t.Helper()
 	return pack(t, "eru-minions", "1.2.3", "noarch", func(data []byte) ([]byte, error) {

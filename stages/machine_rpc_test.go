@@ -14,23 +14,22 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// The machine's world outlives the firstboot that works on it, as systemd and
-// Docker do: it is asked through a socket, also by a run in a process of its
-// own that a test kills.
+// The fake system keeps running when a test kills firstboot, as systemd and
+// Docker do. So firstboot reaches it through a socket, even from another process.
 
-// fakesSocket is where the world listens, below the machine's root.
-const fakesSocket = "/run/world.sock"
+// fakesSocket is the socket of the fake system, below the machine's root.
+const fakesSocket = "/run/fakes.sock"
 
-// FakeService answers for the machine (net/rpc wants it exported).
+// FakeService serves the fake system. net/rpc requires it to be exported.
 type FakeService struct{ w *fakeSystem }
 
-// CommandResult is how a command ended.
+// CommandResult is the result of a command.
 type CommandResult struct {
 	Stdout, Stderr string
-	Exit           int // -1: there is no such program; hangs: it never ends
+	Exit           int // -1: there is no such program; hangs: it never exits
 }
 
-// hangs is the exit of a command that is ended by its time limit.
+// hangs is the Exit of a command that runs until its time limit.
 const hangs = -2
 
 func (s FakeService) Run(c host.Command, r *CommandResult) error {
@@ -87,7 +86,7 @@ func (s FakeService) Free(path string, r *uint64) error {
 	return nil
 }
 
-// serveFakes answers until the test is over.
+// serveFakes serves the fake system until the test ends.
 func serveFakes(t testing.TB, w *fakeSystem) {
 	t.Helper()
 	server := rpc.NewServer()
@@ -99,7 +98,7 @@ func serveFakes(t testing.TB, w *fakeSystem) {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
-				return // the test is over
+				return // the test has ended
 			}
 			go server.ServeConn(conn)
 		}
@@ -116,13 +115,14 @@ func listen(t testing.TB, path string) net.Listener {
 	return l
 }
 
-// seam reaches the world for a host.
+// fakeClient connects a host.Host to the fake system.
 type fakeClient struct {
 	client *rpc.Client
 	step   func(op, target string)
 }
 
-// seams are the options of a host whose world serves below root.
+// systemOptions returns the options of a host.Host that uses the fake system
+// below root.
 func systemOptions(t testing.TB, root string, step func(op, target string)) []host.Option {
 	t.Helper()
 	client, err := rpc.Dial("unix", filepath.Join(root, fakesSocket))
@@ -144,13 +144,13 @@ func clientOptions(s fakeClient) []host.Option {
 	}
 }
 
-// call asks and waits no longer than ctx.
+// call calls a method of FakeService and waits no longer than ctx.
 func (s fakeClient) call(ctx context.Context, what string, args, reply any) error {
-	asked := s.client.Go("FakeService."+what, args, reply, nil)
+	call := s.client.Go("FakeService."+what, args, reply, nil)
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case done := <-asked.Done:
+	case done := <-call.Done:
 		return done.Error
 	}
 }
@@ -183,7 +183,7 @@ func (s fakeClient) Unit(ctx context.Context, name string) (host.UnitState, erro
 	return state, s.call(ctx, "Unit", name, &state)
 }
 
-// job is a step like any of systemd's.
+// job records a step and starts a job of systemd.
 func (s fakeClient) job(ctx context.Context, verb, name string) error {
 	s.step("unit", strings.TrimSpace(verb+" "+name))
 	return s.call(ctx, "Job", []string{verb, name}, &struct{}{})
@@ -220,7 +220,7 @@ func (s fakeClient) Property(ctx context.Context, unit, kind, property string) (
 	return value, s.call(ctx, "Property", []string{unit, kind, property}, &value)
 }
 
-// look asks what does not take a context.
+// query calls a method for a caller without a context.
 func query[T any](s fakeClient, what string, args any) (T, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

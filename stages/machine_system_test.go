@@ -21,8 +21,8 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// world is what a machine is beside its files: systemd, Docker, the plugin,
-// calico-node, its network, and its commands.
+// fakeSystem stands in for everything of a machine except its files: systemd,
+// Docker, the plugin, calico-node, the network and the commands.
 type fakeSystem struct {
 	t       testing.TB
 	root    string
@@ -37,22 +37,22 @@ type fakeSystem struct {
 	mu        sync.Mutex
 	commands  []string        // every command that was run
 	modules   map[string]bool // that modprobe finds
-	installed string          // eru-minions in rpm's database, NAME-VERSION-RELEASE
-	rpmFails  string          // what rpm -U says instead of installing
-	rpms      int             // how many transactions there were
-	forward   string          // iptables -S FORWARD
+	installed string          // NAME-VERSION-RELEASE of eru-minions in rpm's database
+	rpmFails  string          // the error of rpm -U; "": it installs
+	rpms      int             // the number of rpm transactions so far
+	forward   string          // the output of iptables -S FORWARD
 	plugin    bool            // eru-minions runs
-	conf      string          // the configuration that it has read
+	conf      string          // the configuration that eru-minions has read
 	linkRead  bool            // udevd has read the .link file
 	calicoctl func(host.Command) CommandResult
 
-	commandFails map[string]CommandResult          // by the program's name
-	realRPM      func(args []string) CommandResult // instead of the played one
+	commandFails map[string]CommandResult          // results by the program's name
+	realRPM      func(args []string) CommandResult // runs the real rpm, if not nil
 }
 
-// newFakeSystem is one below a short path: a socket's has at most 107 bytes. It is
-// in memory where it can be: nothing here survives a power cut anyway, and
-// every write is synced.
+// newFakeSystem makes a system whose root has a short path, because the path of
+// a socket is limited to 107 bytes. The root is in memory if possible: every
+// write is synced, which is slow on a disk.
 func newFakeSystem(t testing.TB, f *fakeCluster, name string) *fakeSystem {
 	t.Helper()
 	root, err := os.MkdirTemp("/dev/shm", "fb")
@@ -65,7 +65,7 @@ func newFakeSystem(t testing.TB, f *fakeCluster, name string) *fakeSystem {
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
 	w := &fakeSystem{
 		t: t, root: root, name: name, cluster: f, modules: map[string]bool{},
-		forward: "-P FORWARD ACCEPT\n", net: bareNetwork(f.hosts()),
+		forward: "-P FORWARD ACCEPT\n", net: bareNetwork(f.addHost()),
 	}
 	for _, m := range []string{"nf_conntrack", "ip_tables", "ip6_tables", "xt_set", "ipip"} {
 		w.modules[m] = true
@@ -82,7 +82,7 @@ func newFakeSystem(t testing.TB, f *fakeCluster, name string) *fakeSystem {
 	return w
 }
 
-// start is the machine's boot: systemd and Docker run.
+// start boots the machine: systemd, udevd and Docker run.
 func (w *fakeSystem) start() {
 	w.t.Helper()
 	for _, dir := range []string{"/run/docker/plugins", "/tmp"} {
@@ -96,13 +96,13 @@ func (w *fakeSystem) start() {
 	w.boot(units.Docker)
 }
 
-// readLink is udevd reading its configuration.
+// readLink makes udevd read its configuration.
 func (w *fakeSystem) readLink(string) error {
 	w.linkRead = fileExists(w.file("/etc/systemd/network/10-calico.link"))
 	return nil
 }
 
-// boot starts a unit as systemd does on its own.
+// boot starts a unit as systemd does at boot.
 func (w *fakeSystem) boot(name string) {
 	w.t.Helper()
 	if err := w.systemd.job("start", name); err != nil {
@@ -110,18 +110,20 @@ func (w *fakeSystem) boot(name string) {
 	}
 }
 
-// network is what the kernel tells of the machine's network.
+// fakeNetwork is the machine's network as the kernel reports it.
 type fakeNetwork struct {
 	addresses  []host.Address
 	routes     []host.Route
 	listening  map[netip.AddrPort]bool
 	unresolved bool
 	noRoute    bool
-	source     netip.Addr        // towards etcd; zero: eth0's
-	free       map[string]uint64 // bytes, by the path that is asked
+	source     netip.Addr        // the source address for etcd; zero: eth0's
+	free       map[string]uint64 // free bytes by path
+
 }
 
-// bareNetwork has the nth host's address of 10.0.0.0/24 on eth0.
+// bareNetwork returns the network of the nth host, whose eth0 has an address of
+// 10.0.0.0/24.
 func bareNetwork(n int) *fakeNetwork {
 	eth0 := netip.AddrFrom4([4]byte{10, 0, 0, byte(n + 1)})
 	return &fakeNetwork{
@@ -144,7 +146,8 @@ func (n *fakeNetwork) add(name, prefix string) {
 
 func (n *fakeNetwork) eth0() netip.Addr { return n.addresses[2].Prefix.Addr() }
 
-// sourceTo is eth0's for everything: the etcd of the tests, on loopback, too.
+// sourceTo returns eth0's address for every destination, even for the tests' etcd
+// on loopback.
 func (n *fakeNetwork) sourceTo(to netip.Addr) (netip.Addr, error) {
 	if n.noRoute {
 		return netip.Addr{}, fmt.Errorf("no route to %s: network is unreachable", to)
@@ -171,7 +174,7 @@ func (n *fakeNetwork) freeAt(path string) uint64 {
 
 func (w *fakeSystem) file(path string) string { return filepath.Join(w.root, path) }
 
-// run runs a command of the machine.
+// runCommand runs a command of the machine.
 func (w *fakeSystem) runCommand(c host.Command) CommandResult {
 	w.mu.Lock()
 	w.commands = append(w.commands, c.String())
@@ -200,10 +203,10 @@ func (w *fakeSystem) runCommand(c host.Command) CommandResult {
 	return CommandResult{Exit: -1, Stderr: c.Name + ": no such program"}
 }
 
-// trial is what a calicoctl is called before it has run once.
+// trial is the file name of a new calicoctl until it replaces the installed one.
 const trial = ".calicoctl.firstboot"
 
-// execute runs a real file.
+// execute runs a real program.
 func execute(path string, args []string) CommandResult {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -244,14 +247,14 @@ func fileExists(path string) bool {
 	return err == nil
 }
 
-// calicoctlScript plays calicoctl for `version`, with a configuration that
-// leads to no datastore.
+// calicoctlScript returns a script that prints what `calicoctl version` prints
+// with a configuration that names no datastore.
 func calicoctlScript(version string) string {
 	return "#!/bin/sh\necho 'Client Version:    " + version + "'\necho 'Git commit:        9ee0b0dbc'\n" +
 		"echo 'invalid datastore type: none' >&2\nexit 1\n"
 }
 
-// imageArchive is what `docker save` writes, as far as names go.
+// imageArchive returns an archive like that of `docker save`, without layers.
 func imageArchive(t testing.TB, names ...string) string {
 	t.Helper()
 	manifest, err := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": names, "Layers": []string{}}})

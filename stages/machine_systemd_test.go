@@ -13,9 +13,9 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// systemd is as much of systemd as the stages meet: unit files and drop-ins
-// under the machine's root, read when they are first needed and at a
-// daemon-reload, and started programs that do something.
+// fakeSystemd is the part of systemd that the stages use. It reads unit files and
+// drop-ins below the machine's root when they are first needed and at a
+// daemon-reload, and starts and stops programs.
 type fakeSystemd struct {
 	root     string
 	mu       sync.Mutex
@@ -23,12 +23,12 @@ type fakeSystemd struct {
 	programs map[string]program
 }
 
-// program is what a unit starts; unit is the text of its file and drop-ins as
-// systemd read them.
+// program is what a unit runs. Its argument unit is the text of the unit file and
+// drop-ins, as systemd has read them.
 type program struct {
 	start func(unit string) error
 	stop  func()
-	load  func() error // ExecReload; nil: cannot be reloaded
+	load  func() error // ExecReload=; nil: the unit cannot be reloaded
 }
 
 type unit struct {
@@ -36,9 +36,9 @@ type unit struct {
 	masked  bool
 	enabled bool
 	since   time.Time
-	read    string // the text that systemd knows
+	read    string // the text that systemd has read
 	starts  int
-	slow    int // so many looks see it activating before it is active
+	slow    int // so many queries report activating before active
 }
 
 func (s *fakeSystemd) unit(name string) *unit {
@@ -53,7 +53,7 @@ func (s *fakeSystemd) unit(name string) *unit {
 	return u
 }
 
-// onDisk is the text of a unit's file and drop-ins; "" without a file.
+// onDisk returns the text of a unit's file and drop-ins, "" without a file.
 func (s *fakeSystemd) onDisk(name string) string {
 	var text string
 	for _, dir := range []string{units.AdminDir, units.Dir} {
@@ -149,7 +149,7 @@ func (s *fakeSystemd) reread() {
 	}
 }
 
-// parts are the running units with PartOf= this one.
+// runningParts lists the running units that have PartOf= with this unit.
 func (s *fakeSystemd) runningParts(name string) []string {
 	var list []string
 	for part, u := range s.units {
@@ -187,7 +187,7 @@ func (s *fakeSystemd) end(name string, u *unit) {
 	}
 }
 
-// execStart are the words of a unit's ExecStart, by the rules of
+// execStart splits a unit's ExecStart= into words by the rules of
 // systemd.service(5).
 func execStart(unit string) []string {
 	for line := range strings.Lines(unit) {

@@ -26,9 +26,9 @@ import (
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
-// machine is a bare Debian 12 host with Docker 20.10. Its files are real and
-// lie under a temporary root; its daemons and commands are played by its world,
-// traps included; the cluster's etcd is a real one, where a test has one.
+// machine is a bare Debian 12 host with Docker 20.10. Its files are real and are
+// below a temporary root. A fakeSystem stands in for its daemons and commands.
+// The cluster's etcd, if the test has one, is real.
 type machine struct {
 	*fakeSystem
 	t         testing.TB
@@ -38,23 +38,23 @@ type machine struct {
 	built     time.Time
 
 	mu     sync.Mutex
-	steps  []string // every change, "OP TARGET"
+	steps  []string // every change, as "OP TARGET"
 	onStep func(op, target string)
 }
 
-// endpoint of an etcd that is not there, for what must not ask it.
+// noEtcd is an endpoint without an etcd, for tests that do not need one.
 const noEtcd = "http://127.0.0.1:1"
 
-// newMachine is a host of a cluster of its own, without an etcd.
+// newMachine makes the only host of a cluster without an etcd.
 func newMachine(t testing.TB) *machine { return newHost(t, newCluster(t, noEtcd), "host1") }
 
-// newHost is one host of a cluster.
+// newHost makes a host of a cluster.
 func newHost(t testing.TB, f *fakeCluster, name string) *machine {
 	t.Helper()
 	return newHostFrom(t, f, name, makeArtifacts(t))
 }
 
-// newHostFrom is one that is made of these parts.
+// newHostFrom makes a host that is configured with the given artifacts.
 func newHostFrom(t testing.TB, f *fakeCluster, name string, p artifactFiles) *machine {
 	t.Helper()
 	m := &machine{t: t, artifacts: p, notes: &notes{}}
@@ -72,7 +72,7 @@ func newHostFrom(t testing.TB, f *fakeCluster, name string, p artifactFiles) *ma
 
 const udevd = "systemd-udevd.service"
 
-// bareFiles are those that the stages look at on a new host.
+// bareFiles are the files of a new host that the stages read.
 func bareFiles(name string) map[string]string {
 	return map[string]string{
 		"/etc/machine-id":                              "aaaa\n",
@@ -89,7 +89,7 @@ func bareFiles(name string) map[string]string {
 	}
 }
 
-// parts are the artifacts, as files.
+// artifactFiles are the paths of the artifacts.
 type artifactFiles struct{ calicoctl, image, rpm string }
 
 func makeArtifacts(t testing.TB) artifactFiles {
@@ -109,7 +109,7 @@ func makeArtifacts(t testing.TB) artifactFiles {
 	}
 }
 
-// config is a valid configuration that names the parts.
+// config returns a valid configuration that names the artifacts.
 func (p artifactFiles) config(endpoint string) string {
 	return fmt.Sprintf(`etcd: {endpoints: [%q]}
 calicoctl: {url: %q, sha256: %q}
@@ -128,7 +128,7 @@ func digestOf(path string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// override lays more configuration over what is there.
+// override adds a configuration file that overrides the earlier ones.
 func (m *machine) override(text string) {
 	m.t.Helper()
 	names, err := filepath.Glob(filepath.Join(m.root, "/etc/firstboot/config.d/*.yaml"))
@@ -143,12 +143,12 @@ func (m *machine) loadConfig() *config.Config {
 	m.t.Helper()
 	loaded, err := config.Load(context.Background(), config.Options{Root: m.root})
 	if err != nil {
-		m.t.Fatalf("the configuration: %v", err)
+		m.t.Fatalf("cannot load the configuration: %v", err)
 	}
 	return loaded.Config
 }
 
-// openHost opens the machine so that every change is seen.
+// openHost opens the machine so that every change is recorded.
 func (m *machine) openHost() *host.Host {
 	if m.h == nil {
 		m.h = host.New(m.root, systemOptions(m.t, m.root, m.step)...)
@@ -166,7 +166,7 @@ func (m *machine) step(op, target string) {
 	}
 }
 
-// taken lists the steps whose text begins with prefix, and forgets none.
+// stepsWith lists the recorded steps whose text begins with prefix.
 func (m *machine) stepsWith(prefix string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,7 +179,8 @@ func (m *machine) stepsWith(prefix string) []string {
 	return list
 }
 
-// changes lists the steps; a command in calico-node's container only asks.
+// changes lists the recorded steps, except commands in the calico-node container,
+// which only query its state.
 func (m *machine) changes() []string {
 	return slices.DeleteFunc(m.stepsWith(""), func(s string) bool {
 		return s == "command docker POST /containers/calico-node/exec"
@@ -192,7 +193,7 @@ func (m *machine) clearSteps() {
 	m.steps = nil
 }
 
-// env is what the stages work with, by the configuration as it is now.
+// env returns the stages' environment with the current configuration.
 func (m *machine) env() *stages.Env {
 	m.t.Helper()
 	return environment(m.openHost(), m.loadConfig(), m.notes, m.built)
@@ -218,7 +219,7 @@ func sleepBriefly(ctx context.Context, _ time.Duration) error {
 	return context.Cause(ctx)
 }
 
-// stage is one stage of the machine.
+// stage returns the machine's stage of that name.
 func (m *machine) stage(name string) engine.Stage {
 	m.t.Helper()
 	s, ok := engine.Find(stages.All(m.env()), name)
@@ -228,29 +229,31 @@ func (m *machine) stage(name string) engine.Stage {
 	return s
 }
 
-// check checks a stage that can be checked, and wants that to change nothing.
+// check returns the check result of a stage. The test fails if the check returns
+// an error or changes something.
 func (m *machine) check(name string) engine.CheckResult {
 	m.t.Helper()
 	m.clearSteps()
 	f, err := m.stage(name).Check(m.t.Context())
 	if err != nil {
-		m.t.Fatalf("%s cannot be checked: %v", name, err)
+		m.t.Fatalf("cannot check %s: %v", name, err)
 	}
 	if changes := m.changes(); len(changes) > 0 {
-		m.t.Errorf("a check of %s changed something: %q", name, changes)
+		m.t.Errorf("the check of %s changed something: %q", name, changes)
 	}
 	return f
 }
 
-// isRight wants a stage's check to find nothing.
+// wantNoDifferences fails the test if a stage's check finds a difference.
 func (m *machine) wantNoDifferences(name string) {
 	m.t.Helper()
 	if f := m.check(name); !f.OK() {
-		m.t.Errorf("%s differs: %v", name, f.Differences)
+		m.t.Errorf("%s has differences: %v", name, f.Differences)
 	}
 }
 
-// differs wants a stage's check to find one difference, with these words.
+// wantDifference fails the test unless a stage's check finds exactly one
+// difference, which contains the words.
 func (m *machine) wantDifference(name string, words ...string) {
 	m.t.Helper()
 	f := m.check(name)
@@ -264,7 +267,7 @@ func wantWords(t testing.TB, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
 		if !strings.Contains(text, w) {
-			t.Errorf("nothing says %q: %s", w, text)
+			t.Errorf("%q is missing in: %s", w, text)
 		}
 	}
 }
@@ -276,8 +279,8 @@ func (m *machine) apply(ctx context.Context, name string) error {
 	return m.stage(name).Apply(ctx, func(string, int64, int64) {})
 }
 
-// mustApply applies stages that go through at once, and wants each to be right
-// then.
+// mustApply applies stages, each with one attempt. The test fails if an attempt
+// fails or leaves a difference.
 func (m *machine) mustApply(names ...string) {
 	m.t.Helper()
 	for _, name := range names {
@@ -286,24 +289,25 @@ func (m *machine) mustApply(names ...string) {
 		}
 		steps := m.stepsWith("")
 		m.wantNoDifferences(name)
-		m.steps = steps // of Apply
+		m.steps = steps // only those of Apply
 	}
 }
 
-// refuses wants Apply to fail in a way that no further try cures, with a hint.
+// wantPermanentError fails the test unless Apply returns an error that is not
+// retried, with a hint. Error and hint contain the words.
 func (m *machine) wantPermanentError(name string, words ...string) {
 	m.t.Helper()
 	err := m.apply(m.t.Context(), name)
 	if err == nil || isError[*engine.Wait](err) || isError[*engine.Retry](err) {
-		m.t.Fatalf("%s: %v, want an error that trying again does not cure", name, err)
+		m.t.Fatalf("%s: got %v, want a permanent error", name, err)
 	}
 	if engine.Hint(err) == "" {
-		m.t.Errorf("%s: no hint for: %v", name, err)
+		m.t.Errorf("%s: got no hint for: %v", name, err)
 	}
 	wantWords(m.t, err.Error()+" "+engine.Hint(err), words...)
 }
 
-// put writes a file of the machine, behind the back of its host.
+// put writes a file of the machine without recording a step.
 func (m *machine) put(path, text string) { putFile(m.t, m.root, path, text, 0o644) }
 
 func (m *machine) putProgram(path, text string) { putFile(m.t, m.root, path, text, 0o755) }
@@ -338,7 +342,7 @@ func (m *machine) remove(path string) {
 	}
 }
 
-// modified sets a file's time of change.
+// modified sets a file's modification time.
 func (m *machine) modified(path string, at time.Time) {
 	m.t.Helper()
 	if err := os.Chtimes(filepath.Join(m.root, path), at, at); err != nil {
@@ -346,8 +350,8 @@ func (m *machine) modified(path string, at time.Time) {
 	}
 }
 
-// tree is every file and link of the machine with its mode and text, but those
-// below the folders in ignore.
+// tree returns every file and symbolic link of the machine with its mode and
+// content, except paths that begin with one of ignore.
 func (m *machine) tree(ignore ...string) map[string]string {
 	m.t.Helper()
 	files := map[string]string{}
@@ -375,7 +379,7 @@ func (m *machine) tree(ignore ...string) map[string]string {
 	return files
 }
 
-// notes are the journal's, kept in memory.
+// notes keeps the journal's notes in memory.
 type notes struct {
 	mu sync.Mutex
 	n  state.Notes
@@ -394,13 +398,11 @@ func (n *notes) SetNotes(change func(*state.Notes)) error {
 	return nil
 }
 
-// isA tells whether there is such an error in err's chain.
+// isError reports whether err's chain contains an error of type E.
 func isError[E error](err error) bool {
 	_, is := errors.AsType[E](err)
 	return is
 }
-
-func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func asError[E error](err error) (E, bool) { return errors.AsType[E](err) }
 
@@ -411,11 +413,13 @@ func contextWithin(t testing.TB, limit time.Duration) (context.Context, context.
 	return context.WithTimeout(t.Context(), limit)
 }
 
-// slowFactor is what a busy machine needs more than an idle one, to come to
-// where a short limit is meant to end the waiting.
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// slowFactor lengthens limits below a second. A busy machine needs that time to
+// get to the wait that the limit is to end.
 const slowFactor = 10
 
-// bundle puts all artifacts into a bundle on the machine.
+// bundle writes a bundle with all artifacts on the machine.
 func (m *machine) bundle() {
 	m.t.Helper()
 	_, err := artifact.WriteBundle(m.t.Context(), filepath.Join(m.root, stages.BundleDirs()[0]), []artifact.Item{
@@ -428,8 +432,8 @@ func (m *machine) bundle() {
 	}
 }
 
-// startEtcd runs a real etcd for the test. Without the integration tests a
-// machine that has none may pass over what needs one.
+// startEtcd runs a real etcd for the test. If etcd is not installed, it skips the
+// test, unless this is an integration test.
 func startEtcd(t *testing.T, o etcdtest.Options) *etcdtest.Server {
 	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil && !everyStep {

@@ -29,7 +29,7 @@ func TestMinionsRunBeforeDocker(t *testing.T) {
 	if m.installed != "eru-minions-1.2.3-1" {
 		t.Errorf("installed is %s", m.installed)
 	}
-	// The package brought a configuration of its own, after which ours came.
+	// Our configuration replaced the one in the package.
 	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\n" {
 		t.Errorf("%s: %s", minionsConf, got)
 	}
@@ -41,15 +41,15 @@ func TestMinionsRunBeforeDocker(t *testing.T) {
 	}
 	m.mustApply("minions")
 	if steps := m.stepsWith("unit restart"); len(steps) > 0 {
-		t.Errorf("applied again it did %q", steps)
+		t.Errorf("a second Apply took the steps %q", steps)
 	}
 }
 
-// TestMinionsPackage: what rpm's database and the files say decides.
-func TestMinionsPackage(t *testing.T) {
+// TestMinionsPackageIsCheckedAndRepaired by rpm's database and the files.
+func TestMinionsPackageIsCheckedAndRepaired(t *testing.T) {
 	for what, c := range map[string]struct {
-		spoil func(*machine)
-		words []string
+		change func(*machine)
+		words  []string
 	}{
 		"not installed":          {func(m *machine) { m.installed = "" }, []string{"not installed"}},
 		"an older one":           {func(m *machine) { m.installed = "eru-minions-1.0.0-1"; m.writePackaged() }, []string{"eru-minions-1.0.0-1", "expected eru-minions-1.2.3-1"}},
@@ -59,7 +59,7 @@ func TestMinionsPackage(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := withPlugin(t)
-			c.spoil(m)
+			c.change(m)
 			m.put(minionsConf, "ETCD_ENDPOINTS=http://127.0.0.1:1\n")
 			m.modified(minionsConf, time.Now().Add(-time.Hour))
 			m.wantDifference("minions", c.words...)
@@ -72,59 +72,60 @@ func TestMinionsPackage(t *testing.T) {
 	}
 }
 
-// writePackaged makes the files those of the installed package.
+// writePackaged writes the files of the installed package.
 func (m *machine) writePackaged() {
 	for path, text := range packaged(m.installed) {
 		m.put(path, text)
 	}
 }
 
-func TestMinionsConfOverwrittenByAnotherInstall(t *testing.T) {
+func TestMinionsConfIsRestoredAfterAnotherInstall(t *testing.T) {
 	m := withPlugin(t)
 	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.artifacts.rpm})
 	m.wantDifference("minions", minionsConf, "different content")
 	m.mustApply("minions")
 	if jobs := m.stepsWith("unit restart"); !slices.Equal(jobs, []string{"unit restart eru-minions.service"}) {
-		t.Errorf("a plugin with another configuration was told %q", jobs)
+		t.Errorf("systemd jobs are %q, want a restart of the plugin", jobs)
 	}
 	if steps := m.stepsWith("command rpm"); len(steps) > 0 {
-		t.Errorf("a package that is whole was installed: %q", steps)
+		t.Errorf("an undamaged package was installed again: %q", steps)
 	}
 }
 
-func TestMinionsUnit(t *testing.T) {
+func TestMinionsUnitIsCheckedAndRepaired(t *testing.T) {
 	for what, c := range map[string]struct {
-		spoil func(*machine)
-		words []string
+		change func(*machine)
+		words  []string
 	}{
-		"stopped":                       {func(m *machine) { _ = m.systemd.job("stop", units.Minions) }, []string{"inactive", "expected active"}},
-		"disabled":                      {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "expected enabled"}},
-		"changed on disk":               {func(m *machine) { m.put(units.AdminDir+"/eru-minions.service.d/x.conf", "[Service]\n") }, []string{"changed on disk"}},
-		"older than its configuration":  {func(m *machine) { m.systemd.unit(units.Minions).since = time.Now().Add(-time.Hour) }, []string{"started before " + minionsConf}},
-		"without the order of its boot": {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "missing"}},
-		"without Docker's wait":         {func(m *machine) { m.put(units.DockerDropIn, "") }, []string{units.DockerDropIn}},
+		"stopped":                      {func(m *machine) { _ = m.systemd.job("stop", units.Minions) }, []string{"inactive", "expected active"}},
+		"disabled":                     {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "expected enabled"}},
+		"changed on disk":              {func(m *machine) { m.put(units.AdminDir+"/eru-minions.service.d/x.conf", "[Service]\n") }, []string{"changed on disk"}},
+		"older than its configuration": {func(m *machine) { m.systemd.unit(units.Minions).since = time.Now().Add(-time.Hour) }, []string{"started before " + minionsConf}},
+		"without its drop-in":          {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "missing"}},
+		"without Docker's drop-in":     {func(m *machine) { m.put(units.DockerDropIn, "") }, []string{units.DockerDropIn}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := withPlugin(t)
-			c.spoil(m)
+			c.change(m)
 			m.wantDifference("minions", c.words...)
 			m.mustApply("minions")
 		})
 	}
 }
 
-// TestDeadPluginLeavesItsSockets: only an answer proves that it lives.
-func TestDeadPluginLeavesItsSockets(t *testing.T) {
+// TestDeadPluginIsFoundDespiteItsSockets: only a response proves that the plugin
+// runs.
+func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 	m := withPlugin(t)
-	m.setPlugin(false) // and systemd has not noticed
+	m.setPlugin(false) // systemd has not noticed
 	for _, socket := range stages.PluginSockets() {
 		if !fileExists(m.file(socket)) {
-			t.Errorf("%s is gone", socket)
+			t.Errorf("%s does not exist", socket)
 		}
 	}
 	f := m.check("minions")
 	if len(f.Differences) != 2 {
-		t.Errorf("found %v", f.Differences)
+		t.Errorf("got the differences %v, want one per socket", f.Differences)
 	}
 	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
@@ -135,8 +136,7 @@ func TestDeadPluginLeavesItsSockets(t *testing.T) {
 	}
 }
 
-// TestPluginOfOneDriver is not the one that is needed.
-func TestPluginOfOneDriver(t *testing.T) {
+func TestPluginMustImplementBothDrivers(t *testing.T) {
 	m := withPlugin(t)
 	sockets := stages.PluginSockets()
 	if err := os.Remove(m.file(sockets[1])); err != nil {
@@ -150,14 +150,14 @@ func TestPluginOfOneDriver(t *testing.T) {
 
 func TestMinionsWithoutEtcdIsWaitedFor(t *testing.T) {
 	m := newMachine(t)
-	m.override("etcd: {endpoints: ['http://127.0.0.1:9']}") // not the one that the plugin reaches
+	m.override("etcd: {endpoints: ['http://127.0.0.1:9']}") // the plugin cannot reach it
 	ctx, cancel := contextWithin(t, 200*time.Millisecond)
 	defer cancel()
 	if err := m.apply(ctx, "minions"); !isError[*engine.Wait](err) {
 		t.Errorf("got %v", err)
 	}
 	if m.systemd.unit(units.Minions).active != "failed" {
-		t.Error("the plugin runs without its etcd")
+		t.Error("the plugin runs without etcd")
 	}
 }
 
@@ -176,13 +176,13 @@ func TestLockOfRPMIsWaitedFor(t *testing.T) {
 	m.remove("/proc/locks")
 	err = m.apply(t.Context(), "minions")
 	if wait, _ := asError[*engine.Wait](err); wait == nil || wait.For != "rpm's transaction lock" {
-		t.Errorf("of an unknown holder: %v", err)
+		t.Errorf("with an unknown holder got %v", err)
 	}
 	m.rpmFails = ""
 	m.mustApply("minions")
 }
 
-func TestInstallThatFailsIsTriedAgain(t *testing.T) {
+func TestFailedInstallIsRetried(t *testing.T) {
 	m := newMachine(t)
 	m.rpmFails = "error: unpacking of archive failed: cpio: write failed - No space left on device"
 	err := m.apply(t.Context(), "minions")
@@ -191,23 +191,23 @@ func TestInstallThatFailsIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestDependenciesCountOnAHostOfRPMs(t *testing.T) {
+func TestDependenciesAreCheckedOnAnRPMHost(t *testing.T) {
 	m := newMachine(t)
 	m.remove("/var/lib/dpkg")
 	m.mustApply("minions")
 	for _, step := range m.stepsWith("command rpm") {
 		if strings.Contains(step, "--nodeps") {
-			t.Errorf("on a host of RPMs: %s", step)
+			t.Errorf("on a host without dpkg: %s", step)
 		}
 	}
 }
 
-func TestRPMThatCannotBeAsked(t *testing.T) {
+func TestFailedRPMQueryIsAnError(t *testing.T) {
 	m := newMachine(t)
 	m.commandFails = map[string]CommandResult{"rpm": {Exit: 1, Stderr: "error: cannot open Packages database in /var/lib/rpm"}}
 	_, err := m.stage("minions").Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "cannot query rpm") {
-		t.Errorf("taken for not installed: %v", err)
+		t.Errorf("got %v, want an error", err)
 	}
 }
 
@@ -218,7 +218,7 @@ func TestMinionsRefusesTheWrongPackage(t *testing.T) {
 	}{
 		"another name":         {packageFile(t, "eru-agent", "1.2.3", "noarch"), []string{"eru-agent", "minions.url"}},
 		"another architecture": {packageFile(t, "eru-minions", "1.2.3", "s390x"), []string{"s390x", "minions.url"}},
-		"no package":           {"<html>", []string{"right file?"}},
+		"not a package":        {"<html>", []string{"right file?"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := newMachine(t)
@@ -231,8 +231,8 @@ func TestMinionsRefusesTheWrongPackage(t *testing.T) {
 	}
 }
 
-// usePackage makes data the package, pinned by its sum, or where there is a key
-// by that.
+// usePackage makes data the configured package, pinned by its digest, or by a key
+// if there is one.
 func (m *machine) usePackage(data, key string) {
 	m.t.Helper()
 	if err := os.WriteFile(m.artifacts.rpm, []byte(data), 0o600); err != nil {
@@ -245,9 +245,9 @@ func (m *machine) usePackage(data, key string) {
 	m.override(fmt.Sprintf("minions: {sha256: %q, signedBy: %q}", sum, key))
 }
 
-// TestUnsignedPackageIsNotKept: once the right one lies at the url, it is
-// fetched, and not the wrong one taken from the cache for ever.
-func TestUnsignedPackageIsNotKept(t *testing.T) {
+// TestUnsignedPackageIsNotCached, so that the right package is fetched once the
+// URL serves it.
+func TestUnsignedPackageIsNotCached(t *testing.T) {
 	m := newMachine(t)
 	key, err := openpgp.NewEntity("packager", "", "packager@example.org", nil)
 	if err != nil {
@@ -287,7 +287,7 @@ func TestMinionsKeepsItsEnvironmentSecret(t *testing.T) {
 	m.override("minions: {environment: {CALICO_LIBNETWORK_LABEL: 's3cret x', B: '1'}}")
 	for _, d := range m.check("minions").Differences {
 		if strings.Contains(d.Diff+d.String(), "s3cret") {
-			t.Errorf("a plan shows it: %+v", d)
+			t.Errorf("a difference shows the secret: %+v", d)
 		}
 	}
 	m.mustApply("minions")

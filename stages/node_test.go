@@ -17,7 +17,7 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// withNode is a machine on which calico-node runs as it should.
+// withNode returns a machine on which calico-node runs and is ready.
 func withNode(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
@@ -27,7 +27,7 @@ func withNode(t *testing.T) *machine {
 
 func (m *machine) starts() int { return m.systemd.unit(units.CalicoNode).starts }
 
-func TestNodeRunsAsAUnit(t *testing.T) {
+func TestNodeRunsAsASystemdUnit(t *testing.T) {
 	m := withNode(t)
 	want := `[Unit]
 Description=Calico node (Felix, BIRD, confd)
@@ -66,8 +66,8 @@ WantedBy=docker.service
 	}
 }
 
-// TestNodeThatIsRightIsNotRestarted: that is an outage of every container.
-func TestNodeThatIsRightIsNotRestarted(t *testing.T) {
+// TestCorrectNodeIsNotRestarted: a restart interrupts every container's network.
+func TestCorrectNodeIsNotRestarted(t *testing.T) {
 	m := withNode(t)
 	m.mustApply("node")
 	m.mustApply("node")
@@ -76,9 +76,9 @@ func TestNodeThatIsRightIsNotRestarted(t *testing.T) {
 	}
 }
 
-func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
+func TestNodeFindsAndRepairsDifferences(t *testing.T) {
 	for what, c := range map[string]struct {
-		spoil    func(*machine)
+		change   func(*machine)
 		words    []string
 		restarts bool
 	}{
@@ -90,7 +90,7 @@ func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
 		"a drop-in that systemd has not read": {func(m *machine) {
 			m.put(units.AdminDir+"/calico-node.service.d/x.conf", "[Service]\nNice=5\n")
 		}, []string{"changed on disk"}, false},
-		"a container by hand": {func(m *machine) {
+		"a container that was started by hand": {func(m *machine) {
 			m.startedLongAgo()
 			m.docker.containers["calico-node"].Env = []string{"IP=10.0.0.2"}
 		}, nil, true},
@@ -106,31 +106,32 @@ func TestNodeSeesWhatIsNotAsItShouldBe(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := withNode(t)
-			c.spoil(m)
+			c.change(m)
 			if c.words != nil {
 				m.wantDifference("node", c.words...)
 			} else if m.check("node").OK() {
-				t.Error("nothing differs")
+				t.Error("found no difference")
 			}
 			before := m.starts()
 			m.mustApply("node")
 			if restarted := m.starts() > before; restarted != c.restarts {
-				t.Errorf("restarted is %v", restarted)
+				t.Errorf("restarted is %v, want %v", restarted, c.restarts)
 			}
 		})
 	}
 }
 
-// old makes the unit's start lie far back: one that has just been started is
-// given time.
+// startedLongAgo sets the unit's start to an hour ago: a unit that was just
+// started is given time to become ready.
 func (m *machine) startedLongAgo() {
 	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Hour)
 	m.modified(units.CalicoNodePath, time.Now().Add(-2*time.Hour))
 }
 
-// TestNodeFollowsItsUnitFile also where a run was ended between writing it and
-// restarting, and where the container's environment shows no difference.
-func TestNodeFollowsItsUnitFile(t *testing.T) {
+// TestNodeOlderThanItsUnitFileIsRestarted, even if the container's environment
+// shows no difference: the last run may have ended between the write and the
+// restart.
+func TestNodeOlderThanItsUnitFileIsRestarted(t *testing.T) {
 	m := withNode(t)
 	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Minute)
 	m.wantDifference("node", "started before "+units.CalicoNodePath+" was written")
@@ -140,9 +141,9 @@ func TestNodeFollowsItsUnitFile(t *testing.T) {
 	}
 }
 
-// TestClockThatWasSetBack: what was written by a clock that was ahead is not
-// taken for newer than everything that is started until that time has come.
-func TestClockThatWasSetBack(t *testing.T) {
+// TestFilesFromTheFutureCauseNoRestart: if the clock was set back, files may have
+// modification times in the future.
+func TestFilesFromTheFutureCauseNoRestart(t *testing.T) {
 	m := withNode(t)
 	m.mustApply("minions")
 	for _, path := range []string{units.CalicoNodePath, stages.DaemonPath, minionsConf} {
@@ -159,8 +160,8 @@ func TestClockThatWasSetBack(t *testing.T) {
 	}
 }
 
-// TestYoungNodeIsGivenTime to become ready, and is not restarted for that.
-func TestYoungNodeIsGivenTime(t *testing.T) {
+// TestStartingNodeIsNotRestarted: it is given time to become ready.
+func TestStartingNodeIsNotRestarted(t *testing.T) {
 	m := withNode(t)
 	m.node.unready = "calico/node is not ready: bird is not live"
 	m.wantDifference("node", "bird is not live", "expected ready")
@@ -177,9 +178,9 @@ func TestYoungNodeIsGivenTime(t *testing.T) {
 	}
 }
 
-// TestYoungNodeIsGivenTimeForItsContainer, which docker run makes after the
-// unit counts as active.
-func TestYoungNodeIsGivenTimeForItsContainer(t *testing.T) {
+// TestStartingNodeWithoutContainerIsNotRestarted: docker run creates the container
+// after the unit has become active.
+func TestStartingNodeWithoutContainerIsNotRestarted(t *testing.T) {
 	m := withNode(t)
 	delete(m.docker.containers, "calico-node")
 	ctx, cancel := contextWithin(t, 50*time.Millisecond)
@@ -189,8 +190,7 @@ func TestYoungNodeIsGivenTimeForItsContainer(t *testing.T) {
 	}
 }
 
-// TestYoungNodeOfAnotherImageIsRestarted: time does not cure that.
-func TestYoungNodeOfAnotherImageIsRestarted(t *testing.T) {
+func TestStartingNodeWithAnotherImageIsRestarted(t *testing.T) {
 	m := withNode(t)
 	m.docker.containers["calico-node"].ImageID = "sha256:2"
 	m.mustApply("node")
@@ -199,7 +199,7 @@ func TestYoungNodeOfAnotherImageIsRestarted(t *testing.T) {
 	}
 }
 
-func TestNodeThatIsOldAndUnreadyIsRestarted(t *testing.T) {
+func TestNodeThatStaysUnreadyIsRestarted(t *testing.T) {
 	m := withNode(t)
 	m.startedLongAgo()
 	m.node.unready = "felix is not ready"
@@ -215,7 +215,7 @@ func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
 	m.override(`node: {environment: {FELIX_LOGSEVERITYSCREEN: "a b$c%d\"e"}}`)
 	m.mustApply("sysctl", "calicoctl", "config", "docker")
 	if d := m.check("node").Differences[0]; strings.Contains(d.Diff, "SEVERITY") {
-		t.Errorf("a plan shows it: %s", d.Diff)
+		t.Errorf("the diff shows the environment: %s", d.Diff)
 	}
 	m.mustApply("node")
 	if info, err := os.Stat(m.file(units.CalicoNodePath)); err != nil || info.Mode().Perm() != 0o600 {
@@ -227,12 +227,11 @@ func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
 	m.docker.containers["calico-node"].Env = nil
 	for _, d := range m.check("node").Differences {
 		if strings.Contains(d.String(), "a b$c") {
-			t.Errorf("a finding gives it away: %s", d)
+			t.Errorf("a difference shows the secret: %s", d)
 		}
 	}
 }
 
-// TestNodeArguments are those of calicoctl v3.23.0's dry run, and more.
 func TestNodeArguments(t *testing.T) {
 	m := newMachine(t)
 	m.override(`{etcd: {endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]}, node: {asNumber: 65001, environment: {FELIX_X: y}, image: "r.example/node:v3.23.0"}}`)
@@ -249,8 +248,8 @@ const onePeerDown = noPeers + `Mesh_10_0_0_3 BGP master up 10:00:05 Established
 Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
 `
 
-// TestStalePeerIsAWarning that names its Node: one machine that is gone must
-// not block every join.
+// TestStalePeerIsAWarning that names the peer's Node: a machine that no longer
+// exists must not fail every join.
 func TestStalePeerIsAWarning(t *testing.T) {
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
@@ -260,17 +259,17 @@ func TestStalePeerIsAWarning(t *testing.T) {
 	ctx, cancel := contextWithin(t, 50*time.Millisecond)
 	defer cancel()
 	if err := m.apply(ctx, "node"); err != nil {
-		t.Errorf("a stale peer fails the stage: %v", err)
+		t.Errorf("with a stale peer, the stage failed: %v", err)
 	}
 	f := m.check("node")
 	if !f.OK() || len(f.Warnings) != 1 {
-		t.Fatalf("found %v and %q", f.Differences, f.Warnings)
+		t.Fatalf("got differences %v and warnings %q", f.Differences, f.Warnings)
 	}
 	wantWords(t, f.Warnings[0], "10.0.0.4", "node gone", "Active", "calicoctl delete node gone")
 }
 
-// TestStalePeerWithoutEtcd has no name, and is told all the same.
-func TestStalePeerWithoutEtcd(t *testing.T) {
+// TestStalePeerIsAWarningWithoutEtcd: the warning then has no Node's name.
+func TestStalePeerIsAWarningWithoutEtcd(t *testing.T) {
 	m := withNode(t)
 	m.node.protocols = onePeerDown
 	ctx, cancel := contextWithin(t, time.Second)

@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// birdcl is what birdcl 1.6 prints with a peer up, one down, a node-specific
-// and a global one, and protocols that are no peers.
+// birdcl is the output of birdcl 1.6 with an established and a failed mesh peer, a
+// node-specific and a global peer, and protocols that are not peers.
 const birdcl = "BIRD v0.3.3+birdv1.6.8 ready.\r\n" +
 	"name     proto    table    state  since       info\r\n" +
 	"static1  Static   master   up     10:00:00    \r\n" +
@@ -36,8 +36,8 @@ func TestParsePeers(t *testing.T) {
 	}
 }
 
-// FuzzParsePeers: whatever BIRD prints, there is at most a peer a line, and
-// none is up that BIRD does not call Established.
+// FuzzParsePeers: for any input there is at most one peer per line, and only a
+// peer whose line contains Established is established.
 func FuzzParsePeers(f *testing.F) {
 	f.Add(birdcl)
 	f.Add("Mesh_ BGP a b c\n")

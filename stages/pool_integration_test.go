@@ -15,17 +15,17 @@ import (
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
-// These wait for real leases to lapse, as long as the stage holds them.
+// These tests wait until real leases expire.
 
-// TestPoolHolderKilled kills the host that makes the pool in the middle of it,
-// while others wait. Its lock lapses, and the next one goes on from there:
-// nothing is made twice. (The crash matrix tries every step, and does not wait
-// for the lease.)
-func TestPoolHolderKilled(t *testing.T) {
+// TestNextHostCompletesThePoolAfterKill kills the host that creates the pool,
+// while others wait. Its lock expires, and the next host continues: no object is
+// created twice. (The crash matrix tries every step, but does not wait for the
+// lease.)
+func TestNextHostCompletesThePoolAfterKill(t *testing.T) {
 	t.Parallel()
 	for what, step := range map[string]poolStep{
-		"with a Profile and no pool": {"command /usr/bin/calicoctl create", 2},
-		"with a pool and no network": {"command docker POST /networks/create", 1},
+		"after the Profile": {"command /usr/bin/calicoctl create", 2},
+		"after the pool":    {"command docker POST /networks/create", 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -35,14 +35,14 @@ func TestPoolHolderKilled(t *testing.T) {
 	}
 }
 
-// poolStep is a change that the stage makes, and which of those like it.
+// poolStep is the nth change of the stage with this label.
 type poolStep struct {
 	label string
 	nth   int
 }
 
-// holderKilled runs the chain on a first host until it is killed at step, and
-// the pool stage on three more meanwhile. prepare may change each host before.
+// holderKilled runs all stages on a first host and kills it at step. It then runs
+// the pool stage on three more hosts. prepare may change each host first.
 func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*machine)) {
 	t.Helper()
 	var hosts []*machine
@@ -60,7 +60,7 @@ func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*mac
 	start := time.Now()
 	waited := hosts[0].name
 	var mu sync.Mutex
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	var all sync.WaitGroup
 	for _, m := range hosts[1:] {
 		stage := m.stage("pool")
@@ -68,7 +68,7 @@ func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*mac
 			err := engine.Run(t.Context(), []engine.Stage{stage}, engine.Options{MinBackOff: 50 * time.Millisecond, Events: func(e engine.Event) {
 				mu.Lock()
 				defer mu.Unlock()
-				told[e.Message] = true
+				reported[e.Message] = true
 			}})
 			if err != nil {
 				t.Errorf("%s: %v", m.name, err)
@@ -77,37 +77,37 @@ func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*mac
 	}
 	all.Wait()
 	if took := time.Since(start); took < 5*time.Second || took > 60*time.Second {
-		t.Errorf("the others went on after %v, want the rest of a lease of 30 s", took)
+		t.Errorf("the others continued after %v, want the rest of a lease of 30 s", took)
 	}
-	if !told["waiting for host "+waited+" to create the pool"] {
-		t.Errorf("nobody said whom he waited for: %q", sorted(told))
+	if !reported["waiting for host "+waited+" to create the pool"] {
+		t.Errorf("no host reported that it waits for %s: %q", waited, sorted(reported))
 	}
 	want := map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}
 	if d := cmp.Diff(want, f.created); d != "" || len(f.networks) != 1 {
-		t.Errorf("made %s, networks %v", d, f.networks)
+		t.Errorf("created %s, networks %v", d, f.networks)
 	}
 	for _, m := range hosts[1:] {
 		m.wantNoDifferences("pool")
 	}
 	wantNoLocks(t, hosts[1])
-	hosts[0].mustRun() // it boots again, and finds all made
+	hosts[0].mustRun() // it boots again, and creates nothing
 	if d := cmp.Diff(want, f.created); d != "" {
-		t.Errorf("then made %s", d)
+		t.Errorf("the first host then created %s", d)
 	}
 }
 
-// TestPoolLockLost: who lost its lease stops, as another host may be at work.
-func TestPoolLockLost(t *testing.T) {
+// TestLostPoolLockStopsTheHost, because another host may hold the lock now.
+func TestLostPoolLockStopsTheHost(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
-	m.ready()
+	m.prepareForPool()
 	never := make(chan struct{})
 	defer close(never)
 	m.calicoctl = func(c host.Command) CommandResult {
 		ran := m.fakeCalicoctl(c)
 		m.cluster.expireLeases()
-		<-never // until it is ended
+		<-never // until the stage cancels the command
 		return ran
 	}
 	start := time.Now()
@@ -116,7 +116,7 @@ func TestPoolLockLost(t *testing.T) {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
 	if got := m.stepsWith("command "); len(got) != 1 || len(m.cluster.networks) > 0 {
-		t.Errorf("went on without the lock: %q", got)
+		t.Errorf("continued without the lock: %q", got)
 	}
 	m.calicoctl = m.fakeCalicoctl
 	m.mustApply("pool")

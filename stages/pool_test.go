@@ -20,22 +20,22 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// onEtcd runs tests on one real etcd, each on a machine of a new cluster that
-// is ready for its pool.
+// onEtcd runs tests with one real etcd, each on a machine of a new cluster on
+// which all stages before pool are done.
 func onEtcd(t *testing.T, tests map[string]func(*testing.T, *machine)) {
 	t.Helper()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	for _, name := range sorted(tests) {
 		t.Run(name, func(t *testing.T) {
 			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
-			m.ready()
+			m.prepareForPool()
 			tests[name](t, m)
 		})
 	}
 }
 
-// ready makes everything that comes before the pool, and runs calico-node.
-func (m *machine) ready() {
+// prepareForPool applies all stages before pool.
+func (m *machine) prepareForPool() {
 	m.t.Helper()
 	m.mustApply("sysctl", "calicoctl", "config", "docker", "minions", "node")
 }
@@ -43,27 +43,27 @@ func (m *machine) ready() {
 func TestPool(t *testing.T) {
 	t.Parallel()
 	onEtcd(t, map[string]func(*testing.T, *machine){
-		"is made once":                       poolIsMade,
-		"is made as configured":              poolAsConfigured,
-		"missing objects are made":           missingObjects,
-		"drift is told and never changed":    poolDrift,
-		"all drift is told at once":          allDrift,
-		"what the plugin breaks is repaired": poolRepairs,
-		"a field that is gone is no drift":   strippedFields,
-		"a failing calicoctl":                failingCalicoctl,
-		"a calicoctl that hangs":             hangingCalicoctl,
-		"an object that another host makes":  madeMeanwhile,
-		"a network that cannot be made":      failingNetwork,
-		"another host holds the lock":        lockHeld,
-		"a stopped Docker":                   poolWithoutDocker,
-		"etcd goes away":                     poolWithoutEtcd,
+		"is created once":                      poolIsCreatedOnce,
+		"is created as configured":             poolAsConfigured,
+		"missing objects are created":          missingObjects,
+		"drift is reported and not changed":    poolDrift,
+		"all drift is reported at once":        allDrift,
+		"damage by the plugin is repaired":     poolRepairs,
+		"stripped fields are not drift":        strippedFields,
+		"failing calicoctl is retried":         failingCalicoctl,
+		"hanging calicoctl is a wait for etcd": hangingCalicoctl,
+		"object created meanwhile is accepted": createdMeanwhile,
+		"failing network creation is retried":  failingNetwork,
+		"lock of another host is waited for":   lockHeld,
+		"stopped Docker is a difference":       poolWithoutDocker,
+		"unreachable etcd is waited for":       poolWithoutEtcd,
 	})
 }
 
-func poolIsMade(t *testing.T, m *machine) {
+func poolIsCreatedOnce(t *testing.T, m *machine) {
 	f := m.check("pool")
 	if len(f.Differences) != 3 {
-		t.Errorf("found %v", f.Differences)
+		t.Errorf("got the differences %v, want three", f.Differences)
 	}
 	m.mustApply("pool")
 	var did []string
@@ -71,7 +71,7 @@ func poolIsMade(t *testing.T, m *machine) {
 		words := strings.Fields(step)
 		did = append(did, strings.Join(words[1:min(4, len(words))], " "))
 	}
-	// The Profile first: the plugin makes one that drops traffic.
+	// The Profile comes first, or the plugin creates one that drops traffic.
 	want := []string{"/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg", "/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg",
 		"docker POST /networks/create", "/usr/bin/calicoctl patch ippool"}
 	if d := cmp.Diff(want, did); d != "" {
@@ -89,21 +89,21 @@ func poolIsMade(t *testing.T, m *machine) {
 	wantNoLocks(t, m)
 	m.mustApply("pool")
 	if steps := m.stepsWith(""); len(steps) > 0 {
-		t.Errorf("applied again it did %q", steps)
+		t.Errorf("a second Apply took the steps %q", steps)
 	}
 	second := newHost(t, m.cluster, "host2")
-	second.ready()
+	second.prepareForPool()
 	second.wantNoDifferences("pool")
 }
 
-func wantResource(t *testing.T, m *machine, folder, want string) {
+func wantResource(t *testing.T, m *machine, kind, want string) {
 	t.Helper()
 	var w map[string]any
 	if err := json.Unmarshal([]byte(want), &w); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(w, m.cluster.resource(folder, "firstboot")); d != "" {
-		t.Errorf("%s: %s", folder, d)
+	if d := cmp.Diff(w, m.cluster.resource(kind, "firstboot")); d != "" {
+		t.Errorf("%s: %s", kind, d)
 	}
 }
 
@@ -130,13 +130,13 @@ func poolAsConfigured(t *testing.T, m *machine) {
 func missingObjects(t *testing.T, m *machine) {
 	m.mustApply("pool")
 	for what, c := range map[string]struct {
-		take  func()
-		words []string
+		remove func()
+		words  []string
 	}{
 		"the Profile": {func() { m.cluster.delete("profiles") }, []string{"Profile firstboot", "missing"}},
 		"the network": {func() { m.cluster.networks = nil }, []string{"Docker network firstboot", "missing"}},
 	} {
-		c.take()
+		c.remove()
 		m.wantDifference("pool", c.words...)
 		t.Log(what)
 		m.mustApply("pool")
@@ -144,12 +144,12 @@ func missingObjects(t *testing.T, m *machine) {
 	m.cluster.delete("ippools")
 	m.wantDifference("pool", "IPPool firstboot", "missing")
 	m.mustApply("pool")
-	if made := m.cluster.created; made["profiles"] != 2 || made["ippools"] != 2 || made["network"] != 2 {
-		t.Errorf("made %v", made)
+	if created := m.cluster.created; created["profiles"] != 2 || created["ippools"] != 2 || created["network"] != 2 {
+		t.Errorf("created %v", created)
 	}
 }
 
-// drifts are another person's decisions.
+// drifts are changes that a person may have made on purpose.
 func drifts() map[string]struct {
 	change func(*machine)
 	words  []string
@@ -209,8 +209,8 @@ func allDrift(t *testing.T, m *machine) {
 	m.wantPermanentError("pool", words...)
 }
 
-// poolRepairs: one patch sets what the plugin and others break, as a patch of
-// the spec alone would delete the annotation.
+// poolRepairs: one patch repairs spec and annotation together, because a patch of
+// the spec alone deletes the annotation.
 func poolRepairs(t *testing.T, m *machine) {
 	m.mustApply("pool")
 	for _, c := range []struct {
@@ -239,7 +239,7 @@ func poolRepairs(t *testing.T, m *machine) {
 	}
 }
 
-// strippedFields: what an old struct drops cannot have been changed.
+// strippedFields: fields that the plugin stripped are not drift.
 func strippedFields(t *testing.T, m *machine) {
 	m.mustApply("pool")
 	p := m.cluster.resource("ippools", "firstboot")
@@ -250,14 +250,14 @@ func strippedFields(t *testing.T, m *machine) {
 }
 
 func failingCalicoctl(t *testing.T, m *machine) {
-	play := m.calicoctl
+	fake := m.calicoctl
 	m.commandFails = map[string]CommandResult{"calicoctl": {Exit: 1, Stderr: "Failed to create 'Profile' resource: connection is unauthorized"}}
 	err := m.apply(t.Context(), "pool")
 	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "unauthorized") {
 		t.Errorf("got %v", err)
 	}
 	wantNoLocks(t, m)
-	m.commandFails, m.calicoctl = nil, play
+	m.commandFails, m.calicoctl = nil, fake
 	m.mustApply("pool")
 }
 
@@ -270,8 +270,9 @@ func hangingCalicoctl(t *testing.T, m *machine) {
 	}
 }
 
-// madeMeanwhile: somebody who knows no lock made it between look and create.
-func madeMeanwhile(t *testing.T, m *machine) {
+// createdMeanwhile: somebody without the lock created the object between the
+// check and the creation.
+func createdMeanwhile(t *testing.T, m *machine) {
 	m.calicoctl = func(c host.Command) CommandResult {
 		if c.Args[0] == "create" {
 			m.fakeCalicoctl(c)
@@ -288,9 +289,9 @@ func failingNetwork(t *testing.T, m *machine) {
 		t.Errorf("got %v", err)
 	}
 	m.setPlugin(true)
-	m.mustApply("pool") // goes on from there
+	m.mustApply("pool") // continues from there
 	if m.cluster.created["profiles"] != 1 {
-		t.Errorf("made %v", m.cluster.created)
+		t.Errorf("created %v", m.cluster.created)
 	}
 }
 
@@ -305,22 +306,22 @@ func lockHeld(t *testing.T, m *machine) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	told := make(chan string, 10)
-	report := func(message string, _, _ int64) { told <- message }
+	reported := make(chan string, 10)
+	report := func(message string, _, _ int64) { reported <- message }
 	ended := make(chan error)
 	go func() { ended <- m.stage("pool").Apply(ctx, report) }()
-	if message := <-told; message != "waiting for host host7 to create the pool" {
-		t.Errorf("told %q", message)
+	if message := <-reported; message != "waiting for host host7 to create the pool" {
+		t.Errorf("reported %q", message)
 	}
-	cancel() // who is interrupted while it waits ends
+	cancel() // interrupts the wait
 	if err := <-ended; err == nil {
-		t.Error("went on without the lock")
+		t.Error("got no error from an interrupted wait")
 	}
 	if m.cluster.created["profiles"] > 0 {
-		t.Error("made something without the lock")
+		t.Error("created an object without the lock")
 	}
 	go func() { ended <- m.stage("pool").Apply(t.Context(), report) }()
-	<-told
+	<-reported
 	if err := lock.Unlock(); err != nil {
 		t.Fatal(err)
 	}
@@ -348,8 +349,8 @@ func poolWithoutEtcd(t *testing.T, m *machine) {
 	}
 }
 
-// TestTenHostsMakeThePoolOnce: hosts that boot together, on a real etcd.
-func TestTenHostsMakeThePoolOnce(t *testing.T) {
+// TestTenHostsCreateThePoolOnce: they boot at the same time, with a real etcd.
+func TestTenHostsCreateThePoolOnce(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	f := newCluster(t, etcd.Endpoint)
@@ -373,7 +374,7 @@ func TestTenHostsMakeThePoolOnce(t *testing.T) {
 	all.Wait()
 	want := map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}
 	if d := cmp.Diff(want, f.created); d != "" || len(f.networks) != 1 {
-		t.Errorf("made %s, networks %v", d, f.networks)
+		t.Errorf("created %s, networks %v", d, f.networks)
 	}
 	for _, m := range hosts {
 		m.wantNoDifferences("pool")

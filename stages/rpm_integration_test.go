@@ -20,8 +20,9 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// minionsSpec is a package like upstream's: its configuration is a file like
-// any other. It has no scriptlet: the machine's root has no shell.
+// minionsSpec is the spec of a package like upstream's, which does not mark its
+// configuration file. It has no scriptlet, because the machine's root has no
+// shell.
 const minionsSpec = `
 Name: eru-minions
 Version: %s
@@ -43,7 +44,7 @@ printf '[Service]\nExecStart=/usr/bin/eru-minions\n[Install]\nWantedBy=multi-use
 /usr/lib/systemd/system/eru-minions.service
 `
 
-// rpmbuilt makes a package with the real rpmbuild; size is the program's.
+// rpmbuilt builds a package with the real rpmbuild, with a program of size bytes.
 func rpmbuilt(t *testing.T, version string, size int) string {
 	t.Helper()
 	top := t.TempDir()
@@ -59,7 +60,7 @@ func rpmbuilt(t *testing.T, version string, size int) string {
 	return filepath.Join(top, "RPMS", "noarch", "eru-minions-"+version+"-1.noarch.rpm")
 }
 
-// withRealRPM is a machine whose rpm is the real one, below its root.
+// withRealRPM returns a machine that uses the real rpm below its root.
 func withRealRPM(t *testing.T, size int) *machine {
 	t.Helper()
 	m := newMachine(t)
@@ -72,7 +73,7 @@ func withRealRPM(t *testing.T, size int) *machine {
 	return m
 }
 
-// hand runs the real rpm as an administrator would.
+// rpmByHand runs the real rpm as an administrator would.
 func (m *machine) rpmByHand(args ...string) {
 	m.t.Helper()
 	if ran := m.realRPM(args); ran.Exit != 0 {
@@ -82,19 +83,20 @@ func (m *machine) rpmByHand(args ...string) {
 
 func TestRealRPMInstallsThePackage(t *testing.T) {
 	m := withRealRPM(t, 1000)
-	m.mentions("minions", "not installed")
+	m.wantWordsInDifferences("minions", "not installed")
 	m.mustApply("minions")
 	if got := m.get(minionsConf); got != "ETCD_ENDPOINTS=http://127.0.0.1:1\n" {
 		t.Errorf("%s: %s", minionsConf, got)
 	}
 	m.mustApply("minions")
 	if steps := m.stepsWith("command rpm -U"); len(steps) > 0 {
-		t.Errorf("applied again it did %q", steps)
+		t.Errorf("a second Apply took the steps %q", steps)
 	}
 }
 
-// mentions wants a difference with these words among others.
-func (m *machine) mentions(name string, words ...string) {
+// wantWordsInDifferences fails the test unless the differences of a stage's check
+// contain the words.
+func (m *machine) wantWordsInDifferences(name string, words ...string) {
 	m.t.Helper()
 	var all string
 	for _, d := range m.check(name).Differences {
@@ -103,14 +105,14 @@ func (m *machine) mentions(name string, words ...string) {
 	wantWords(m.t, all, words...)
 }
 
-func TestRealRPMSeesAndRepairsDamage(t *testing.T) {
+func TestRealRPMFindsAndRepairsDamage(t *testing.T) {
 	m := withRealRPM(t, 1000)
 	m.mustApply("minions")
 	for what, c := range map[string]struct {
-		spoil func()
-		words []string
+		change func()
+		words  []string
 	}{
-		"a cut program":                      {func() { m.put(minionsProgram, "#!/b") }, []string{minionsProgram, "expected as packaged"}},
+		"a truncated program":                {func() { m.put(minionsProgram, "#!/b") }, []string{minionsProgram, "expected as packaged"}},
 		"a missing program":                  {func() { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
 		"a configuration overwritten by rpm": {func() { m.rpmByHand("-U", "--replacepkgs", "--nodeps", m.artifacts.rpm) }, []string{minionsConf}},
 		"an older package": {func() {
@@ -121,14 +123,14 @@ func TestRealRPMSeesAndRepairsDamage(t *testing.T) {
 		"no package":      {func() { m.rpmByHand("-e", "--nodeps", "eru-minions") }, []string{"not installed"}},
 	} {
 		t.Log(what)
-		c.spoil()
-		m.mentions("minions", c.words...)
+		c.change()
+		m.wantWordsInDifferences("minions", c.words...)
 		m.mustApply("minions")
 	}
 }
 
-// TestRealLockOfRPM: rpm does not wait for another one, it ends at once.
-func TestRealLockOfRPM(t *testing.T) {
+// TestLockOfRealRPMIsWaitedFor: rpm itself does not wait, it fails at once.
+func TestLockOfRealRPMIsWaitedFor(t *testing.T) {
 	m := withRealRPM(t, 1000)
 	m.rpmByHand("--initdb")
 	locks, err := filepath.Glob(filepath.Join(m.root, "*/*/.rpm.lock"))
@@ -158,8 +160,8 @@ func TestRealLockOfRPM(t *testing.T) {
 	m.mustApply("minions")
 }
 
-// TestRealRPMKilledWhileItUnpacks leaves something that the next run repairs.
-func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
+// TestNextAttemptRepairsAKilledRealRPM that was unpacking the package.
+func TestNextAttemptRepairsAKilledRealRPM(t *testing.T) {
 	m := withRealRPM(t, 100_000_000)
 	real := m.realRPM
 	m.realRPM = func(args []string) CommandResult {
@@ -168,32 +170,33 @@ func TestRealRPMKilledWhileItUnpacks(t *testing.T) {
 		}
 		m.realRPM = real
 		ran := killWhenUnpacking(t, m.file("/usr/bin"), append([]string{"--root", m.root}, args...))
-		// The next one must not have the same second, which names half a file.
+		// The next rpm must run in another second: the names of its partial files
+		// contain the time in seconds.
 		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 		return ran
 	}
-	// Through the engine: rpm's names for half a file tell only the second, and
-	// two tries in the same one are in each other's way.
-	tries := 0
+	// The engine pauses between the attempts, so that they run in different
+	// seconds.
+	retries := 0
 	err := engine.Run(t.Context(), []engine.Stage{m.stage("minions")}, engine.Options{Events: func(e engine.Event) {
 		if e.Kind == engine.Retrying {
-			tries++
+			retries++
 		}
 	}})
-	if err != nil || tries == 0 {
-		t.Errorf("ended with %v after %d tries that failed", err, tries)
+	if err != nil || retries == 0 {
+		t.Errorf("ended with %v after %d retries", err, retries)
 	}
 	if info, err := os.Stat(m.file(minionsProgram)); err != nil || info.Size() != 100_000_000 {
 		t.Errorf("%v, %v", info, err)
 	}
 	left, err := filepath.Glob(m.file(minionsProgram + ";*"))
 	if err != nil || len(left) > 0 {
-		t.Errorf("half a program is left: %v, %v", left, err)
+		t.Errorf("partial files are left: %v, %v", left, err)
 	}
 	m.wantNoDifferences("minions")
 }
 
-// killWhenUnpacking kills rpm once a part of the program is in dir.
+// killWhenUnpacking kills rpm when a part of the program is in dir.
 func killWhenUnpacking(t *testing.T, dir string, args []string) CommandResult {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

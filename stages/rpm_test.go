@@ -7,41 +7,41 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// TestWhatAKilledRPMLeftIsRemoved, beside the package's files and nowhere else,
-// whether or not the package must be installed once more.
-func TestWhatAKilledRPMLeftIsRemoved(t *testing.T) {
-	half := []string{minionsProgram + ";0000abcd", minionsConf + ";655f1c2a", units.Dir + "/" + units.Minions + ";ffffffff"}
+// TestPartialFilesOfAKilledRPMAreRemoved, and no other files, whether or not the
+// package must be installed again.
+func TestPartialFilesOfAKilledRPMAreRemoved(t *testing.T) {
+	partial := []string{minionsProgram + ";0000abcd", minionsConf + ";655f1c2a", units.Dir + "/" + units.Minions + ";ffffffff"}
 	kept := []string{
 		minionsProgram + ";0000abc", minionsProgram + ";0000abcde", minionsProgram + ";0000ABCD", minionsProgram + ".0000abcd",
 		"/usr/bin/other;0000abcd", "/usr/bin/my-eru-minions;0000abcd", "/usr/local/bin/eru-minions;0000abcd",
 	}
-	for what, spoil := range map[string]func(*machine){
+	for what, prepare := range map[string]func(*machine){
 		"not installed": func(*machine) {},
 		"installed":     func(m *machine) { m.mustApply("minions"); m.put(minionsConf, "other\n") },
 	} {
 		m := newMachine(t)
-		spoil(m)
+		prepare(m)
 		for _, path := range kept {
-			m.put(path, "half")
+			m.put(path, "part")
 		}
-		for _, path := range half {
-			m.put(path, "half")
+		for _, path := range partial {
+			m.put(path, "part")
 		}
 		m.mustApply("minions")
-		for _, path := range half {
+		for _, path := range partial {
 			if fileExists(m.file(path)) {
-				t.Errorf("%s: %s is still there", what, path)
+				t.Errorf("%s: %s was not removed", what, path)
 			}
 		}
 		for _, path := range kept {
 			if !fileExists(m.file(path)) {
-				t.Errorf("%s: %s is gone", what, path)
+				t.Errorf("%s: %s was removed", what, path)
 			}
 		}
 	}
 }
 
-func TestHalfMadeRPMDatabaseIsRepaired(t *testing.T) {
+func TestIncompleteRPMDatabaseIsRepaired(t *testing.T) {
 	m := newMachine(t)
 	m.rpmFails = "error: sqlite failure: CREATE TABLE IF NOT EXISTS 'Enhancename': attempt to write a readonly database\n" +
 		"error: cannot open Packages database in /root/.rpmdb"
@@ -53,6 +53,6 @@ func TestHalfMadeRPMDatabaseIsRepaired(t *testing.T) {
 	}
 	m.rpmFails = "error: unpacking of archive failed: cpio: write failed - No space left on device"
 	if err := m.apply(t.Context(), "minions"); !isError[*engine.Retry](err) || len(m.stepsWith("command rpm --initdb")) != 0 {
-		t.Errorf("repaired for another reason (%v): %q", err, m.stepsWith("command rpm"))
+		t.Errorf("repaired after another error (%v): %q", err, m.stepsWith("command rpm"))
 	}
 }
