@@ -25,61 +25,61 @@ const (
 	nodename     = "/var/lib/calico/nodename"
 )
 
-// aCompleteHost is one whose disk says so: the run itself needs a machine with
-// a kernel of its own. It needs no etcd any more, and no time.
-func aCompleteHost(t *testing.T, s *Site) {
-	h := newHost(t, s, Options{
+// testCompleteHost boots a machine whose disk has the files of a complete host. A
+// run on it needs no etcd and takes almost no time.
+func testCompleteHost(t *testing.T, e *Environment) {
+	h := newHost(t, e, Options{
 		MachineID: thisMachine + "\n", Without: withoutCloudInit(),
 		Enabled: with(withUnits(), map[string]string{"trivial.service": "multi-user.target"}),
 		Files:   append(configured(goodConfig), File{Path: "/etc/systemd/system/trivial.service", Data: trivial()}),
 	})
-	h.complete(thisMachine)
-	before := h.state()
-	for range 2 { // at every boot
+	h.writeCompleteState(thisMachine)
+	before := h.stateFiles()
+	for range 2 { // the same at every boot
 		h.boot()
-		h.becomes("multi-user.target", "active")
-		h.settled()
+		h.waitForState("multi-user.target", "active")
+		h.waitForJobs()
 		for _, unit := range []string{"firstboot.service", "firstboot-complete.target", workload} {
-			h.is(unit, "ActiveState", "active")
+			h.wantProperty(unit, "ActiveState", "active")
 		}
-		h.is("firstboot.service", "SubState", "exited")
-		h.says(h.Journal(h.ctx, "firstboot.service"), "complete (not re-checked)")
+		h.wantProperty("firstboot.service", "SubState", "exited")
+		h.contains(h.Journal(h.ctx, "firstboot.service"), "complete (not re-checked)")
 		if err := h.Cut(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if after := h.state(); after != before {
+	if after := h.stateFiles(); after != before {
 		t.Errorf("two boots changed firstboot's files:\n%s\nbefore:\n%s", after, before)
 	}
 	h.boot()
-	h.becomes(workload, "active")
-	t.Run("is left alone by a second start", func(t *testing.T) {
-		h := h.of(t)
-		run := h.prop("firstboot.service", "InvocationID")
+	h.waitForState(workload, "active")
+	t.Run("a second start changes nothing", func(t *testing.T) {
+		h := h.withT(t)
+		run := h.property("firstboot.service", "InvocationID")
 		h.run("systemctl", "start", "firstboot.service")
-		h.is("firstboot.service", "InvocationID", run)
-		h.exits(0, []string{"firstboot", "run"}, "complete (not re-checked)")
+		h.wantProperty("firstboot.service", "InvocationID", run)
+		h.wantExit(0, []string{"firstboot", "run"}, "complete (not re-checked)")
 	})
-	t.Run("costs a boot next to nothing", h.costs)
+	t.Run("a run takes little time", h.measureCost)
 }
 
-// maxRatio is how much longer than the shortest of programs firstboot may take
-// on a complete host. A static Go program of its size starts in about 11 ms,
-// true(1) in 1 to 3 ms; one try to reach etcd would be a thousand times as long.
+// maxRatio is how much longer than true(1) firstboot may take on a complete host.
+// true(1) takes 1 to 3 ms, and starting a static Go program of firstboot's size
+// about 11 ms. An attempt to connect to etcd would take a thousand times longer.
 const maxRatio = 20
 
-// costs compares with a unit like it that runs true(1), the best of several
-// starts of each: of more where other work on this machine is in the way, which
-// what firstboot does itself would outlast.
-func (h *host) costs(t *testing.T) {
-	h = h.of(t)
+// measureCost compares firstboot.service with a similar unit that runs true(1). It
+// uses the shortest of several starts, and more starts if firstboot seems slow,
+// because other work on this machine can disturb single measurements.
+func (h *host) measureCost(t *testing.T) {
+	h = h.withT(t)
 	best := map[string]time.Duration{}
 	tooSlow := func() bool { return best["firstboot.service"] > maxRatio*best["trivial.service"] }
-	for try := 0; try < 5 || try < 40 && tooSlow(); try++ {
+	for n := 0; n < 5 || n < 40 && tooSlow(); n++ {
 		for _, unit := range []string{"firstboot.service", "trivial.service"} {
 			h.run("systemctl", "restart", unit)
 			took := time.Duration(h.number(unit, "ExecMainExitTimestampMonotonic")-h.number(unit, "ExecMainStartTimestampMonotonic")) * time.Microsecond
-			if known := best[unit]; known == 0 || took < known {
+			if shortest := best[unit]; shortest == 0 || took < shortest {
 				best[unit] = took
 			}
 		}
@@ -90,31 +90,31 @@ func (h *host) costs(t *testing.T) {
 	}
 }
 
-// anotherMachine is a clone of a complete host: it must not pass as complete,
-// nor bring up the node of the machine that it was taken from.
-func anotherMachine(t *testing.T, s *Site) {
+// testClone boots a clone of a complete host. It must not be considered complete,
+// and must not start calico-node with the identity of the original machine.
+func testClone(t *testing.T, e *Environment) {
 	node := nodeUnit(t)
-	h := newHost(t, s, Options{
+	h := newHost(t, e, Options{
 		MachineID: thisMachine + "\n", Without: withoutCloudInit(),
 		Enabled: with(withUnits(), map[string]string{units.CalicoNode: units.Docker}),
 		Files: append(configured(goodConfig), node, File{Path: nodename, Data: "host-of-the-image\n"},
 			File{Path: productFile, Data: strings.ToUpper(productUUID) + "\n"}),
 	})
-	h.complete(thisMachine)
+	h.writeCompleteState(thisMachine)
 	h.boot()
-	h.becomes("firstboot.service", "active")
+	h.waitForState("firstboot.service", "active")
 	started := func() (string, bool) {
-		seen := h.prop("calico-node.service", "ExecMainStartTimestampMonotonic")
+		seen := h.property("calico-node.service", "ExecMainStartTimestampMonotonic")
 		return seen, seen != "0"
 	}
-	h.until("the node of this machine to be started", started)
+	h.waitFor("the start of calico-node", started)
 
-	// A clone that has the machine-id too differs by what the firmware says.
+	// A clone with the same machine-id has another product UUID.
 	h.run("systemctl", "stop", "calico-node.service")
 	h.run("sed", "-i", "s/^4C/5C/", productFile)
 	h.run("systemctl", "start", "calico-node.service")
-	h.is("calico-node.service", "Result", "exec-condition")
-	h.is("calico-node.service", "ActiveState", "inactive")
+	h.wantProperty("calico-node.service", "Result", "exec-condition")
+	h.wantProperty("calico-node.service", "ActiveState", "inactive")
 	if err := h.Cut(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,29 +128,29 @@ func anotherMachine(t *testing.T, s *Site) {
 		}
 	}
 	h.boot()
-	h.becomes("multi-user.target", "active")
-	h.is("firstboot.service", "ActiveState", "activating")
-	h.notReached()
+	h.waitForState("multi-user.target", "active")
+	h.wantProperty("firstboot.service", "ActiveState", "activating")
+	h.wantTargetNotReached()
 	aside := "is another machine's (" + thisMachine + ", this is " + otherMachine + "): it was set aside in /var/lib/firstboot/foreign/"
-	h.says(h.Journal(h.ctx, "firstboot.service"), "the completion marker "+aside)
-	h.exits(7, []string{"firstboot", "status"}, "running", "machine "+otherMachine, "attempt 1,", "set aside in /var/lib/firstboot/foreign/")
-	h.says(h.run("sh", "-c", "ls /var/lib/firstboot/foreign/*"), "complete.json", "effective.yaml", "journal.json", "nodename")
-	for _, gone := range []string{state.MarkerPath, nodename} {
-		if h.text(gone) != "" {
-			t.Errorf("%s is still there", gone)
+	h.contains(h.Journal(h.ctx, "firstboot.service"), "the completion marker "+aside)
+	h.wantExit(7, []string{"firstboot", "status"}, "running", "machine "+otherMachine, "attempt 1,", "set aside in /var/lib/firstboot/foreign/")
+	h.contains(h.run("sh", "-c", "ls /var/lib/firstboot/foreign/*"), "complete.json", "effective.yaml", "journal.json", "nodename")
+	for _, path := range []string{state.MarkerPath, nodename} {
+		if h.readFile(path) != "" {
+			t.Errorf("%s still exists", path)
 		}
 	}
-	h.is("calico-node.service", "ExecMainStartTimestampMonotonic", "0")
-	h.is("calico-node.service", "ActiveState", "inactive")
+	h.wantProperty("calico-node.service", "ExecMainStartTimestampMonotonic", "0")
+	h.wantProperty("calico-node.service", "ActiveState", "inactive")
 }
 
-// The firmware's file, which cannot be another one here, is one of /etc.
+// productFile replaces the firmware's file, which cannot be changed here.
 const (
 	productUUID = "4c4c4544-0044-4a10-8038-b8c04f4e3132"
 	productFile = "/etc/product-uuid"
 )
 
-// nodeUnit is the unit of the node stage, as it is on the disk of thisMachine.
+// nodeUnit returns calico-node's unit as the node stage writes it on thisMachine.
 func nodeUnit(t *testing.T) File {
 	t.Helper()
 	cfg, err := config.Load(t.Context(), config.Options{Files: []string{configFile(t)}})
@@ -174,8 +174,8 @@ func configFile(t *testing.T) string {
 	return path
 }
 
-// complete writes on the disk what a run leaves that came through.
-func (h *host) complete(id string) {
+// writeCompleteState writes the files of a completed run to the disk.
+func (h *host) writeCompleteState(id string) {
 	h.t.Helper()
 	loaded, err := config.Load(h.ctx, config.Options{Files: []string{configFile(h.t)}})
 	if err != nil {
@@ -199,8 +199,8 @@ func (h *host) complete(id string) {
 	}
 }
 
-// state is firstboot's own folder, with times and contents.
-func (h *host) state() string {
+// stateFiles returns the times and contents of firstboot's state files.
+func (h *host) stateFiles() string {
 	h.t.Helper()
 	var all strings.Builder
 	for _, path := range []string{state.JournalPath, state.MarkerPath, state.EffectivePath} {
@@ -218,7 +218,7 @@ func (h *host) state() string {
 	return all.String()
 }
 
-// trivial is firstboot's own unit with another program.
+// trivial returns firstboot's unit with true(1) instead of firstboot.
 func trivial() string {
 	for _, f := range units.ImageFiles() {
 		if strings.HasSuffix(f.Path, units.Service) {

@@ -16,35 +16,33 @@ import (
 	"time"
 )
 
-// The time limits: of a whole story, and of one thing that a machine is about
-// to do. Most take well under a second; other work on this machine can make
-// everything ten times as slow.
+// Timeouts of a whole test and of a single wait. Most waits take well under a
+// second, but a busy machine can be ten times as slow.
 const (
-	storyTime = 3 * time.Minute
-	soon      = 60 * time.Second
+	testTimeout = 3 * time.Minute
+	waitTimeout = 60 * time.Second
 )
 
-// etcdEndpoint is where Site.Etcd listens once it is started.
+// etcdEndpoint is the endpoint of Environment.Etcd.
 const etcdEndpoint = "http://" + Gateway + ":2379"
 
-// goodConfig passes validation, and preflight too as soon as etcd is there.
-// What it names as artifacts is there and is something else, so that later
-// stages fail: nothing can come through here.
+// goodConfig passes validation, and also preflight when etcd is running. The
+// artifacts exist but do not match their digests, so later stages fail.
 const goodConfig = `etcd: {endpoints: ["` + etcdEndpoint + `"]}
 pool: {cidr: 10.213.0.0/16}
 calicoctl: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
 node: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
 minions: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
-# What this machine's kernel is like is no part of these stories.
+# These tests do not depend on the kernel of this machine.
 preflight: {ignore: [apparmor-parser, disk-space, kernel-modules]}
 `
 
-// The files of most stories: a configuration, and a service of a user that
-// needs the network of the containers.
+// configured returns the files of most tests: a configuration, and a user's
+// service that needs the network of the containers.
 func configured(text string) []File {
 	return []File{
 		{Path: "/etc/firstboot/config.yaml", Data: text, Mode: 0o600},
-		{Path: "/srv/artifact", Data: "not what was asked for\n"},
+		{Path: "/srv/artifact", Data: "wrong contents\n"},
 		{Path: "/etc/systemd/system/" + workload, Data: workloadUnit},
 	}
 }
@@ -66,19 +64,19 @@ WantedBy=firstboot-complete.target
 `
 )
 
-// withUnits are the units that an image enables, and the workload.
+// withUnits returns the units that an image enables, and the workload.
 func withUnits() map[string]string {
 	return with(Enabled(), map[string]string{workload: "firstboot-complete.target"})
 }
 
-// with is both maps in one.
+// with merges two maps.
 func with(units, more map[string]string) map[string]string {
 	all := maps.Clone(units)
 	maps.Copy(all, more)
 	return all
 }
 
-// withoutCloudInit are the files that make systemd know of cloud-init.
+// withoutCloudInit returns the files to remove so that systemd does not start cloud-init.
 func withoutCloudInit() []string {
 	list := []string{"/usr/lib/systemd/system-generators/cloud-init-generator"}
 	for _, script := range []string{"cloud-config", "cloud-final", "cloud-init", "cloud-init-local"} {
@@ -90,30 +88,30 @@ func withoutCloudInit() []string {
 	return list
 }
 
-// host is a machine in a story.
+// host is a machine in a test.
 type host struct {
 	*Machine
 	t   *testing.T
 	ctx context.Context
 }
 
-// newHost makes a machine, which is switched off.
-func newHost(t *testing.T, s *Site, o Options) *host {
+// newHost creates a machine, which is not running.
+func newHost(t *testing.T, e *Environment, o Options) *host {
 	t.Helper()
-	// Not the test's own context: that ends before what is cleaned up.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), storyTime)
-	m, err := s.Machine(o)
+	// Not the test's context, which ends before the cleanup.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), testTimeout)
+	m, err := e.Machine(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &host{Machine: m, t: t, ctx: ctx}
-	// Every machine's journal is looked at for cycles, at the end.
+	// At the end, the journal of every machine is checked for ordering cycles.
 	t.Cleanup(func() {
 		if m.leader != 0 {
-			h.noCycle()
+			h.wantNoOrderingCycle()
 		}
 		if t.Failed() && m.leader != 0 {
-			t.Logf("the journal:\n%s", h.Journal(ctx, ""))
+			t.Logf("journal:\n%s", h.Journal(ctx, ""))
 		}
 		cancel()
 		if err := m.Cut(); err != nil {
@@ -123,10 +121,10 @@ func newHost(t *testing.T, s *Site, o Options) *host {
 	return h
 }
 
-// boots makes a machine and switches it on.
-func boots(t *testing.T, s *Site, o Options, options ...string) *host {
+// bootHost creates a machine and boots it.
+func bootHost(t *testing.T, e *Environment, o Options, options ...string) *host {
 	t.Helper()
-	h := newHost(t, s, o)
+	h := newHost(t, e, o)
 	h.boot(options...)
 	return h
 }
@@ -138,7 +136,7 @@ func (h *host) boot(options ...string) {
 	}
 }
 
-// run runs a command that must succeed, and returns what it printed.
+// run runs a command that must succeed, and returns its output.
 func (h *host) run(args ...string) string {
 	h.t.Helper()
 	out, code := h.Run(h.ctx, args...)
@@ -148,35 +146,35 @@ func (h *host) run(args ...string) string {
 	return out
 }
 
-// exits runs a command that must end with this code, and say these words.
-func (h *host) exits(code int, args []string, words ...string) {
+// wantExit runs a command that must exit with this code and print these words.
+func (h *host) wantExit(code int, args []string, words ...string) {
 	h.t.Helper()
 	out, got := h.Run(h.ctx, args...)
 	if got != code {
 		h.t.Errorf("%s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
 	}
-	h.says(out, words...)
+	h.contains(out, words...)
 }
 
-func (h *host) says(text string, words ...string) {
+func (h *host) contains(text string, words ...string) {
 	h.t.Helper()
 	for _, w := range words {
 		if !strings.Contains(text, w) {
-			h.t.Errorf("%q is not said in:\n%s", w, text)
+			h.t.Errorf("missing %q in:\n%s", w, text)
 		}
 	}
 }
 
-func (h *host) prop(unit, name string) string {
+func (h *host) property(unit, name string) string {
 	h.t.Helper()
 	return h.Property(h.ctx, unit, name)
 }
 
-// number is a property that is a number; times are in microseconds since PID 1
-// started to run.
+// number returns a numeric property. Times are in microseconds since the start of
+// PID 1.
 func (h *host) number(unit, name string) int64 {
 	h.t.Helper()
-	text := h.prop(unit, name)
+	text := h.property(unit, name)
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		h.t.Fatalf("%s of %s is %q", name, unit, text)
@@ -184,56 +182,56 @@ func (h *host) number(unit, name string) int64 {
 	return n
 }
 
-// is wants a property to be so now.
-func (h *host) is(unit, name, want string) {
+// wantProperty checks the current value of a property.
+func (h *host) wantProperty(unit, name, want string) {
 	h.t.Helper()
-	if got := h.prop(unit, name); got != want {
+	if got := h.property(unit, name); got != want {
 		h.t.Errorf("%s of %s is %q, want %q", name, unit, got, want)
 	}
 }
 
-// becomes waits until a unit's ActiveState is as wanted.
-func (h *host) becomes(unit, want string) {
+// waitForState waits until the unit has this ActiveState.
+func (h *host) waitForState(unit, want string) {
 	h.t.Helper()
-	h.until(unit+" "+want, func() (string, bool) {
-		got := h.prop(unit, "ActiveState")
+	h.waitFor(unit+" "+want, func() (string, bool) {
+		got := h.property(unit, "ActiveState")
 		return got, got == want
 	})
 }
 
-// until waits for something that the machine is about to do.
-func (h *host) until(what string, look func() (seen string, done bool)) {
+// waitFor waits until check returns done. seen is shown if it times out.
+func (h *host) waitFor(what string, check func() (seen string, done bool)) {
 	h.t.Helper()
-	limit := time.NewTimer(soon)
-	defer limit.Stop()
+	timeout := time.NewTimer(waitTimeout)
+	defer timeout.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		seen, done := look()
+		seen, done := check()
 		if done {
 			return
 		}
 		select {
 		case <-tick.C:
-		case <-limit.C:
-			h.t.Fatalf("waited %s for %s: the last seen is %s", soon, what, seen)
+		case <-timeout.C:
+			h.t.Fatalf("timed out after %s waiting for %s: the last seen is %s", waitTimeout, what, seen)
 		case <-h.ctx.Done():
-			h.t.Fatalf("waited for %s until the story's time was over: the last seen is %s", what, seen)
+			h.t.Fatalf("the test timed out waiting for %s: the last seen is %s", what, seen)
 		}
 	}
 }
 
-// settled waits until PID 1 has nothing more to do.
-func (h *host) settled() {
+// waitForJobs waits until systemd has no more jobs.
+func (h *host) waitForJobs() {
 	h.t.Helper()
-	h.until("the boot's end", func() (string, bool) {
+	h.waitFor("the end of all jobs", func() (string, bool) {
 		out, _ := h.Run(h.ctx, "systemctl", "list-jobs", "--no-legend")
 		return out, out == ""
 	})
 }
 
-// text is a file of the running machine, "" where there is none.
-func (h *host) text(path string) string {
+// readFile returns the contents of a file on the running machine, or "" if it does not exist.
+func (h *host) readFile(path string) string {
 	h.t.Helper()
 	data, err := os.ReadFile(h.Path(path))
 	if err != nil && !os.IsNotExist(err) {
@@ -242,9 +240,9 @@ func (h *host) text(path string) string {
 	return string(data)
 }
 
-// noCycle looks for what systemd says when it breaks one: on the console while
-// the journal is not there yet.
-func (h *host) noCycle() {
+// wantNoOrderingCycle searches the journal and the console for systemd's message
+// about an ordering cycle.
+func (h *host) wantNoOrderingCycle() {
 	h.t.Helper()
 	for line := range strings.Lines(h.Journal(h.ctx, "") + h.Console()) {
 		if strings.Contains(line, "ordering cycle") || strings.Contains(line, "Ordering cycle") {
@@ -253,19 +251,19 @@ func (h *host) noCycle() {
 	}
 }
 
-// notReached wants that neither the target nor what waits for it is there.
-func (h *host) notReached() {
+// wantTargetNotReached checks that neither the target nor the workload is active.
+func (h *host) wantTargetNotReached() {
 	h.t.Helper()
 	for _, unit := range []string{"firstboot-complete.target", workload} {
-		h.is(unit, "ActiveState", "inactive")
+		h.wantProperty(unit, "ActiveState", "inactive")
 	}
 }
 
-// written is everything that differs from the image, but for firstboot's own
-// folder and the journal: a line a file, with its mode, time and contents.
-// The overlay's upper folder has exactly these, removed files included. Logins
-// are left out: systemd records the runlevel there whenever it comes to it.
-func (h *host) written() map[string]string {
+// changedFiles returns the mode, the time and the digest of all files that differ
+// from the image, by path. These are the files in the overlay's upper directory,
+// including removed ones. It excludes firstboot's own directory, the journal, and
+// wtmp, in which systemd records the runlevel at an arbitrary time.
+func (h *host) changedFiles() map[string]string {
 	h.t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(h.Disk(), func(path string, d fs.DirEntry, err error) error {

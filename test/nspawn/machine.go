@@ -21,11 +21,11 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// startTime bounds the time until PID 1 answers; it is well below a second on
-// an idle machine.
-const startTime = 60 * time.Second
+// startTimeout limits the time until PID 1 answers, which is well below a second
+// on an idle machine.
+const startTimeout = 60 * time.Second
 
-// File is a file of a machine.
+// File is a file on a machine.
 type File struct {
 	Path, Data string
 	Mode       os.FileMode // 0: 0644
@@ -43,34 +43,34 @@ func (f File) write(root string) error {
 	if err := os.WriteFile(path, []byte(f.Data), mode); err != nil {
 		return err
 	}
-	return os.Chmod(path, mode) // whatever the umask is
+	return os.Chmod(path, mode) // independent of the umask
 }
 
-// Options are how a machine differs from the others.
+// Options configure a machine.
 type Options struct {
-	MachineID string            // what is in /etc/machine-id; "": an empty file
-	Files     []File            // over those that every machine has
-	Without   []string          // files that it does not have
-	Enabled   map[string]string // units, each with the target that wants it
+	MachineID string            // contents of /etc/machine-id
+	Files     []File            // in addition to those of every machine
+	Without   []string          // files to remove
+	Enabled   map[string]string // target by unit
 }
 
-// Machine is one machine: its disk, and while it runs, its PID 1.
+// Machine is a machine of systemd-nspawn.
 type Machine struct {
-	Name string // its host name
+	Name string // host name
 
-	site    *Site
+	env     *Environment
 	dir     string
 	group   cgroup.Group
 	process *procs.Process
-	nspawn  int // systemd-nspawn's pid
-	leader  int // the pid, for this process, of the machine's PID 1
+	nspawn  int // PID of systemd-nspawn
+	leader  int // PID of the machine's init, in this process's PID namespace
 }
 
-// Machine makes a machine, switched off.
-func (s *Site) Machine(o Options) (*Machine, error) {
-	s.serial++
-	name := fmt.Sprintf("host%d", s.serial)
-	m := &Machine{Name: name, site: s, dir: filepath.Join(s.dir, name)}
+// Machine creates a machine, which is not running.
+func (e *Environment) Machine(o Options) (*Machine, error) {
+	e.serial++
+	name := fmt.Sprintf("host%d", e.serial)
+	m := &Machine{Name: name, env: e, dir: filepath.Join(e.dir, name)}
 	for _, dir := range []string{m.Disk(), m.work(), m.root()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -97,10 +97,10 @@ func (s *Site) Machine(o Options) (*Machine, error) {
 			return nil, err
 		}
 	}
-	return m, s.group.Do(m.mount)
+	return m, e.group.Do(m.mount)
 }
 
-// without hides a file of the layers below, by overlayfs's mark for that.
+// without hides a file of the lower layers with a whiteout of overlayfs.
 func (m *Machine) without(path string) error {
 	path = filepath.Join(m.Disk(), path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -110,69 +110,69 @@ func (m *Machine) without(path string) error {
 }
 
 func (m *Machine) mount() error {
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", m.site.lower, m.Disk(), m.work())
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", m.env.lower, m.Disk(), m.work())
 	if err := unix.Mount("overlay", m.root(), "overlay", 0, options); err != nil {
-		return fmt.Errorf("cannot mount the root of %s: %w", m.Name, err)
+		return fmt.Errorf("cannot mount the root file system of %s: %w", m.Name, err)
 	}
 	return nil
 }
 
-// Disk is the folder with what the machine has written: all that differs from
-// the root file system of every machine.
+// Disk returns the upper directory of the machine's overlay: all files that differ
+// from the shared root file system.
 func (m *Machine) Disk() string { return filepath.Join(m.dir, "disk") }
 
 func (m *Machine) work() string { return filepath.Join(m.dir, "work") }
 
-// root is the mount point, seen by the group's thread alone.
+// root returns the mount point, which only the group's thread sees.
 func (m *Machine) root() string { return filepath.Join(m.dir, "root") }
 
-// Address is the machine's IPv4 address.
+// Address returns the machine's IPv4 address.
 func (m *Machine) Address() string { return "10.99.0.1" + strings.TrimPrefix(m.Name, "host") }
 
-// Boot switches the machine on and returns when its PID 1 can be asked.
-// options are systemd-nspawn's, over those that every machine has.
+// Boot boots the machine and returns when its PID 1 answers. options are
+// additional options of systemd-nspawn.
 func (m *Machine) Boot(ctx context.Context, options ...string) error {
 	console, err := os.Create(m.consolePath())
 	if err != nil {
 		return err
 	}
 	defer console.Close()
-	if err := m.site.group.Do(m.pullCable); err != nil {
+	if err := m.env.group.Do(m.removeInterface); err != nil {
 		return err
 	}
 	if m.group, err = cgroup.New(fmt.Sprintf("%s%d-%s", namePrefix, os.Getpid(), m.Name)); err != nil {
 		return err
 	}
-	// In a namespace of its own no process outlives systemd-nspawn.
+	// In a new PID namespace no process outlives systemd-nspawn.
 	args := []string{"--pid", "--mount-proc", "--fork", "--kill-child",
 		"systemd-nspawn", "--boot", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no",
 		"--resolv-conf=off", "--timezone=off", "--console=read-only", "--network-bridge=lab0",
 		"--directory=" + m.root(), "--machine=" + m.Name, "--hostname=" + m.Name}
 	cmd := m.group.Command("unshare", append(args, options...)...)
 	cmd.Stdout, cmd.Stderr = console, console
-	if m.process, err = m.site.group.Start(m.Name, cmd); err != nil {
+	if m.process, err = m.env.group.Start(m.Name, cmd); err != nil {
 		return err
 	}
 	return m.waitForLeader(ctx)
 }
 
-// pullCable removes the network interface of a machine whose power was cut, if
-// the kernel has not come to it yet.
-func (m *Machine) pullCable() error {
+// removeInterface removes the network interface of a killed machine if the kernel
+// has not removed it yet.
+func (m *Machine) removeInterface() error {
 	link, err := netlink.LinkByName("vb-" + m.Name)
 	if err != nil {
-		return nil //nolint:nilerr // it is gone, as it should be
+		return nil //nolint:nilerr // already removed
 	}
 	return netlink.LinkDel(link)
 }
 
 func (m *Machine) waitForLeader(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if m.nspawn, m.leader = initOf(m.process.PID); m.leader != 0 {
+		if m.nspawn, m.leader = findInit(m.process.PID); m.leader != 0 {
 			if _, err := os.Stat(m.Path("/run/systemd/private")); err == nil {
 				return nil
 			}
@@ -180,16 +180,16 @@ func (m *Machine) waitForLeader(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-m.process.Ended():
-			return fmt.Errorf("cannot boot %s: systemd-nspawn ended (%s):\n%s", m.Name, m.process.State(), m.Console())
+			return fmt.Errorf("cannot boot %s: systemd-nspawn exited (%s):\n%s", m.Name, m.process.State(), m.Console())
 		case <-ctx.Done():
 			return fmt.Errorf("cannot boot %s: PID 1 does not answer: %w\n%s", m.Name, ctx.Err(), m.Console())
 		}
 	}
 }
 
-// initOf finds systemd-nspawn below unshare, and below it the process that is
-// PID 1 of the machine; 0 where there is none yet.
-func initOf(unshare int) (nspawn, leader int) {
+// findInit finds systemd-nspawn, which is a child of unshare, and its child that is
+// PID 1 of the machine. It returns 0 if they have not started yet.
+func findInit(unshare int) (nspawn, leader int) {
 	for _, nspawn := range children(unshare) {
 		for _, child := range children(nspawn) {
 			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", child))
@@ -201,7 +201,7 @@ func initOf(unshare int) (nspawn, leader int) {
 	return 0, 0
 }
 
-// initLine tells a process that is PID 1 two namespaces further in.
+// initLine matches the status of a process that is PID 1 two PID namespaces below.
 var initLine = regexp.MustCompile(`(?m)^NSpid:\t\d+\t\d+\t1$`)
 
 func children(pid int) []int {
@@ -215,15 +215,15 @@ func children(pid int) []int {
 	return list
 }
 
-// Path is where a file of the running machine lies for this process.
-// Symbolic links in it must be relative.
+// Path returns the path by which this process can access a file of the running
+// machine. Symbolic links in it must be relative.
 func (m *Machine) Path(path string) string {
 	return fmt.Sprintf("/proc/%d/root%s", m.leader, path)
 }
 
 func (m *Machine) consolePath() string { return filepath.Join(m.dir, "console") }
 
-// Console is what the present boot has shown on the console, without colours.
+// Console returns the console output of the current boot, without colours.
 func (m *Machine) Console() string {
 	text, _ := os.ReadFile(m.consolePath())
 	return strings.ReplaceAll(escapes.ReplaceAllString(string(text), ""), "\r", "")
@@ -232,19 +232,19 @@ func (m *Machine) Console() string {
 // escapes are control sequences of terminals (ECMA-48).
 var escapes = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|[()].|.)`)
 
-// PowerOff shuts the machine down in good order, and returns how long that took.
+// PowerOff shuts the machine down cleanly, and returns how long that took.
 func (m *Machine) PowerOff(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
+	start := time.Now()
 	if err := syscall.Kill(m.nspawn, syscall.SIGTERM); err != nil {
 		return 0, err
 	}
 	if err := m.process.Wait(ctx); err != nil {
 		return 0, err
 	}
-	return time.Since(began), m.removeGroup()
+	return time.Since(start), m.removeGroup()
 }
 
-// Cut cuts the power. A machine that is off stays off.
+// Cut kills the machine like a power cut. It does nothing if the machine is off.
 func (m *Machine) Cut() error {
 	if m.process == nil {
 		return nil
@@ -258,8 +258,8 @@ func (m *Machine) removeGroup() error {
 	return err
 }
 
-// Run runs a command inside and returns what it printed and its exit code,
-// which is -1 if it could not be run or was killed.
+// Run runs a command on the machine and returns its output and its exit code. The
+// code is -1 if the command could not be run or was killed.
 func (m *Machine) Run(ctx context.Context, args ...string) (string, int) {
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", fmt.Sprint(m.leader), "--all"}, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=dumb", "SYSTEMD_PAGER="}
@@ -271,13 +271,13 @@ func (m *Machine) Run(ctx context.Context, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// Property is a property of a unit, as systemctl show prints it.
+// Property returns a property of a unit, as printed by systemctl show.
 func (m *Machine) Property(ctx context.Context, unit, name string) string {
 	out, _ := m.Run(ctx, "systemctl", "show", "--property="+name, "--value", "--", unit)
 	return strings.TrimSpace(out)
 }
 
-// Journal is what this boot's journal has of a unit, "": of everything.
+// Journal returns this boot's journal of a unit. The unit "" means all units.
 func (m *Machine) Journal(ctx context.Context, unit string) string {
 	args := []string{"journalctl", "--boot", "--quiet", "--no-hostname", "--output=short-monotonic"}
 	if unit != "" {
@@ -287,5 +287,5 @@ func (m *Machine) Journal(ctx context.Context, unit string) string {
 	return out
 }
 
-// Enabled are firstboot's units, as an image enables them.
+// Enabled returns the units that an image enables.
 func Enabled() map[string]string { return units.Enabled() }

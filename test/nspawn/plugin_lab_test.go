@@ -11,50 +11,49 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// dockerAndThePlugin looks at the drop-ins as they are at every boot of a host
-// that has joined: the plugin first, and Docker waits for it, but not for ever.
-// The plugin is a stand-in, here of the order of units only: it answers
-// Plugin.Activate as soon as /run/serve is there, as the real one does as soon
-// as its etcd is there.
-func dockerAndThePlugin(t *testing.T, s *Site) {
+// testDockerAndPlugin tests the drop-ins of a joined host: the plugin starts before
+// Docker, which waits for it for a limited time. The plugin is a stand-in that
+// answers Plugin.Activate when /run/serve exists. The real plugin answers when it
+// has reached etcd.
+func testDockerAndPlugin(t *testing.T, e *Environment) {
 	files := append(configured(goodConfig),
 		File{Path: "/usr/bin/eru-minions", Data: pluginProgram, Mode: 0o755},
 		File{Path: "/usr/lib/systemd/system/eru-minions.service", Data: pluginUnit})
 	for _, f := range units.DropIns() {
 		files = append(files, File{Path: f.Path, Data: string(f.Data)})
 	}
-	h := boots(t, s, Options{
+	h := bootHost(t, e, Options{
 		Enabled: with(withUnits(), map[string]string{"eru-minions.service": "multi-user.target"}), Files: files, Without: withoutCloudInit(),
 	})
-	h.becomes("eru-minions.service", "active")
-	h.dockerWaits(1)
-	h.is("docker.service", "SubState", "start-pre")
+	h.waitForState("eru-minions.service", "active")
+	h.waitForDockerWait(1)
+	h.wantProperty("docker.service", "SubState", "start-pre")
 	for _, unit := range []string{"ssh.service", "console-getty.service"} {
-		h.becomes(unit, "active")
+		h.waitForState(unit, "active")
 	}
-	h.becomes("firstboot.service", "activating")
+	h.waitForState("firstboot.service", "activating")
 
-	h.serve(true)
-	h.becomes("docker.service", "active")
-	h.says(h.Journal(h.ctx, "docker.service"), "the network plugin answers")
+	h.setPluginServing(true)
+	h.waitForState("docker.service", "active")
+	h.contains(h.Journal(h.ctx, "docker.service"), "the network plugin answers")
 	plugin, docker := h.number("eru-minions.service", "ActiveEnterTimestampMonotonic"), h.number("docker.service", "InactiveExitTimestampMonotonic")
 	if plugin == 0 || docker < plugin {
-		t.Errorf("Docker began to start at %d µs, before eru-minions at %d µs", docker, plugin)
+		t.Errorf("Docker started at %d µs, before eru-minions at %d µs", docker, plugin)
 	}
 
-	h.serve(false)
+	h.setPluginServing(false)
 	h.run("systemctl", "restart", "--no-block", "docker.service")
-	h.dockerWaits(2)
+	h.waitForDockerWait(2)
 	t.Run("a stop ends the wait", func(t *testing.T) {
-		h := h.of(t)
-		began := time.Now()
+		h := h.withT(t)
+		start := time.Now()
 		h.run("systemctl", "stop", "docker.service", "docker.socket")
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("the stop of Docker took %s", took)
 		}
 	})
 	t.Run("Docker starts when the wait is over", func(t *testing.T) {
-		h := h.of(t)
+		h := h.withT(t)
 		for _, f := range units.DropIns() {
 			short := strings.Replace(string(f.Data), "--for 15m", "--for 2s", 1)
 			if f.Path != units.DockerDropIn {
@@ -69,39 +68,39 @@ func dockerAndThePlugin(t *testing.T, s *Site) {
 		}
 		h.run("systemctl", "daemon-reload")
 		h.run("systemctl", "start", "docker.service")
-		h.is("docker.service", "ActiveState", "active")
-		h.says(h.Journal(h.ctx, "docker.service"), "the network plugin did not answer within 2s")
+		h.wantProperty("docker.service", "ActiveState", "active")
+		h.contains(h.Journal(h.ctx, "docker.service"), "the network plugin did not answer within 2s")
 	})
 	t.Run("a shutdown ends the waits quickly", func(t *testing.T) {
-		h := h.of(t)
-		h.is("firstboot.service", "ActiveState", "activating")
+		h := h.withT(t)
+		h.wantProperty("firstboot.service", "ActiveState", "activating")
 		h.run("sh", "-c", "sed -i s/2s/15m/ "+units.DockerDropIn+" && systemctl daemon-reload && systemctl restart --no-block docker.service")
-		h.dockerWaits(4)
+		h.waitForDockerWait(4)
 		took, err := h.PowerOff(h.ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("the shutdown took %s", took)
-		// systemd would kill what does not end after 30 or 90 s.
+		// Later, after 30 or 90 s, systemd would kill the remaining processes.
 		if took > 20*time.Second {
 			t.Errorf("the shutdown took %s", took)
 		}
-		h.says(h.Console(), "interrupted")
+		h.contains(h.Console(), "interrupted")
 	})
 }
 
-// dockerWaits waits until Docker has said for the nth time that it begins to
-// wait.
-func (h *host) dockerWaits(times int) {
+// waitForDockerWait waits until Docker's unit has started to wait for the plugin
+// this many times since the boot.
+func (h *host) waitForDockerWait(times int) {
 	h.t.Helper()
-	h.until("Docker to wait for the plugin", func() (string, bool) {
+	h.waitFor("Docker's wait for the plugin", func() (string, bool) {
 		seen := h.Journal(h.ctx, "docker.service")
 		return seen, strings.Count(seen, "waiting for the network plugin (eru-minions) since 0s") == times
 	})
 }
 
-// serve makes the plugin answer, or not.
-func (h *host) serve(on bool) {
+// setPluginServing sets whether the plugin answers.
+func (h *host) setPluginServing(on bool) {
 	h.t.Helper()
 	if on {
 		h.run("touch", "/run/serve")
@@ -117,7 +116,7 @@ After=network-online.target
 Wants=network-online.target
 
 [Service]
-# So slow that an order that is left to chance is seen.
+# Slow, so that a missing ordering makes the test fail.
 ExecStartPre=sleep 1
 ExecStart=/usr/bin/eru-minions
 Restart=on-failure

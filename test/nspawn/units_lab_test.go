@@ -6,32 +6,32 @@ import (
 	"testing"
 )
 
-// TestUnits boots machines and looks at what firstboot's units do among the
-// real ones. They share a root file system and a network, so they come one
-// after another; each is a boot of about a second.
+// TestUnits tests firstboot's units together with the real units of a host. The
+// machines share a root file system and a network, so the tests run one after
+// another. A boot takes about a second.
 func TestUnits(t *testing.T) {
-	s, err := Open(t.Context(), t.TempDir(), t.Logf)
+	e, err := Open(t.Context(), t.TempDir(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	for _, story := range []struct {
+	for _, test := range []struct {
 		name string
-		tell func(*testing.T, *Site)
+		run  func(*testing.T, *Environment)
 	}{
-		{"a run that waits for etcd", aRunThatWaits},
-		{"an invalid configuration", anInvalidConfiguration},
-		{"a refused run", aRefusedRun},
-		{"a configuration by credential", aCredential},
-		{"a preset pass", aPresetPass},
-		{"a complete host", aCompleteHost},
-		{"another machine", anotherMachine},
-		{"Docker and the plugin", dockerAndThePlugin},
+		{"a run that waits for etcd", testWaitingRun},
+		{"an invalid configuration", testInvalidConfiguration},
+		{"a refused run", testRefusedRun},
+		{"a configuration by credential", testCredential},
+		{"a preset pass", testPresetPass},
+		{"a complete host", testCompleteHost},
+		{"a clone of a complete host", testClone},
+		{"Docker and the plugin", testDockerAndPlugin},
 	} {
-		t.Run(story.name, func(t *testing.T) { story.tell(t, s) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, e) })
 	}
 }

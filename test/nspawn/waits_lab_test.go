@@ -4,95 +4,95 @@ package nspawn
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
 
-// aRunThatWaits boots a host whose etcd is not there, with cloud-init at work,
-// and Docker. The host is usable all the while, and nothing but etcd, or an
-// operator, ends the run.
-func aRunThatWaits(t *testing.T, s *Site) {
+// testWaitingRun boots a host with cloud-init and Docker, but without etcd. The host
+// is usable during the wait. Only etcd or an operator can end the run's wait.
+func testWaitingRun(t *testing.T, e *Environment) {
 	units := with(withUnits(), map[string]string{"control-requires.service": "multi-user.target"})
-	h := boots(t, s, Options{Enabled: units, Files: append(configured(goodConfig), append(noCloudSeed(),
+	h := bootHost(t, e, Options{Enabled: units, Files: append(configured(goodConfig), append(cloudInitSeed(),
 		File{Path: "/etc/systemd/system/control-requires.service", Data: controlRequires})...)})
 
-	h.becomes("firstboot.service", "activating")
-	h.becomes("multi-user.target", "active")
-	h.is("firstboot.service", "ActiveState", "activating")
+	h.waitForState("firstboot.service", "activating")
+	h.waitForState("multi-user.target", "active")
+	h.wantProperty("firstboot.service", "ActiveState", "activating")
 	for _, unit := range []string{"ssh.service", "console-getty.service", "docker.service"} {
-		h.is(unit, "ActiveState", "active")
+		h.wantProperty(unit, "ActiveState", "active")
 	}
-	h.notReached()
+	h.wantTargetNotReached()
 
-	t.Run("runs after cloud-init's configuration", func(t *testing.T) {
-		h := h.of(t)
-		h.becomes("cloud-final.service", "active")
-		h.is("cloud-config.service", "Result", "success")
+	t.Run("the run starts after cloud-config.service", func(t *testing.T) {
+		h := h.withT(t)
+		h.waitForState("cloud-final.service", "active")
+		h.wantProperty("cloud-config.service", "Result", "success")
 		configured, started := h.number("cloud-config.service", "ActiveEnterTimestampMonotonic"), h.number("firstboot.service", "ExecMainStartTimestampMonotonic")
 		if configured == 0 || started < configured {
 			t.Errorf("the run started at %d µs, before cloud-config.service was done at %d µs", started, configured)
 		}
 	})
-	t.Run("says what it waits for", func(t *testing.T) {
-		h := h.of(t)
+	t.Run("the wait is shown", func(t *testing.T) {
+		h := h.withT(t)
 		const waits = "waiting for etcd at " + etcdEndpoint
-		h.until("STATUS= with the wait", func() (string, bool) {
-			seen := h.prop("firstboot.service", "StatusText")
+		h.waitFor("STATUS= with the wait", func() (string, bool) {
+			seen := h.property("firstboot.service", "StatusText")
 			return seen, strings.HasPrefix(seen, "1/9 preflight: "+waits+" since ")
 		})
-		h.exits(7, []string{"firstboot", "status"}, "running", "waiting for etcd at "+etcdEndpoint)
-		h.says(h.Journal(h.ctx, "firstboot.service"), waits)
-		h.says(h.Console(), waits)
+		h.wantExit(7, []string{"firstboot", "status"}, "running", "waiting for etcd at "+etcdEndpoint)
+		h.contains(h.Journal(h.ctx, "firstboot.service"), waits)
+		h.contains(h.Console(), waits)
 	})
-	t.Run("is not ended by a restart of Docker", func(t *testing.T) {
-		h := h.of(t)
-		docker, run, other := h.prop("docker.service", "InvocationID"), h.prop("firstboot.service", "InvocationID"), h.prop("control-requires.service", "InvocationID")
+	t.Run("a restart of Docker does not end the run", func(t *testing.T) {
+		h := h.withT(t)
+		docker, run, other := h.property("docker.service", "InvocationID"), h.property("firstboot.service", "InvocationID"), h.property("control-requires.service", "InvocationID")
 		h.run("systemctl", "restart", "docker.service")
-		if h.prop("docker.service", "InvocationID") == docker {
+		if h.property("docker.service", "InvocationID") == docker {
 			t.Fatal("Docker was not restarted")
 		}
-		h.is("firstboot.service", "ActiveState", "activating")
-		h.is("firstboot.service", "InvocationID", run)
-		// A run that requires Docker is killed and begins anew.
-		h.until("the control's end", func() (string, bool) {
-			seen := h.prop("control-requires.service", "InvocationID")
+		h.wantProperty("firstboot.service", "ActiveState", "activating")
+		h.wantProperty("firstboot.service", "InvocationID", run)
+		// A unit with Requires=docker.service is stopped and started again.
+		h.waitFor("the restart of the control unit", func() (string, bool) {
+			seen := h.property("control-requires.service", "InvocationID")
 			return seen, seen != other
 		})
 		h.run("systemctl", "stop", "control-requires.service")
 	})
-	t.Run("is ended by an operator, and goes on", h.isStopped)
-	t.Run("goes on by itself once etcd is there, and tells of its failure", func(t *testing.T) { h.of(t).etcdComes(s) })
+	t.Run("an operator stops and restarts the run", h.stopAndRestart)
+	t.Run("the run continues when etcd is running, and reports its failure", func(t *testing.T) { h.withT(t).startEtcd(e) })
 }
 
-// of makes subtests fail by their own name.
-func (h *host) of(t *testing.T) *host { return &host{Machine: h.Machine, t: t, ctx: h.ctx} }
+// withT returns the host for use in a subtest.
+func (h *host) withT(t *testing.T) *host { return &host{Machine: h.Machine, t: t, ctx: h.ctx} }
 
-// isStopped ends the run in the two ways that systemctl has.
-func (h *host) isStopped(t *testing.T) {
-	h = h.of(t)
-	began := time.Now()
+// stopAndRestart ends the run by systemctl stop and by systemctl restart.
+func (h *host) stopAndRestart(t *testing.T) {
+	h = h.withT(t)
+	start := time.Now()
 	h.run("systemctl", "stop", "firstboot.service")
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("the stop took %s", took)
 	}
-	h.is("firstboot.service", "ExecMainStatus", "130")
-	h.says(h.Journal(h.ctx, "firstboot.service"), "interrupted", "the next run goes on from here")
-	h.exits(1, []string{"firstboot", "status"}, "interrupted")
-	h.settled()
-	h.notReached()
+	h.wantProperty("firstboot.service", "ExecMainStatus", "130")
+	h.contains(h.Journal(h.ctx, "firstboot.service"), "interrupted", "the next run goes on from here")
+	h.wantExit(1, []string{"firstboot", "status"}, "interrupted")
+	h.waitForJobs()
+	h.wantTargetNotReached()
 	h.run("systemctl", "start", "--no-block", "firstboot-complete.target")
-	h.becomes("firstboot.service", "activating")
-	h.attempt(2)
+	h.waitForState("firstboot.service", "activating")
+	h.waitForAttempt(2)
 	h.run("systemctl", "restart", "--no-block", "firstboot.service")
-	h.attempt(3)
-	h.is("firstboot.service", "ActiveState", "activating")
+	h.waitForAttempt(3)
+	h.wantProperty("firstboot.service", "ActiveState", "activating")
 }
 
-// attempt waits until status counts this attempt.
-func (h *host) attempt(want int) {
+// waitForAttempt waits until status reports this attempt.
+func (h *host) waitForAttempt(want int) {
 	h.t.Helper()
-	h.until("another attempt", func() (string, bool) {
+	h.waitFor(fmt.Sprintf("attempt %d", want), func() (string, bool) {
 		out, _ := h.Run(h.ctx, "firstboot", "status", "-o", "json")
 		var status struct {
 			State   string
@@ -103,41 +103,41 @@ func (h *host) attempt(want int) {
 	})
 }
 
-// etcdComes lets the run reach the stages that must fail here.
-func (h *host) etcdComes(s *Site) {
+// startEtcd starts etcd, so that the run reaches the stages that fail here.
+func (h *host) startEtcd(e *Environment) {
 	h.run("systemctl", "start", "--no-block", "firstboot-complete.target")
-	if err := s.Etcd.Start(h.ctx); err != nil {
+	if err := e.Etcd.Start(h.ctx); err != nil {
 		h.t.Fatal(err)
 	}
 	defer func() {
-		if err := s.Etcd.Stop(); err != nil {
+		if err := e.Etcd.Stop(); err != nil {
 			h.t.Error(err)
 		}
 	}()
-	h.becomes("firstboot.service", "failed")
-	h.is("firstboot.service", "ExecMainStatus", "1")
-	h.is("firstboot.service", "Result", "exit-code")
-	h.settled()
-	h.notReached()
-	h.exits(1, []string{"firstboot", "status"}, "failed", "sha256")
+	h.waitForState("firstboot.service", "failed")
+	h.wantProperty("firstboot.service", "ExecMainStatus", "1")
+	h.wantProperty("firstboot.service", "Result", "exit-code")
+	h.waitForJobs()
+	h.wantTargetNotReached()
+	h.wantExit(1, []string{"firstboot", "status"}, "failed", "sha256")
 
 	const headline = "this host is NOT a member of its Calico network: the run failed"
-	h.says(h.Console(), "firstboot: failed after")
+	h.contains(h.Console(), "firstboot: failed after")
 	for _, path := range []string{"/run/issue.d/firstboot.issue", "/etc/issue.d/firstboot.issue", "/run/motd.d/firstboot"} {
-		h.says(h.text(path), headline, "systemctl start firstboot-complete.target")
+		h.contains(h.readFile(path), headline, "systemctl start firstboot-complete.target")
 	}
-	h.says(h.run("systemctl", "--failed", "--no-legend", "--plain"), "firstboot.service")
+	h.contains(h.run("systemctl", "--failed", "--no-legend", "--plain"), "firstboot.service")
 }
 
-// noCloudSeed is user-data that is already on the disk.
-func noCloudSeed() []File {
+// cloudInitSeed returns a seed for cloud-init's datasource NoCloud.
+func cloudInitSeed() []File {
 	return []File{
 		{Path: "/var/lib/cloud/seed/nocloud/meta-data", Data: "instance-id: i-1\n"},
-		{Path: "/var/lib/cloud/seed/nocloud/user-data", Data: "#cloud-config\n# Only to be quick: the image has no locales, and host keys already.\nlocale: false\nssh_deletekeys: false\n"},
+		{Path: "/var/lib/cloud/seed/nocloud/user-data", Data: "#cloud-config\n# Saves time: the image has no locales, and it already has host keys.\nlocale: false\nssh_deletekeys: false\n"},
 	}
 }
 
-// controlRequires is a run as firstboot's must not be.
+// controlRequires is a unit with Requires=docker.service, which firstboot.service must not have.
 const controlRequires = `[Service]
 Type=oneshot
 ExecStart=sleep infinity

@@ -1,8 +1,8 @@
-// Package nspawn boots a Debian with the real systemd as PID 1, Docker,
-// cloud-init and firstboot in it, in about a second, without a virtual machine:
-// to see firstboot's units among those that they will meet. Such a machine has
-// no kernel of its own, so a run cannot come through (nf_conntrack_max is
-// read-only, privileged containers fail): that is the virtual machines' part.
+// Package nspawn boots a Debian with systemd as PID 1, Docker, cloud-init and
+// firstboot in systemd-nspawn, which takes about a second. It tests firstboot's
+// units together with the real units that they depend on. Such a machine has no
+// kernel of its own, so a run cannot complete: nf_conntrack_max is read-only, and
+// privileged containers fail. Complete runs are tested in virtual machines.
 package nspawn
 
 import (
@@ -26,25 +26,25 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// Gateway is every machine's default route, and where etcd listens.
+// Gateway is the default gateway of all machines. etcd listens on it.
 const Gateway = "10.99.0.1"
 
-// namePrefix begins the names, followed by this process's pid, of what is
-// visible outside: the network namespace and the control groups.
+// namePrefix is the prefix of the names of the network namespace and the control
+// groups. The PID of this process follows.
 const namePrefix = "fbnspawn-"
 
-// nspawnDir is where systemd-nspawn keeps locks and mount points.
+// nspawnDir is the directory of systemd-nspawn's locks and mount points.
 const nspawnDir = "/run/systemd/nspawn"
 
-// packages are what a host has that firstboot's units meet: the real Docker
-// and the real cloud-init among them. python3 comes with cloud-init.
+// packages are those whose units interact with firstboot's, and tools of a host.
+// cloud-init depends on python3, which a stand-in uses.
 func packages() []string {
 	return []string{"ca-certificates", "cloud-init", "docker.io", "iptables", "iputils-ping", "kmod", "openssh-server", "rpm"}
 }
 
-// Site is what machines have in common: their root file system, and a network
-// that leads nowhere, with an etcd that a test starts when it likes.
-type Site struct {
+// Environment is what machines share: the root file system, and an isolated
+// network with an etcd. The etcd is not started.
+type Environment struct {
 	Etcd *labnet.Etcd
 
 	dir    string
@@ -54,10 +54,10 @@ type Site struct {
 	serial int
 }
 
-// Open builds what is needed below dir. The caller closes the site.
-func Open(ctx context.Context, dir string, log cache.Logf) (*Site, error) {
+// Open creates an environment in dir. The caller must call Close.
+func Open(ctx context.Context, dir string, log cache.Logf) (*Environment, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("cannot boot machines: not root")
+		return nil, errors.New("cannot boot machines: root is needed")
 	}
 	root, err := rootfs.Debian(ctx, cache.Open(log), packages()...)
 	if err != nil {
@@ -67,28 +67,28 @@ func Open(ctx context.Context, dir string, log cache.Logf) (*Site, error) {
 	if err := firstbootLayer(ctx, layer); err != nil {
 		return nil, err
 	}
-	sweep()
-	s := &Site{dir: dir, lower: layer + ":" + root, group: procs.NewGroup(dir, false)}
-	s.net, err = labnet.New(s.group, namePrefix+strconv.Itoa(os.Getpid()), netip.MustParsePrefix(Gateway+"/24"))
+	removeAbandoned()
+	e := &Environment{dir: dir, lower: layer + ":" + root, group: procs.NewGroup(dir, false)}
+	e.net, err = labnet.New(e.group, namePrefix+strconv.Itoa(os.Getpid()), netip.MustParsePrefix(Gateway+"/24"))
 	if err == nil {
-		err = s.group.Do(privateMounts)
+		err = e.group.Do(privateMounts)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, e.Close())
 	}
-	s.Etcd = s.net.Etcd(dir)
-	return s, nil
+	e.Etcd = e.net.Etcd(dir)
+	return e, nil
 }
 
-// privateMounts keeps the overlays, and what systemd-nspawn mounts, from
-// everyone but the group's thread and its children: nothing stays mounted,
-// however this process ends.
+// privateMounts moves the calling thread into a private mount namespace. Overlays
+// and the mounts of systemd-nspawn are only visible to this thread and its
+// children, and disappear when this process ends.
 func privateMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("cannot keep mounts private: %w", err)
+		return fmt.Errorf("cannot create a private mount namespace: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("cannot keep mounts private: %w", err)
+		return fmt.Errorf("cannot create a private mount namespace: %w", err)
 	}
 	if err := os.MkdirAll(nspawnDir, 0o755); err != nil {
 		return err
@@ -96,40 +96,40 @@ func privateMounts() error {
 	return unix.Mount("tmpfs", nspawnDir, "tmpfs", 0, "mode=0755")
 }
 
-// Close ends every machine and removes the network.
-func (s *Site) Close() error {
-	err := s.group.Close()
-	if s.net != nil {
-		err = errors.Join(err, s.net.Close())
+// Close kills all machines and removes the network.
+func (e *Environment) Close() error {
+	err := e.group.Close()
+	if e.net != nil {
+		err = errors.Join(err, e.net.Close())
 	}
 	return err
 }
 
-// sweep removes what killed runs left. It is housekeeping: what is in use or
-// cannot be removed stays.
-func sweep() {
+// removeAbandoned removes network namespaces and control groups that killed
+// processes left behind. It ignores errors.
+func removeAbandoned() {
 	left, _ := filepath.Glob("/run/netns/" + namePrefix + "*")
 	for _, path := range left {
-		if name := filepath.Base(path); !ownerLives(name) {
+		if name := filepath.Base(path); !ownerRuns(name) {
 			_ = labnet.Remove(name)
 		}
 	}
 	for _, group := range cgroup.Find(namePrefix + "*") {
-		if !ownerLives(filepath.Base(group[0])) {
+		if !ownerRuns(filepath.Base(group[0])) {
 			_ = group.Remove()
 		}
 	}
 }
 
-// ownerLives tells whether the process that a name belongs to still runs.
-func ownerLives(name string) bool {
+// ownerRuns reports whether the process in the name is still running.
+func ownerRuns(name string) bool {
 	pid, _, _ := strings.Cut(strings.TrimPrefix(name, namePrefix), "-")
 	_, err := os.Stat("/proc/" + pid)
 	return err == nil
 }
 
-// firstbootLayer is the overlay with firstboot's binary and units, as an image
-// has them, and with the machines' network.
+// firstbootLayer writes an overlay with firstboot's binary and units, as in an
+// image, and the network configuration of the machines.
 func firstbootLayer(ctx context.Context, layer string) error {
 	if err := program.Build(ctx, filepath.Join(layer, "usr/bin/firstboot")); err != nil {
 		return err
@@ -148,7 +148,7 @@ func firstbootLayer(ctx context.Context, layer string) error {
 
 const networkUnit = "test-network.service"
 
-// networkService gives the machine's end of the cable the address of
+// networkService configures the machine's interface with the address in
 // /etc/test-network.
 const networkService = `[Unit]
 Description=Address of the test's network
@@ -165,7 +165,7 @@ ExecStart=ip address add ${ADDRESS}/24 dev host0
 ExecStart=ip route add default via ` + Gateway + `
 `
 
-// link enables a unit, as systemctl enable does.
+// link enables a unit like systemctl enable.
 func link(root, unit, target string) error {
 	wants := filepath.Join(root, units.AdminDir, target+".wants")
 	if err := os.MkdirAll(wants, 0o755); err != nil {
