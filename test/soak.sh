@@ -1,16 +1,15 @@
 #!/bin/bash
-# What takes longer than a change should wait for: the race detector, every
-# fuzzer for a while, the recipes for image builders, and the lab's tests again
-# and again. Needs root.
+# Runs tests that take too long for every change: the race detector, all fuzzers,
+# the recipes for image builders, and repetitions of the lab's tests. Needs root.
 #
-#   FUZZTIME=1m   for each fuzzer
-#   ROUNDS=3      of the lab's tests
+#   FUZZTIME=1m   duration of each fuzzer
+#   ROUNDS=3      number of repetitions of the lab's tests
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 FUZZTIME=${FUZZTIME:-1m}
 ROUNDS=${ROUNDS:-3}
 
-# Beside what the tests need, the image builders that there are recipes for.
+# The packages for the tests, and the image builders of the recipes.
 test/lab/install-packages.sh mkosi libguestfs-tools
 
 printf '\n== race detector\n'

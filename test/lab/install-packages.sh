@@ -1,43 +1,43 @@
 #!/bin/sh
-# Installs the Debian packages that the lab, the tests and `make lint` need,
-# and of these only the missing ones; says nothing when none is missing.
+# Installs the missing Debian packages that the lab, the tests and `make lint`
+# need. Prints nothing if no package is missing.
 #
-#   install-packages.sh [PACKAGE...]  install what is missing (needs root), of
-#                                     these packages as well
-#   install-packages.sh --missing     only print the names of what is missing
+#   install-packages.sh [PACKAGE...]  install missing packages (needs root), also
+#                                     those that are given as arguments
+#   install-packages.sh --missing     only print the names of the missing packages
 #
-# Services that come with a package (etcd, bird) are neither started nor
-# enabled: the lab runs its own, in its own network namespace.
+# Services of the packages (etcd, bird) are neither started nor enabled: the lab
+# runs its own in its network namespace.
 set -eu
 
-# One package a line, and what it is for.
+# One package per line, with its purpose.
 packages() {
 	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' <<'LIST' | awk '{print $1}'
-ca-certificates     # fetching over https
-cpio                # the live root of a netboot, as an initrd
-dnsmasq-base        # DHCP for a netboot
-e2fsprogs           # the disks' file system: mkfs.ext4, debugfs
-etcd-server         # the etcd of the lab and of integration tests
-extlinux            # the boot loader of the golden image that a netboot installs
-fdisk               # partitions on a disk image
+ca-certificates     # downloads over https
+cpio                # packs the live system of a netboot as an initrd
+dnsmasq-base        # DHCP and TFTP for a netboot
+e2fsprogs           # file systems of disks: mkfs.ext4, debugfs
+etcd-server         # etcd of the lab and of integration tests
+extlinux            # boot loader of the golden image that a netboot installs
+fdisk               # partitions disk images
 gcc                 # the race detector
 gpg                 # signs packages and configurations in tests
-gpg-agent           # without which gpg makes no signature
-ignition            # the real one, applied to a root folder
-ipxe-qemu           # iPXE, in the ROM of the machines' network cards
+gpg-agent           # needed by gpg to sign
+ignition            # applies Ignition configurations to a root directory
+ipxe-qemu           # iPXE in the ROM of the machines' network interfaces
 iproute2            # network namespace, bridge, taps
-kmod                # the tap and bridge modules of this machine's kernel
+kmod                # loads the kernel modules tun and bridge
 libc6-dev           # the race detector
-mmdebstrap          # the root file system of the golden image
-openssh-client      # the lab's way into its machines
-packer              # the recipe for it, against a running machine
+mmdebstrap          # builds root file systems
+openssh-client      # make demo-shell
+packer              # runs the recipe for Packer against a machine
 policycoreutils     # setfiles, which Debian's Ignition calls
-qemu-system-x86     # the machines
-qemu-utils          # their disks
-rpm                 # RPM packages: made, and installed in tests
+qemu-system-x86     # runs the virtual machines
+qemu-utils          # creates their disks
+rpm                 # builds RPM packages, and installs them in tests
 shellcheck          # make lint
-systemd-container   # systemd as PID 1 in tests of the units
-xorriso             # reads the seed disks that firstboot makes
+systemd-container   # boots systemd as PID 1 in tests of the units
+xorriso             # reads the seed disks that firstboot writes
 zstd                # packs disk images and initrds
 LIST
 }
@@ -52,7 +52,7 @@ missing() {
 	done
 }
 
-# Runs apt-get; what it prints is shown only if it fails.
+# Runs apt-get. Its output is printed only if it fails.
 apt() {
 	log=$(mktemp)
 	if ! DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1; then
@@ -64,15 +64,15 @@ apt() {
 	rm -f "$log"
 }
 
-# The services of the packages in $1 that are new here, as unit names.
+# Prints the unit names of the services of the packages in $1.
 services() {
 	for name in $1; do
 		dpkg-query -L "$name" 2>/dev/null || true
 	done | sed -n 's,^/\(usr/\)\?lib/systemd/system/\([^/@]*\.service\)$,\2,p'
 }
 
-# Keeps maintainer scripts from starting services while $@ runs, as
-# invoke-rc.d(8) says; a policy that the machine's owner made is kept.
+# Runs a command and prevents maintainer scripts from starting services meanwhile
+# (see invoke-rc.d(8)). An existing policy of the machine's owner is kept.
 without_services() {
 	policy=/usr/sbin/policy-rc.d
 	if [ -e "$policy" ]; then
@@ -109,11 +109,11 @@ if [ "$(id -u)" != 0 ]; then
 	printf 'cannot install packages: not root. As root:\n  apt-get install --no-install-recommends %s\n' "$names" >&2
 	exit 1
 fi
-printf 'installing what the lab and the tests need: %s\n' "$names"
+printf 'installing packages for the lab and the tests: %s\n' "$names"
 printf '  package lists ...\n'
 apt update
 printf '  packages (a minute or two) ...\n'
-# shellcheck disable=SC2086 # names are words
+# shellcheck disable=SC2086 # split into words: package names
 without_services apt install -y --no-install-recommends $names
 if [ -d /run/systemd/system ]; then
 	for unit in $(services "$names"); do

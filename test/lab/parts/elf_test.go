@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// A program of this machine and its libraries serve as the unpacked root.
+// These tests use a program and the libraries of this machine.
 
-func TestAllLibrariesOfAProgramAreFound(t *testing.T) {
+func TestNeededFindsAllLibrariesOfAProgram(t *testing.T) {
 	names, loaders, err := libraries{
 		"libtinfo.so.6": realLibrary(t, "libtinfo.so.6"), "libc.so.6": realLibrary(t, "libc.so.6"),
 		"ld-linux-x86-64.so.2": realLibrary(t, "ld-linux-x86-64.so.2"), "ld-linux-aarch64.so.1": "",
@@ -21,7 +21,7 @@ func TestAllLibrariesOfAProgramAreFound(t *testing.T) {
 	}
 	for _, want := range []string{"libtinfo.so.6", "libc.so.6"} {
 		if !names[want] {
-			t.Errorf("bash needs %v, want %s among them", slices.Sorted(maps.Keys(names)), want)
+			t.Errorf("libraries of bash are %v, want also %s", slices.Sorted(maps.Keys(names)), want)
 		}
 	}
 	if len(loaders) != 1 {
@@ -32,7 +32,7 @@ func TestAllLibrariesOfAProgramAreFound(t *testing.T) {
 func TestNeededNamesAMissingLibrary(t *testing.T) {
 	_, _, err := libraries{}.needed([]string{"/bin/bash"})
 	if err == nil || !strings.HasPrefix(err.Error(), "bash needs lib") || !strings.Contains(err.Error(), "is in no package of the image") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("error is %v", err)
 	}
 }
 
@@ -43,7 +43,7 @@ func TestScriptsNeedNoLibraries(t *testing.T) {
 	}
 }
 
-func TestLinksInARootStayInIt(t *testing.T) {
+func TestRealFileResolvesLinksInsideTheRoot(t *testing.T) {
 	root := t.TempDir()
 	do := func(err error) {
 		t.Helper()
@@ -56,10 +56,10 @@ func TestLinksInARootStayInIt(t *testing.T) {
 	do(os.Symlink("absolute", filepath.Join(root, "relative")))
 	do(os.Symlink("loop", filepath.Join(root, "loop")))
 	if got, err := realFile(root, filepath.Join(root, "relative")); err != nil || got != filepath.Join(root, "file") {
-		t.Errorf("followed to %s, %v", got, err)
+		t.Errorf("realFile returns %s, %v", got, err)
 	}
 	if _, err := realFile(root, filepath.Join(root, "loop")); err == nil {
-		t.Error("a loop was followed to an end")
+		t.Error("realFile accepts a loop of links")
 	}
 }
 
@@ -70,7 +70,7 @@ func realLibrary(t *testing.T, name string) string {
 		if strings.HasPrefix(name, "ld-") {
 			return ""
 		}
-		t.Fatalf("this machine has no %s", name)
+		t.Fatalf("cannot find %s on this machine", name)
 	}
 	return found[0]
 }

@@ -16,12 +16,12 @@ const (
 	calicoModule  = "github.com/projectcalico/calico"
 )
 
-// goProgram is a program of the nested module.
+// goProgram is a program that is built in the nested module.
 type goProgram struct {
 	name    string
-	path    string   // import path, or ./folder of the module
-	version string   // what the linker sets
-	symbols []string // where the linker sets it
+	path    string   // import path, or ./directory in the module
+	version string   // set by the linker
+	symbols []string // variables that hold the version
 }
 
 func calicoctl() goProgram {
@@ -39,7 +39,7 @@ func minions() goProgram {
 	return goProgram{"eru-minions", "./minions", minionsVersion, []string{"main.version"}}
 }
 
-// args are go build's: the same bytes on every machine, no symbols.
+// args returns the arguments of a reproducible build without symbols.
 func (p goProgram) args(output string) []string {
 	flags := []string{"-s", "-w"}
 	for _, s := range p.symbols {
@@ -48,7 +48,7 @@ func (p goProgram) args(output string) []string {
 	return []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(flags, " "), "-o", output, p.path}
 }
 
-// goProgram builds a static program, or takes it from the cache.
+// goProgram builds a static program unless it is in the cache, and returns its path.
 func (b builder) goProgram(ctx context.Context, p goProgram) (string, error) {
 	target, err := b.command(ctx, "env", "GOVERSION", "GOARCH")
 	if err != nil {
@@ -70,8 +70,8 @@ func (b builder) goProgram(ctx context.Context, p goProgram) (string, error) {
 	return filepath.Join(dir, p.name), err
 }
 
-// calicoSource is the folder of Calico's own module, whose templates and
-// start-up files go into the image.
+// calicoSource returns the directory of Calico's module, which contains templates
+// and startup scripts for the image.
 func (b builder) calicoSource(ctx context.Context) (string, error) {
 	if _, err := b.command(ctx, "mod", "download", calicoModule); err != nil {
 		return "", err
@@ -79,7 +79,7 @@ func (b builder) calicoSource(ctx context.Context) (string, error) {
 	return b.command(ctx, "list", "-m", "-f", "{{.Dir}}", calicoModule)
 }
 
-// moduleDir finds the nested module in the checkout that the caller works in.
+// moduleDir returns the directory of the nested module in the current checkout.
 func moduleDir(ctx context.Context) (string, error) {
 	root, err := builder{dir: "."}.command(ctx, "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
@@ -87,12 +87,12 @@ func moduleDir(ctx context.Context) (string, error) {
 	}
 	dir := filepath.Join(root, "test", "lab", "parts", "calico")
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
-		return "", fmt.Errorf("cannot find the sources of the lab's parts: %w (run it in a checkout of %s)", err, productModule)
+		return "", fmt.Errorf("cannot find the sources of the lab's parts: %w (the working directory must be in a checkout of %s)", err, productModule)
 	}
 	return dir, nil
 }
 
-// command runs go in the module and returns what it prints.
+// command runs go in the module and returns its output.
 func (b builder) command(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, process{name: "go", args: args, dir: b.dir, env: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="}})
 }

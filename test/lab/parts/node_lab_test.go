@@ -20,13 +20,13 @@ func unpackImage(t *testing.T) string {
 	return root
 }
 
-func TestTheImageLacksNoProgram(t *testing.T) {
+func TestImageHasAllPrograms(t *testing.T) {
 	root := unpackImage(t)
 	for command, want := range map[string]string{
 		"calico-node -v":                     CalicoVersion,
 		"bird --version":                     "BIRD version 1.6",
 		"bird6 --version":                    "BIRD version 1.6",
-		"birdcl -s /none":                    "Unable to connect", // it starts
+		"birdcl -s /none":                    "Unable to connect", // shows that it starts
 		"iptables-legacy --version":          "(legacy)",
 		"iptables-nft --version":             "(nf_tables)",
 		"iptables-save --version":            "(legacy)",
@@ -48,22 +48,22 @@ func TestTheImageLacksNoProgram(t *testing.T) {
 	} {
 		out, _ := trySh(t.Context(), "chroot %s /bin/sh -c \"%s\"", root, strings.ReplaceAll(command, "$", `\$`))
 		if !strings.Contains(out, want) {
-			t.Errorf("%s says %q, want something with %q", command, out, want)
+			t.Errorf("%s prints %q, want %q in it", command, out, want)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(root, "etc/service/enabled")); err == nil {
-		t.Error("/etc/service/enabled is there, and Calico's start fails when it makes it")
+		t.Error("/etc/service/enabled exists: Calico's startup script would fail to create it")
 	}
 }
 
-// running is the image's file system, running on a host of the test.
+// running is calico-node running on a host of the test, from the image's file system.
 type running struct {
 	host, root string
 	pid        int
 }
 
-// startNode runs the image's command in a host's namespace, with the
-// environment that calicoctl node run gives.
+// startNode runs the image's command in a host's namespace, with the environment of
+// calicoctl node run.
 func startNode(t *testing.T, host, address string) running {
 	t.Helper()
 	root := unpackImage(t)
@@ -72,27 +72,27 @@ func startNode(t *testing.T, host, address string) running {
 		"NODENAME=" + host, "IP=" + address, "AS=64512", "NO_DEFAULT_POOLS=true", "CALICO_NETWORKING_BACKEND=bird",
 		"DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS=" + etcdURL, "FELIX_HEALTHENABLED=true",
 	}
-	// ip netns exec gives a mount namespace, and everything after it is the
+	// ip netns exec creates a mount namespace. All commands after it run in the
 	// same process.
 	mounts := `mount -t proc proc $0/proc && mount -t sysfs sysfs $0/sys && mount --rbind /dev $0/dev && mkdir -p $0/run/calico && exec chroot $0 start_runit`
 	pid := start(t, "calico-node on "+host, env, "ip", "netns", "exec", host, "sh", "-c", mounts, root)
 	return running{host, root, pid}
 }
 
-// exec runs a command as docker exec would.
+// exec runs a command like docker exec.
 func (r running) exec(ctx context.Context, command string) (string, error) {
 	return trySh(ctx, "nsenter -t %d -m -n chroot %s %s", r.pid, r.root, command)
 }
 
-// TestTwoNodesAndThePlugin is a cluster without machines: two hosts as network
-// namespaces, the image's whole file system on each, the plugin called as
-// Docker calls it, and pings between what plays the containers.
+// TestTwoNodesAndThePlugin tests a cluster without virtual machines. Hosts and
+// containers are network namespaces. The hosts run the complete image, and the test
+// calls the plugin like Docker.
 func TestTwoNodesAndThePlugin(t *testing.T) {
 	startCluster(t)
 	var nodes []running
 	for _, host := range []string{"h1", "h2"} {
 		address := "10.99.0." + host[1:]
-		plugHost(t, host, address)
+		addHost(t, host, address)
 		nodes = append(nodes, startNode(t, host, address))
 	}
 	for _, n := range nodes {
@@ -114,11 +114,11 @@ spec: {ingress: [{action: Allow}], egress: [{action: Allow}]}}`, "create", "-f",
 	pings(t, nodes, "c1", c2)
 	pings(t, nodes, "c2", c1)
 	if all := routes(t, nodes); strings.Count(all, "proto bird") < 2 {
-		t.Errorf("no routes by bird on both hosts:\n%s", all)
+		t.Errorf("want routes of bird on both hosts:\n%s", all)
 	}
 }
 
-// pings waits until what plays a container reaches an address.
+// pings waits until a ping from a container's namespace to an address is answered.
 func pings(t *testing.T, nodes []running, from, to string) {
 	t.Helper()
 	busybox := filepath.Join(nodes[0].root, "usr/bin/busybox")

@@ -1,7 +1,7 @@
-// Package parts makes what a machine of the lab needs besides Debian: the real
-// calicoctl, an image with the real calico-node, and the RPM of a stand-in for
-// eru-minions. What is made is kept in the lab's cache. An operator's own
-// files may take the place of each.
+// Package parts builds the parts that a lab machine needs in addition to Debian:
+// the real calicoctl, an image with the real calico-node, and the RPM of a
+// stand-in for eru-minions. It keeps them in the lab's cache. An operator can
+// supply files instead.
 package parts
 
 import (
@@ -13,70 +13,69 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/cache"
 )
 
-// CalicoVersion is the Calico that is built here.
+// CalicoVersion is the version of Calico that this package builds.
 const CalicoVersion = "v3.23.0"
 
-// ImageName is the name of the image that is built here.
+// ImageName is the name of the image that this package builds.
 const ImageName = "calico/node:" + CalicoVersion
 
-// Options are the operator's own parts: paths. What is empty is built here.
+// Options are the paths of the operator's files. Parts with an empty path are built.
 type Options struct {
 	Calicoctl  string // an executable
-	NodeImage  string // an image archive, as docker save writes it; plain, gzip or bzip2
+	NodeImage  string // an image archive of docker save; plain, gzip or bzip2
 	MinionsRPM string
-	// Log takes progress, a line a call, without a line end; nil: silent.
+	// Log receives one line of progress per call, without a newline. It may be nil.
 	Log func(format string, args ...any)
 }
 
-// Parts are files ready to be put in a bundle. Those that were built here
-// stand in the cache: read them only.
+// Parts are files for a bundle. Do not change them: they may be in the cache.
 type Parts struct {
 	Calicoctl        string
-	CalicoctlVersion string // as calicoctl version says: v3.23.0
+	CalicoctlVersion string // as printed by calicoctl version: v3.23.0
 	NodeImage        string
 	NodeImageName    string // name:tag inside the archive
 	MinionsRPM       string
 }
 
-// Build returns all parts: the operator's after a look at them, the others
-// from the cache, or built. A first build takes minutes (Calico's is 160 s on
-// two cores) and needs the Go module proxy and Debian's packages.
+// Build returns all parts. It checks the operator's files, and builds the other
+// parts unless they are in the cache. The first build takes minutes (Calico alone
+// 160 s on two cores) and needs the Go module proxy and Debian's packages.
 func Build(ctx context.Context, o Options) (Parts, error) {
-	own, err := checkOwn(ctx, o)
+	p, err := checkSupplied(ctx, o)
 	if err != nil {
-		return Parts{}, err // before anything slow starts
+		return Parts{}, err // before any slow build
 	}
 	b := builder{store: cache.Open(o.Log)}
-	if own.complete() {
-		return own, nil
+	if p.complete() {
+		return p, nil
 	}
 	if b.dir, err = moduleDir(ctx); err != nil {
 		return Parts{}, err
 	}
-	if own.Calicoctl == "" {
-		if err := b.calicoctl(ctx, &own); err != nil {
+	if p.Calicoctl == "" {
+		if err := b.calicoctl(ctx, &p); err != nil {
 			return Parts{}, err
 		}
 	}
-	if own.NodeImage == "" {
-		if own.NodeImage, err = b.nodeImage(ctx); err != nil {
+	if p.NodeImage == "" {
+		if p.NodeImage, err = b.nodeImage(ctx); err != nil {
 			return Parts{}, err
 		}
-		own.NodeImageName = ImageName
+		p.NodeImageName = ImageName
 	}
-	if own.MinionsRPM == "" {
-		if own.MinionsRPM, err = b.minionsRPM(ctx); err != nil {
+	if p.MinionsRPM == "" {
+		if p.MinionsRPM, err = b.minionsRPM(ctx); err != nil {
 			return Parts{}, err
 		}
 	}
-	return own, nil
+	return p, nil
 }
 
 func (p Parts) complete() bool {
 	return p.Calicoctl != "" && p.NodeImage != "" && p.MinionsRPM != ""
 }
 
-// builder makes parts from the nested Go module in dir.
+// builder builds parts from the nested Go module in dir.
 type builder struct {
 	store cache.Store
 	dir   string
@@ -90,12 +89,12 @@ func (b builder) calicoctl(ctx context.Context, p *Parts) error {
 	p.Calicoctl = path
 	p.CalicoctlVersion, err = calicoctlVersion(ctx, path)
 	if err == nil && p.CalicoctlVersion != CalicoVersion {
-		err = fmt.Errorf("cannot use the calicoctl that was built: it says %s, want %s", p.CalicoctlVersion, CalicoVersion)
+		err = fmt.Errorf("cannot use the calicoctl that was built: its version is %s, want %s", p.CalicoctlVersion, CalicoVersion)
 	}
 	return err
 }
 
-// nodeImage builds the archive of ImageName.
+// nodeImage builds the image archive.
 func (b builder) nodeImage(ctx context.Context) (string, error) {
 	node, err := b.goProgram(ctx, calicoNode())
 	if err != nil {
@@ -115,7 +114,7 @@ func (b builder) nodeImage(ctx context.Context) (string, error) {
 	return image, err
 }
 
-// imageOf builds the image with Debian's packages as apt knows them now.
+// imageOf builds the image with the current versions of Debian's packages.
 func (b builder) imageOf(ctx context.Context, node, calico string) (string, error) {
 	packages, err := debianPackages(ctx, imagePackages())
 	if err != nil {

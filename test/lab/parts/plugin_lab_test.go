@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// plugin is a running stand-in on one host of the test.
+// plugin is a running stand-in on a host of the test.
 type plugin struct {
 	t       *testing.T
 	host    string
 	sockets string
 }
 
-// startPlugin runs the program of the RPM in the host's network namespace and
-// under its name, with these variables.
+// startPlugin runs the program of the RPM in the host's network namespace, with the
+// host's name and these environment variables.
 func startPlugin(t *testing.T, host string, env ...string) plugin {
 	t.Helper()
 	p := plugin{t, host, t.TempDir()}
 	start(t, "eru-minions on "+host, append(env, "PATH="+os.Getenv("PATH"), "ETCD_ENDPOINTS="+etcdURL),
 		"ip", "netns", "exec", host, "unshare", "--uts", "sh", "-c", `hostname "$0" && exec "$@"`, host,
-		unpackedMinions(t), "--cnm", p.socket("net"), "--ipam", p.socket("ipam"))
+		installMinions(t), "--cnm", p.socket("net"), "--ipam", p.socket("ipam"))
 	eventually(t, time.Minute, "the plugin's sockets", func() error {
 		_, err := p.try("net", "Plugin.Activate", nil)
 		return err
@@ -36,9 +36,9 @@ func startPlugin(t *testing.T, host string, env ...string) plugin {
 	return p
 }
 
-// unpackedMinions has the real rpm install the package below a folder. On a
-// Debian machine rpm's database is empty, hence --nodeps.
-func unpackedMinions(t *testing.T) string {
+// installMinions installs the package with rpm below a temporary root and returns
+// the program's path. On Debian rpm's database is empty, hence --nodeps.
+func installMinions(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	sh(t, "rpm --root %s -i --nodeps --noscripts %s", dir, builtParts(t).MinionsRPM)
@@ -49,7 +49,7 @@ func (p plugin) socket(which string) string { return filepath.Join(p.sockets, wh
 
 type object = map[string]any
 
-// try calls the plugin as Docker does.
+// try calls the plugin like Docker.
 func (p plugin) try(which, method string, request object) (object, error) {
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -70,28 +70,28 @@ func (p plugin) try(which, method string, request object) (object, error) {
 	return decoded, json.NewDecoder(answer.Body).Decode(&decoded)
 }
 
-// call is try for what must be answered without an error.
+// call is like try, but the call must succeed.
 func (p plugin) call(which, method string, request object) object {
 	p.t.Helper()
 	answer, err := p.try(which, method, request)
 	if err != nil {
 		p.t.Fatalf("%s: %v", method, err)
 	}
-	if said, failed := answer["Err"]; failed {
-		p.t.Fatalf("%s: %v", method, said)
+	if message, failed := answer["Err"]; failed {
+		p.t.Fatalf("%s: %v", method, message)
 	}
 	return answer
 }
 
-// refused is try for what must be refused; it returns what was said.
+// refused is like try, but the plugin must return an error. It returns the message.
 func (p plugin) refused(which, method string, request object) string {
 	p.t.Helper()
 	answer, err := p.try(which, method, request)
-	said, _ := answer["Err"].(string)
-	if err != nil || said == "" {
+	message, _ := answer["Err"].(string)
+	if err != nil || message == "" {
 		p.t.Fatalf("%s was not refused: %v %v", method, answer, err)
 	}
-	return said
+	return message
 }
 
 func (p plugin) createNetwork(id string) {
@@ -103,7 +103,7 @@ func (p plugin) createNetwork(id string) {
 	})
 }
 
-// createEndpoint does what Docker does until it joins a container.
+// createEndpoint makes the calls that Docker makes before it joins a container.
 func (p plugin) createEndpoint(network, pool, id string) (address string) {
 	p.t.Helper()
 	address = p.call("ipam", "IpamDriver.RequestAddress", object{"PoolID": pool})["Address"].(string)
@@ -113,8 +113,8 @@ func (p plugin) createEndpoint(network, pool, id string) (address string) {
 	return address
 }
 
-// runContainer joins a namespace that plays a container to the network, as
-// libnetwork does it, and returns its address.
+// runContainer creates a network namespace for a container and joins it to the
+// network, like libnetwork. It returns the container's address.
 func (p plugin) runContainer(name, network, pool, id string) (address string) {
 	p.t.Helper()
 	address = p.createEndpoint(network, pool, id)

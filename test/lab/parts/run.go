@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// messageLines is how many of a failed program's last lines an error shows.
+// messageLines is the number of lines of a failed program's stderr in an error.
 const messageLines = 8
 
 // process is a program to run.
 type process struct {
 	name string
 	args []string
-	dir  string   // "": this process's own
-	env  []string // over this process's own
+	dir  string   // empty: the current directory
+	env  []string // in addition to this process's environment
 }
 
-// run runs a program and returns what it printed, without the last line end,
-// also where it fails; then the end of its messages is in the error.
+// run runs a program and returns its stdout without surrounding space, also if it
+// fails. The error then contains the end of its stderr.
 func run(ctx context.Context, p process) (string, error) {
 	cmd := exec.CommandContext(ctx, p.name, p.args...)
 	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), p.env...)
-	cmd.WaitDelay = 5 * time.Second // its children may hold the pipes
+	cmd.WaitDelay = 5 * time.Second // its children may keep the pipes open
 	var out, messages bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &messages
 	err := cmd.Run()
@@ -36,13 +36,13 @@ func run(ctx context.Context, p process) (string, error) {
 		return printed, fmt.Errorf("%s was stopped: %w", p.name, context.Cause(ctx))
 	}
 	if err != nil {
-		return printed, fmt.Errorf("%s %s: %w", p.name, p.args[0], errors.Join(err, ending(messages.String())))
+		return printed, fmt.Errorf("%s %s: %w", p.name, p.args[0], errors.Join(err, lastLines(messages.String())))
 	}
 	return printed, nil
 }
 
-// ending is the last of a program's messages: what it failed of.
-func ending(messages string) error {
+// lastLines returns the last lines of a program's stderr as an error.
+func lastLines(messages string) error {
 	messages = strings.TrimSpace(messages)
 	if messages == "" {
 		return nil

@@ -17,13 +17,12 @@ import (
 	"time"
 )
 
-// inSandbox holds, for the tests' own process, the parts that its parent
-// built: the sandbox has no network to build them with.
+// inSandbox passes the parts to the tests' process in the sandbox. The parent
+// process builds them, because the sandbox has no network.
 const inSandbox = "PARTS_TEST_SANDBOX"
 
-// TestMain builds the parts, then starts itself again in a network, mount and
-// PID namespace of its own: interfaces, mounts and processes of the tests are
-// gone when it ends, however it ends.
+// TestMain builds the parts, then executes itself in new network, mount and PID
+// namespaces. Interfaces, mounts and processes of the tests disappear when it ends.
 func TestMain(m *testing.M) {
 	if os.Getenv(inSandbox) != "" {
 		os.Exit(runInside(m))
@@ -40,14 +39,14 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// runInside makes the sandbox's mounts its own, then runs the tests.
+// runInside prepares the sandbox's mounts, then runs the tests.
 func runInside(m *testing.M) int {
 	out, err := trySh(context.Background(), `mount --make-rprivate /
 mount -t proc proc /proc
 mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns
 ip link set lo up`)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cannot make the sandbox: %v: %s\n", err, out)
+		fmt.Fprintf(os.Stderr, "cannot create the sandbox: %v: %s\n", err, out)
 		return 1
 	}
 	return m.Run()
@@ -71,7 +70,7 @@ func enterSandbox(ctx context.Context, p Parts) error {
 	return nil
 }
 
-// builtParts are the parts under test.
+// builtParts returns the parts under test.
 func builtParts(t *testing.T) Parts {
 	t.Helper()
 	var p Parts
@@ -81,8 +80,7 @@ func builtParts(t *testing.T) Parts {
 	return p
 }
 
-// sh runs a shell script of the test's, which must succeed, and returns what
-// it printed.
+// sh runs a shell script that must succeed, and returns its output.
 func sh(t *testing.T, script string, args ...any) string {
 	t.Helper()
 	out, err := trySh(t.Context(), script, args...)
@@ -97,8 +95,8 @@ func trySh(ctx context.Context, script string, args ...any) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// start starts a program that runs until the test ends, and returns its
-// process ID; its output is shown if the test fails.
+// start starts a program that runs until the test ends, and returns its PID. Its
+// output is shown if the test fails.
 func start(t *testing.T, name string, env []string, args ...string) int {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), name))
@@ -117,16 +115,16 @@ func start(t *testing.T, name string, env []string, args ...string) int {
 		log.Close()
 		if t.Failed() {
 			text, _ := os.ReadFile(log.Name())
-			t.Logf("%s said:\n%s", name, text[max(0, len(text)-4000):])
+			t.Logf("output of %s:\n%s", name, text[max(0, len(text)-4000):])
 		}
 	})
 	return cmd.Process.Pid
 }
 
-// eventually polls until check succeeds.
-func eventually(t *testing.T, within time.Duration, what string, check func() error) {
+// eventually calls check at intervals until it succeeds.
+func eventually(t *testing.T, timeout time.Duration, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(within)
+	deadline := time.Now().Add(timeout)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -135,7 +133,7 @@ func eventually(t *testing.T, within time.Duration, what string, check func() er
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
+			t.Fatalf("timed out after %s waiting for %s: %v", timeout, what, err)
 		}
 		<-tick.C
 	}
@@ -143,7 +141,7 @@ func eventually(t *testing.T, within time.Duration, what string, check func() er
 
 const etcdURL = "http://10.99.0.254:2379"
 
-// startCluster makes the network that hosts are plugged into, with an etcd.
+// startCluster creates the network of the hosts, with an etcd.
 func startCluster(t *testing.T) {
 	t.Helper()
 	sh(t, "ip link add lab type bridge && ip addr add 10.99.0.254/24 dev lab && ip link set lab up")
@@ -159,7 +157,7 @@ func startCluster(t *testing.T) {
 	})
 }
 
-// calicoctl runs the real one with this input.
+// runCalicoctl runs the real calicoctl with this input.
 func runCalicoctl(t *testing.T, input string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -180,9 +178,10 @@ func createPool(t *testing.T, name, cidr string) {
 spec: {cidr: %s, natOutgoing: true, ipipMode: Never, vxlanMode: Never, blockSize: 26, nodeSelector: all()}}`, name, cidr), "create", "-f", "-")
 }
 
-// plugHost makes a network namespace for a host and plugs it in. When the test
-// ends, what still runs in it ends too: runit's services outlive their parent.
-func plugHost(t *testing.T, name, address string) {
+// addHost creates a network namespace for a host and connects it to the network. At
+// the end of the test it kills all processes in it: runit's services outlive their
+// parent.
+func addHost(t *testing.T, name, address string) {
 	t.Helper()
 	t.Cleanup(func() {
 		trySh(context.Background(), `ip netns pids %[1]s | xargs -r kill -9; ip link del v%[1]s`, name)

@@ -15,25 +15,25 @@ import (
 	etcd "go.etcd.io/etcd/client/v3"
 )
 
-// These are the real plugin's traps, which the stand-in must have too: what
-// firstboot does about them is not shown on anything milder.
+// These tests check that the stand-in has the same faults as the real plugin.
+// Otherwise the lab would not show that firstboot handles them.
 
 const (
 	annotation = "org.projectcalico.label.network.ID"
 	cidr       = "10.213.0.0/16"
 )
 
-// onOneHost starts a cluster with a host h1, known to Calico, and a pool.
+// onOneHost starts a plugin in a cluster with one host, h1, and a pool.
 func onOneHost(t *testing.T, env ...string) plugin {
 	t.Helper()
 	startCluster(t)
-	plugHost(t, "h1", "10.99.0.1")
+	addHost(t, "h1", "10.99.0.1")
 	runCalicoctl(t, `{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: h1}, spec: {bgp: {ipv4Address: 10.99.0.1/24}}}`, "create", "-f", "-")
 	createPool(t, "firstboot", cidr)
 	return startPlugin(t, "h1", env...)
 }
 
-// poolInEtcd is the pool as it stands there: calicoctl would fill in defaults.
+// poolInEtcd reads the pool from etcd, because calicoctl would add defaults.
 func poolInEtcd(t *testing.T) (annotations map[string]string, spec object) {
 	t.Helper()
 	client, err := etcd.New(etcd.Config{Endpoints: []string{etcdURL}, DialTimeout: 10 * time.Second})
@@ -55,7 +55,7 @@ func poolInEtcd(t *testing.T) (annotations map[string]string, spec object) {
 	return pool.Metadata.Annotations, pool.Spec
 }
 
-func TestTheAnswersOfThePlugin(t *testing.T) {
+func TestPluginAnswers(t *testing.T) {
 	p := onOneHost(t)
 	for _, c := range []struct {
 		which, method string
@@ -72,21 +72,21 @@ func TestTheAnswersOfThePlugin(t *testing.T) {
 			t.Errorf("%s: %s", c.method, diff)
 		}
 	}
-	if said := p.refused("ipam", "IpamDriver.RequestPool", object{"Pool": "10.1.0.0/16"}); !strings.Contains(said, "must match the CIDR") {
-		t.Errorf("a subnet without a pool: %s", said)
+	if message := p.refused("ipam", "IpamDriver.RequestPool", object{"Pool": "10.1.0.0/16"}); !strings.Contains(message, "must match the CIDR") {
+		t.Errorf("a subnet without a pool: %s", message)
 	}
-	said := p.refused("net", "NetworkDriver.CreateNetwork", object{"NetworkID": "n", "Options": object{"com.docker.network.enable_ipv4": true}})
-	if !strings.Contains(said, "does not support the flag --enable_ipv4") {
-		t.Errorf("what Docker 28 asks for: %s", said)
+	message := p.refused("net", "NetworkDriver.CreateNetwork", object{"NetworkID": "n", "Options": object{"com.docker.network.enable_ipv4": true}})
+	if !strings.Contains(message, "does not support the flag --enable_ipv4") {
+		t.Errorf("the option of Docker 28: %s", message)
 	}
 }
 
-func TestThePluginBindsAndStripsThePool(t *testing.T) {
+func TestPluginBindsThePoolAndRemovesNewFields(t *testing.T) {
 	p := onOneHost(t)
 	p.createNetwork("net1")
 	annotations, spec := poolInEtcd(t)
 	if annotations[annotation] != "net1" {
-		t.Errorf("annotations are %v, want net1 bound", annotations)
+		t.Errorf("annotations are %v, want the network net1", annotations)
 	}
 	if diff := cmp.Diff(object{"cidr": cidr, "natOutgoing": true, "ipipMode": "Never"}, spec); diff != "" {
 		t.Errorf("the pool's fields after a network was created: %s", diff)
@@ -97,57 +97,57 @@ func TestThePluginBindsAndStripsThePool(t *testing.T) {
 		`{"metadata":{"annotations":{"`+annotation+`":"net1"}},"spec":{"vxlanMode":"Never"}}`)
 	annotations, spec = poolInEtcd(t)
 	if annotations[annotation] != "net1" || spec["vxlanMode"] != "Never" || fmt.Sprint(spec["blockSize"]) != "26" {
-		t.Errorf("after the cure: %v %v", annotations, spec)
+		t.Errorf("after the repair: %v %v", annotations, spec)
 	}
 	p.createEndpoint("net1", "firstboot", "2222222222222222")
 
 	p.createNetwork("net2")
-	said := p.refused("net", "NetworkDriver.CreateEndpoint", object{
+	message := p.refused("net", "NetworkDriver.CreateEndpoint", object{
 		"NetworkID": "net1", "EndpointID": "3333333333333333", "Interface": object{"Address": "10.213.0.9/32"},
 	})
-	if !strings.Contains(said, "net1") {
-		t.Errorf("a second network did not steal the pool: %s", said)
+	if !strings.Contains(message, "net1") {
+		t.Errorf("a second network with the same CIDR: %s", message)
 	}
 }
 
-func TestThePluginMakesARestrictiveProfileOnlyWhereThereIsNone(t *testing.T) {
+func TestPluginCreatesARestrictiveProfileIfNoneExists(t *testing.T) {
 	p := onOneHost(t)
 	p.createNetwork("net1")
 	p.createEndpoint("net1", "firstboot", "1111111111111111")
 	if made := runCalicoctl(t, "", "get", "profile", "firstboot", "-o", "yaml"); !strings.Contains(made, "selector: has(firstboot)") {
-		t.Errorf("the profile that the plugin made:\n%s", made)
+		t.Errorf("the profile that the plugin created:\n%s", made)
 	}
 	runCalicoctl(t, `{apiVersion: projectcalico.org/v3, kind: Profile, metadata: {name: firstboot}, spec: {ingress: [{action: Allow}]}}`, "replace", "-f", "-")
 	p.createEndpoint("net1", "firstboot", "2222222222222222")
 	if kept := runCalicoctl(t, "", "get", "profile", "firstboot", "-o", "yaml"); strings.Contains(kept, "has(firstboot)") {
-		t.Errorf("the plugin changed a profile that was there:\n%s", kept)
+		t.Errorf("the plugin changed an existing profile:\n%s", kept)
 	}
 }
 
-func TestThePluginTakesTheHostNameAsItIs(t *testing.T) {
+func TestPluginKeepsTheCaseOfTheHostName(t *testing.T) {
 	p := onOneHost(t, "HOSTNAME=H1")
 	p.createNetwork("net1")
-	if said := p.refused("ipam", "IpamDriver.RequestAddress", object{"PoolID": "firstboot"}); !strings.Contains(said, "H1") {
-		t.Errorf("a name that is no node's: %s", said)
+	if message := p.refused("ipam", "IpamDriver.RequestAddress", object{"PoolID": "firstboot"}); !strings.Contains(message, "H1") {
+		t.Errorf("a host name that differs from the node name: %s", message)
 	}
 }
 
-func TestThePluginRecordsTheMACThatItMade(t *testing.T) {
+func TestPluginRecordsTheFirstMAC(t *testing.T) {
 	p := onOneHost(t)
 	p.createNetwork("net1")
 	p.runContainer("c1", "net1", "firstboot", "1111111111111111")
 	made := sh(t, "ip netns exec c1 cat /sys/class/net/cali0/address")
 	recorded := func() string { return runCalicoctl(t, "", "get", "wep", "-A", "-o", "yaml") }
 	if !strings.Contains(recorded(), "mac: "+made) {
-		t.Errorf("the MAC is %s, recorded is\n%s", made, recorded())
+		t.Errorf("the MAC is %s, the record is\n%s", made, recorded())
 	}
-	sh(t, "ip -n c1 link set cali0 address 02:00:00:00:00:01") // as udevd does
+	sh(t, "ip -n c1 link set cali0 address 02:00:00:00:00:01") // like udevd
 	if !strings.Contains(recorded(), "mac: "+made) {
-		t.Errorf("the record follows a change of the MAC:\n%s", recorded())
+		t.Errorf("the record changed with the MAC:\n%s", recorded())
 	}
 }
 
-func TestThePluginRoutesIPv6WhereTheHostHasIt(t *testing.T) {
+func TestPluginRoutesIPv6IfTheHostHasIt(t *testing.T) {
 	p := onOneHost(t)
 	p.createNetwork("net1")
 	join := func(id string) string {
@@ -163,7 +163,7 @@ func TestThePluginRoutesIPv6WhereTheHostHasIt(t *testing.T) {
 	}
 }
 
-func TestTheSocketsSurviveThePlugin(t *testing.T) {
+func TestSocketsRemainAfterThePluginIsKilled(t *testing.T) {
 	p := onOneHost(t)
 	sh(t, "kill $(ip netns pids h1)")
 	eventually(t, time.Minute, "the end of the plugin", func() error {
@@ -174,19 +174,19 @@ func TestTheSocketsSurviveThePlugin(t *testing.T) {
 	})
 	for _, which := range []string{"net", "ipam"} {
 		if _, err := os.Stat(p.socket(which)); err != nil {
-			t.Errorf("the socket is gone: %v", err)
+			t.Errorf("the socket does not exist: %v", err)
 		}
 	}
 }
 
-func TestWithoutEtcdThePluginEndsAfterTenSeconds(t *testing.T) {
+func TestPluginExitsAfterTenSecondsWithoutEtcd(t *testing.T) {
 	sockets := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), unpackedMinions(t), "--cnm", sockets+"/net.sock", "--ipam", sockets+"/ipam.sock")
+	cmd := exec.CommandContext(t.Context(), installMinions(t), "--cnm", sockets+"/net.sock", "--ipam", sockets+"/ipam.sock")
 	cmd.Env = []string{"ETCD_ENDPOINTS=http://127.0.0.1:1"}
-	begin := time.Now()
+	start := time.Now()
 	out, err := cmd.CombinedOutput()
-	if took := time.Since(begin); err == nil || took < 8*time.Second || took > 20*time.Second {
-		t.Errorf("it ended after %s: %v\n%s", took, err, out)
+	if took := time.Since(start); err == nil || took < 8*time.Second || took > 20*time.Second {
+		t.Errorf("it exited after %s: %v\n%s", took, err, out)
 	}
 	if left, _ := os.ReadDir(sockets); len(left) != 0 {
 		t.Errorf("it left sockets: %v", left)

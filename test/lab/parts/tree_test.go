@@ -15,7 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 )
 
-// listing reads a tar back: a line a file.
+// listing returns one line per file of a tar archive.
 func listing(t *testing.T, data []byte) []string {
 	t.Helper()
 	var lines []string
@@ -28,7 +28,7 @@ func listing(t *testing.T, data []byte) []string {
 			t.Fatal(err)
 		}
 		if !h.ModTime.Equal(imageTime()) {
-			t.Errorf("%s is of %s, want %s", h.Name, h.ModTime, imageTime())
+			t.Errorf("the time of %s is %s, want %s", h.Name, h.ModTime, imageTime())
 		}
 		text, err := io.ReadAll(archive)
 		if err != nil {
@@ -38,7 +38,7 @@ func listing(t *testing.T, data []byte) []string {
 	}
 }
 
-func TestATreeIsPackedTheSameEveryTime(t *testing.T) {
+func TestPackedTreeIsReproducible(t *testing.T) {
 	pack := func() []byte {
 		tr := tree{"bin": {mode: fs.ModeSymlink | 0o777, link: "usr/bin"}}
 		tr.addText("etc/b", "B")
@@ -54,7 +54,7 @@ func TestATreeIsPackedTheSameEveryTime(t *testing.T) {
 	}
 	first := pack()
 	if !bytes.Equal(first, pack()) {
-		t.Error("the same tree gave two archives")
+		t.Error("two archives of the same tree differ")
 	}
 	if diff := cmp.Diff([]string{
 		"Lrwxrwxrwx bin usr/bin",
@@ -72,7 +72,7 @@ func TestATreeIsPackedTheSameEveryTime(t *testing.T) {
 	}
 }
 
-func TestAnArchiveIsWhatDockerLoads(t *testing.T) {
+func TestArchiveHasTheFormatOfDockerSave(t *testing.T) {
 	path := archive(t)
 	tags, id, err := artifact.ReadImageTags(path)
 	if err != nil || len(tags) != 1 || tags[0] != ImageName || !strings.HasPrefix(id, "sha256:") {
@@ -87,11 +87,11 @@ func TestAnArchiveIsWhatDockerLoads(t *testing.T) {
 	}
 	left, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(left) != 1 {
-		t.Errorf("left beside the archive: %v, %v", left, err)
+		t.Errorf("files in the archive's directory: %v, %v", left, err)
 	}
 }
 
-func TestTheStandInsPackage(t *testing.T) {
+func TestPackageOfTheStandIn(t *testing.T) {
 	p, err := artifact.ReadPackage(rpm(t))
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestTheStandInsPackage(t *testing.T) {
 	}
 }
 
-func TestTheTunnelAttributeIsDeclared(t *testing.T) {
+func TestDeclareTunnel(t *testing.T) {
 	template := func(text string) tree {
 		tr := tree{}
 		tr.addFile(poolFilter, put(t, "template", text, 0o644), 0o644)

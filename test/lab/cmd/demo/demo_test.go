@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestWhatIsWorthShowing(t *testing.T) {
+func TestSelectLine(t *testing.T) {
 	for line, want := range map[string]string{
 		"[   24.099796] firstboot[161]: firstboot: preflight (1/9) done, 5.5s (ok)":             "firstboot: preflight (1/9) done, 5.5s (ok)",
 		"host2 login: [   25.1] firstboot[161]: firstboot: config    (4/9) done, 1s (changed) ": "firstboot: config    (4/9) done, 1s (changed)",
@@ -16,34 +16,34 @@ func TestWhatIsWorthShowing(t *testing.T) {
 		"SELinux:  Could not open policy file":                                                  "",
 		"[   27.478547] dockerd[161]: firstboot is not mentioned":                               "",
 	} {
-		if got, shown := worthShowing(line); got != want || shown != (want != "") {
-			t.Errorf("%q is shown as %q (%v), want %q", line, got, shown, want)
+		if got, shown := selectLine(line); got != want || shown != (want != "") {
+			t.Errorf("selectLine(%q) = %q, %v, want %q", line, got, shown, want)
 		}
 	}
 }
 
-func TestOptionsComeFromTheEnvironment(t *testing.T) {
+func TestReadSettings(t *testing.T) {
 	for name, value := range map[string]string{"HOSTS": "3", "KEEP": "1", "CALICOCTL": "/c", "NODE_IMAGE": "/n", "MINIONS_RPM": "/m", "FIRSTBOOT": "/f"} {
 		t.Setenv(name, value)
 	}
-	s, err := fromEnvironment()
+	s, err := readSettings()
 	if err != nil || s.hosts != 3 || !s.keep || s.firstboot != "/f" || s.parts.Calicoctl != "/c" || s.parts.NodeImage != "/n" || s.parts.MinionsRPM != "/m" {
-		t.Errorf("read %+v (%v)", s, err)
+		t.Errorf("settings are %+v (%v)", s, err)
 	}
 	t.Setenv("HOSTS", "")
 	t.Setenv("KEEP", "0")
-	if s, err := fromEnvironment(); err != nil || s.hosts != 2 || s.keep {
-		t.Errorf("the defaults are %+v (%v)", s, err)
+	if s, err := readSettings(); err != nil || s.hosts != 2 || s.keep {
+		t.Errorf("default settings are %+v (%v)", s, err)
 	}
-	for _, bad := range []string{"0", "-1", "two"} {
-		t.Setenv("HOSTS", bad)
-		if _, err := fromEnvironment(); err == nil || !strings.Contains(err.Error(), "HOSTS="+bad) {
-			t.Errorf("HOSTS=%s: %v", bad, err)
+	for _, invalid := range []string{"0", "-1", "two"} {
+		t.Setenv("HOSTS", invalid)
+		if _, err := readSettings(); err == nil || !strings.Contains(err.Error(), "HOSTS="+invalid) {
+			t.Errorf("HOSTS=%s: %v", invalid, err)
 		}
 	}
 }
 
-func TestColoursOnlyOnATerminal(t *testing.T) {
+func TestTitlesAreBoldOnATerminalOnly(t *testing.T) {
 	var out bytes.Buffer
 	s := &screen{out: &out, start: time.Now()}
 	s.title("The hosts")
@@ -55,6 +55,6 @@ func TestColoursOnlyOnATerminal(t *testing.T) {
 	s.colour = true
 	s.title("The hosts")
 	if got := out.String(); got != "\n\x1b[1mThe hosts\x1b[0m\n" {
-		t.Errorf("on a terminal %q", got)
+		t.Errorf("printed on a terminal: %q", got)
 	}
 }

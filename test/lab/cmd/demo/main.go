@@ -1,9 +1,8 @@
-// Command demo shows firstboot at work: it boots bare machines from a golden
-// image, watches them become members of a Calico network by themselves, and
-// lets their containers reach each other. Exit code 0 means that all of that
-// was so.
+// Command demo demonstrates firstboot. It boots bare machines from a golden image,
+// waits until all have joined the Calico network, and sends pings between their
+// containers. It exits with 0 if all of this succeeds.
 //
-// Options come from the environment, as `make demo HOSTS=3 KEEP=1` sets it.
+// Options are environment variables, as set by `make demo HOSTS=3 KEEP=1`.
 package main
 
 import (
@@ -19,19 +18,19 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
 
-// labName is the demo's lab: there is one at a time.
+// labName is the name of the demo's lab. Only one demo can run at a time.
 const labName = "demo"
 
 const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
-       make demo-stop          end a demo that was kept
+       make demo-stop          stop a demo that was kept
        make demo-shell HOST=host1
 
-  HOSTS        number of machines; each takes 1 GB of memory
+  HOSTS        number of machines; each needs 1 GB of memory
   KEEP=1       leave them running
-  CALICOCTL    your calicoctl, in the place of one built from source
-  NODE_IMAGE   your calico/node, as docker save writes it
-  MINIONS_RPM  your eru-minions
-  FIRSTBOOT    a firstboot binary, in the place of one built from this checkout
+  CALICOCTL    your calicoctl, instead of one built from source
+  NODE_IMAGE   your calico/node image, in the format of docker save
+  MINIONS_RPM  your eru-minions package
+  FIRSTBOOT    a firstboot binary, instead of one built from this checkout
 
 example: make demo HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
 `
@@ -45,7 +44,7 @@ type settings struct {
 }
 
 func main() {
-	if err := main1(); err != nil {
+	if err := runCommand(); err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		if errors.Is(err, context.Canceled) {
 			os.Exit(130)
@@ -54,17 +53,17 @@ func main() {
 	}
 }
 
-func main1() error {
+func runCommand() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second interrupt ends the demo at once
+	context.AfterFunc(ctx, stop) // a second signal ends the demo at once
 	command := "run"
 	if len(os.Args) > 1 {
 		command = os.Args[1]
 	}
 	switch {
 	case command == "run" && len(os.Args) <= 2:
-		s, err := fromEnvironment()
+		s, err := readSettings()
 		if err != nil {
 			return err
 		}
@@ -75,10 +74,10 @@ func main1() error {
 		return shell(os.Args[2])
 	}
 	fmt.Fprint(os.Stderr, usage)
-	return fmt.Errorf("cannot do %q", os.Args[1:])
+	return fmt.Errorf("unknown command %q", os.Args[1:])
 }
 
-func fromEnvironment() (settings, error) {
+func readSettings() (settings, error) {
 	s := settings{hosts: 2, parts: parts.Options{
 		Calicoctl:  os.Getenv("CALICOCTL"),
 		NodeImage:  os.Getenv("NODE_IMAGE"),
@@ -87,7 +86,7 @@ func fromEnvironment() (settings, error) {
 	if text := os.Getenv("HOSTS"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return s, fmt.Errorf("cannot boot HOSTS=%s machines: want a number, 1 or more", text)
+			return s, fmt.Errorf("HOSTS=%s is not a positive number", text)
 		}
 		s.hosts = n
 	}
@@ -99,7 +98,7 @@ func fromEnvironment() (settings, error) {
 	return s, nil
 }
 
-// shell becomes an ssh to a host of the kept lab.
+// shell replaces this process with an SSH session on a host of the kept lab.
 func shell(host string) error {
 	command, err := lab.Shell(labName, host)
 	if err != nil {

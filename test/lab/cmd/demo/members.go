@@ -9,7 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/test/lab"
 )
 
-// showMembers prints who the hosts are, and their BGP sessions.
+// showMembers prints the hosts and their BGP sessions.
 func showMembers(ctx context.Context, l *lab.Lab, out *screen) error {
 	out.title("The hosts")
 	for _, h := range l.Hosts {
@@ -22,7 +22,7 @@ func showMembers(ctx context.Context, l *lab.Lab, out *screen) error {
 			out.plain(fmt.Sprintf("           BGP with %-15s %-6s %s\n", s.Peer, s.State, s.Info))
 		}
 		if want := len(l.Hosts) - 1; established(sessions) != want {
-			return fmt.Errorf("%s has %d BGP sessions Established, want %d", h.Name, established(sessions), want)
+			return fmt.Errorf("%s has %d established BGP sessions, want %d", h.Name, established(sessions), want)
 		}
 	}
 	return nil
@@ -38,8 +38,8 @@ func established(sessions []lab.BGPSession) int {
 	return n
 }
 
-// showContainers starts a container on each host, and lets each pair of
-// neighbours (all pairs would take long with many hosts) ping both ways.
+// showContainers starts a container on each host and sends pings in both directions
+// between neighbours. All pairs would take long with many hosts.
 func showContainers(ctx context.Context, l *lab.Lab, out *screen) error {
 	out.title("A container on each host, on the network " + lab.Network)
 	containers := make([]lab.Container, len(l.Hosts))
@@ -62,7 +62,7 @@ func showContainers(ctx context.Context, l *lab.Lab, out *screen) error {
 	if len(containers) < 2 {
 		return nil
 	}
-	out.title("The routes between hosts, learned by BIRD")
+	out.title("Routes between hosts, learned by BIRD")
 	for _, h := range l.Hosts {
 		if err := showRoutes(ctx, h, out); err != nil {
 			return err
@@ -96,7 +96,7 @@ func showRoutes(ctx context.Context, h *lab.Host, out *screen) error {
 		}
 	}
 	if remote == 0 {
-		return fmt.Errorf("%s has learned no route to another host's containers", h.Name)
+		return fmt.Errorf("%s has no route to another host's containers", h.Name)
 	}
 	return nil
 }

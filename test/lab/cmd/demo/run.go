@@ -12,14 +12,14 @@ import (
 	"github.com/projecteru2/firstboot/test/lab"
 )
 
-// joinTime bounds the way from power-on to a complete host: about two minutes
-// for two machines under TCG on two cores, and more for more.
-const joinTime = 15 * time.Minute
+// joinTimeout limits the time from power-on to completion. Two machines under TCG
+// on two cores need about two minutes.
+const joinTimeout = 15 * time.Minute
 
-// run is the demo. The lab is closed whatever happens, but for KEEP=1.
+// run runs the demo. It always removes the lab, unless KEEP=1 is set.
 func run(ctx context.Context, s settings) (err error) {
 	out := newScreen(os.Stdout)
-	out.title("Preparing (the first time this takes about ten minutes; what is built is kept)")
+	out.title("Preparing (the first time takes about ten minutes, later runs use the cache)")
 	if err := installPackages(ctx); err != nil {
 		return err
 	}
@@ -40,16 +40,16 @@ func run(ctx context.Context, s settings) (err error) {
 		report(l, out)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted, everything is cleaned up: %w", context.Cause(ctx))
+		return fmt.Errorf("interrupted; the lab was removed: %w", context.Cause(ctx))
 	}
-	if s.keep { // a failed demo as well: that is when one wants a look
+	if s.keep { // also after a failure, so that it can be examined
 		keep = true
 		out.kept(l)
 	}
 	return err
 }
 
-// installPackages installs what the lab needs of Debian's packages.
+// installPackages installs the Debian packages that the lab needs.
 func installPackages(ctx context.Context) error {
 	root, err := lab.ModuleDir(ctx)
 	if err != nil {
@@ -58,24 +58,24 @@ func installPackages(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "test/lab/install-packages.sh"))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("cannot install what the lab needs: %w", err)
+		return fmt.Errorf("cannot install the packages that the lab needs: %w", err)
 	}
 	return nil
 }
 
-// report prints what a person needs to find out why the demo failed.
+// report prints the logs of the hosts after a failure.
 func report(l *lab.Lab, out *screen) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	dir, text := l.Diagnostics(ctx, "demo")
-	out.title("What the hosts say")
+	out.title("Logs of the hosts")
 	out.plain(text)
-	out.plain("All of it is kept in " + dir + "\n")
+	out.plain("All logs are in " + dir + "\n")
 }
 
-// show boots the machines, watches them, and tries what they became.
+// show boots the machines, waits until they are complete, and tests the network.
 func show(ctx context.Context, l *lab.Lab, out *screen) error {
-	out.title(fmt.Sprintf("Power on: %d machines (%s), bare but for firstboot", len(l.Hosts), l.Accel))
+	out.title(fmt.Sprintf("Power on: %d machines (%s), bare except for firstboot", len(l.Hosts), l.Accel))
 	start := time.Now()
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -102,9 +102,9 @@ func show(ctx context.Context, l *lab.Lab, out *screen) error {
 	return nil
 }
 
-// waitComplete waits until firstboot says of every host that it is complete.
+// waitComplete waits until firstboot reports that every host is complete.
 func waitComplete(ctx context.Context, l *lab.Lab) error {
-	ctx, cancel := context.WithTimeout(ctx, joinTime)
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	return l.Each(func(h *lab.Host) error { return h.WaitComplete(ctx) })
 }

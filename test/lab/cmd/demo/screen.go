@@ -15,8 +15,8 @@ import (
 	"github.com/projecteru2/firstboot/test/lab"
 )
 
-// screen is what the person sees. Lines of several hosts come side by side,
-// each whole.
+// screen prints the demo's output. It can be used by several goroutines: lines are
+// never mixed.
 type screen struct {
 	mu     sync.Mutex
 	out    io.Writer
@@ -41,34 +41,34 @@ func (s *screen) title(text string) {
 	s.plain("\n" + text + "\n")
 }
 
-// step is a line of progress while things are built.
+// step prints a line of progress during the preparation.
 func (s *screen) step(format string, args ...any) {
 	s.plain(fmt.Sprintf("  %5s  %s\n", time.Since(s.start).Round(time.Second), fmt.Sprintf(format, args...)))
 }
 
-// hostColours tell hosts apart: cyan, magenta, yellow, blue, green.
+// hostColours distinguish hosts: cyan, magenta, yellow, blue, green.
 var hostColours = []string{"36", "35", "33", "34", "32"}
 
-// follow prints what a host's console says about firstboot, and when the host
-// is up.
+// follow prints firstboot's lines of a host's console, and the login prompt.
 func (s *screen) follow(ctx context.Context, h *lab.Host, start time.Time, _ int) {
 	name := fmt.Sprintf("%-8s", h.Name)
 	if s.colour {
 		digit := int(h.Name[len(h.Name)-1])
 		name = "\x1b[" + hostColours[digit%len(hostColours)] + "m" + name + "\x1b[0m"
 	}
-	_ = h.Console.Follow(ctx, func(line string) bool { // it ends with the context
-		if text, ok := worthShowing(line); ok {
+	_ = h.Console.Follow(ctx, func(line string) bool { // the only error is the end of the context
+		if text, ok := selectLine(line); ok {
 			s.plain(fmt.Sprintf("%s %5s  %s\n", name, time.Since(start).Round(time.Second), text))
 		}
 		return true
 	})
 }
 
-// fromUnit is how journald writes a unit's line to the console.
+// fromUnit matches a line of firstboot's unit that journald wrote to the console.
 var fromUnit = regexp.MustCompile(`firstboot\[\d+\]: (.*)`)
 
-func worthShowing(line string) (string, bool) {
+// selectLine returns the text to print for a console line, and whether to print it.
+func selectLine(line string) (string, bool) {
 	if found := fromUnit.FindStringSubmatch(line); found != nil {
 		return strings.TrimRight(found[1], " "), true
 	}
@@ -81,13 +81,13 @@ func worthShowing(line string) (string, bool) {
 	return "", false
 }
 
-// kept says how to get at what is left running.
+// kept prints how to access and stop the running lab.
 func (s *screen) kept(l *lab.Lab) {
-	s.title("It is left running")
+	s.title("The machines are still running")
 	var text strings.Builder
 	for _, h := range l.Hosts {
 		fmt.Fprintf(&text, "  a shell on %s    make demo-shell HOST=%s\n", h.Name, h.Name)
 	}
-	fmt.Fprintf(&text, "  end it             make demo-stop\n")
+	fmt.Fprintf(&text, "  stop them          make demo-stop\n")
 	s.plain(text.String())
 }

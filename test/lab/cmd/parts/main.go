@@ -1,5 +1,5 @@
-// Command parts builds the parts of the lab's machines, or takes them from the
-// cache, and prints where they are.
+// Command parts builds the parts of the lab's machines, unless they are in the
+// cache, and prints their paths.
 package main
 
 import (
@@ -18,24 +18,25 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
 
-const usage = `Builds what the lab's machines need besides Debian, or takes it from the cache
-(%s, else %s), and prints the files, their sizes and sha256.
+const usage = `Builds the parts that the lab's machines need in addition to Debian, unless they
+are in the cache (%s, default %s), and prints their sizes, sha256
+and paths.
 
 Usage: go run ./test/lab/cmd/parts [flags]
 
-Example, with the real eru-minions in place of the stand-in:
+Example, with the real eru-minions instead of the stand-in:
   go run ./test/lab/cmd/parts -minions-rpm /tmp/eru-minions-21.10.28-1.el7.x86_64.rpm
 
-Exit codes: 0 all parts are there, 1 one could not be built or is unfit, 2 usage.
+Exit codes: 0 success, 1 a part cannot be built or used, 2 usage.
 
 Flags:
 `
 
 func main() {
 	var o parts.Options
-	flag.StringVar(&o.Calicoctl, "calicoctl", "", "take this calicoctl instead of building one")
-	flag.StringVar(&o.NodeImage, "node-image", "", "take this image archive (docker save) instead of building one")
-	flag.StringVar(&o.MinionsRPM, "minions-rpm", "", "take this eru-minions RPM instead of the stand-in's")
+	flag.StringVar(&o.Calicoctl, "calicoctl", "", "use this calicoctl instead of building one")
+	flag.StringVar(&o.NodeImage, "node-image", "", "use this image archive (docker save) instead of building one")
+	flag.StringVar(&o.MinionsRPM, "minions-rpm", "", "use this eru-minions RPM instead of the stand-in's")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), usage, cache.Variable, cache.DefaultDir)
 		flag.PrintDefaults()
@@ -65,16 +66,16 @@ func show(ctx context.Context, o parts.Options, w io.Writer) error {
 		{"image " + p.NodeImageName, p.NodeImage},
 		{"eru-minions", p.MinionsRPM},
 	} {
-		sum, size, err := hash(part.path)
+		digest, size, err := fileDigest(part.path)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%.1f MB\tsha256 %s\t%s\n", part.name, float64(size)/1e6, sum, part.path)
+		fmt.Fprintf(table, "%s\t%.1f MB\tsha256 %s\t%s\n", part.name, float64(size)/1e6, digest, part.path)
 	}
 	return table.Flush()
 }
 
-func hash(path string) (sum string, size int64, err error) {
+func fileDigest(path string) (digest string, size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err

@@ -12,16 +12,16 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 )
 
-// versionTime bounds a start of calicoctl; a good one needs 0.1 s.
-const versionTime = 30 * time.Second
+// versionTimeout limits calicoctl version, which normally takes 0.1 s.
+const versionTimeout = 30 * time.Second
 
-// checkOwn looks at the operator's files: what is unfit is said now, by its
-// path, and not by a machine of the lab minutes later.
-func checkOwn(ctx context.Context, o Options) (Parts, error) {
+// checkSupplied checks the operator's files, so that an unusable file is reported
+// at once and not by a machine minutes later.
+func checkSupplied(ctx context.Context, o Options) (Parts, error) {
 	var p Parts
 	var err error
 	if o.Calicoctl != "" {
-		if p.Calicoctl, err = ownFile("calicoctl", o.Calicoctl); err != nil {
+		if p.Calicoctl, err = suppliedFile("calicoctl", o.Calicoctl); err != nil {
 			return p, err
 		}
 		if p.CalicoctlVersion, err = calicoctlVersion(ctx, p.Calicoctl); err != nil {
@@ -29,7 +29,7 @@ func checkOwn(ctx context.Context, o Options) (Parts, error) {
 		}
 	}
 	if o.NodeImage != "" {
-		if p.NodeImage, err = ownFile("node image", o.NodeImage); err != nil {
+		if p.NodeImage, err = suppliedFile("node image", o.NodeImage); err != nil {
 			return p, err
 		}
 		if p.NodeImageName, err = imageName(p.NodeImage); err != nil {
@@ -37,7 +37,7 @@ func checkOwn(ctx context.Context, o Options) (Parts, error) {
 		}
 	}
 	if o.MinionsRPM != "" {
-		if p.MinionsRPM, err = ownFile("eru-minions RPM", o.MinionsRPM); err != nil {
+		if p.MinionsRPM, err = suppliedFile("eru-minions RPM", o.MinionsRPM); err != nil {
 			return p, err
 		}
 		if err := checkRPM(p.MinionsRPM); err != nil {
@@ -47,8 +47,8 @@ func checkOwn(ctx context.Context, o Options) (Parts, error) {
 	return p, nil
 }
 
-// ownFile returns the absolute path of a file that can be read.
-func ownFile(what, path string) (string, error) {
+// suppliedFile returns the absolute path of a readable file.
+func suppliedFile(what, path string) (string, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot use the %s %s: %w", what, path, err)
@@ -63,18 +63,18 @@ func ownFile(what, path string) (string, error) {
 		return "", fmt.Errorf("cannot use the %s: %w", what, err)
 	}
 	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return "", fmt.Errorf("cannot use the %s %s: it is not a file with something in it", what, absolute)
+		return "", fmt.Errorf("cannot use the %s %s: it is empty or not a regular file", what, absolute)
 	}
 	return absolute, nil
 }
 
 var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
 
-// calicoctlVersion runs a calicoctl to ask for its version. With a
-// configuration that it cannot use it prints its own version and ends; with a
-// good one it would go on to etcd.
+// calicoctlVersion returns the version of a calicoctl. It uses an invalid
+// configuration, so that calicoctl prints its own version and exits. With a valid
+// one it would connect to etcd.
 func calicoctlVersion(ctx context.Context, path string) (string, error) {
-	limited, cancel := context.WithTimeout(ctx, versionTime)
+	limited, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
 	out, err := run(limited, process{name: path, args: []string{"version", "--config=/dev/null"}, env: []string{"DATASTORE_TYPE=none"}})
 	if m := clientVersion.FindStringSubmatch(out); m != nil {
@@ -86,7 +86,7 @@ func calicoctlVersion(ctx context.Context, path string) (string, error) {
 	return "", fmt.Errorf("cannot use the calicoctl %s: %w (it must be an executable calicoctl for this machine)", path, err)
 }
 
-// imageName picks the tag to run from those in the archive.
+// imageName selects the tag to use from those in the archive.
 func imageName(path string) (string, error) {
 	tags, _, err := artifact.ReadImageTags(path)
 	if err != nil {
@@ -100,7 +100,7 @@ func imageName(path string) (string, error) {
 			return tag, nil
 		}
 	}
-	return "", fmt.Errorf("cannot use the node image %s: it carries the tags %q, want one, or one of calico/node (docker save calico/node:%s)", path, tags, CalicoVersion)
+	return "", fmt.Errorf("cannot use the node image %s: it has the tags %q, want exactly one, or one of calico/node (docker save calico/node:%s)", path, tags, CalicoVersion)
 }
 
 func checkRPM(path string) error {
