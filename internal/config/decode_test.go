@@ -111,9 +111,9 @@ func TestAllProblemsHavePositions(t *testing.T) {
 	}
 }
 
-// TestSyntax is about text that is no configuration at all; one problem, and
-// no noise about what it could not be asked for.
-func TestSyntax(t *testing.T) {
+// TestSyntaxErrors: a source that cannot be parsed has one problem; missing keys
+// are not reported as well.
+func TestSyntaxErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"tab", "pool:\n\tcidr: x\n", `2:1: is not valid YAML: found character TAB that cannot start any token (indent with spaces)`},
 		{"open quote", "pool:\n  name: \"hunter2\n", `2:9: is not valid YAML: could not find end character of double-quoted text`},

@@ -99,13 +99,13 @@ func (v *validator) checkURL(key string, location URL, schemes ...string) {
 }
 
 // mustBegin returns the message for a URL with another scheme.
-func mustBegin(schemes []string, path bool) string {
+func mustBegin(schemes []string, allowPath bool) string {
 	var prefixes []string
 	for _, scheme := range schemes {
 		prefixes = append(prefixes, scheme+"://")
 	}
 	message := "must begin with " + orList(prefixes)
-	if path {
+	if allowPath {
 		message += ", or be an absolute path"
 	}
 	return message
