@@ -218,7 +218,7 @@ func TestMinionsRefusesTheWrongPackage(t *testing.T) {
 	}{
 		"another name":         {packageFile(t, "eru-agent", "1.2.3", "noarch"), []string{"eru-agent", "minions.url"}},
 		"another architecture": {packageFile(t, "eru-minions", "1.2.3", "s390x"), []string{"s390x", "minions.url"}},
-		"not a package":        {"<html>", []string{"right file?"}},
+		"not a package":        {"<html>", []string{"right file"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := newMachine(t)

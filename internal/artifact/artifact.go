@@ -1,10 +1,10 @@
-// Package artifact brings the files that a host is made from: out of a bundle
-// in the image, out of the cache, or over the network; whole, verified, and
-// never executed or installed here.
+// Package artifact provides the files that a host is built from. It takes them
+// from a bundle in the image, the cache or the network, verifies them, and
+// never executes or installs them.
 //
-// It knows URLs, digests, RPM files and image archives. It does not know what
-// an artifact is for, and it does not try again by itself: an error says
-// whether another try may help (IsPermanent).
+// It handles URLs, digests, RPM files and image archives. It does not know what
+// an artifact is for. It leaves retries to the caller: IsPermanent reports
+// whether a retry can help.
 package artifact
 
 import (
@@ -24,43 +24,45 @@ import (
 )
 
 const (
-	// DefaultMaxSize bounds an artifact, in bytes. The largest one known, the
+	// defaultMaxSize bounds an artifact, in bytes. The largest known one, the
 	// calico/node image, has 85–230 MB.
-	DefaultMaxSize = 2 << 30
-	// DefaultStallTimeout is how long a server may send nothing.
-	DefaultStallTimeout = 30 * time.Second
+	defaultMaxSize = 2 << 30
+	// defaultStallTimeout is how long a server may send nothing.
+	defaultStallTimeout = 30 * time.Second
 )
 
-// Ref names an artifact, where it is and what it must be.
+// Ref identifies an artifact and its source.
 type Ref struct {
-	Name string // as people and bundles call it: "calicoctl"
-	// URL is http, https, file or a plain absolute path; empty: from a bundle
-	// or the cache only. It may hold credentials; errors never do.
+	Name string // its name in messages and bundles: "calicoctl"
+	// URL is http, https, file or an absolute path. If it is empty, the
+	// artifact must be in a bundle or the cache. It may contain credentials;
+	// errors never do.
 	URL string
-	// SHA256 is 64 lower-case hexadecimal digits; empty: the file is stored as
-	// it comes and the caller verifies it (VerifySignature).
+	// SHA256 is 64 lower-case hexadecimal digits. If it is empty, the file is
+	// stored unverified, and the caller verifies it (VerifySignature).
 	SHA256 string
 }
 
-// Progress is told how many bytes there are, of how many; total is 0 while
-// that is not known. It is called from another goroutine, a few times a second.
+// Progress receives the number of bytes fetched so far and in total; total is 0
+// while it is unknown. It is called from another goroutine, a few times a
+// second.
 type Progress func(done, total int64)
 
-// Options are what a Store needs.
+// Options configure a Store.
 type Options struct {
-	Cache   string   // folder of the cache: /var/lib/firstboot/cache. Made when needed, 0700
-	Bundles []string // folders of bundles, first wins; those that are not there are passed over
-	// Client fetches; nil: one that asks Proxy. Its CheckRedirect is replaced.
+	Cache   string   // directory of the cache: /var/lib/firstboot/cache. Created on demand, 0700
+	Bundles []string // directories of bundles, searched in order; missing ones are skipped
+	// Client fetches; nil: one that uses Proxy. Its CheckRedirect is replaced.
 	Client *http.Client
 	// Proxy chooses the proxy of a request; nil: the environment's (see ProxyFunc).
 	Proxy        func(*http.Request) (*url.URL, error)
-	MaxSize      int64         // in bytes; 0: DefaultMaxSize
-	StallTimeout time.Duration // 0: DefaultStallTimeout
-	// Log takes notes for people: a damaged bundle, a partial file thrown away.
+	MaxSize      int64         // in bytes; 0: 2 GiB
+	StallTimeout time.Duration // how long a server may send nothing; 0: 30 s
+	// Log receives messages for people, such as one about a damaged bundle.
 	Log func(string)
 }
 
-// Store gets artifacts. It may be used by several goroutines at once.
+// Store provides artifacts. It is safe for concurrent use.
 type Store struct {
 	cache    string
 	bundles  []string
@@ -68,21 +70,21 @@ type Store struct {
 	maxSize  int64
 	stall    time.Duration
 	log      func(string)
-	flights  singleflight.Group
-	audience audience
+	fetches  singleflight.Group
+	progress progressListeners
 }
 
-// NewStore makes a Store; nothing is read or written yet.
+// NewStore creates a Store. It reads and writes nothing yet.
 func NewStore(o Options) *Store {
 	s := &Store{
 		cache: o.Cache, bundles: o.Bundles, client: newClient(o.Client, o.Proxy),
 		maxSize: o.MaxSize, stall: o.StallTimeout, log: o.Log,
 	}
 	if s.maxSize <= 0 {
-		s.maxSize = DefaultMaxSize
+		s.maxSize = defaultMaxSize
 	}
 	if s.stall <= 0 {
-		s.stall = DefaultStallTimeout
+		s.stall = defaultStallTimeout
 	}
 	if s.log == nil {
 		s.log = func(string) {}
@@ -90,39 +92,38 @@ func NewStore(o Options) *Store {
 	return s
 }
 
-// Get returns the path of a file whose sha256 was computed just now and is the
-// one wanted: from a bundle, else the cache, else the URL. Several Gets of one
-// artifact fetch it once. A Ref without SHA256 gives a file that is whole as
-// far as its source says, and nothing more.
+// Get returns the path of a file whose sha256 it has just verified. It looks in
+// the bundles, then in the cache, and then fetches the URL. Concurrent Gets of
+// one artifact share one fetch. For a Ref without SHA256, Get only ensures that
+// the file is complete, as far as its source states the size.
 func (s *Store) Get(ctx context.Context, ref Ref, progress Progress) (string, error) {
 	if err := ref.check(); err != nil {
-		return "", ref.fail(err, true, "give the sha256 as 64 hexadecimal digits")
+		return "", ref.permanentError(err, "set the sha256 to 64 lower-case hexadecimal digits")
 	}
 	if progress != nil {
-		defer s.audience.join(ref.key(), progress)()
+		defer s.progress.add(ref.key(), progress)()
 	}
 	for {
-		flight := s.flights.DoChan(ref.key(), func() (any, error) { return s.find(ctx, ref) })
+		fetch := s.fetches.DoChan(ref.key(), func() (any, error) { return s.find(ctx, ref) })
 		select {
 		case <-ctx.Done():
-			return "", ref.fail(context.Cause(ctx), false, "")
-		case got := <-flight:
-			if got.Err != nil && got.Shared && ended(got.Err) && ctx.Err() == nil {
-				continue // another caller's context ended the fetch: go on with ours
+			return "", ref.transientError(context.Cause(ctx), "")
+		case result := <-fetch:
+			if result.Err != nil && result.Shared && isContextError(result.Err) && ctx.Err() == nil {
+				continue // another caller's context ended the shared fetch
 			}
-			path, _ := got.Val.(string)
-			return path, got.Err
+			path, _ := result.Val.(string)
+			return path, result.Err
 		}
 	}
 }
 
-// ended tells whether a fetch ended because its context did.
-func ended(err error) bool {
+func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// Lookup tells where an artifact is without the network and without hashing
-// it: enough for a plan. Who installs it calls Get.
+// Lookup returns an artifact's path in a bundle or the cache, without verifying
+// the file: enough for a plan. To install an artifact, call Get.
 func (s *Store) Lookup(ref Ref) (path string, ok bool) {
 	if ref.check() != nil || ref.SHA256 == "" && ref.URL == "" {
 		return "", false
@@ -132,25 +133,25 @@ func (s *Store) Lookup(ref Ref) (path string, ok bool) {
 			return b.Path(e), true
 		}
 	}
-	path = s.cached(ref)
+	path = s.cachePath(ref)
 	info, err := os.Lstat(path)
 	return path, err == nil && info.Mode().IsRegular()
 }
 
-// Has tells whether Get would need no network, as far as can be told without
-// hashing.
+// Has reports whether Lookup finds the artifact, so that Get probably needs no
+// network.
 func (s *Store) Has(ref Ref) bool {
 	_, ok := s.Lookup(ref)
 	return ok
 }
 
-// Remove takes an artifact out of the cache: one without SHA256 that its
-// caller found to be wrong would be handed out again.
+// Remove removes an artifact from the cache. A caller that rejects an artifact
+// without SHA256 must remove it, or Get would return it again.
 func (s *Store) Remove(ref Ref) error {
 	if ref.check() != nil {
-		return nil //nolint:nilerr // what cannot be asked for was never stored
+		return nil //nolint:nilerr // Get never stored such an artifact
 	}
-	err := os.Remove(s.cached(ref))
+	err := os.Remove(s.cachePath(ref))
 	if err == nil {
 		err = syncDir(s.cache)
 	}
@@ -160,7 +161,7 @@ func (s *Store) Remove(ref Ref) error {
 	return nil
 }
 
-// find is one flight of Get.
+// find does the work of concurrent Gets of one artifact.
 func (s *Store) find(ctx context.Context, ref Ref) (string, error) {
 	if ref.SHA256 != "" {
 		if path, ok := s.fromBundle(ctx, ref.SHA256); ok {
@@ -172,45 +173,46 @@ func (s *Store) find(ctx context.Context, ref Ref) (string, error) {
 		return path, err
 	}
 	if ref.URL == "" {
-		return "", ref.fail(errors.New("it is in no bundle and has no url"), true,
-			"set its url, or put it into a bundle: firstboot bundle")
+		return "", ref.permanentError(errors.New("not in a bundle, and no url is set"), hintNoSource)
 	}
 	return s.fetch(ctx, ref)
 }
 
-// fromCache returns the cached file if it is still what it was when it was
-// stored; a damaged one is removed.
+// hintNoSource is the hint for an artifact that is in no bundle and has no URL.
+const hintNoSource = "set its url, or put it into a bundle: firstboot bundle"
+
+// fromCache returns the cached file if its digest still matches. It removes a
+// damaged file.
 func (s *Store) fromCache(ctx context.Context, ref Ref) (string, bool, error) {
-	path := s.cached(ref)
+	path := s.cachePath(ref)
 	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() {
-		return "", false, nil //nolint:nilerr // what cannot be read is fetched, and a broken cache fails when it is written
+		return "", false, nil //nolint:nilerr // then it is fetched; writing it reports a broken cache
 	}
 	if ref.SHA256 == "" {
 		return path, true, nil
 	}
-	sum, err := fileSum(ctx, path)
+	digest, err := fileDigest(ctx, path)
 	switch {
 	case ctx.Err() != nil:
-		return "", false, ref.fail(context.Cause(ctx), false, "")
-	case err == nil && sum == ref.SHA256:
+		return "", false, ref.transientError(context.Cause(ctx), "")
+	case err == nil && digest == ref.SHA256:
 		return path, true, nil
 	case err == nil:
-		err = fmt.Errorf("its sha256 is %s now", sum)
+		err = fmt.Errorf("its sha256 is now %s", digest)
 	}
-	s.log(fmt.Sprintf("the cached %s is damaged and thrown away: %v", ref.Name, err))
+	s.log(fmt.Sprintf("removing the damaged %s from the cache: %v", ref.Name, err))
 	if err := os.Remove(path); err != nil {
-		return "", false, ref.fail(fmt.Errorf("the damaged %s cannot be removed: %w", path, err), false, "")
+		return "", false, ref.transientError(fmt.Errorf("cannot remove the damaged %s: %w", path, withoutPath(err)), "")
 	}
 	return "", false, nil
 }
 
-// cached is where the cache keeps an artifact.
-func (s *Store) cached(ref Ref) string { return filepath.Join(s.cache, ref.key()) }
+// cachePath is an artifact's path in the cache.
+func (s *Store) cachePath(ref Ref) string { return filepath.Join(s.cache, ref.key()) }
 
-// key is an artifact's name in the cache: its digest, or, where it has none,
-// the digest of its URL without credentials, so that a new password is not a
-// new artifact.
+// key is an artifact's name in the cache: its digest, or, if it has none, the
+// digest of its URL without credentials. A new password is not a new artifact.
 func (r Ref) key() string {
 	if r.SHA256 != "" {
 		return r.SHA256
@@ -220,31 +222,18 @@ func (r Ref) key() string {
 		u.User = nil
 		raw = u.String()
 	}
-	sum := sha256.Sum256([]byte(raw))
-	return "url-" + hex.EncodeToString(sum[:])
+	digest := sha256.Sum256([]byte(raw))
+	return "url-" + hex.EncodeToString(digest[:])
 }
 
 func (r Ref) check() error {
-	if r.SHA256 != "" && !isSum(r.SHA256) {
-		return fmt.Errorf("%q is no sha256", clip(r.SHA256))
+	if r.SHA256 != "" && !isSHA256(r.SHA256) {
+		return fmt.Errorf("%q is not a sha256", sanitize(r.SHA256))
 	}
 	return nil
 }
 
-// fail makes an error about this artifact.
-func (r Ref) fail(err error, permanent bool, advice string) error {
-	var already *Error
-	if errors.As(err, &already) {
-		return err
-	}
-	var hinted interface{ Hint() string }
-	if advice == "" && errors.As(err, &hinted) {
-		advice = hinted.Hint()
-	}
-	return &Error{Name: r.Name, Source: redact(r.URL), Err: err, Permanent: permanent, Advice: advice}
-}
-
-// isSum tells whether s is a sha256 as this project writes them.
-func isSum(s string) bool {
+// isSHA256 reports whether s is a sha256 in lower-case hexadecimal digits.
+func isSHA256(s string) bool {
 	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
 }

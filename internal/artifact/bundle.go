@@ -14,15 +14,16 @@ import (
 	"unicode"
 )
 
-// A bundle is a folder with manifest.json and, named by their digest, the
-// artifacts: sha256/<64 hexadecimal digits>. The manifest is written last, so
-// a bundle with a manifest is whole.
+// A bundle is a directory with manifest.json and the artifacts, whose names are
+// their digests: sha256/<64 hexadecimal digits>. The manifest is written last,
+// so a bundle with a manifest is complete.
 const (
 	manifestName   = "manifest.json"
-	contentFolder  = "sha256"
+	contentDir     = "sha256"
 	manifestSchema = 1
 	// maxManifest bounds a manifest, in bytes, maxEntries its entries, and
-	// maxField each text of one. A configuration names three artifacts.
+	// maxField each string of an entry, in bytes. A configuration names three
+	// artifacts.
 	maxManifest = 1 << 20
 	maxEntries  = 1000
 	maxField    = 4 << 10
@@ -34,7 +35,7 @@ type Entry struct {
 	Version string `json:"version,omitempty"`
 	SHA256  string `json:"sha256"`           // 64 lower-case hexadecimal digits
 	Size    int64  `json:"size"`             // in bytes
-	Source  string `json:"source,omitempty"` // where it was fetched from, without credentials
+	Source  string `json:"source,omitempty"` // the URL or path it came from, without credentials
 }
 
 type manifest struct {
@@ -42,34 +43,34 @@ type manifest struct {
 	Entries []Entry `json:"artifacts"`
 }
 
-// Bundle is an opened bundle: its manifest was read and checked, its files
-// were not (Verify does).
+// Bundle is a bundle whose manifest was read and validated. Its files are not
+// verified (see Verify).
 type Bundle struct {
 	Dir     string
 	Entries []Entry // in the manifest's order
 }
 
-// OpenBundle reads the manifest of the bundle in dir. The error of a bundle
-// that is not there wraps fs.ErrNotExist.
+// OpenBundle reads the manifest of the bundle in dir. If there is no bundle, the
+// error wraps fs.ErrNotExist.
 func OpenBundle(dir string) (*Bundle, error) {
 	path := filepath.Join(dir, manifestName)
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the bundle in %s: %w", dir, plain(err))
+		return nil, fmt.Errorf("cannot open the bundle in %s: %w", dir, withoutPath(err))
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, plain(err))
+		return nil, fmt.Errorf("cannot read %s: %w", path, withoutPath(err))
 	}
 	entries, err := decodeManifest(data)
 	if err != nil {
-		return nil, refuse("make the bundle anew: firstboot bundle", "cannot use the bundle in %s: its %s: %v", dir, manifestName, err)
+		return nil, invalidf("create the bundle again: firstboot bundle", "cannot use the bundle in %s: %s: %v", dir, manifestName, err)
 	}
 	return &Bundle{Dir: dir, Entries: entries}, nil
 }
 
-// decodeManifest reads a manifest strictly: what it does not know it refuses.
+// decodeManifest decodes a manifest strictly: unknown keys are errors.
 func decodeManifest(data []byte) ([]Entry, error) {
 	if len(data) > maxManifest {
 		return nil, fmt.Errorf("more than %d bytes", maxManifest)
@@ -78,61 +79,60 @@ func decodeManifest(data []byte) ([]Entry, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%s", clip(err.Error()))
+		return nil, fmt.Errorf("%s", sanitize(err.Error()))
 	}
 	if d.More() {
-		return nil, errors.New("something follows the manifest")
+		return nil, errors.New("unexpected data after the manifest")
 	}
 	if m.Schema != manifestSchema {
-		return nil, fmt.Errorf("schema %d, this firstboot knows %d", m.Schema, manifestSchema)
+		return nil, fmt.Errorf("schema %d is not supported, only %d", m.Schema, manifestSchema)
 	}
 	return m.Entries, checkEntries(m.Entries)
 }
 
 func checkEntries(entries []Entry) error {
 	if len(entries) > maxEntries {
-		return fmt.Errorf("%d artifacts, at most %d are allowed", len(entries), maxEntries)
+		return fmt.Errorf("%d artifacts are more than the maximum of %d", len(entries), maxEntries)
 	}
-	names, sums := map[string]bool{}, map[string]int64{}
+	names, sizes := map[string]bool{}, map[string]int64{}
 	for _, e := range entries {
 		if err := e.check(); err != nil {
 			return err
 		}
-		if size, seen := sums[e.SHA256]; seen && size != e.Size {
-			return fmt.Errorf("two sizes for sha256 %s", e.SHA256)
+		if size, seen := sizes[e.SHA256]; seen && size != e.Size {
+			return fmt.Errorf("sha256 %s has two sizes", e.SHA256)
 		}
 		id := e.Name + "\x00" + e.Version
 		if names[id] {
-			return fmt.Errorf("%s %s twice", e.Name, e.Version)
+			return fmt.Errorf("duplicate %s %s", e.Name, e.Version)
 		}
-		names[id], sums[e.SHA256] = true, e.Size
+		names[id], sizes[e.SHA256] = true, e.Size
 	}
 	return nil
 }
 
 func (e Entry) check() error {
 	if e.Name == "" || strings.ContainsAny(e.Name, "/\\") {
-		return fmt.Errorf("%q is no name of an artifact", clip(e.Name))
+		return fmt.Errorf("%q is not an artifact name", sanitize(e.Name))
 	}
-	for _, text := range []string{e.Name, e.Version, e.Source} {
-		if len(text) > maxField || strings.ContainsFunc(text, unicode.IsControl) {
-			return fmt.Errorf("%q is no text for a manifest", clip(text))
+	for _, field := range []string{e.Name, e.Version, e.Source} {
+		if len(field) > maxField || strings.ContainsFunc(field, unicode.IsControl) {
+			return fmt.Errorf("%q is too long or contains control characters", sanitize(field))
 		}
 	}
-	if !isSum(e.SHA256) {
-		return fmt.Errorf("%s: %q is no sha256", e.Name, clip(e.SHA256))
+	if !isSHA256(e.SHA256) {
+		return fmt.Errorf("%s: %q is not a sha256", e.Name, sanitize(e.SHA256))
 	}
 	if e.Size < 0 {
-		return fmt.Errorf("%s: size %d", e.Name, e.Size)
+		return fmt.Errorf("%s: size %d is negative", e.Name, e.Size)
 	}
 	return nil
 }
 
-// Path is the file of an entry.
-func (b *Bundle) Path(e Entry) string { return filepath.Join(b.Dir, contentFolder, e.SHA256) }
+// Path is the path of an entry's file.
+func (b *Bundle) Path(e Entry) string { return filepath.Join(b.Dir, contentDir, e.SHA256) }
 
-// Verify hashes every file and reports all that are not what the manifest
-// says.
+// Verify hashes every file. Its error names all that do not match the manifest.
 func (b *Bundle) Verify(ctx context.Context) error {
 	var all []error
 	for _, e := range b.Entries {
@@ -146,39 +146,40 @@ func (b *Bundle) Verify(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// VerifyEntry hashes one entry's file.
+// VerifyEntry checks one entry's file against the manifest.
 func (b *Bundle) VerifyEntry(ctx context.Context, e Entry) error {
 	path := b.Path(e)
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil:
-		return fmt.Errorf("cannot use %s of the bundle in %s: %w", e.Name, b.Dir, plain(err))
+		return fmt.Errorf("cannot use %s of the bundle in %s: %w", e.Name, b.Dir, withoutPath(err))
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("cannot use %s of the bundle in %s: it is no regular file", e.Name, b.Dir)
+		return fmt.Errorf("cannot use %s of the bundle in %s: not a regular file", e.Name, b.Dir)
 	case info.Size() != e.Size:
-		return fmt.Errorf("cannot use %s of the bundle in %s: it has %d bytes, the manifest says %d", e.Name, b.Dir, info.Size(), e.Size)
+		return fmt.Errorf("cannot use %s of the bundle in %s: size is %d bytes, want %d", e.Name, b.Dir, info.Size(), e.Size)
 	}
-	sum, err := fileSum(ctx, path)
+	digest, err := fileDigest(ctx, path)
 	if err != nil {
 		return fmt.Errorf("cannot read %s of the bundle in %s: %w", e.Name, b.Dir, err)
 	}
-	if sum != e.SHA256 {
-		return &MismatchError{Name: e.Name, Source: b.Dir, Want: e.SHA256, Got: sum, Size: e.Size}
+	if digest != e.SHA256 {
+		return &MismatchError{Name: e.Name, Source: b.Dir, Want: e.SHA256, Got: digest, Size: e.Size}
 	}
 	return nil
 }
 
-func (b *Bundle) find(sum string) (Entry, bool) {
+// find returns the entry with a digest.
+func (b *Bundle) find(digest string) (Entry, bool) {
 	for _, e := range b.Entries {
-		if sum != "" && e.SHA256 == sum {
+		if digest != "" && e.SHA256 == digest {
 			return e, true
 		}
 	}
 	return Entry{}, false
 }
 
-// openBundles opens the bundles that are there. A damaged one is logged and
-// passed over: the artifact may be had elsewhere.
+// openBundles opens the bundles that exist. It logs and skips a damaged one,
+// because another source may have the artifact.
 func (s *Store) openBundles() []*Bundle {
 	var list []*Bundle
 	for _, dir := range s.bundles {
@@ -193,10 +194,11 @@ func (s *Store) openBundles() []*Bundle {
 	return list
 }
 
-// fromBundle returns a bundle's file that was hashed just now.
-func (s *Store) fromBundle(ctx context.Context, sum string) (string, bool) {
+// fromBundle returns the path of a bundle's file with that digest, after
+// verifying it.
+func (s *Store) fromBundle(ctx context.Context, digest string) (string, bool) {
 	for _, b := range s.openBundles() {
-		e, ok := b.find(sum)
+		e, ok := b.find(digest)
 		if !ok {
 			continue
 		}
@@ -209,9 +211,10 @@ func (s *Store) fromBundle(ctx context.Context, sum string) (string, bool) {
 	return "", false
 }
 
-// Bundled returns the path of the artifact of that name in the first bundle
-// that has it, verified against the manifest. It is for artifacts that the
-// configuration does not pin: the image's maker did, by making the bundle.
+// Bundled finds an artifact by name in the first bundle that has it, verifies
+// it against the manifest and returns its path. It is for artifacts that the
+// configuration does not pin: whoever built the image pinned them in the
+// bundle.
 func (s *Store) Bundled(name string) (string, error) {
 	for _, b := range s.openBundles() {
 		var found []Entry
@@ -221,11 +224,11 @@ func (s *Store) Bundled(name string) (string, error) {
 			}
 		}
 		if len(found) > 1 {
-			return "", refuse("say which by its sha256", "the bundle in %s has %d versions of %s", b.Dir, len(found), name)
+			return "", invalidf("set its sha256 to choose one", "the bundle in %s has %d versions of %s", b.Dir, len(found), name)
 		}
 		if len(found) == 1 {
 			return b.Path(found[0]), b.VerifyEntry(context.Background(), found[0])
 		}
 	}
-	return "", refuse("set its url, or put it into a bundle: firstboot bundle", "cannot get %s: it is in no bundle and has no url", name)
+	return "", invalidf(hintNoSource, "cannot get %s: not in a bundle, and no url is set", name)
 }

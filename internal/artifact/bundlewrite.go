@@ -14,21 +14,19 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Item is an artifact that goes into a bundle, and the file it is now.
+// Item is an artifact to put into a bundle, and its current file.
 type Item struct {
-	Entry        // Size is filled in; SHA256 too where it is empty
+	Entry        // WriteBundle sets Size, and SHA256 if it is empty
 	Path  string // of a verified file, as Get returns it
 }
 
-// WriteBundle makes dir a bundle of exactly these artifacts. Files that are
-// there and right stay; what only an older manifest named goes. A bundle that
-// was there stays usable until the new manifest takes its place, which is
-// the last step but that cleaning.
+// WriteBundle makes dir a bundle of exactly these artifacts. It keeps files that
+// are already correct. An existing bundle stays usable until WriteBundle
+// replaces its manifest; then it removes the artifacts that are no longer named.
 func WriteBundle(ctx context.Context, dir string, items []Item) (*Bundle, error) {
 	b := &Bundle{Dir: dir, Entries: []Entry{}}
-	content := filepath.Join(dir, contentFolder)
-	if err := os.MkdirAll(content, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the bundle in %s: %w", dir, plain(err))
+	if err := os.MkdirAll(filepath.Join(dir, contentDir), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot create the bundle in %s: %w", dir, withoutPath(err))
 	}
 	for _, item := range items {
 		e, err := b.add(ctx, item)
@@ -38,12 +36,12 @@ func WriteBundle(ctx context.Context, dir string, items []Item) (*Bundle, error)
 		b.Entries = append(b.Entries, e)
 	}
 	if err := checkEntries(b.Entries); err != nil {
-		return nil, fmt.Errorf("cannot make the bundle in %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot create the bundle in %s: %w", dir, err)
 	}
 	if err := b.writeManifest(); err != nil {
-		return nil, fmt.Errorf("cannot write the manifest of the bundle in %s: %w", dir, plain(err))
+		return nil, fmt.Errorf("cannot write the manifest of the bundle in %s: %w", dir, withoutPath(err))
 	}
-	return b, b.clean()
+	return b, b.removeUnnamed()
 }
 
 // add copies one artifact into the bundle.
@@ -51,20 +49,20 @@ func (b *Bundle) add(ctx context.Context, item Item) (Entry, error) {
 	e := item.Entry
 	e.Source = redact(e.Source)
 	fail := func(err error) (Entry, error) {
-		return e, fmt.Errorf("cannot put %s into the bundle in %s: %w", e.Name, b.Dir, plain(err))
+		return e, fmt.Errorf("cannot put %s into the bundle in %s: %w", e.Name, b.Dir, withoutPath(err))
 	}
 	info, err := os.Stat(item.Path)
 	if err != nil {
 		return fail(err)
 	}
-	sum, err := fileSum(ctx, item.Path)
+	digest, err := fileDigest(ctx, item.Path)
 	if err != nil {
 		return fail(err)
 	}
-	if e.SHA256 != "" && e.SHA256 != sum {
-		return e, &MismatchError{Name: e.Name, Source: item.Path, Want: e.SHA256, Got: sum, Size: info.Size()}
+	if e.SHA256 != "" && e.SHA256 != digest {
+		return e, &MismatchError{Name: e.Name, Source: item.Path, Want: e.SHA256, Got: digest, Size: info.Size()}
 	}
-	e.SHA256, e.Size = sum, info.Size()
+	e.SHA256, e.Size = digest, info.Size()
 	if err := e.check(); err != nil {
 		return fail(err)
 	}
@@ -75,12 +73,12 @@ func (b *Bundle) add(ctx context.Context, item Item) (Entry, error) {
 		return fail(err)
 	}
 	if err := b.VerifyEntry(ctx, e); err != nil {
-		return fail(err) // the file changed while it was copied
+		return fail(err) // the file changed during the copy
 	}
 	return e, nil
 }
 
-// copyDurably copies a file whole or not at all, synced.
+// copyDurably copies a file atomically and durably.
 func copyDurably(ctx context.Context, from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -92,7 +90,7 @@ func copyDurably(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer out.Cleanup()
-	if _, err := io.Copy(out, withContext{ctx, in}); err != nil {
+	if _, err := io.Copy(out, contextReader{ctx, in}); err != nil {
 		return err
 	}
 	if err := out.CloseAtomicallyReplace(); err != nil {
@@ -116,30 +114,29 @@ func (b *Bundle) writeManifest() error {
 	return syncDir(b.Dir)
 }
 
-// clean removes the artifacts that the manifest does not name, and what a
-// power cut left of copying one. Only files that are named like these are
-// touched.
-func (b *Bundle) clean() error {
-	folder := filepath.Join(b.Dir, contentFolder)
-	files, err := os.ReadDir(folder)
+// removeUnnamed removes the artifacts that the manifest does not name, and the
+// temporary files of interrupted copies. It keeps files with other names.
+func (b *Bundle) removeUnnamed() error {
+	content := filepath.Join(b.Dir, contentDir)
+	files, err := os.ReadDir(content)
 	if err != nil {
-		return fmt.Errorf("cannot clean the bundle in %s: %w", b.Dir, plain(err))
+		return fmt.Errorf("cannot clean the bundle in %s: %w", b.Dir, withoutPath(err))
 	}
 	var all []error
 	for _, f := range files {
-		if _, named := b.find(f.Name()); named || !isSum(f.Name()) && !isTemporary(f.Name()) {
+		if _, named := b.find(f.Name()); named || !isSHA256(f.Name()) && !isTemporary(f.Name()) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(folder, f.Name())); err != nil {
-			all = append(all, fmt.Errorf("cannot remove %s from the bundle in %s: %w", f.Name(), b.Dir, plain(err)))
+		if err := os.Remove(filepath.Join(content, f.Name())); err != nil {
+			all = append(all, fmt.Errorf("cannot remove %s from the bundle in %s: %w", f.Name(), b.Dir, withoutPath(err)))
 		}
 	}
 	return errors.Join(all...)
 }
 
-// isTemporary tells the names that renameio gives to a copy of an artifact
-// before it is whole: .DIGEST followed by digits.
+// isTemporary reports whether name is the name of renameio's temporary file for
+// an artifact: .DIGEST followed by digits.
 func isTemporary(name string) bool {
-	const sumEnd = 1 + 2*sha256.Size
-	return len(name) > sumEnd && name[0] == '.' && isSum(name[1:sumEnd])
+	const digestEnd = 1 + 2*sha256.Size
+	return len(name) > digestEnd && name[0] == '.' && isSHA256(name[1:digestEnd])
 }

@@ -9,27 +9,27 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
 )
 
-// maxRedirects is what curl and browsers never need in a working set-up.
+// maxRedirects bounds the redirects of one request.
 const maxRedirects = 10
 
-// ProxyFunc is Options.Proxy for fixed proxies; no lists hosts that are reached
-// without one, as in NO_PROXY. All empty: the environment's.
-func ProxyFunc(httpProxy, httpsProxy, no string) func(*http.Request) (*url.URL, error) {
-	if httpProxy == "" && httpsProxy == "" && no == "" {
+// ProxyFunc returns a function for Options.Proxy that uses fixed proxies.
+// noProxy lists hosts that are reached directly, as in NO_PROXY. If all are
+// empty, it uses the environment's proxies.
+func ProxyFunc(httpProxy, httpsProxy, noProxy string) func(*http.Request) (*url.URL, error) {
+	if httpProxy == "" && httpsProxy == "" && noProxy == "" {
 		return http.ProxyFromEnvironment
 	}
-	choose := (&httpproxy.Config{HTTPProxy: httpProxy, HTTPSProxy: httpsProxy, NoProxy: no}).ProxyFunc()
+	choose := (&httpproxy.Config{HTTPProxy: httpProxy, HTTPSProxy: httpsProxy, NoProxy: noProxy}).ProxyFunc()
 	return func(r *http.Request) (*url.URL, error) {
 		u, err := choose(r.URL)
 		if err != nil {
-			return nil, errors.New("the proxy's url cannot be understood")
+			return nil, errors.New("cannot parse the proxy's url")
 		}
 		return u, nil
 	}
@@ -50,27 +50,27 @@ func newClient(given *http.Client, proxy func(*http.Request) (*url.URL, error)) 
 	}
 	client.CheckRedirect = func(next *http.Request, before []*http.Request) error {
 		if len(before) > maxRedirects {
-			return refuse("is the url right?", "it is redirected more than %d times", maxRedirects)
+			return invalidf("check the url", "redirected more than %d times", maxRedirects)
 		}
-		// It would show the next server the query of the one before, which
-		// may be a signature.
+		// It would show the next server the query of the previous URL, which
+		// may contain a signature.
 		next.Header.Del("Referer")
 		return nil
 	}
 	return client
 }
 
-// statusError says what an answer means that is no file.
+// statusError is the error of a response that is not a file.
 func statusError(ref Ref, resp *http.Response) error {
-	seen := fmt.Errorf("the server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	e := &Error{Name: ref.Name, Source: redact(ref.URL), Err: seen, Permanent: resp.StatusCode < 500}
+	cause := fmt.Errorf("the server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	e := &Error{Name: ref.Name, Source: redact(ref.URL), Err: cause, Permanent: resp.StatusCode < 500}
 	switch resp.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
-		e.Advice = "there is no such file on the server: correct the url"
+		e.hint = "the server does not have this file: correct the url"
 	case http.StatusUnauthorized, http.StatusForbidden:
-		e.Advice = "give the url credentials that may read it"
+		e.hint = "add credentials with read access to the url"
 	case http.StatusProxyAuthRequired:
-		e.Advice = "give proxy.http and proxy.https credentials"
+		e.hint = "add credentials to proxy.http and proxy.https"
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		e.Permanent = false
 	}
@@ -80,35 +80,23 @@ func statusError(ref Ref, resp *http.Response) error {
 	return e
 }
 
-// longestRetryAfter is what a server's wish to be left alone counts at most.
-const longestRetryAfter = 5 * time.Minute
-
-func retryAfter(header string, now time.Time) time.Duration {
-	var after time.Duration
-	if seconds, err := strconv.Atoi(header); err == nil {
-		after = time.Duration(min(seconds, int(longestRetryAfter/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(header); err == nil {
-		after = at.Sub(now)
-	}
-	return min(max(after, 0), longestRetryAfter)
-}
-
-// netError says why there was no answer at all, and whether there may be one.
-func (s *Store) netError(ctx context.Context, ref Ref, err error) error {
-	var already *refusal
-	if errors.As(err, &already) {
-		return ref.fail(already, true, already.advice)
+// requestError is the error of a request without a response.
+func (s *Store) requestError(ctx context.Context, ref Ref, err error) error {
+	var invalid *invalidError
+	if errors.As(err, &invalid) {
+		return ref.permanentError(invalid, invalid.hint)
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return ref.fail(cause, false, "")
+		return ref.transientError(cause, "")
 	}
-	permanent, advice := judge(err)
-	return ref.fail(plainNet(err), permanent, advice)
+	permanent, hint := classifyNetworkError(err)
+	return ref.wrap(withoutURL(err), permanent, hint)
 }
 
-// judge tells what time cannot cure. A certificate that is not yet, or no
-// longer, valid can be a clock that is not set yet.
-func judge(err error) (permanent bool, advice string) {
+// classifyNetworkError reports whether a retry cannot cure err, and what a
+// person can do. An expired certificate counts as transient, because the
+// machine's clock may not be set yet.
+func classifyNetworkError(err error) (permanent bool, hint string) {
 	var unknown x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -120,24 +108,24 @@ func judge(err error) (permanent bool, advice string) {
 	case errors.As(err, &hostname):
 		return true, "the server's certificate is for another name: correct the url"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return false, "is the machine's clock right?"
+		return false, "check the machine's clock and the server's certificate"
 	case errors.As(err, &record):
-		return true, "the server does not speak TLS there: should the url begin with http://?"
+		return true, "the server does not use TLS on this port: try http:// in the url"
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return false, "is the host name in the url right, and does DNS know it?"
+		return false, "check the host name in the url, and DNS"
 	}
 	return false, ""
 }
 
-// plainNet takes the URL out of an error of net/http: it may hold a token, and
-// the source is named anyway.
-func plainNet(err error) error {
+// withoutURL removes the URL from an error of net/http. The URL may contain a
+// secret, and the message names the source anyway.
+func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
 	if strings.Contains(err.Error(), "Location header") {
-		return errors.New("the server redirects to what is no url")
+		return errors.New("the server redirects to an invalid url")
 	}
 	return err
 }

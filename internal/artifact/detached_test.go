@@ -14,7 +14,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// signature is an armored detached one over text.
+// signature makes an armored detached signature over text.
 func signature(t testing.TB, k *openpgp.Entity, text string, config *packet.Config) []byte {
 	t.Helper()
 	var sig bytes.Buffer
@@ -24,6 +24,7 @@ func signature(t testing.TB, k *openpgp.Entity, text string, config *packet.Conf
 	return sig.Bytes()
 }
 
+// keys returns armored public keys.
 func keys(t testing.TB, all ...*openpgp.Entity) []byte {
 	t.Helper()
 	data, err := os.ReadFile(armored(t, all...))
@@ -33,12 +34,12 @@ func keys(t testing.TB, all ...*openpgp.Entity) []byte {
 	return data
 }
 
+// at is a configuration with a fixed clock.
 func at(when time.Time) *packet.Config {
 	return &packet.Config{Time: func() time.Time { return when }, DefaultHash: crypto.SHA256}
 }
 
-// TestVerifyDetached tampers with each part of what is checked.
-func TestVerifyDetached(t *testing.T) {
+func TestVerifyDetachedSignature(t *testing.T) {
 	const text = "pool: {cidr: 10.213.0.0/16}\n"
 	site, other := key(t, nil), key(t, nil)
 	good := signature(t, site, text, nil)
@@ -55,28 +56,28 @@ func TestVerifyDetached(t *testing.T) {
 	short.SigLifetimeSecs = 3600
 	early := key(t, func(c *packet.Config) { c.Time = at(old.Add(-time.Hour)).Time })
 	block := bytes.Index(good, []byte("\n\n")) + 10
-	bent := bytes.Clone(good)
-	bent[block] ^= 1
+	changed := bytes.Clone(good)
+	changed[block] ^= 1
 	for _, c := range []struct {
 		what      string
 		text      string
 		sig, keys []byte
 		err       string
 	}{
-		{"another text", text + " ", good, keys(t, site), "it does not hold"},
-		{"line ends of another kind", strings.ReplaceAll(text, "\n", "\r\n"), good, keys(t, site), "it does not hold"},
-		{"a bent signature", text, bent, keys(t, site), "cannot trust the signature"},
+		{"another text", text + " ", good, keys(t, site), "it does not match the content"},
+		{"other line ends", strings.ReplaceAll(text, "\n", "\r\n"), good, keys(t, site), "it does not match the content"},
+		{"a changed signature", text, changed, keys(t, site), "cannot trust the signature"},
 		{"half a signature", text, good[:len(good)/2], keys(t, site), "cannot trust the signature"},
-		{"another's signature", text, signature(t, other, text, nil), keys(t, site), "which is not among the public keys"},
-		{"no signature", text, nil, keys(t, site), "it is not what gpg --armor --detach-sign writes"},
-		{"a page", text, []byte("<html>404</html>"), keys(t, site), "it is not what gpg --armor --detach-sign writes"},
-		{"a key for a signature", text, keys(t, site), keys(t, site), "it is not what gpg --armor --detach-sign writes"},
-		{"a huge signature", text, append(bytes.Clone(good), make([]byte, MaxDetached)...), keys(t, site), "more than 65536 bytes"},
+		{"a signature by another key", text, signature(t, other, text, nil), keys(t, site), "which is not among the public keys"},
+		{"no signature", text, nil, keys(t, site), "it is not an armored signature"},
+		{"an HTML page", text, []byte("<html>404</html>"), keys(t, site), "it is not an armored signature"},
+		{"a key as signature", text, keys(t, site), keys(t, site), "it is not an armored signature"},
+		{"a huge signature", text, append(bytes.Clone(good), make([]byte, maxDetachedSignature)...), keys(t, site), "more than 65536 bytes"},
 		{"no key", text, good, nil, "cannot read the public key"},
-		{"a signature for a key", text, good, good, "cannot read the public key"},
+		{"a signature as key", text, good, good, "cannot read the public key"},
 		{"huge keys", text, good, make([]byte, maxKeyring+1), "more than 1048576 bytes"},
 		{"a revoked key", text, byRevoked, keys(t, revoked), "is revoked"},
-		{"a signature that ran out", text, signature(t, early, text, short), keys(t, early), "it ran out on"},
+		{"an expired signature", text, signature(t, early, text, short), keys(t, early), "it expired on"},
 	} {
 		if err := VerifyDetachedSignature([]byte(c.text), c.sig, c.keys); err == nil || !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", c.what, err, c.err)
@@ -84,31 +85,32 @@ func TestVerifyDetached(t *testing.T) {
 	}
 }
 
-// TestVerifyDetachedWithoutAClock: a machine's clock may not be set when it
-// fetches its configuration; a key that expired since counts as then.
-func TestVerifyDetachedWithoutAClock(t *testing.T) {
+// The clock may not be set yet when a machine fetches its configuration, and a
+// key may have expired since it signed.
+func TestVerifyDetachedSignatureWithWrongClock(t *testing.T) {
 	later := time.Now().Add(10 * 365 * 24 * time.Hour)
 	future := key(t, func(c *packet.Config) { c.Time = at(later).Time })
 	if err := VerifyDetachedSignature([]byte("a"), signature(t, future, "a", at(later.Add(time.Hour))), keys(t, future)); err != nil {
-		t.Errorf("ten years behind: %v", err)
+		t.Errorf("a clock that is ten years slow: %v", err)
 	}
 	then := time.Now().Add(-72 * time.Hour)
 	expired := key(t, func(c *packet.Config) { c.Time, c.KeyLifetimeSecs = at(then).Time, 7200 })
 	if err := VerifyDetachedSignature([]byte("a"), signature(t, expired, "a", at(then.Add(time.Hour))), keys(t, expired)); err != nil {
-		t.Errorf("expired since: %v", err)
+		t.Errorf("a key that has expired since: %v", err)
 	}
-	late := signature(t, expired, "a", at(then.Add(time.Hour)))
-	if err := VerifyDetachedSignature([]byte("b"), late, keys(t, expired)); err == nil {
-		t.Error("any text is taken")
+	sig := signature(t, expired, "a", at(then.Add(time.Hour)))
+	if err := VerifyDetachedSignature([]byte("b"), sig, keys(t, expired)); err == nil {
+		t.Error("another text is accepted")
 	}
 }
 
-// TestVerifyDetachedByGnuPG takes what the command of the documentation makes.
-func TestVerifyDetachedByGnuPG(t *testing.T) {
+// TestVerifyDetachedSignatureByGnuPG verifies signatures made with the
+// documented command.
+func TestVerifyDetachedSignatureByGnuPG(t *testing.T) {
 	if _, err := exec.LookPath("gpg"); err != nil {
 		t.Skip("no gpg")
 	}
-	home, err := os.MkdirTemp("", "gpg") // short: gpg's agent has a socket there
+	home, err := os.MkdirTemp("", "gpg") // gpg-agent's socket needs a short path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,23 +142,23 @@ func TestVerifyDetachedByGnuPG(t *testing.T) {
 		t.Error(err)
 	}
 	if err := VerifyDetachedSignature([]byte("a: 2\n"), sig, public); err == nil {
-		t.Error("another text is taken")
+		t.Error("another text is accepted")
 	}
 	for what, option := range map[string][]string{
-		"over a SHA-1 digest": {"--digest-algo", "SHA1"}, "of another kind": {"--textmode"},
+		"uses a SHA-1 digest": {"--digest-algo", "SHA1"}, "not a signature over a binary file": {"--textmode"},
 	} {
 		gpg(append(option, "--armor", "--detach-sign", file)...)
 		if sig, err = os.ReadFile(file + ".asc"); err != nil {
 			t.Fatal(err)
 		}
 		if err := VerifyDetachedSignature([]byte("a: 1\n"), sig, public); err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("a signature %s: %v", what, err)
+			t.Errorf("%v, want %q", err, what)
 		}
 	}
 }
 
-// FuzzVerifyDetached: no bytes of a server make it panic, nor pass.
-func FuzzVerifyDetached(f *testing.F) {
+// No input makes VerifyDetachedSignature panic or accept another text.
+func FuzzVerifyDetachedSignature(f *testing.F) {
 	site := key(f, nil)
 	good, public := signature(f, site, "a", nil), keys(f, site)
 	f.Add(good)
@@ -164,7 +166,7 @@ func FuzzVerifyDetached(f *testing.F) {
 	f.Add([]byte("-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----"))
 	f.Fuzz(func(t *testing.T, sig []byte) {
 		if err := VerifyDetachedSignature([]byte("b"), sig, public); err == nil {
-			t.Error("it passes")
+			t.Error("another text is accepted")
 		}
 	})
 }

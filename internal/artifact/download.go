@@ -12,49 +12,50 @@ import (
 	"time"
 )
 
-// download asks the server for what is missing of the partial file and appends
-// it. A server that knows no ranges, or has another version by now, sends the
-// whole file, which then replaces the partial one.
-func (s *Store) download(ctx context.Context, ref Ref, from *url.URL, p *part, tell *teller) (cutShort bool, err error) {
-	ctx, watch := watchStall(ctx, s.stall)
-	defer watch.stop()
-	resp, err := s.ask(ctx, from, p)
+// download requests the missing bytes of the partial file and appends them. A
+// server that does not support ranges, or has a newer version of the file,
+// sends the whole file, which then replaces the partial content. maybeTruncated
+// reports whether the end of the body is unknown.
+func (s *Store) download(ctx context.Context, ref Ref, from *url.URL, p *partialFile, progress *progressReporter) (maybeTruncated bool, err error) {
+	ctx, stall := withStallTimeout(ctx, s.stall)
+	defer stall.stop()
+	resp, err := s.request(ctx, from, p)
 	if err != nil {
-		return false, s.netError(ctx, ref, err)
+		return false, s.requestError(ctx, ref, err)
 	}
 	defer resp.Body.Close()
-	total, err := s.begin(ref, resp, p)
+	total, err := s.prepare(ref, resp, p)
 	if err != nil {
 		return false, err
 	}
-	if err := s.roomFor(ref, p, total); err != nil {
+	if err := s.checkSize(ref, p, total); err != nil {
 		return false, err
 	}
-	err = s.pour(ref, p, watch.reader(resp.Body), total, tell)
+	err = s.appendFrom(ref, p, stall.reader(resp.Body), total, progress)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = &broken{at: p.size, total: total, err: cause}
+		err = &interruptedError{received: p.size, total: total, err: cause}
 	}
-	return resp.ContentLength < 0 && !framed(resp), err
+	return resp.ContentLength < 0 && !marksEnd(resp), err
 }
 
-// framed tells whether the end of a body without a length is known: over
-// HTTP/1 without chunks it is simply where the connection ended.
-func framed(resp *http.Response) bool {
+// marksEnd reports whether the protocol marks the end of a body without a
+// length. HTTP/1 without chunks does not: the body ends with the connection.
+func marksEnd(resp *http.Response) bool {
 	return resp.ProtoMajor >= 2 || len(resp.TransferEncoding) > 0
 }
 
-// ask sends the request; with a partial file for the rest of it.
-func (s *Store) ask(ctx context.Context, from *url.URL, p *part) (*http.Response, error) {
+// request requests the file, or the rest of it if the partial file has content.
+func (s *Store) request(ctx context.Context, from *url.URL, p *partialFile) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
 	if err != nil {
-		return nil, errors.New("the url cannot be understood")
+		return nil, errors.New("cannot parse the url")
 	}
 	req.Header.Set("User-Agent", "firstboot")
-	// The digest is of the file, not of what a server makes of it.
+	// The digest is of the file, not of a compressed transfer.
 	req.Header.Set("Accept-Encoding", "identity")
 	if p.size > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", p.size))
-		if v := p.version(); v.ETag != "" {
+		if v := p.validators(); v.ETag != "" {
 			req.Header.Set("If-Range", v.ETag)
 		} else if v.LastModified != "" {
 			req.Header.Set("If-Range", v.LastModified)
@@ -64,41 +65,43 @@ func (s *Store) ask(ctx context.Context, from *url.URL, p *part) (*http.Response
 	if err != nil || resp.StatusCode != http.StatusRequestedRangeNotSatisfiable || p.size == 0 {
 		return resp, err
 	}
-	// The partial file is longer than the server's: it is of another one.
+	// The partial file is at least as long as the server's file, so it belongs
+	// to another version.
 	resp.Body.Close()
-	if err := p.restart(); err != nil {
+	if err := p.reset(); err != nil {
 		return nil, err
 	}
-	return s.ask(ctx, from, p)
+	return s.request(ctx, from, p)
 }
 
-// begin makes the partial file ready for the body and tells the whole file's
-// size, 0 if that is not known.
-func (s *Store) begin(ref Ref, resp *http.Response, p *part) (total int64, err error) {
+// prepare makes the partial file ready for the body of resp. It returns the
+// whole file's size, or 0 if that is unknown.
+func (s *Store) prepare(ref Ref, resp *http.Response, p *partialFile) (total int64, err error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
-		if err := p.restart(); err != nil {
+		if err := p.reset(); err != nil {
 			return 0, err
 		}
-		if err := p.setVersion(versionOf(resp)); err != nil {
+		if err := p.setValidators(validatorsOf(resp)); err != nil {
 			return 0, err
 		}
 		return max(resp.ContentLength, 0), nil
 	case http.StatusPartialContent:
 		start, total, ok := contentRange(resp.Header.Get("Content-Range"))
 		if ok && start == p.size {
-			p.joined = true
+			p.resumed = true
 			return total, nil
 		}
-		if err := p.restart(); err != nil {
+		if err := p.reset(); err != nil {
 			return 0, err
 		}
-		return 0, ref.fail(errors.New("the server sent another part than the one asked for"), false, "")
+		return 0, ref.transientError(errors.New("the server sent a range that was not requested"), "")
 	}
 	return 0, statusError(ref, resp)
 }
 
-// contentRange reads "bytes 5-9/10". total is 0 for "*".
+// contentRange parses a Content-Range header such as "bytes 5-9/10". For "*",
+// total is 0.
 func contentRange(header string) (start, total int64, ok bool) {
 	span, size, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
 	first, last, ok2 := strings.Cut(span, "-")
@@ -114,54 +117,54 @@ func contentRange(header string) (start, total int64, ok bool) {
 	return start, total, err == nil && total == end+1
 }
 
-// versionOf is what a later request can ask by. A weak ETag cannot: it does
-// not promise the same bytes.
-func versionOf(resp *http.Response) version {
-	const longest = 1 << 10
-	v := version{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
-	if strings.HasPrefix(v.ETag, "W/") || len(v.ETag) > longest {
+// validatorsOf returns a response's validators. It omits a weak ETag, which
+// does not guarantee the same bytes.
+func validatorsOf(resp *http.Response) validators {
+	const maxLength = 1 << 10
+	v := validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	if strings.HasPrefix(v.ETag, "W/") || len(v.ETag) > maxLength {
 		v.ETag = ""
 	}
-	if len(v.LastModified) > longest {
+	if len(v.LastModified) > maxLength {
 		v.LastModified = ""
 	}
 	return v
 }
 
-// errStalled ends a fetch whose server sends nothing any more.
-type errStalled time.Duration
+// stallError means that the server sent nothing for that long.
+type stallError time.Duration
 
-func (e errStalled) Error() string {
+func (e stallError) Error() string {
 	return fmt.Sprintf("the server sent nothing for %v", time.Duration(e))
 }
 
-// stallWatch cancels a request when nothing comes for a while, be it the
-// connection, the answer or the body.
-type stallWatch struct {
-	timer  *time.Timer
-	after  time.Duration
-	cancel context.CancelCauseFunc
+// stallTimer cancels a request if nothing arrives for a while: no connection,
+// no response or no data.
+type stallTimer struct {
+	timer   *time.Timer
+	timeout time.Duration
+	cancel  context.CancelCauseFunc
 }
 
-func watchStall(ctx context.Context, after time.Duration) (context.Context, *stallWatch) {
+func withStallTimeout(ctx context.Context, timeout time.Duration) (context.Context, *stallTimer) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &stallWatch{after: after, cancel: cancel}
-	w.timer = time.AfterFunc(after, func() { cancel(errStalled(after)) })
-	return ctx, w
+	s := &stallTimer{timeout: timeout, cancel: cancel}
+	s.timer = time.AfterFunc(timeout, func() { cancel(stallError(timeout)) })
+	return ctx, s
 }
 
-func (w *stallWatch) stop() {
-	w.timer.Stop()
-	w.cancel(nil)
+func (s *stallTimer) stop() {
+	s.timer.Stop()
+	s.cancel(nil)
 }
 
-// reader puts the end off with every read that brings something.
-func (w *stallWatch) reader(r io.Reader) io.Reader {
-	w.timer.Reset(w.after)
+// reader restarts the timer with every read that returns data.
+func (s *stallTimer) reader(r io.Reader) io.Reader {
+	s.timer.Reset(s.timeout)
 	return readFunc(func(p []byte) (int, error) {
 		n, err := r.Read(p)
 		if n > 0 {
-			w.timer.Reset(w.after)
+			s.timer.Reset(s.timeout)
 		}
 		return n, err
 	})

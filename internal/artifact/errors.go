@@ -8,14 +8,14 @@ import (
 	"unicode"
 )
 
-// Error is why an artifact cannot be had. It never holds credentials.
+// Error is why an artifact cannot be provided. It contains no credentials.
 type Error struct {
 	Name       string        // the artifact's
-	Source     string        // its URL without credentials; empty where it has none
-	Err        error         // what was seen
-	Permanent  bool          // another try cannot help
-	RetryAfter time.Duration // what the server asked for; 0: it did not
-	Advice     string        // what a person can do; may be empty
+	Source     string        // its URL without credentials; may be empty
+	Err        error         // the cause
+	Permanent  bool          // a retry cannot help
+	RetryAfter time.Duration // the pause that the server requested; 0: none
+	hint       string        // what a person can do; may be empty
 }
 
 func (e *Error) Error() string {
@@ -27,81 +27,103 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary tells whether another try may help.
+// Temporary reports whether a retry may help.
 func (e *Error) Temporary() bool { return !e.Permanent }
 
-// Hint says what a person can do; it may be empty.
-func (e *Error) Hint() string { return e.Advice }
+// Hint is what a person can do; it may be empty.
+func (e *Error) Hint() string { return e.hint }
 
-// MismatchError says that a file is not the one that was pinned. What was
-// fetched is gone when it is returned.
+// permanentError is an *Error about this artifact that a retry cannot cure.
+func (r Ref) permanentError(err error, hint string) error { return r.wrap(err, true, hint) }
+
+// transientError is an *Error about this artifact that a retry may cure.
+func (r Ref) transientError(err error, hint string) error { return r.wrap(err, false, hint) }
+
+// wrap makes err an *Error about this artifact, unless it is one. If hint is
+// empty, it keeps the hint of err.
+func (r Ref) wrap(err error, permanent bool, hint string) error {
+	var wrapped *Error
+	if errors.As(err, &wrapped) {
+		return err
+	}
+	var hinted interface{ Hint() string }
+	if hint == "" && errors.As(err, &hinted) {
+		hint = hinted.Hint()
+	}
+	return &Error{Name: r.Name, Source: redact(r.URL), Err: err, Permanent: permanent, hint: hint}
+}
+
+// MismatchError means that a file does not have the pinned sha256. A fetched
+// file was removed.
 type MismatchError struct {
 	Name      string
 	Source    string // without credentials
 	Want, Got string // sha256, 64 hexadecimal digits
-	Size      int64  // of what was fetched, in bytes
-	// CutShort says that the server did not tell the size, so that the file
-	// may only be a part of the right one.
-	CutShort bool
+	Size      int64  // of the file, in bytes
+	// MaybeTruncated is set if the server did not send the size, so that the
+	// file may be incomplete.
+	MaybeTruncated bool
 }
 
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("cannot use %s from %s: sha256 is %s (%d bytes), want %s", e.Name, e.Source, e.Got, e.Size, e.Want)
 }
 
-// Temporary tells whether another try may help.
-func (e *MismatchError) Temporary() bool { return e.CutShort }
+// Temporary reports whether a retry may help.
+func (e *MismatchError) Temporary() bool { return e.MaybeTruncated }
 
-// Hint says what a person can do.
+// Hint is what a person can do.
 func (e *MismatchError) Hint() string {
 	switch {
-	case e.CutShort:
-		return "the server did not say how long the file is, so it may have been cut short"
+	case e.MaybeTruncated:
+		return "the server did not send the file's size, so the file may be incomplete"
 	case e.Size < 16<<10:
-		return "so small a file is often an error page: open the url; else correct the sha256 if this file is the one that is meant"
+		return "a file this small is often an error page: open the url; if it is the intended file, correct the sha256"
 	}
-	return "correct the url, or the sha256 if this file is the one that is meant; if it was right before, find out who changed the file"
+	return "correct the url, or the sha256 if this is the intended file; if both were correct before, find out who changed the file"
 }
 
-// IsPermanent tells whether err cannot be cured by trying again: a wrong
-// digest, a file that is not there, a URL that nobody can fetch.
+// IsPermanent reports whether a retry cannot cure err: a wrong digest, a
+// missing file, an invalid URL.
 func IsPermanent(err error) bool {
-	var v verdict
-	return errors.As(err, &v) && !v.Temporary()
+	var c classifiedError
+	return errors.As(err, &c) && !c.Temporary()
 }
 
-// verdict is what the errors of this package have in common. (Temporary alone
-// would take in the errors of net, which call a refused connection permanent.)
-type verdict interface {
+// classifiedError is implemented by this package's errors. (Temporary alone
+// would also match the errors of package net, which call a refused connection
+// permanent.)
+type classifiedError interface {
 	Temporary() bool
 	Hint() string
 }
 
-// refusal is why a file is not what it should be, whatever its source.
-type refusal struct {
-	text, advice string
+// invalidError means that a file is not valid, whatever its source.
+type invalidError struct {
+	text, hint string
 }
 
-func (r *refusal) Error() string   { return r.text }
-func (r *refusal) Temporary() bool { return false }
-func (r *refusal) Hint() string    { return r.advice }
+func (e *invalidError) Error() string   { return e.text }
+func (e *invalidError) Temporary() bool { return false }
+func (e *invalidError) Hint() string    { return e.hint }
 
-func refuse(advice, format string, args ...any) error {
-	return &refusal{fmt.Sprintf(format, args...), advice}
+// invalidf returns an *invalidError.
+func invalidf(hint, format string, args ...any) error {
+	return &invalidError{fmt.Sprintf(format, args...), hint}
 }
 
-// clip makes a foreign text fit for a message: one short line without control
-// characters.
-func clip(s string) string {
-	const most = 120
+// sanitize makes untrusted text safe for a message: one short line without
+// control characters.
+func sanitize(s string) string {
+	const maxLength = 120
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return '?'
 		}
 		return r
 	}, s)
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
+	if len(s) > maxLength {
+		s = strings.ToValidUTF8(s[:maxLength], "") + "…"
 	}
 	return s
 }

@@ -9,55 +9,54 @@ import (
 	"syscall"
 )
 
-// maxResumes is how often one fetch goes on by itself after the connection
-// broke, as long as each try brought something; then the caller decides.
+// maxResumes bounds how often one fetch resumes an interrupted transfer, as
+// long as each transfer makes progress. Further retries are the caller's.
 const maxResumes = 5
 
-// fetch brings an artifact into the cache: a partial file, filled from where
-// it ends, verified, synced, renamed.
+// fetch fetches an artifact into the cache. It completes the partial file,
+// verifies and syncs it, and renames it.
 func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
-	from, err := locate(ref.URL)
+	from, err := parseLocation(ref.URL)
 	if err != nil {
-		return "", ref.fail(err, true, "url is http, https, file or a plain path")
+		return "", ref.permanentError(err, "set its url to an http, https or file url, or to an absolute path")
 	}
-	p, err := openPart(ctx, s.cache, ref.key())
+	p, err := openPartial(ctx, s.cache, ref.key())
 	if err != nil {
-		return "", ref.fail(s.diskError(err), false, "")
+		return "", ref.transientError(s.explainDiskError(err), "")
 	}
 	defer p.close()
 	if ref.SHA256 == "" {
-		// Without a digest nothing would notice a partial file that a power
-		// cut damaged, so it is never gone on with.
-		if err := p.restart(); err != nil {
-			return "", ref.fail(s.diskError(err), false, "")
+		// Without a digest, damage by a power cut would go unnoticed.
+		if err := p.reset(); err != nil {
+			return "", ref.transientError(s.explainDiskError(err), "")
 		}
 	}
 	for {
-		cutShort, err := s.fill(ctx, ref, from, p)
+		truncated, err := s.complete(ctx, ref, from, p)
 		if err != nil {
-			return "", s.giveUp(ref, p, err)
+			return "", s.keepPartial(ref, p, err)
 		}
-		got := p.sum()
-		if ref.SHA256 == "" || got == ref.SHA256 {
-			return s.store(ref, p)
+		digest := p.digest()
+		if ref.SHA256 == "" || digest == ref.SHA256 {
+			return s.commit(ref, p)
 		}
-		size, joined := p.size, p.joined
-		if err := p.restart(); err != nil {
-			return "", ref.fail(s.diskError(err), false, "")
+		size, resumed := p.size, p.resumed
+		if err := p.reset(); err != nil {
+			return "", ref.transientError(s.explainDiskError(err), "")
 		}
-		if joined {
-			s.log(fmt.Sprintf("what there was of %s did not fit what came after it; fetching it whole", ref.Name))
+		if resumed {
+			s.log(fmt.Sprintf("the parts of %s do not match; fetching the whole file", ref.Name))
 			continue
 		}
 		p.remove()
-		return "", &MismatchError{Name: ref.Name, Source: redact(ref.URL), Want: ref.SHA256, Got: got, Size: size, CutShort: cutShort}
+		return "", &MismatchError{Name: ref.Name, Source: redact(ref.URL), Want: ref.SHA256, Got: digest, Size: size, MaybeTruncated: truncated}
 	}
 }
 
-// giveUp keeps what there is for the next try, unless it fills the disk or the
-// source is hopeless.
-func (s *Store) giveUp(ref Ref, p *part, err error) error {
-	err = ref.fail(s.diskError(err), false, "")
+// keepPartial keeps the partial file of a failed fetch for the next attempt. It
+// removes the file if it is empty, the disk is full or a retry cannot help.
+func (s *Store) keepPartial(ref Ref, p *partialFile, err error) error {
+	err = ref.transientError(s.explainDiskError(err), "")
 	if p.size == 0 || IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
 		p.remove()
 	} else if syncErr := p.file.Sync(); syncErr != nil {
@@ -66,160 +65,147 @@ func (s *Store) giveUp(ref Ref, p *part, err error) error {
 	return err
 }
 
-// store puts a verified partial file into its place.
-func (s *Store) store(ref Ref, p *part) (string, error) {
-	if err := p.commit(s.cached(ref)); err != nil {
-		return "", ref.fail(s.diskError(err), false, "")
+// commit renames the verified partial file to its name in the cache.
+func (s *Store) commit(ref Ref, p *partialFile) (string, error) {
+	if err := p.commit(s.cachePath(ref)); err != nil {
+		return "", ref.transientError(s.explainDiskError(err), "")
 	}
-	return s.cached(ref), nil
+	return s.cachePath(ref), nil
 }
 
-// fill brings the partial file to its end. cutShort tells that the source did
-// not say where the end is.
-func (s *Store) fill(ctx context.Context, ref Ref, from location, p *part) (cutShort bool, err error) {
-	if ref.SHA256 != "" && p.size > 0 && p.sum() == ref.SHA256 {
-		return false, nil // the power went between the last byte and the rename
+// complete adds the missing bytes to the partial file. maybeTruncated reports
+// whether the source did not send the size.
+func (s *Store) complete(ctx context.Context, ref Ref, from location, p *partialFile) (maybeTruncated bool, err error) {
+	if ref.SHA256 != "" && p.size > 0 && p.digest() == ref.SHA256 {
+		return false, nil // interrupted between the last byte and the rename
 	}
-	tell := &teller{tell: func(done, total int64) { s.audience.tell(ref.key(), done, total) }}
+	progress := &progressReporter{notify: func(done, total int64) { s.progress.notify(ref.key(), done, total) }}
 	if from.remote == nil {
-		return false, s.copyFile(ctx, ref, from.path, p, tell)
+		return false, s.copyFile(ctx, ref, from.path, p, progress)
 	}
 	for resumes := 0; ; resumes++ {
 		before := p.size
-		cutShort, err = s.download(ctx, ref, from.remote, p, tell)
-		if err == nil || IsPermanent(err) || ctx.Err() != nil || !brokenOff(err) || p.size <= before || resumes == maxResumes {
-			return cutShort, err
+		maybeTruncated, err = s.download(ctx, ref, from.remote, p, progress)
+		if err == nil || IsPermanent(err) || ctx.Err() != nil || !isInterrupted(err) || p.size <= before || resumes == maxResumes {
+			return maybeTruncated, err
 		}
 	}
 }
 
-// copyFile takes an artifact from a file of this machine.
-func (s *Store) copyFile(ctx context.Context, ref Ref, path string, p *part, tell *teller) error {
-	if err := p.restart(); err != nil {
+// copyFile copies a local file into the partial file.
+func (s *Store) copyFile(ctx context.Context, ref Ref, path string, p *partialFile, progress *progressReporter) error {
+	if err := p.reset(); err != nil {
 		return err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return ref.fail(plain(err), true, "is the path right, and there at this time of the boot?")
+		return ref.permanentError(withoutPath(err), "check the path, and that its file system is mounted when firstboot runs")
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return ref.fail(plain(err), false, "")
+		return ref.transientError(withoutPath(err), "")
 	}
 	if !info.Mode().IsRegular() {
-		return ref.fail(errors.New("it is no regular file"), true, "")
+		return ref.permanentError(errors.New("not a regular file"), "")
 	}
-	if err := s.roomFor(ref, p, info.Size()); err != nil {
+	if err := s.checkSize(ref, p, info.Size()); err != nil {
 		return err
 	}
-	return s.pour(ref, p, withContext{ctx, f}, info.Size(), tell)
+	return s.appendFrom(ref, p, contextReader{ctx, f}, info.Size(), progress)
 }
 
-// roomFor refuses before the first byte what is too large, or larger than the
-// free space. total is 0 while it is not known.
-func (s *Store) roomFor(ref Ref, p *part, total int64) error {
+// checkSize fails if the whole file is too large or the disk has too little
+// free space. total is 0 if the size is unknown.
+func (s *Store) checkSize(ref Ref, p *partialFile, total int64) error {
 	if total > s.maxSize {
-		return ref.fail(fmt.Errorf("it has %d bytes, more than the %d that are allowed", total, s.maxSize), true, "is the url right?")
+		return ref.permanentError(fmt.Errorf("%d bytes are more than the maximum of %d", total, s.maxSize), "check the url")
 	}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(s.cache, &fs); err != nil {
-		return nil //nolint:nilerr // the write will tell
+		return nil //nolint:nilerr // the write reports it
 	}
 	free := int64(fs.Bavail) * fs.Bsize
 	if need := total - p.size; need > free {
-		return s.diskError(fmt.Errorf("%d bytes are needed, %d are free: %w", need, free, syscall.ENOSPC))
+		return s.explainDiskError(fmt.Errorf("%d bytes needed, %d bytes free: %w", need, free, syscall.ENOSPC))
 	}
 	return nil
 }
 
-// pour appends from's bytes to the partial file. total is what the whole file
-// will have, 0 if that is not known.
-func (s *Store) pour(ref Ref, p *part, from io.Reader, total int64, tell *teller) error {
+// appendFrom appends the bytes of from to the partial file. total is the size of
+// the whole file, or 0 if it is unknown.
+func (s *Store) appendFrom(ref Ref, p *partialFile, from io.Reader, total int64, progress *progressReporter) error {
 	limit := s.maxSize
 	if total > 0 {
 		limit = total
 	}
-	tell.say(p.size, total, true)
+	progress.report(p.size, total)
 	buf := make([]byte, 128<<10)
 	for {
 		n, readErr := from.Read(buf)
 		if n > 0 {
 			if p.size+int64(n) > limit {
-				return ref.fail(fmt.Errorf("it has more than %d bytes", limit), true, "is the url right?")
+				return ref.permanentError(fmt.Errorf("more than %d bytes", limit), "check the url")
 			}
 			if err := p.write(buf[:n]); err != nil {
 				return err
 			}
-			tell.say(p.size, total, false)
+			progress.update(p.size, total)
 		}
 		if readErr == io.EOF {
 			break
 		}
 		if readErr != nil {
-			return &broken{at: p.size, total: total, err: readErr}
+			return &interruptedError{received: p.size, total: total, err: readErr}
 		}
 	}
 	if p.size < total {
-		return &broken{at: p.size, total: total, err: io.ErrUnexpectedEOF}
+		return &interruptedError{received: p.size, total: total, err: io.ErrUnexpectedEOF}
 	}
-	tell.say(p.size, p.size, true)
+	progress.report(p.size, p.size)
 	return nil
 }
 
-// broken says that a source ended before the file did.
-type broken struct {
-	at, total int64
-	err       error
+// interruptedError means that a transfer ended before the file was complete.
+type interruptedError struct {
+	received, total int64 // in bytes; total is 0 if it is unknown
+	err             error
 }
 
-func (b *broken) Error() string {
-	if b.total > 0 {
-		return fmt.Sprintf("it broke off at %d of %d bytes: %v", b.at, b.total, plainNet(b.err))
+func (e *interruptedError) Error() string {
+	if e.total > 0 {
+		return fmt.Sprintf("interrupted at %d of %d bytes: %v", e.received, e.total, withoutURL(e.err))
 	}
-	return fmt.Sprintf("it broke off at %d bytes: %v", b.at, plainNet(b.err))
+	return fmt.Sprintf("interrupted at %d bytes: %v", e.received, withoutURL(e.err))
 }
 
-func (b *broken) Unwrap() error { return b.err }
+func (e *interruptedError) Unwrap() error { return e.err }
 
-func brokenOff(err error) bool {
-	var b *broken
-	return errors.As(err, &b)
+func isInterrupted(err error) bool {
+	var e *interruptedError
+	return errors.As(err, &e)
 }
 
-// diskError says what a full or read-only disk means.
-func (s *Store) diskError(err error) error {
-	var already verdict
-	if errors.As(err, &already) {
+// explainDiskError adds a hint to the error of a full or read-only disk.
+func (s *Store) explainDiskError(err error) error {
+	var classified classifiedError
+	if errors.As(err, &classified) {
 		return err
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &diskFull{fmt.Errorf("no space left in %s: %w", s.cache, err), "free space there, then it goes on by itself"}
+		return &diskError{fmt.Errorf("no space left in %s: %w", s.cache, err), "free space there; then firstboot continues by itself"}
 	case errors.Is(err, syscall.EROFS):
-		return &diskFull{fmt.Errorf("%s cannot be written: %w", s.cache, err), "mount it writable"}
+		return &diskError{fmt.Errorf("cannot write to %s: %w", s.cache, err), "mount it read-write"}
 	}
 	return err
 }
 
-// diskFull is a lack that a person can cure while the caller tries again.
-type diskFull struct {
+// diskError is a disk problem that a person can fix while the caller retries.
+type diskError struct {
 	error
-	advice string
+	hint string
 }
 
-func (d *diskFull) Unwrap() error { return d.error }
-func (d *diskFull) Hint() string  { return d.advice }
-
-// withContext ends a read of a slow file system when its context does.
-type withContext struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r withContext) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
-}
+func (d *diskError) Unwrap() error { return d.error }
+func (d *diskError) Hint() string  { return d.hint }

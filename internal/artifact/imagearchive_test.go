@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// archive makes a tar of name, content pairs.
+// archive makes a tar file of name, content pairs.
 func archive(t testing.TB, pairs ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -29,7 +29,7 @@ func archive(t testing.TB, pairs ...string) []byte {
 	return out.Bytes()
 }
 
-func zipped(t testing.TB, data []byte) []byte {
+func compressed(t testing.TB, data []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
@@ -43,7 +43,7 @@ func zipped(t testing.TB, data []byte) []byte {
 }
 
 func TestReadImageTags(t *testing.T) {
-	id := sumOf([]byte("config"))
+	id := digestOf([]byte("config"))
 	manifest := func(config string, tags string) string {
 		return `[{"Config":"` + config + `","RepoTags":` + tags + `,"Layers":["a/layer.tar"]}]`
 	}
@@ -53,13 +53,13 @@ func TestReadImageTags(t *testing.T) {
 		tags string
 		id   string
 	}{
-		"docker 20.10":    {archive(t, "a/layer.tar", layer, id+".json", "config", "manifest.json", manifest(id+".json", `["calico/node:v3.23.0"]`)), "[calico/node:v3.23.0]", "sha256:" + id},
-		"docker 25":       {archive(t, "blobs/sha256/"+id, "config", "manifest.json", manifest("blobs/sha256/"+id, `["calico/node:v3.23.0","calico/node:latest"]`)), "[calico/node:v3.23.0 calico/node:latest]", "sha256:" + id},
-		"gzip":            {zipped(t, archive(t, "a/layer.tar", layer, "manifest.json", manifest(id+".json", `["a:1"]`))), "[a:1]", "sha256:" + id},
-		"no tags":         {archive(t, "manifest.json", manifest(id+".json", `null`)), "[]", "sha256:" + id},
-		"another config":  {archive(t, "./manifest.json", manifest("config", `["a:1"]`)), "[a:1]", ""},
-		"two images":      {archive(t, "manifest.json", `[{"Config":"`+id+`.json","RepoTags":["a:1"]},{"Config":"`+id+`.json","RepoTags":["b:2"]}]`), "[a:1 b:2]", ""},
-		"an escape in it": {archive(t, "manifest.json", manifest(id, `["\u001b[2J"]`)), "[?[2J]", "sha256:" + id},
+		"docker 20.10":           {archive(t, "a/layer.tar", layer, id+".json", "config", "manifest.json", manifest(id+".json", `["calico/node:v3.23.0"]`)), "[calico/node:v3.23.0]", "sha256:" + id},
+		"docker 25":              {archive(t, "blobs/sha256/"+id, "config", "manifest.json", manifest("blobs/sha256/"+id, `["calico/node:v3.23.0","calico/node:latest"]`)), "[calico/node:v3.23.0 calico/node:latest]", "sha256:" + id},
+		"gzip":                   {compressed(t, archive(t, "a/layer.tar", layer, "manifest.json", manifest(id+".json", `["a:1"]`))), "[a:1]", "sha256:" + id},
+		"without tags":           {archive(t, "manifest.json", manifest(id+".json", `null`)), "[]", "sha256:" + id},
+		"config name without ID": {archive(t, "./manifest.json", manifest("config", `["a:1"]`)), "[a:1]", ""},
+		"two images":             {archive(t, "manifest.json", `[{"Config":"`+id+`.json","RepoTags":["a:1"]},{"Config":"`+id+`.json","RepoTags":["b:2"]}]`), "[a:1 b:2]", ""},
+		"escape sequence":        {archive(t, "manifest.json", manifest(id, `["\u001b[2J"]`)), "[?[2J]", "sha256:" + id},
 	} {
 		tags, got, err := ReadImageTags(file(t, test.data))
 		if err != nil || fmt.Sprint(tags) != test.tags || got != test.id {
@@ -68,7 +68,7 @@ func TestReadImageTags(t *testing.T) {
 	}
 }
 
-func TestReadImageTagsRefusesOtherFiles(t *testing.T) {
+func TestReadImageTagsRejectsOtherFiles(t *testing.T) {
 	many := make([]string, 2*(maxArchiveFiles+1))
 	for i := range many {
 		if many[i] = ""; i%2 == 0 {
@@ -77,10 +77,10 @@ func TestReadImageTagsRefusesOtherFiles(t *testing.T) {
 	}
 	good := archive(t, "manifest.json", `[{"Config":"c","RepoTags":["a:1"]}]`)
 	for what, data := range map[string][]byte{
-		"nothing": nil, "a page": []byte("<html>not found</html>"), "a cut tar": good[:530], "a cut gzip": zipped(t, good)[:40],
-		"xz": {0xfd, '7', 'z', 'X', 'Z', 0, 0}, "zstd": {0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0}, "bad bzip2": []byte("BZh9aaaaaaaa"),
+		"empty": nil, "an HTML page": []byte("<html>not found</html>"), "a truncated tar": good[:530], "a truncated gzip": compressed(t, good)[:40],
+		"xz": {0xfd, '7', 'z', 'X', 'Z', 0, 0}, "zstd": {0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0}, "invalid bzip2": []byte("BZh9aaaaaaaa"),
 		"no manifest": archive(t, "other.json", "[]"), "an empty manifest": archive(t, "manifest.json", "[]"),
-		"no JSON": archive(t, "manifest.json", "{"), "too much JSON": archive(t, "manifest.json", strings.Repeat(" ", maxImageManifest+1)),
+		"invalid JSON": archive(t, "manifest.json", "{"), "a large manifest": archive(t, "manifest.json", strings.Repeat(" ", maxImageManifest+1)),
 		"too many files": archive(t, many...),
 		"too many tags":  archive(t, "manifest.json", `[{"RepoTags":["a"`+strings.Repeat(`,"a"`, maxTags)+`]}]`),
 	} {
@@ -90,10 +90,10 @@ func TestReadImageTagsRefusesOtherFiles(t *testing.T) {
 	}
 }
 
-func FuzzImageArchive(f *testing.F) {
-	good := archive(f, "a", "b", "manifest.json", `[{"Config":"`+sumOf(nil)+`.json","RepoTags":["a:1"]}]`)
+func FuzzReadImageTags(f *testing.F) {
+	good := archive(f, "a", "b", "manifest.json", `[{"Config":"`+digestOf(nil)+`.json","RepoTags":["a:1"]}]`)
 	f.Add(good)
-	f.Add(zipped(f, good))
+	f.Add(compressed(f, good))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tags, _, err := readImageTags(bytes.NewReader(data))
 		if err == nil && strings.ContainsAny(strings.Join(tags, ""), "\x1b\n\r") {

@@ -7,45 +7,45 @@ import (
 	"strings"
 )
 
-// location is a Ref's URL, understood: a file of this machine, or remote.
+// location is a parsed Ref.URL: a local path or a remote URL.
 type location struct {
 	path   string   // of a local file; empty: remote
 	remote *url.URL // http or https
 }
 
-// locate understands http, https, file and plain absolute paths. Its errors
-// never hold the URL: it may hold credentials.
-func locate(raw string) (location, error) {
+// parseLocation parses an http, https or file URL or an absolute path. Its
+// errors do not contain the URL, which may contain credentials.
+func parseLocation(raw string) (location, error) {
 	if filepath.IsAbs(raw) {
 		return location{path: filepath.Clean(raw)}, nil
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return location{}, errors.New("the url cannot be understood")
+		return location{}, errors.New("cannot parse the url")
 	}
 	switch u.Scheme {
 	case "http", "https":
 		if u.Hostname() == "" {
-			return location{}, errors.New("the url names no host")
+			return location{}, errors.New("the url has no host")
 		}
 		return location{remote: u}, nil
 	case "file":
 		if u.Host != "" && u.Host != "localhost" || !filepath.IsAbs(u.Path) {
-			return location{}, errors.New("a file url looks like file:///folder/name")
+			return location{}, errors.New("a file url must have the form file:///directory/name")
 		}
 		return location{path: filepath.Clean(u.Path)}, nil
 	case "":
 		return location{}, errors.New("a path must begin with /")
 	}
-	return location{}, errors.New("its scheme is none of http, https, file")
+	return location{}, errors.New("the url must begin with http://, https:// or file:///")
 }
 
-// redact is a URL without user, password and the query's values, which may be
-// a signature. What cannot be parsed is not shown at all.
+// redact returns a URL without user, password, query and fragment, which may
+// contain secrets. A URL that cannot be parsed is masked entirely.
 func redact(raw string) string {
 	const mask = "***"
 	if raw == "" || filepath.IsAbs(raw) {
-		return clip(raw)
+		return sanitize(raw)
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" && u.Scheme != "file" {
@@ -60,5 +60,5 @@ func redact(raw string) string {
 	if u.RawQuery != "" || u.Fragment != "" {
 		b.WriteString("?" + mask)
 	}
-	return clip(b.String())
+	return sanitize(b.String())
 }

@@ -11,24 +11,23 @@ import (
 	"time"
 )
 
-// leave puts what a power cut leaves into the cache.
-func leave(t *testing.T, s *Store, ref Ref, content []byte, v version) {
+// writePartial writes a partial file into the cache, as a power cut leaves it.
+func writePartial(t *testing.T, s *Store, ref Ref, content []byte, v validators) {
 	t.Helper()
 	if err := os.MkdirAll(s.cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p := &part{path: filepath.Join(s.cache, ref.key()+".part")}
+	p := &partialFile{path: filepath.Join(s.cache, ref.key()+".part")}
 	if err := os.WriteFile(p.path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.setVersion(v); err != nil {
+	if err := p.setValidators(v); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// A connection that breaks again and again: each time only the rest is asked
-// for, and the server is told of which version.
-func TestBrokenConnectionIsResumed(t *testing.T) {
+// After each interruption, only the rest of the same version is requested.
+func TestInterruptedTransferIsResumed(t *testing.T) {
 	data := noise(100_000)
 	var ranges, conditions []string
 	url := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +45,7 @@ func TestBrokenConnectionIsResumed(t *testing.T) {
 		w.Write(data[start:end])
 	})
 	s, _ := logged(t, nil)
-	ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
+	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
 	path, err := s.Get(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -54,38 +53,38 @@ func TestBrokenConnectionIsResumed(t *testing.T) {
 	wantFile(t, path, data)
 	wantCache(t, s, ref.SHA256)
 	if got := fmt.Sprint(ranges); got != "[ bytes=40000- bytes=80000-]" {
-		t.Errorf("asked for %s", got)
+		t.Errorf("requested ranges %s", got)
 	}
 	if got := fmt.Sprint(conditions); got != `[ "one" "one"]` {
-		t.Errorf("asked under the conditions %s", got)
+		t.Errorf("If-Range headers %s", got)
 	}
 }
 
-func TestPowerCutIsResumed(t *testing.T) {
+func TestFetchIsResumedAfterPowerCut(t *testing.T) {
 	data := noise(100_000)
 	for what, test := range map[string]struct {
 		part     []byte
-		version  version
+		version  validators
 		requests int32
 		log      string
 	}{
-		"in the middle":              {data[:70_000], version{}, 1, ""},
-		"with a note":                {data[:70_000], version{LastModified: time.Unix(1e9, 0).UTC().Format(http.TimeFormat)}, 1, ""},
-		"of an older version":        {data[:70_000], version{LastModified: time.Unix(1e8, 0).UTC().Format(http.TimeFormat)}, 1, ""},
-		"before the rename":          {data, version{}, 0, ""},
-		"before the first byte":      {nil, version{}, 1, ""},
-		"with zeros at the end":      {append(append([]byte{}, data[:50_000]...), make([]byte, 20_000)...), version{}, 2, "fetching it whole"},
-		"of the full length, zeroed": {make([]byte, len(data)), version{}, 1, ""},
-		"longer than the file":       {noise(200_000), version{}, 1, ""},
-		"with a spoiled note":        {data[:70_000], version{ETag: "\x00\x00"}, 1, ""},
+		"in the middle":           {data[:70_000], validators{}, 1, ""},
+		"with validators":         {data[:70_000], validators{LastModified: time.Unix(1e9, 0).UTC().Format(http.TimeFormat)}, 1, ""},
+		"of an older version":     {data[:70_000], validators{LastModified: time.Unix(1e8, 0).UTC().Format(http.TimeFormat)}, 1, ""},
+		"before the rename":       {data, validators{}, 0, ""},
+		"before the first byte":   {nil, validators{}, 1, ""},
+		"zeros at the end":        {append(append([]byte{}, data[:50_000]...), make([]byte, 20_000)...), validators{}, 2, "fetching the whole file"},
+		"full length of zeros":    {make([]byte, len(data)), validators{}, 1, ""},
+		"longer than the file":    {noise(200_000), validators{}, 1, ""},
+		"with damaged validators": {data[:70_000], validators{ETag: "\x00\x00"}, 1, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
 			url, requests := serve(t, data)
 			s, log := logged(t, nil)
-			ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
-			leave(t, s, ref, test.part, test.version)
+			ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
+			writePartial(t, s, ref, test.part, test.version)
 			if s.Has(ref) {
-				t.Error("a partial file counts as the whole one")
+				t.Error("Has reports true for a partial file")
 			}
 			path, err := s.Get(t.Context(), ref, nil)
 			if err != nil {
@@ -93,8 +92,7 @@ func TestPowerCutIsResumed(t *testing.T) {
 			}
 			wantFile(t, path, data)
 			wantCache(t, s, ref.SHA256)
-			// What was asked with a range that the server cannot serve is
-			// asked again without.
+			// After an unsatisfiable range, the whole file is requested.
 			extra := int32(0)
 			if len(test.part) >= len(data) && test.requests > 0 {
 				extra = 1
@@ -109,12 +107,12 @@ func TestPowerCutIsResumed(t *testing.T) {
 	}
 }
 
-func TestServerThatIgnoresRangesStartsOver(t *testing.T) {
+func TestServerWithoutRangesSendsWholeFile(t *testing.T) {
 	data := noise(100_000)
 	url := server(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(data) })
 	s, _ := logged(t, nil)
-	ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
-	leave(t, s, ref, noise(70_000), version{ETag: `"old"`})
+	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
+	writePartial(t, s, ref, noise(70_000), validators{ETag: `"old"`})
 	path, err := s.Get(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -122,8 +120,7 @@ func TestServerThatIgnoresRangesStartsOver(t *testing.T) {
 	wantFile(t, path, data)
 }
 
-// A server that sends another part than the one asked for is not believed.
-func TestWrongRangeIsNotBelieved(t *testing.T) {
+func TestWrongContentRangeIsTransientError(t *testing.T) {
 	data := noise(1000)
 	for _, header := range []string{"bytes 0-999/1000", "bytes 501-999/1000", "bytes 500-400/1000", "bytes 500-999/900", "bytes x-y/z", "items 500-999/1000", ""} {
 		wrong := true
@@ -138,27 +135,27 @@ func TestWrongRangeIsNotBelieved(t *testing.T) {
 			w.Write(data)
 		})
 		s, _ := logged(t, nil)
-		ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
-		leave(t, s, ref, data[:500], version{})
-		if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "another part") {
-			t.Errorf("%q: %v, want a temporary error", header, err)
+		ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
+		writePartial(t, s, ref, data[:500], validators{})
+		if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "a range that was not requested") {
+			t.Errorf("%q: %v, want a transient error", header, err)
 		}
 		path, err := s.Get(t.Context(), ref, nil)
 		if err != nil {
-			t.Errorf("%q: the next try: %v", header, err)
+			t.Errorf("%q: the next attempt: %v", header, err)
 			continue
 		}
 		wantFile(t, path, data)
 	}
 }
 
-// Without a digest nothing tells whether two parts fit: it is fetched whole.
-func TestUnpinnedPartIsNotResumed(t *testing.T) {
+// Without a digest, a wrong continuation would go unnoticed.
+func TestUnpinnedArtifactIsNotResumed(t *testing.T) {
 	data := noise(1000)
 	url, _ := serve(t, data)
 	s, _ := logged(t, nil)
 	ref := Ref{Name: "x", URL: url}
-	leave(t, s, ref, noise(500), version{})
+	writePartial(t, s, ref, noise(500), validators{})
 	path, err := s.Get(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -166,8 +163,7 @@ func TestUnpinnedPartIsNotResumed(t *testing.T) {
 	wantFile(t, path, data)
 }
 
-// A server that is cut off keeps what there is for the next try.
-func TestGivenUpFetchKeepsItsPart(t *testing.T) {
+func TestFailedFetchKeepsPartialFile(t *testing.T) {
 	data := noise(100_000)
 	broken := true
 	url := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -183,9 +179,9 @@ func TestGivenUpFetchKeepsItsPart(t *testing.T) {
 		w.Write(data[:60_000])
 	})
 	s, _ := logged(t, nil)
-	ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
+	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
 	if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) {
-		t.Fatalf("Get = %v, want a temporary error", err)
+		t.Fatalf("Get = %v, want a transient error", err)
 	}
 	info, err := os.Stat(filepath.Join(s.cache, ref.SHA256+".part"))
 	if err != nil || info.Size() != 60_000 {
@@ -199,9 +195,9 @@ func TestGivenUpFetchKeepsItsPart(t *testing.T) {
 	wantFile(t, path, data)
 }
 
-// Over HTTP/1.0 without a length a cut looks like an end: the digest tells,
-// and another try may help.
-func TestCutWithoutLengthIsTemporary(t *testing.T) {
+// Over HTTP/1.0 without a length, an interruption looks like the end of the
+// file. Only the digest reveals it.
+func TestTruncatedBodyWithoutLengthIsTransientError(t *testing.T) {
 	data := noise(1000)
 	url := server(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, out, err := w.(http.Hijacker).Hijack()
@@ -215,24 +211,24 @@ func TestCutWithoutLengthIsTemporary(t *testing.T) {
 		out.Flush()
 	})
 	s, _ := logged(t, nil)
-	_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(data)}, nil)
+	_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil)
 	if err == nil || IsPermanent(err) {
-		t.Errorf("Get = %v, want a temporary error", err)
+		t.Errorf("Get = %v, want a transient error", err)
 	}
 	wantCache(t, s)
 }
 
-func TestTwoProcessesDoNotFetchOneArtifact(t *testing.T) {
+func TestConcurrentProcessesDoNotFetchTheSameArtifact(t *testing.T) {
 	data := noise(1000)
 	url, _ := serve(t, data)
 	s, _ := logged(t, nil)
-	ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
-	other, err := openPart(t.Context(), s.cache, ref.key())
+	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
+	other, err := openPartial(t.Context(), s.cache, ref.key())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "another firstboot") {
-		t.Errorf("Get = %v, want to be told of the other one", err)
+	if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "another firstboot process") {
+		t.Errorf("Get = %v, want a transient error that names the other process", err)
 	}
 	other.close()
 	if _, err := s.Get(t.Context(), ref, nil); err != nil {

@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,17 +11,20 @@ import (
 	"github.com/cavaliergopher/rpm"
 )
 
-// maxPackage bounds an RPM, in bytes. The one that is installed here has a few
+// maxPackage bounds an RPM, in bytes. The RPM of eru-minions has a few
 // megabytes.
 const maxPackage = 512 << 20
 
-// Package is what an RPM says of itself. Nothing of it is verified: that is
-// for a sha256 or VerifySignature.
+// hintPackage is the hint for a file that is not a valid RPM.
+const hintPackage = "check that it is the right file"
+
+// Package is the metadata of an RPM. It is not verified: a sha256 or
+// VerifySignature does that.
 type Package struct {
 	Name, Version, Release, Arch string
 	Epoch                        int
-	Signed                       bool     // carries a signature, good or not
-	Scriptlets                   []string // which run at installation and removal: "post", "preun", …
+	Signed                       bool     // has a signature, valid or not
+	Scriptlets                   []string // run at installation and removal: "post", "preun", …
 }
 
 // String is the package as rpm names it: NAME-VERSION-RELEASE.ARCH.
@@ -43,72 +45,72 @@ func ReadPackage(path string) (Package, error) {
 	defer f.Close()
 	p, err := readPackage(f)
 	if err != nil {
-		return p, refuse("is it the right file?", "cannot read the package %s: %v", path, err)
+		return p, invalidf(hintPackage, "cannot read the package %s: %v", path, err)
 	}
 	return p, nil
 }
 
-// openPackage opens a file that is not too large to be a package.
+// openPackage opens an RPM and checks its size.
 func openPackage(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the package %s: %w", path, plain(err))
+		return nil, fmt.Errorf("cannot read the package %s: %w", path, withoutPath(err))
 	}
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxPackage) {
-		err = fmt.Errorf("it is no regular file of at most %d bytes", int64(maxPackage))
+		err = fmt.Errorf("not a regular file of at most %d bytes", int64(maxPackage))
 	}
 	if err != nil {
 		f.Close()
-		return nil, refuse("is it the right file?", "cannot read the package %s: %v", path, plain(err))
+		return nil, invalidf(hintPackage, "cannot read the package %s: %v", path, withoutPath(err))
 	}
 	return f, nil
 }
 
-// readPackage keeps what the library makes of foreign bytes from ending the
-// process.
+// readPackage parses an RPM's headers. It checks their layout first, and
+// recovers from panics of the library.
 func readPackage(r io.Reader) (p Package, err error) {
 	headers, err := readHeaders(r)
 	if err != nil {
 		return p, err
 	}
-	defer recovered(&err)
+	defer recoverPanic(&err)
 	read, err := rpm.Read(bytes.NewReader(headers))
 	if err != nil {
-		return p, fmt.Errorf("%s", clip(err.Error()))
+		return p, fmt.Errorf("%s", sanitize(err.Error()))
 	}
 	p = Package{
 		Name: read.Name(), Version: read.Version(), Release: read.Release(), Arch: read.Architecture(),
-		Epoch: read.Epoch(), Signed: signed(read), Scriptlets: scriptlets(read),
+		Epoch: read.Epoch(), Signed: isSigned(read), Scriptlets: scriptlets(read),
 	}
 	return p, p.check()
 }
 
-// recovered turns a library's panic over foreign bytes into an error.
-func recovered(err *error) {
+// recoverPanic turns a library's panic on malformed input into an error.
+func recoverPanic(err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("its headers make no sense: %s", clip(fmt.Sprint(r)))
+		*err = fmt.Errorf("malformed: %s", sanitize(fmt.Sprint(r)))
 	}
 }
 
-// plainWord is what a name, version, release or architecture is made of.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~^-]{0,254}$`)
+// validField matches a valid name, version, release or architecture.
+var validField = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~^-]{0,254}$`)
 
 func (p Package) check() error {
-	for what, text := range map[string]string{"name": p.Name, "version": p.Version, "release": p.Release, "architecture": p.Arch} {
-		if !plainWord.MatchString(text) {
-			return fmt.Errorf("%q is no %s of a package", clip(text), what)
+	for field, value := range map[string]string{"name": p.Name, "version": p.Version, "release": p.Release, "architecture": p.Arch} {
+		if !validField.MatchString(value) {
+			return fmt.Errorf("%s %q is not valid", field, sanitize(value))
 		}
 	}
 	if p.Epoch < 0 {
-		return errors.New("its epoch is negative")
+		return fmt.Errorf("epoch %d is negative", p.Epoch)
 	}
 	return nil
 }
 
-// signed tells whether any of the signature header's tags for signatures is
-// there: DSA, RSA (of the header), PGP, GPG (of header and payload).
-func signed(p *rpm.Package) bool {
+// isSigned reports whether the signature header has a signature: tag DSA or RSA
+// (over the header), PGP or GPG (over header and payload).
+func isSigned(p *rpm.Package) bool {
 	for _, tag := range []int{267, 268, 1002, 1005} {
 		if len(p.Signature.GetTag(tag).Bytes()) > 0 {
 			return true
@@ -117,6 +119,7 @@ func signed(p *rpm.Package) bool {
 	return false
 }
 
+// scriptlets lists the names of the package's scriptlets.
 func scriptlets(p *rpm.Package) []string {
 	var list []string
 	for _, s := range []struct{ name, body string }{

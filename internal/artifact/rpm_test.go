@@ -18,7 +18,7 @@ import (
 	"github.com/google/rpmpack"
 )
 
-// key makes an OpenPGP key; change may alter how.
+// key makes an OpenPGP key; change may modify its configuration.
 func key(t testing.TB, change func(*packet.Config)) *openpgp.Entity {
 	t.Helper()
 	config := &packet.Config{Algorithm: packet.PubKeyAlgoRSA, RSABits: 2048}
@@ -32,7 +32,7 @@ func key(t testing.TB, change func(*packet.Config)) *openpgp.Entity {
 	return e
 }
 
-// armored writes public keys into a file, as gpg --armor --export does.
+// armored writes armored public keys into a file.
 func armored(t testing.TB, keys ...*openpgp.Entity) string {
 	t.Helper()
 	var data bytes.Buffer
@@ -55,7 +55,7 @@ func armored(t testing.TB, keys ...*openpgp.Entity) string {
 	return path
 }
 
-// signer makes detached signatures as rpmsign's gpg does.
+// signer makes detached signatures, as rpmsign does.
 func signer(k *openpgp.Entity, config *packet.Config) func([]byte) ([]byte, error) {
 	return func(data []byte) ([]byte, error) {
 		var sig bytes.Buffer
@@ -97,28 +97,28 @@ func TestReadPackage(t *testing.T) {
 	}
 	signed, err := ReadPackage(file(t, pack(t, signer(key(t, nil), nil))))
 	if err != nil || !signed.Signed {
-		t.Errorf("a signed package reads %+v, %v", signed, err)
+		t.Errorf("a signed package: %+v, %v", signed, err)
 	}
 }
 
-func TestReadPackageRefusesOtherFiles(t *testing.T) {
+func TestReadPackageRejectsOtherFiles(t *testing.T) {
 	good := pack(t, nil)
 	for what, data := range map[string][]byte{
-		"nothing": nil, "a page": []byte("<html>"), "the lead only": good[:96], "half a header": good[:300],
-		"two magics off": append(bytes.Clone(good[:96]), bytes.Repeat([]byte{1}, 400)...),
+		"empty": nil, "an HTML page": []byte("<html>"), "only the lead": good[:96], "a truncated header": good[:300],
+		"wrong magic": append(bytes.Clone(good[:96]), bytes.Repeat([]byte{1}, 400)...),
 	} {
 		if p, err := ReadPackage(file(t, data)); err == nil {
-			t.Errorf("%s reads as %v", what, p)
+			t.Errorf("%s: read as %v", what, p)
 		}
 	}
 	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
 		if p, err := ReadPackage(path); err == nil {
-			t.Errorf("%s reads as %v", path, p)
+			t.Errorf("%s: read as %v", path, p)
 		}
 	}
 }
 
-// header is an RPM header with entries of {tag, type, offset, count}.
+// header makes an RPM header with entries of {tag, type, offset, count}.
 func header(size uint32, store []byte, entries ...[4]uint32) []byte {
 	out := []byte{0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0}
 	out = binary.BigEndian.AppendUint32(out, uint32(len(entries)))
@@ -137,9 +137,8 @@ func rpmLead() []byte {
 	return lead
 }
 
-// Files that made the libraries panic or take hundreds of megabytes: each is
-// refused, and none costs memory.
-func TestCraftedPackagesAreRefusedCheaply(t *testing.T) {
+// These files made the libraries panic or allocate hundreds of megabytes.
+func TestCraftedPackagesAreRejectedWithLittleMemory(t *testing.T) {
 	empty := header(0, nil)
 	big := make([]byte, 1<<20)
 	many := make([][4]uint32, 200)
@@ -147,24 +146,24 @@ func TestCraftedPackagesAreRefusedCheaply(t *testing.T) {
 		many[i] = [4]uint32{uint32(1000 + i), 4, 0, 1 << 18}
 	}
 	for what, body := range map[string][]byte{
-		// 136 bytes in all: a text at the last byte of a store without an end.
-		"a text without an end":     append(header(8, []byte("abcdefgh"), [4]uint32{1000, 6, 7, 1}), empty...)[:40],
-		"a count of billions":       append(header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 0x06000000}), empty...),
-		"a negative count":          append(header(8, make([]byte, 8), [4]uint32{1000, 7, 0, 0xffffffff}), empty...),
-		"an offset out of it":       append(header(8, make([]byte, 8), [4]uint32{1000, 4, 9, 1}), empty...),
-		"a negative offset":         append(header(8, make([]byte, 8), [4]uint32{1000, 4, 0xfffffff8, 1}), empty...),
-		"a huge store":              header(0xffffffff, nil),
-		"a store of 32 MiB":         header(32<<20, nil),
-		"a huge index":              {0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0x10, 0, 0, 1, 0, 0, 0, 0},
-		"an unknown type":           append(header(8, make([]byte, 8), [4]uint32{1000, 77, 0, 1}), empty...),
-		"no value":                  append(header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 0}), empty...),
-		"many on one place":         append(header(1<<20, big, many...), empty...),
-		"no tags":                   append(bytes.Clone(empty), empty...),
-		"a name of the wrong type":  append(bytes.Clone(empty), header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 1})...),
-		"a name with an escape":     append(bytes.Clone(empty), header(8, []byte("\x1b[2Jabc\x00"), [4]uint32{1000, 6, 0, 1})...),
-		"a name that is a path":     append(bytes.Clone(empty), header(8, []byte("../../x\x00"), [4]uint32{1000, 6, 0, 1})...),
-		"the same text many times":  append(header(8, []byte("abcdefg\x00"), repeat([4]uint32{1000, 6, 0, 1}, 60_000)...), empty...),
-		"a text array out of texts": append(header(8, make([]byte, 8), [4]uint32{1000, 8, 0, 9}), empty...),
+		// 136 bytes in all: an unterminated string at the last byte of a store.
+		"an unterminated string":          append(header(8, []byte("abcdefgh"), [4]uint32{1000, 6, 7, 1}), empty...)[:40],
+		"a count of billions":             append(header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 0x06000000}), empty...),
+		"a negative count":                append(header(8, make([]byte, 8), [4]uint32{1000, 7, 0, 0xffffffff}), empty...),
+		"an offset out of range":          append(header(8, make([]byte, 8), [4]uint32{1000, 4, 9, 1}), empty...),
+		"a negative offset":               append(header(8, make([]byte, 8), [4]uint32{1000, 4, 0xfffffff8, 1}), empty...),
+		"a huge store":                    header(0xffffffff, nil),
+		"a store of 32 MiB":               header(32<<20, nil),
+		"a huge index":                    {0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0, 0x10, 0, 0, 1, 0, 0, 0, 0},
+		"an unknown type":                 append(header(8, make([]byte, 8), [4]uint32{1000, 77, 0, 1}), empty...),
+		"a count of zero":                 append(header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 0}), empty...),
+		"overlapping entries":             append(header(1<<20, big, many...), empty...),
+		"no tags":                         append(bytes.Clone(empty), empty...),
+		"a name of the wrong type":        append(bytes.Clone(empty), header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 1})...),
+		"a name with a control character": append(bytes.Clone(empty), header(8, []byte("\x1b[2Jabc\x00"), [4]uint32{1000, 6, 0, 1})...),
+		"a name that is a path":           append(bytes.Clone(empty), header(8, []byte("../../x\x00"), [4]uint32{1000, 6, 0, 1})...),
+		"the same string many times":      append(header(8, []byte("abcdefg\x00"), repeat([4]uint32{1000, 6, 0, 1}, 60_000)...), empty...),
+		"a string array of zeros":         append(header(8, make([]byte, 8), [4]uint32{1000, 8, 0, 9}), empty...),
 	} {
 		path := file(t, append(rpmLead(), body...))
 		var before, after runtime.MemStats
@@ -173,13 +172,13 @@ func TestCraftedPackagesAreRefusedCheaply(t *testing.T) {
 		signature := VerifySignature(path, armored(t, key(t, func(c *packet.Config) { c.Algorithm = packet.PubKeyAlgoEdDSA })))
 		runtime.ReadMemStats(&after)
 		if err == nil {
-			t.Errorf("%s reads as %v", what, p)
+			t.Errorf("%s: read as %v", what, p)
 		}
 		if signature == nil {
-			t.Errorf("%s passes as signed", what)
+			t.Errorf("%s: accepted as signed", what)
 		}
-		if took := after.TotalAlloc - before.TotalAlloc; took > 40<<20 {
-			t.Errorf("%s took %d MB", what, took>>20)
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 40<<20 {
+			t.Errorf("%s: allocated %d MB", what, allocated>>20)
 		}
 	}
 }
@@ -211,21 +210,21 @@ func TestVerifySignature(t *testing.T) {
 		keys []*openpgp.Entity
 		want string // in the error; "" is good
 	}{
-		"signed":                        {good, []*openpgp.Entity{trusted}, ""},
-		"signed, among other keys":      {good, []*openpgp.Entity{stranger, trusted}, ""},
-		"signed with Ed25519":           {pack(t, signer(edwards, nil)), []*openpgp.Entity{edwards}, ""},
-		"by a key that expired since":   {pack(t, signer(expired, past)), []*openpgp.Entity{expired}, ""},
-		"not signed":                    {pack(t, nil), []*openpgp.Entity{trusted}, "it is not signed"},
-		"by a stranger":                 {pack(t, signer(stranger, nil)), []*openpgp.Entity{trusted}, "not in the file"},
-		"by a revoked key":              {pack(t, rawSigner(revoked, crypto.SHA256, time.Now())), []*openpgp.Entity{revoked}, "revoked"},
-		"by a key that was expired":     {pack(t, rawSigner(expired, crypto.SHA256, old.Add(24*time.Hour))), []*openpgp.Entity{expired}, "expired"},
-		"over SHA-1":                    {pack(t, rawSigner(trusted, crypto.SHA1, time.Now())), []*openpgp.Entity{trusted}, "can be forged"},
-		"over the header alone":         {headerOnly(t, good), []*openpgp.Entity{trusted}, ""},
-		"header alone, payload changed": {flip(headerOnly(t, good), len(good)-20), []*openpgp.Entity{trusted}, "does not hold"},
-		"with another payload":          {flip(good, len(good)-20), []*openpgp.Entity{trusted}, "does not hold"},
-		"with more behind the payload":  {append(bytes.Clone(good), 0), []*openpgp.Entity{trusted}, "does not hold"},
-		"without its end":               {good[:len(good)-1], []*openpgp.Entity{trusted}, "does not hold"},
-		"with another name":             {bytes.Replace(good, []byte("1.2.3\x00"), []byte("9.2.3\x00"), 1), []*openpgp.Entity{trusted}, "does not hold"},
+		"signed":                          {good, []*openpgp.Entity{trusted}, ""},
+		"signed, among other keys":        {good, []*openpgp.Entity{stranger, trusted}, ""},
+		"signed with Ed25519":             {pack(t, signer(edwards, nil)), []*openpgp.Entity{edwards}, ""},
+		"by a key that has expired since": {pack(t, signer(expired, past)), []*openpgp.Entity{expired}, ""},
+		"not signed":                      {pack(t, nil), []*openpgp.Entity{trusted}, "it is not signed"},
+		"by another key":                  {pack(t, signer(stranger, nil)), []*openpgp.Entity{trusted}, "not among the public keys"},
+		"by a revoked key":                {pack(t, rawSigner(revoked, crypto.SHA256, time.Now())), []*openpgp.Entity{revoked}, "revoked"},
+		"by a key that was expired":       {pack(t, rawSigner(expired, crypto.SHA256, old.Add(24*time.Hour))), []*openpgp.Entity{expired}, "expired"},
+		"over SHA-1":                      {pack(t, rawSigner(trusted, crypto.SHA1, time.Now())), []*openpgp.Entity{trusted}, "can be forged"},
+		"over the header only":            {headerOnly(t, good), []*openpgp.Entity{trusted}, ""},
+		"header only, payload changed":    {flip(headerOnly(t, good), len(good)-20), []*openpgp.Entity{trusted}, "does not match"},
+		"payload changed":                 {flip(good, len(good)-20), []*openpgp.Entity{trusted}, "does not match"},
+		"data after the payload":          {append(bytes.Clone(good), 0), []*openpgp.Entity{trusted}, "does not match"},
+		"truncated":                       {good[:len(good)-1], []*openpgp.Entity{trusted}, "does not match"},
+		"version changed":                 {bytes.Replace(good, []byte("1.2.3\x00"), []byte("9.2.3\x00"), 1), []*openpgp.Entity{trusted}, "does not match"},
 	} {
 		err := VerifySignature(file(t, test.data), armored(t, test.keys...))
 		switch {
@@ -239,7 +238,7 @@ func TestVerifySignature(t *testing.T) {
 	}
 }
 
-// rawSigner signs as somebody who does not ask whether the key may.
+// rawSigner signs without checking whether the key is valid for signing.
 func rawSigner(k *openpgp.Entity, digest crypto.Hash, at time.Time) func([]byte) ([]byte, error) {
 	return func(data []byte) ([]byte, error) {
 		h := digest.New()
@@ -257,20 +256,20 @@ func rawSigner(k *openpgp.Entity, digest crypto.Hash, at time.Time) func([]byte)
 	}
 }
 
-// headerOnly hides a package's signature over header and payload (tag 1002)
-// under a tag that means nothing.
+// headerOnly disables a package's signature over header and payload (tag 1002)
+// by giving it an unknown tag.
 func headerOnly(t *testing.T, data []byte) []byte {
 	t.Helper()
 	tag, nothing := []byte{0, 0, 0x03, 0xea, 0, 0, 0, 7}, []byte{0, 0, 0x03, 0xff, 0, 0, 0, 7}
 	if bytes.Count(data[:2000], tag) != 1 {
-		t.Fatal("the signature is not where it was")
+		t.Fatal("cannot find the signature's tag")
 	}
 	return bytes.Replace(data, tag, nothing, 1)
 }
 
-// A signature over the header alone is one over the package only if the header
-// holds a digest of the payload that cannot be forged.
-func TestPayloadPinned(t *testing.T) {
+// A signature over the header covers the payload only if the header contains a
+// strong digest of the payload.
+func TestHasPayloadDigest(t *testing.T) {
 	digest := []byte("abcdefg\x00")
 	for what, test := range map[string]struct {
 		algorithm byte
@@ -286,27 +285,27 @@ func TestPayloadPinned(t *testing.T) {
 		if _, err := readHeaders(bytes.NewReader(headers)); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if got := payloadPinned(headers); got != test.want {
-			t.Errorf("%s: pinned %v, want %v", what, got, test.want)
+		if got := hasPayloadDigest(headers); got != test.want {
+			t.Errorf("%s: %v, want %v", what, got, test.want)
 		}
 	}
 }
 
-func TestVerifySignatureRefusesKeyFiles(t *testing.T) {
+func TestVerifySignatureRejectsInvalidKeyFiles(t *testing.T) {
 	path := file(t, pack(t, signer(key(t, nil), nil)))
 	for what, key := range map[string]string{
 		"missing": filepath.Join(t.TempDir(), "missing"), "empty": file(t, nil), "binary": file(t, noise(3000)),
-		"a package": path, "a folder": t.TempDir(), "endless": file(t, make([]byte, maxKeyring+1)),
+		"a package": path, "a directory": t.TempDir(), "too large": file(t, make([]byte, maxKeyring+1)),
 		"no key in it": file(t, []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n=twTO\n-----END PGP PUBLIC KEY BLOCK-----\n")),
 	} {
 		if err := VerifySignature(path, key); err == nil || !strings.Contains(err.Error(), "public key") {
-			t.Errorf("%s: %v, want that the key cannot be read", what, err)
+			t.Errorf("%s: %v, want an error about the public key", what, err)
 		}
 	}
 }
 
-// Whatever the bytes are: no panic, no endless memory, and never "signed".
-func FuzzPackage(f *testing.F) {
+// No input makes the parsers panic, or is accepted as signed.
+func FuzzReadPackage(f *testing.F) {
 	good := pack(f, nil)
 	f.Add(good)
 	f.Add(good[:300])
@@ -316,14 +315,14 @@ func FuzzPackage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := readPackage(bytes.NewReader(data))
 		if err == nil && (p.Name == "" || strings.ContainsAny(p.String(), "/\x1b\n")) {
-			t.Errorf("%q is a package", p)
+			t.Errorf("accepted the package %q", p)
 		}
 		headers, err := readHeaders(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
 		if err := verifyPackage(bytes.NewReader(data), headers, keys); err == nil {
-			t.Error("it passes as signed by a key that signed nothing")
+			t.Error("accepted as signed by a key that never signed")
 		}
 	})
 }

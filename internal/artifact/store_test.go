@@ -21,12 +21,12 @@ import (
 	"time"
 )
 
-func sumOf(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+func digestOf(data []byte) string {
+	digest := sha256.Sum256(data)
+	return hex.EncodeToString(digest[:])
 }
 
-// noise is content of which every part differs.
+// noise returns n pseudo-random bytes.
 func noise(n int) []byte {
 	data := make([]byte, n)
 	source := rand.New(rand.NewPCG(1, uint64(n)))
@@ -36,8 +36,7 @@ func noise(n int) []byte {
 	return data
 }
 
-// logged makes a Store in a new folder; what it logs fails nothing and can be
-// read.
+// logged makes a Store with an empty cache and returns what it logs.
 func logged(t *testing.T, change func(*Options)) (*Store, *notes) {
 	t.Helper()
 	n := &notes{}
@@ -65,7 +64,7 @@ func (n *notes) String() string {
 	return strings.Join(n.lines, "\n")
 }
 
-// serve serves one file as a real server does, and counts the requests.
+// serve serves one file, with ranges and validators, and counts the requests.
 func serve(t *testing.T, data []byte) (url string, requests *atomic.Int32) {
 	t.Helper()
 	requests = &atomic.Int32{}
@@ -83,7 +82,7 @@ func server(t *testing.T, handle http.HandlerFunc) string {
 	return s.URL + "/file"
 }
 
-// wantFile checks that path holds data, and nothing but it lies in the cache.
+// wantFile checks the content of path.
 func wantFile(t *testing.T, path string, data []byte) {
 	t.Helper()
 	got, err := os.ReadFile(path)
@@ -92,28 +91,29 @@ func wantFile(t *testing.T, path string, data []byte) {
 	}
 }
 
+// wantCache checks the names in the cache.
 func wantCache(t *testing.T, s *Store, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(s.cache)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	var have []string
+	var found []string
 	for _, e := range entries {
-		have = append(have, e.Name())
+		found = append(found, e.Name())
 	}
-	if fmt.Sprint(have) != fmt.Sprint(names) {
-		t.Errorf("the cache holds %v, want %v", have, names)
+	if fmt.Sprint(found) != fmt.Sprint(names) {
+		t.Errorf("the cache contains %v, want %v", found, names)
 	}
 }
 
-func TestGetFetchesOnceAndThenNeedsNoNetwork(t *testing.T) {
+func TestSecondGetUsesTheCache(t *testing.T) {
 	data := noise(300_000)
 	url, requests := serve(t, data)
-	ref := Ref{Name: "calicoctl", URL: url, SHA256: sumOf(data)}
+	ref := Ref{Name: "calicoctl", URL: url, SHA256: digestOf(data)}
 	s, _ := logged(t, nil)
 	if s.Has(ref) {
-		t.Error("Has before any fetch")
+		t.Error("Has reports true before the fetch")
 	}
 	var done, total int64
 	path, err := s.Get(t.Context(), ref, func(d, n int64) { done, total = d, n })
@@ -137,7 +137,7 @@ func TestGetFetchesOnceAndThenNeedsNoNetwork(t *testing.T) {
 	}
 }
 
-func TestGetTakesFilesAndPaths(t *testing.T) {
+func TestGetAcceptsFileURLsAndPaths(t *testing.T) {
 	data := noise(1000)
 	file := filepath.Join(t.TempDir(), "a file")
 	if err := os.WriteFile(file, data, 0o600); err != nil {
@@ -145,7 +145,7 @@ func TestGetTakesFilesAndPaths(t *testing.T) {
 	}
 	for _, url := range []string{file, "file://" + strings.ReplaceAll(file, " ", "%20"), "file://localhost" + strings.ReplaceAll(file, " ", "%20")} {
 		s, _ := logged(t, nil)
-		path, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(data)}, nil)
+		path, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil)
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
@@ -154,16 +154,16 @@ func TestGetTakesFilesAndPaths(t *testing.T) {
 	}
 }
 
-func TestWrongFileIsRefusedAndGone(t *testing.T) {
+func TestWrongFileIsRejectedAndRemoved(t *testing.T) {
 	url, _ := serve(t, []byte("<html>not what you want</html>"))
-	want := sumOf([]byte("the right one"))
+	want := digestOf([]byte("the right one"))
 	s, _ := logged(t, nil)
 	_, err := s.Get(t.Context(), Ref{Name: "calicoctl", URL: url, SHA256: want}, nil)
 	var mismatch *MismatchError
 	if !errors.As(err, &mismatch) || !IsPermanent(err) {
 		t.Fatalf("Get = %v, want a permanent MismatchError", err)
 	}
-	got := sumOf([]byte("<html>not what you want</html>"))
+	got := digestOf([]byte("<html>not what you want</html>"))
 	for _, text := range []string{want, got, url, "calicoctl"} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("%v does not name %s", err, text)
@@ -175,7 +175,7 @@ func TestWrongFileIsRefusedAndGone(t *testing.T) {
 	wantCache(t, s)
 }
 
-func TestStatusDecidesWhetherTryingAgainHelps(t *testing.T) {
+func TestStatusCodesArePermanentOrTransient(t *testing.T) {
 	for status, permanent := range map[int]bool{
 		400: true, 401: true, 403: true, 404: true, 410: true, 407: true,
 		408: false, 425: false, 429: false, 500: false, 502: false, 503: false, 504: false,
@@ -186,7 +186,7 @@ func TestStatusDecidesWhetherTryingAgainHelps(t *testing.T) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(status)
 		})
-		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(nil)}, nil)
+		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(nil)}, nil)
 		var e *Error
 		if !errors.As(err, &e) || IsPermanent(err) != permanent {
 			t.Errorf("status %d: %v is permanent: %v, want %v", status, err, IsPermanent(err), permanent)
@@ -202,43 +202,42 @@ func TestStatusDecidesWhetherTryingAgainHelps(t *testing.T) {
 	}
 }
 
-func TestUnusableSourcesArePermanent(t *testing.T) {
+func TestInvalidSourcesArePermanentErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, url := range []string{
 		"ftp://host/x", "relative/path", "http://", "http://[::1", "file://elsewhere/x", "file:relative",
 		dir, filepath.Join(dir, "missing"), "",
 	} {
 		s, _ := logged(t, nil)
-		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(nil)}, nil); !IsPermanent(err) {
+		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(nil)}, nil); !IsPermanent(err) {
 			t.Errorf("%q: %v, want a permanent error", url, err)
 		}
 	}
 	s, _ := logged(t, nil)
-	for _, sum := range []string{"abc", strings.ToUpper(sumOf(nil)), sumOf(nil) + "0", "../../../../etc/passwd"} {
-		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "/dev/null", SHA256: sum}, nil); !IsPermanent(err) {
-			t.Errorf("sha256 %q: %v, want a permanent error", sum, err)
+	for _, digest := range []string{"abc", strings.ToUpper(digestOf(nil)), digestOf(nil) + "0", "../../../../etc/passwd"} {
+		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "/dev/null", SHA256: digest}, nil); !IsPermanent(err) {
+			t.Errorf("sha256 %q: %v, want a permanent error", digest, err)
 		}
-		if _, ok := s.Lookup(Ref{Name: "x", SHA256: sum}); ok {
-			t.Errorf("Lookup of sha256 %q found something", sum)
+		if _, ok := s.Lookup(Ref{Name: "x", SHA256: digest}); ok {
+			t.Errorf("Lookup with sha256 %q found a file", digest)
 		}
 	}
 }
 
-func TestServerThatIsNotThereIsTemporary(t *testing.T) {
+func TestRefusedConnectionIsTransientError(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
 	s, _ := logged(t, nil)
-	_, err = s.Get(t.Context(), Ref{Name: "x", URL: "http://" + l.Addr().String() + "/x", SHA256: sumOf(nil)}, nil)
+	_, err = s.Get(t.Context(), Ref{Name: "x", URL: "http://" + l.Addr().String() + "/x", SHA256: digestOf(nil)}, nil)
 	if err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("Get = %v, want a temporary connection refused", err)
+		t.Errorf("Get = %v, want a transient connection refused", err)
 	}
 }
 
-// Whatever goes wrong, credentials are in no error and no note.
-func TestCredentialsAreInNoError(t *testing.T) {
+func TestErrorsAndLogContainNoCredentials(t *testing.T) {
 	const password, token = "s3cret-word", "s1gned-query"
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -250,23 +249,23 @@ func TestCredentialsAreInNoError(t *testing.T) {
 	}
 	for what, at := range map[string]string{
 		"not found":     small(http.NotFound),
-		"wrong":         small(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("wrong")) }),
+		"wrong digest":  small(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("wrong")) }),
 		"refused":       refused.Addr().String() + "/x",
 		"no host":       "/x",
 		"bad port":      "host:port:port/x",
 		"redirect loop": small(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.String(), 302) }),
-		"redirect wrong": small(func(w http.ResponseWriter, r *http.Request) {
+		"redirect to an invalid url": small(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "http://"+token+":x:y/")
 			w.WriteHeader(302)
 		}),
-		"redirect away": small(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "gopher://x/?"+token, 302) }),
-		"cut": small(func(w http.ResponseWriter, r *http.Request) {
+		"redirect to another scheme": small(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "gopher://x/?"+token, 302) }),
+		"interrupted": small(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			w.Write([]byte("short"))
 		}),
 	} {
 		s, log := logged(t, nil)
-		_, err := s.Get(t.Context(), Ref{Name: "x", URL: "http://user:" + password + "@" + at + "?sig=" + token, SHA256: sumOf(nil)}, nil)
+		_, err := s.Get(t.Context(), Ref{Name: "x", URL: "http://user:" + password + "@" + at + "?sig=" + token, SHA256: digestOf(nil)}, nil)
 		if err == nil {
 			t.Errorf("%s: no error", what)
 		}
@@ -276,7 +275,7 @@ func TestCredentialsAreInNoError(t *testing.T) {
 	}
 }
 
-func TestRedirectsAreFollowedUpToALimit(t *testing.T) {
+func TestRedirectsAreLimited(t *testing.T) {
 	data := noise(100)
 	var seen atomic.Value
 	hops := 0
@@ -290,20 +289,20 @@ func TestRedirectsAreFollowedUpToALimit(t *testing.T) {
 	})
 	hops = maxRedirects
 	s, _ := logged(t, nil)
-	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(data)}, nil); err != nil {
+	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil); err != nil {
 		t.Errorf("%d redirects: %v", hops, err)
 	}
 	if seen.Load() != "" {
-		t.Errorf("the last server was told where from: %q", seen.Load())
+		t.Errorf("the Referer is sent: %q", seen.Load())
 	}
 	hops = maxRedirects + 1
 	s, _ = logged(t, nil)
-	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(data)}, nil); !IsPermanent(err) || !strings.Contains(err.Error(), "redirected") {
+	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil); !IsPermanent(err) || !strings.Contains(err.Error(), "redirected") {
 		t.Errorf("%d redirects: %v, want a permanent error", hops, err)
 	}
 }
 
-func TestTooLargeIsRefused(t *testing.T) {
+func TestTooLargeFileIsRejected(t *testing.T) {
 	data := noise(5000)
 	url, _ := serve(t, data)
 	endless := server(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -319,19 +318,19 @@ func TestTooLargeIsRefused(t *testing.T) {
 	}
 	for _, from := range []string{url, endless, file} {
 		s, _ := logged(t, func(o *Options) { o.MaxSize = 4999 })
-		_, err := s.Get(t.Context(), Ref{Name: "x", URL: from, SHA256: sumOf(data)}, nil)
+		_, err := s.Get(t.Context(), Ref{Name: "x", URL: from, SHA256: digestOf(data)}, nil)
 		if !IsPermanent(err) || !strings.Contains(err.Error(), "4999") {
 			t.Errorf("%s: %v, want a permanent error with the limit", from, err)
 		}
 		wantCache(t, s)
 	}
 	s, _ := logged(t, func(o *Options) { o.MaxSize = 5000 })
-	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(data)}, nil); err != nil {
-		t.Errorf("just at the limit: %v", err)
+	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil); err != nil {
+		t.Errorf("a file of exactly the maximum: %v", err)
 	}
 }
 
-func TestSilentServerIsGivenUp(t *testing.T) {
+func TestStalledServerIsTransientError(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	before := server(t, func(http.ResponseWriter, *http.Request) { <-release })
@@ -343,14 +342,14 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	})
 	for _, url := range []string{before, within} {
 		s, _ := logged(t, func(o *Options) { o.StallTimeout = 50 * time.Millisecond })
-		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(noise(1000))}, nil)
+		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(noise(1000))}, nil)
 		if err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "sent nothing for 50ms") {
-			t.Errorf("Get = %v, want a temporary error about the silence", err)
+			t.Errorf("Get = %v, want a transient error about the stall", err)
 		}
 	}
 }
 
-func TestSeveralGetsFetchOnce(t *testing.T) {
+func TestConcurrentGetsFetchOnce(t *testing.T) {
 	data := noise(50_000)
 	start := make(chan struct{})
 	var requests atomic.Int32
@@ -360,52 +359,53 @@ func TestSeveralGetsFetchOnce(t *testing.T) {
 		w.Write(data)
 	})
 	s, _ := logged(t, nil)
-	ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
-	var told atomic.Int32
+	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
+	var reports atomic.Int32
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {
-			if _, err := s.Get(t.Context(), ref, func(int64, int64) { told.Add(1) }); err != nil {
+			if _, err := s.Get(t.Context(), ref, func(int64, int64) { reports.Add(1) }); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	waitFor(t, func() bool { return s.audience.size(ref.key()) == 10 })
+	waitFor(t, func() bool { return s.progress.count(ref.key()) == 10 })
 	close(start)
 	wg.Wait()
 	if requests.Load() != 1 {
 		t.Errorf("%d requests, want 1", requests.Load())
 	}
-	if told.Load() < 10 {
-		t.Errorf("progress was told %d times, want every one of 10", told.Load())
+	if reports.Load() < 10 {
+		t.Errorf("%d progress reports, want at least 10", reports.Load())
 	}
 }
 
-func (a *audience) size(key string) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.members[key])
+// count returns the number of listeners of a key.
+func (l *progressListeners) count(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.byKey[key])
 }
 
-// waitFor polls; it fails after ten seconds.
-func waitFor(t *testing.T, what func() bool) {
+// waitFor polls a condition and fails after ten seconds.
+func waitFor(t *testing.T, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for !what() {
+	for !condition() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("it did not come to it")
+			t.Fatal("timed out after 10s")
 		}
 	}
 }
 
-// The first caller's context ends its own Get only: another one goes on, from
-// where the first fetch was.
-func TestAnotherCallerOutlivesTheFirst(t *testing.T) {
+// The first caller's context ends only its own Get. The second caller resumes
+// the fetch.
+func TestSecondGetResumesWhenTheFirstIsCanceled(t *testing.T) {
 	data := noise(100_000)
 	var requests atomic.Int32
 	firstHalf, resumedAt := make(chan struct{}), make(chan string, 1)
@@ -422,7 +422,7 @@ func TestAnotherCallerOutlivesTheFirst(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(data)))
 	})
 	s, _ := logged(t, nil)
-	ref := Ref{Name: "x", URL: url, SHA256: sumOf(data)}
+	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
 	ctx, cancel := context.WithCancel(t.Context())
 	first, second := make(chan error, 1), make(chan error, 1)
 	go func() { _, err := s.Get(ctx, ref, func(int64, int64) {}); first <- err }()
@@ -432,7 +432,7 @@ func TestAnotherCallerOutlivesTheFirst(t *testing.T) {
 		return err == nil && info.Size() == 60_000
 	})
 	go func() { _, err := s.Get(t.Context(), ref, func(int64, int64) {}); second <- err }()
-	waitFor(t, func() bool { return s.audience.size(ref.key()) == 2 })
+	waitFor(t, func() bool { return s.progress.count(ref.key()) == 2 })
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) || IsPermanent(err) {
 		t.Errorf("first Get = %v, want canceled", err)
@@ -440,15 +440,15 @@ func TestAnotherCallerOutlivesTheFirst(t *testing.T) {
 	if err := <-second; err != nil {
 		t.Errorf("second Get = %v", err)
 	}
-	if at := <-resumedAt; at != "bytes=60000-" {
-		t.Errorf("the second fetch asked for %q, want the rest", at)
+	if requested := <-resumedAt; requested != "bytes=60000-" {
+		t.Errorf("the second fetch requested %q, want the rest", requested)
 	}
 }
 
-func TestDamagedCacheIsFetchedAnew(t *testing.T) {
+func TestDamagedCacheFileIsFetchedAgain(t *testing.T) {
 	data := noise(1000)
 	url, requests := serve(t, data)
-	ref := Ref{Name: "calicoctl", URL: url, SHA256: sumOf(data)}
+	ref := Ref{Name: "calicoctl", URL: url, SHA256: digestOf(data)}
 	s, log := logged(t, nil)
 	path, err := s.Get(t.Context(), ref, nil)
 	if err != nil {
@@ -462,11 +462,11 @@ func TestDamagedCacheIsFetchedAnew(t *testing.T) {
 	}
 	wantFile(t, path, data)
 	if requests.Load() != 2 || !strings.Contains(log.String(), "damaged") {
-		t.Errorf("%d requests, log %q; want 2, and the damage said", requests.Load(), log)
+		t.Errorf("%d requests, log %q; want 2, and the damage in the log", requests.Load(), log)
 	}
 }
 
-func TestArtifactWithoutDigestIsKeyedByItsPlace(t *testing.T) {
+func TestArtifactWithoutDigestIsCachedByURL(t *testing.T) {
 	data := noise(1000)
 	url, requests := serve(t, data)
 	s, _ := logged(t, nil)
@@ -481,10 +481,10 @@ func TestArtifactWithoutDigestIsKeyedByItsPlace(t *testing.T) {
 		t.Errorf("with another password: %q, %v, %d requests; want the same file without a request", again, err, requests.Load())
 	}
 	if other, ok := s.Lookup(Ref{Name: "eru-minions", URL: url + "2"}); ok {
-		t.Errorf("another url is found as %s", other)
+		t.Errorf("Lookup with another url found %s", other)
 	}
 	if err := s.Remove(ref); err != nil || s.Has(ref) {
-		t.Errorf("Remove = %v, has it: %v", err, s.Has(ref))
+		t.Errorf("Remove = %v, then Has = %v", err, s.Has(ref))
 	}
 	if err := s.Remove(ref); err != nil {
 		t.Errorf("a second Remove = %v", err)
@@ -493,18 +493,18 @@ func TestArtifactWithoutDigestIsKeyedByItsPlace(t *testing.T) {
 
 func TestProxyIsUsed(t *testing.T) {
 	data := noise(100)
-	asked := make(chan string, 1)
+	requested := make(chan string, 1)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked <- r.URL.String()
+		requested <- r.URL.String()
 		w.Write(data)
 	}))
 	defer proxy.Close()
 	s, _ := logged(t, func(o *Options) { o.Proxy = ProxyFunc(proxy.URL, "", "direct.example") })
-	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "http://files.example/x", SHA256: sumOf(data)}, nil); err != nil {
+	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "http://files.example/x", SHA256: digestOf(data)}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if url := <-asked; url != "http://files.example/x" {
-		t.Errorf("the proxy was asked for %q", url)
+	if url := <-requested; url != "http://files.example/x" {
+		t.Errorf("the proxy received a request for %q", url)
 	}
 	req := httptest.NewRequest(http.MethodGet, "http://direct.example/x", nil)
 	if u, err := ProxyFunc(proxy.URL, "", "direct.example")(req); u != nil || err != nil {
@@ -515,7 +515,7 @@ func TestProxyIsUsed(t *testing.T) {
 	}
 }
 
-// chunked serves data without telling how long it is.
+// chunked serves data without its length.
 func chunked(data []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for part := range slices.Chunk(data, 10_000) {
@@ -527,9 +527,9 @@ func chunked(data []byte) http.HandlerFunc {
 
 func TestFileOfUnknownLengthIsFetched(t *testing.T) {
 	data := noise(100_000)
-	for _, sum := range []string{sumOf(data), ""} {
+	for _, digest := range []string{digestOf(data), ""} {
 		s, _ := logged(t, nil)
-		path, err := s.Get(t.Context(), Ref{Name: "x", URL: server(t, chunked(data)), SHA256: sum}, nil)
+		path, err := s.Get(t.Context(), Ref{Name: "x", URL: server(t, chunked(data)), SHA256: digest}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// run runs a program that must go well.
+// run runs a program that must succeed.
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), name, args...)
@@ -43,8 +43,8 @@ systemctl daemon-reload
 /usr/bin/eru-minions
 `
 
-// rpmbuilt makes a package with the real rpmbuild.
-func rpmbuilt(t *testing.T, defines ...string) string {
+// buildPackage makes a package with rpmbuild.
+func buildPackage(t *testing.T, defines ...string) string {
 	t.Helper()
 	top := t.TempDir()
 	specFile := filepath.Join(top, "eru-minions.spec")
@@ -63,8 +63,7 @@ func rpmbuilt(t *testing.T, defines ...string) string {
 	return found[0]
 }
 
-// gpgKey makes a key with the real gpg, in a keyring of its own, and exports
-// its public part.
+// gpgKey makes a key with gpg in a new keyring, and exports its public key.
 func gpgKey(t *testing.T, algorithm string) (env []string, public string) {
 	t.Helper()
 	// gpg-agent's socket needs a short path.
@@ -96,14 +95,15 @@ func rpmsign(t *testing.T, env []string, path string) {
 	run(t, env, "rpmsign", "--define", "_gpg_name packager@example.org", "--define", "__gpg "+gpg, "--addsign", path)
 }
 
-// Packages and signatures as the distributions' tools make them.
-func TestPackagesOfRpmbuildAndRpmsign(t *testing.T) {
+// TestRpmbuildAndRpmsign reads and verifies packages made with the
+// distribution's tools.
+func TestRpmbuildAndRpmsign(t *testing.T) {
 	for _, algorithm := range []string{"rsa3072", "ed25519"} {
 		for _, payload := range []string{"w9.gzdio", "w19.zstdio", "w2.xzdio"} {
 			t.Run(algorithm+" "+payload, func(t *testing.T) {
 				t.Parallel()
 				env, public := gpgKey(t, algorithm)
-				path := rpmbuilt(t, "_binary_payload "+payload)
+				path := buildPackage(t, "_binary_payload "+payload)
 				p, err := ReadPackage(path)
 				if err != nil || p.String() != "eru-minions-1.2.3-4.noarch" || p.Signed || fmt.Sprint(p.Scriptlets) != "[post]" {
 					t.Fatalf("unsigned: %+v, %v", p, err)
@@ -123,10 +123,10 @@ func TestPackagesOfRpmbuildAndRpmsign(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err := VerifySignature(file(t, flip(data, len(data)-50)), public); err == nil {
-					t.Error("a changed payload passes")
+					t.Error("a changed payload is accepted")
 				}
 				_, stranger := gpgKey(t, algorithm)
-				if err := VerifySignature(path, stranger); err == nil || !strings.Contains(err.Error(), "not in the file") {
+				if err := VerifySignature(path, stranger); err == nil || !strings.Contains(err.Error(), "not among the public keys") {
 					t.Errorf("another key: %v", err)
 				}
 			})
@@ -134,9 +134,8 @@ func TestPackagesOfRpmbuildAndRpmsign(t *testing.T) {
 	}
 }
 
-// A cache on a file system that fills up: said before the first byte where the
-// size is known, and at the write where it is not; nothing is left behind.
-// Mounting needs root.
+// A full disk is reported before the first byte if the size is known, and
+// otherwise by the write. No partial file remains. Mounting needs root.
 func TestFullDisk(t *testing.T) {
 	cache := t.TempDir()
 	if err := syscall.Mount("tmpfs", cache, "tmpfs", 0, "size=64k"); err != nil {
@@ -150,12 +149,12 @@ func TestFullDisk(t *testing.T) {
 	data := noise(200_000)
 	sized, _ := serve(t, data)
 	unsized := server(t, chunked(data))
-	for what, url := range map[string]string{"size known": sized, "size not known": unsized, "a file": file(t, data)} {
+	for what, url := range map[string]string{"size known": sized, "size unknown": unsized, "a file": file(t, data)} {
 		s, _ := logged(t, func(o *Options) { o.Cache = cache })
-		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: sumOf(data)}, nil)
+		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil)
 		var e *Error
 		if !errors.As(err, &e) || IsPermanent(err) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(e.Hint(), "free space") {
-			t.Errorf("%s: %v, want a temporary error that says no space is left, with a hint", what, err)
+			t.Errorf("%s: %v, want a transient ENOSPC with a hint", what, err)
 		}
 		wantCache(t, s)
 	}
