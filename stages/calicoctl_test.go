@@ -14,6 +14,7 @@ import (
 )
 
 func TestCalicoctlIsInstalled(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.wantDifference("calicoctl", "missing", "v3.23.0")
 	m.mustApply("calicoctl")
@@ -27,6 +28,7 @@ func TestCalicoctlIsInstalled(t *testing.T) {
 }
 
 func TestInstalledCalicoctlIsCheckedAndReplaced(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		what, text string
 		mode       os.FileMode
@@ -67,6 +69,7 @@ func (m *machine) serve(answer http.HandlerFunc) {
 
 // TestOnlyThePinnedCalicoctlIsInstalled, whatever the server sends.
 func TestOnlyThePinnedCalicoctlIsInstalled(t *testing.T) {
+	t.Parallel()
 	good := calicoctlScript("v3.23.0")
 	for what, c := range map[string]struct {
 		answer http.HandlerFunc
@@ -102,6 +105,7 @@ func TestOnlyThePinnedCalicoctlIsInstalled(t *testing.T) {
 
 // TestRetryAfterIsHonoured if it is valid, up to five minutes.
 func TestRetryAfterIsHonoured(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "99999999999": 5 * time.Minute} {
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 			m := newMachine(t)
@@ -118,6 +122,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 }
 
 func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		text  string
 		words []string
@@ -145,6 +150,7 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 }
 
 func TestArtifactsComeFromTheBundle(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`{calicoctl: {url: "", sha256: ""}, node: {url: "", sha256: ""}, minions: {url: "", sha256: ""}}`)
 	m.wantPermanentError("calicoctl", "calicoctl.url", "bundle")
@@ -156,6 +162,7 @@ func TestArtifactsComeFromTheBundle(t *testing.T) {
 }
 
 func TestPrefetchFetchesOnlyMissingArtifacts(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	var requested strings.Builder
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

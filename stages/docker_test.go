@@ -24,6 +24,7 @@ const (
 // TestFirstStoreNeedsNoRestart: a reload puts it into effect, and containers keep
 // running.
 func TestFirstStoreNeedsNoRestart(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 	m.mustApply("config", "docker")
@@ -46,6 +47,7 @@ func TestFirstStoreNeedsNoRestart(t *testing.T) {
 // TestInterruptedCheckReportsNoDifference: otherwise an interrupted run would
 // start to change a correct Docker.
 func TestInterruptedCheckReportsNoDifference(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config", "docker")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -71,6 +73,7 @@ func withOtherStore(t *testing.T) *machine {
 }
 
 func TestRestartForAnotherStoreMustBeAllowed(t *testing.T) {
+	t.Parallel()
 	m := withOtherStore(t)
 	m.wantDifference("docker", otherStore, ownStore)
 	m.wantPermanentError("docker", "shop", "docker.restart: allow")
@@ -83,6 +86,7 @@ func TestRestartForAnotherStoreMustBeAllowed(t *testing.T) {
 }
 
 func TestRestartWithoutForeignContainersIsAllowed(t *testing.T) {
+	t.Parallel()
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
 	m.docker.containers["done"] = &container{Name: "done"}
@@ -108,6 +112,7 @@ func (m *machine) wantRestart() {
 // TestShownStoreMayNotBeInEffect: after a reload, Docker shows the new store but
 // still uses the old one.
 func TestShownStoreMayNotBeInEffect(t *testing.T) {
+	t.Parallel()
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
 	if err := m.systemd.job("reload", units.Docker); err != nil {
@@ -125,12 +130,11 @@ func TestShownStoreMayNotBeInEffect(t *testing.T) {
 }
 
 func TestReloadWithoutEffectIsRetried(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
 	m.docker.ignoresReload = true
-	ctx, cancel := contextWithin(t, 50*time.Millisecond)
-	defer cancel()
-	err := m.apply(ctx, "docker")
+	err := m.apply(t.Context(), "docker")
 	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot set the cluster store by a reload") {
 		t.Errorf("got %v", err)
 	}
@@ -141,6 +145,7 @@ func TestReloadWithoutEffectIsRetried(t *testing.T) {
 // TestRestartWaitsForThePlugin: containers stay dead if the plugin does not run
 // when Docker starts.
 func TestRestartWaitsForThePlugin(t *testing.T) {
+	t.Parallel()
 	m := withOtherStore(t)
 	delete(m.docker.containers, "shop")
 	m.mustApply("minions")
@@ -157,6 +162,7 @@ func TestRestartWaitsForThePlugin(t *testing.T) {
 }
 
 func TestDockerIsStartedAndWaitedFor(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
 	m.stopDocker()
@@ -178,6 +184,7 @@ func TestDockerIsStartedAndWaitedFor(t *testing.T) {
 }
 
 func TestDockerThatCannotStartIsReported(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
 	m.stopDocker()
@@ -194,6 +201,7 @@ func TestDockerThatCannotStartIsReported(t *testing.T) {
 }
 
 func TestUnresponsiveDockerIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
 	m.docker.unresponsive = true
@@ -204,6 +212,7 @@ func TestUnresponsiveDockerIsWaitedFor(t *testing.T) {
 }
 
 func TestNodeImageIsLoaded(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config", "docker")
 	delete(m.docker.images, nodeImage)
@@ -215,6 +224,7 @@ func TestNodeImageIsLoaded(t *testing.T) {
 }
 
 func TestArchiveWithoutTheImageIsRefused(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	if err := os.WriteFile(m.artifacts.image, []byte(imageArchive(t, "calico/node:v3.22.0")), 0o600); err != nil {
 		t.Fatal(err)
@@ -225,6 +235,7 @@ func TestArchiveWithoutTheImageIsRefused(t *testing.T) {
 }
 
 func TestUnreadableArchiveIsRetried(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	if err := os.WriteFile(m.artifacts.image, []byte("not an archive"), 0o600); err != nil {
 		t.Fatal(err)
@@ -237,6 +248,7 @@ func TestUnreadableArchiveIsRetried(t *testing.T) {
 }
 
 func TestNodeImageIsPulledWithoutAnArchive(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`node: {url: "", sha256: ""}`)
 	m.mustApply("config")
@@ -250,6 +262,7 @@ func TestNodeImageIsPulledWithoutAnArchive(t *testing.T) {
 }
 
 func TestClusterStoreOffLeavesDockerUnchanged(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
 	m.docker.shownStore, m.docker.effectiveStore = "consul://x:8500", "consul://x:8500"

@@ -324,7 +324,7 @@ func (d *fakeDocker) create(r *http.Request) (int, any) {
 	if err != nil || header.Name != "firstboot" || header.Mode&0o111 == 0 {
 		return http.StatusInternalServerError, fmt.Sprintf("not one program: %+v, %v", header, err)
 	}
-	if n, err := io.Copy(io.Discard, archive); err != nil || n < 1<<20 {
+	if n, err := io.Copy(io.Discard, archive); err != nil || n != firstbootSize {
 		return http.StatusInternalServerError, fmt.Sprintf("a program of %d bytes: %v", n, err)
 	}
 	d.images[query.Get("repo")+":"+query.Get("tag")] = image{ID: "sha256:" + fakeID("probe"), program: "/" + header.Name}

@@ -65,10 +65,18 @@ func newHostFrom(t testing.TB, f *fakeCluster, name string, p artifactFiles) *ma
 	for _, program := range []string{"/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/rpm", "/usr/sbin/iptables", "/usr/bin/udevadm"} {
 		m.putProgram(program, "#!/bin/sh\n")
 	}
+	m.putProgram(firstbootPath, strings.Repeat("x", firstbootSize))
 	m.put(config.MainFile, m.artifacts.config(f.endpoint))
 	m.start()
 	return m
 }
+
+// The probe container is made from the file at firstbootPath. It stands in for
+// the binary, which would be slow to import.
+const (
+	firstbootPath = "/usr/bin/firstboot"
+	firstbootSize = 1 << 20
+)
 
 const udevd = "systemd-udevd.service"
 
@@ -201,7 +209,7 @@ func (m *machine) env() *stages.Env {
 
 // environment makes the stages' environment as the command line does.
 func environment(h *host.Host, c *config.Config, n stages.Notes, built time.Time) *stages.Env {
-	e := &stages.Env{Host: h, Config: c, Notes: n, Self: os.Args[0], Built: built, Sleep: sleepBriefly}
+	e := &stages.Env{Host: h, Config: c, Notes: n, Self: h.RealPath(firstbootPath), Built: built, Sleep: sleepBriefly}
 	if c == nil {
 		return e
 	}

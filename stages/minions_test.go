@@ -25,6 +25,7 @@ func withPlugin(t *testing.T) *machine {
 }
 
 func TestMinionsRunBeforeDocker(t *testing.T) {
+	t.Parallel()
 	m := withPlugin(t)
 	if m.installed != "eru-minions-1.2.3-1" {
 		t.Errorf("installed is %s", m.installed)
@@ -47,6 +48,7 @@ func TestMinionsRunBeforeDocker(t *testing.T) {
 
 // TestMinionsPackageIsCheckedAndRepaired by rpm's database and the files.
 func TestMinionsPackageIsCheckedAndRepaired(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		change func(*machine)
 		words  []string
@@ -80,6 +82,7 @@ func (m *machine) writePackaged() {
 }
 
 func TestMinionsConfIsRestoredAfterAnotherInstall(t *testing.T) {
+	t.Parallel()
 	m := withPlugin(t)
 	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.artifacts.rpm})
 	m.wantDifference("minions", minionsConf, "different content")
@@ -93,6 +96,7 @@ func TestMinionsConfIsRestoredAfterAnotherInstall(t *testing.T) {
 }
 
 func TestMinionsUnitIsCheckedAndRepaired(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		change func(*machine)
 		words  []string
@@ -116,6 +120,7 @@ func TestMinionsUnitIsCheckedAndRepaired(t *testing.T) {
 // TestDeadPluginIsFoundDespiteItsSockets: only a response proves that the plugin
 // runs.
 func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
+	t.Parallel()
 	m := withPlugin(t)
 	m.setPlugin(false) // systemd has not noticed
 	for _, socket := range stages.PluginSockets() {
@@ -127,9 +132,7 @@ func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 	if len(f.Differences) != 2 {
 		t.Errorf("got the differences %v, want one per socket", f.Differences)
 	}
-	ctx, cancel := contextWithin(t, 50*time.Millisecond)
-	defer cancel()
-	err := m.apply(ctx, "minions")
+	err := m.apply(t.Context(), "minions")
 	wait, waits := asError[*engine.Wait](err)
 	if !waits || !strings.Contains(wait.For, "eru-minions to open its sockets") {
 		t.Errorf("got %v", err)
@@ -137,6 +140,7 @@ func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 }
 
 func TestPluginMustImplementBothDrivers(t *testing.T) {
+	t.Parallel()
 	m := withPlugin(t)
 	sockets := stages.PluginSockets()
 	if err := os.Remove(m.file(sockets[1])); err != nil {
@@ -149,11 +153,10 @@ func TestPluginMustImplementBothDrivers(t *testing.T) {
 }
 
 func TestMinionsWithoutEtcdIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override("etcd: {endpoints: ['http://127.0.0.1:9']}") // the plugin cannot reach it
-	ctx, cancel := contextWithin(t, 200*time.Millisecond)
-	defer cancel()
-	if err := m.apply(ctx, "minions"); !isError[*engine.Wait](err) {
+	if err := m.apply(t.Context(), "minions"); !isError[*engine.Wait](err) {
 		t.Errorf("got %v", err)
 	}
 	if m.systemd.unit(units.Minions).active != "failed" {
@@ -162,6 +165,7 @@ func TestMinionsWithoutEtcdIsWaitedFor(t *testing.T) {
 }
 
 func TestLockOfRPMIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.rpmFails = "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)"
 	m.put("/proc/locks", "1: FLOCK  ADVISORY  WRITE 300 00:1b:1 0 EOF\n2: POSIX  ADVISORY  WRITE 200 fd:00:1 0 EOF\n3: POSIX  ADVISORY  WRITE 4711 fd:00:2 0 EOF\n")
@@ -183,6 +187,7 @@ func TestLockOfRPMIsWaitedFor(t *testing.T) {
 }
 
 func TestFailedInstallIsRetried(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.rpmFails = "error: unpacking of archive failed: cpio: write failed - No space left on device"
 	err := m.apply(t.Context(), "minions")
@@ -192,6 +197,7 @@ func TestFailedInstallIsRetried(t *testing.T) {
 }
 
 func TestDependenciesAreCheckedOnAnRPMHost(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.remove("/var/lib/dpkg")
 	m.mustApply("minions")
@@ -203,6 +209,7 @@ func TestDependenciesAreCheckedOnAnRPMHost(t *testing.T) {
 }
 
 func TestFailedRPMQueryIsAnError(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.commandFails = map[string]CommandResult{"rpm": {Exit: 1, Stderr: "error: cannot open Packages database in /var/lib/rpm"}}
 	_, err := m.stage("minions").Check(t.Context())
@@ -212,6 +219,7 @@ func TestFailedRPMQueryIsAnError(t *testing.T) {
 }
 
 func TestMinionsRefusesTheWrongPackage(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		data  string
 		words []string
@@ -248,6 +256,7 @@ func (m *machine) usePackage(data, key string) {
 // TestUnsignedPackageIsNotCached, so that the right package is fetched once the
 // URL serves it.
 func TestUnsignedPackageIsNotCached(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	key, err := openpgp.NewEntity("packager", "", "packager@example.org", nil)
 	if err != nil {
@@ -283,6 +292,7 @@ func armored(t *testing.T, key *openpgp.Entity) string {
 }
 
 func TestMinionsKeepsItsEnvironmentSecret(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override("minions: {environment: {CALICO_LIBNETWORK_LABEL: 's3cret x', B: '1'}}")
 	for _, d := range m.check("minions").Differences {

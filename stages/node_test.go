@@ -28,6 +28,7 @@ func withNode(t *testing.T) *machine {
 func (m *machine) starts() int { return m.systemd.unit(units.CalicoNode).starts }
 
 func TestNodeRunsAsASystemdUnit(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	want := `[Unit]
 Description=Calico node (Felix, BIRD, confd)
@@ -68,6 +69,7 @@ WantedBy=docker.service
 
 // TestCorrectNodeIsNotRestarted: a restart interrupts every container's network.
 func TestCorrectNodeIsNotRestarted(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.mustApply("node")
 	m.mustApply("node")
@@ -77,6 +79,7 @@ func TestCorrectNodeIsNotRestarted(t *testing.T) {
 }
 
 func TestNodeFindsAndRepairsDifferences(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		change   func(*machine)
 		words    []string
@@ -132,6 +135,7 @@ func (m *machine) startedLongAgo() {
 // shows no difference: the last run may have ended between the write and the
 // restart.
 func TestNodeOlderThanItsUnitFileIsRestarted(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.systemd.unit(units.CalicoNode).since = time.Now().Add(-time.Minute)
 	m.wantDifference("node", "started before "+units.CalicoNodePath+" was written")
@@ -144,6 +148,7 @@ func TestNodeOlderThanItsUnitFileIsRestarted(t *testing.T) {
 // TestFilesFromTheFutureCauseNoRestart: if the clock was set back, files may have
 // modification times in the future.
 func TestFilesFromTheFutureCauseNoRestart(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.mustApply("minions")
 	for _, path := range []string{units.CalicoNodePath, stages.DaemonPath, minionsConf} {
@@ -162,12 +167,11 @@ func TestFilesFromTheFutureCauseNoRestart(t *testing.T) {
 
 // TestStartingNodeIsNotRestarted: it is given time to become ready.
 func TestStartingNodeIsNotRestarted(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.node.unready = "calico/node is not ready: bird is not live"
 	m.wantDifference("node", "bird is not live", "expected ready")
-	ctx, cancel := contextWithin(t, 50*time.Millisecond)
-	defer cancel()
-	err := m.apply(ctx, "node")
+	err := m.apply(t.Context(), "node")
 	if !isError[*engine.Retry](err) || engine.Hint(err) != "journalctl -u calico-node" || m.starts() != 1 {
 		t.Errorf("got %v after %d starts", err, m.starts())
 	}
@@ -181,16 +185,16 @@ func TestStartingNodeIsNotRestarted(t *testing.T) {
 // TestStartingNodeWithoutContainerIsNotRestarted: docker run creates the container
 // after the unit has become active.
 func TestStartingNodeWithoutContainerIsNotRestarted(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	delete(m.docker.containers, "calico-node")
-	ctx, cancel := contextWithin(t, 50*time.Millisecond)
-	defer cancel()
-	if err := m.apply(ctx, "node"); !isError[*engine.Retry](err) || m.starts() != 1 {
+	if err := m.apply(t.Context(), "node"); !isError[*engine.Retry](err) || m.starts() != 1 {
 		t.Errorf("got %v after %d starts", err, m.starts())
 	}
 }
 
 func TestStartingNodeWithAnotherImageIsRestarted(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.docker.containers["calico-node"].ImageID = "sha256:2"
 	m.mustApply("node")
@@ -200,17 +204,17 @@ func TestStartingNodeWithAnotherImageIsRestarted(t *testing.T) {
 }
 
 func TestNodeThatStaysUnreadyIsRestarted(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.startedLongAgo()
 	m.node.unready = "felix is not ready"
-	ctx, cancel := contextWithin(t, 50*time.Millisecond)
-	defer cancel()
-	if err := m.apply(ctx, "node"); !isError[*engine.Retry](err) || m.starts() != 2 {
+	if err := m.apply(t.Context(), "node"); !isError[*engine.Retry](err) || m.starts() != 2 {
 		t.Errorf("got %v after %d starts", err, m.starts())
 	}
 }
 
 func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`node: {environment: {FELIX_LOGSEVERITYSCREEN: "a b$c%d\"e"}}`)
 	m.mustApply("sysctl", "calicoctl", "config", "docker")
@@ -233,6 +237,7 @@ func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
 }
 
 func TestNodeArguments(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.override(`{etcd: {endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]}, node: {asNumber: 65001, environment: {FELIX_X: y}, image: "r.example/node:v3.23.0"}}`)
 	got := stages.NodeArguments(m.loadConfig(), "host1", netip.MustParseAddr("10.0.0.7"))
@@ -251,14 +256,13 @@ Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
 // TestStalePeerIsAWarning that names the peer's Node: a machine that no longer
 // exists must not fail every join.
 func TestStalePeerIsAWarning(t *testing.T) {
+	t.Parallel()
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.mustApply("sysctl", "calicoctl", "config", "docker", "node")
 	m.cluster.store("nodes", "gone", resource("Node", "gone", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))
 	m.node.protocols = onePeerDown
-	ctx, cancel := contextWithin(t, 50*time.Millisecond)
-	defer cancel()
-	if err := m.apply(ctx, "node"); err != nil {
+	if err := m.apply(t.Context(), "node"); err != nil {
 		t.Errorf("with a stale peer, the stage failed: %v", err)
 	}
 	f := m.check("node")
@@ -270,6 +274,7 @@ func TestStalePeerIsAWarning(t *testing.T) {
 
 // TestStalePeerIsAWarningWithoutEtcd: the warning then has no Node's name.
 func TestStalePeerIsAWarningWithoutEtcd(t *testing.T) {
+	t.Parallel()
 	m := withNode(t)
 	m.node.protocols = onePeerDown
 	ctx, cancel := contextWithin(t, time.Second)

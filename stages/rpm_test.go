@@ -10,6 +10,7 @@ import (
 // TestPartialFilesOfAKilledRPMAreRemoved, and no other files, whether or not the
 // package must be installed again.
 func TestPartialFilesOfAKilledRPMAreRemoved(t *testing.T) {
+	t.Parallel()
 	partial := []string{minionsProgram + ";0000abcd", minionsConf + ";655f1c2a", units.Dir + "/" + units.Minions + ";ffffffff"}
 	kept := []string{
 		minionsProgram + ";0000abc", minionsProgram + ";0000abcde", minionsProgram + ";0000ABCD", minionsProgram + ".0000abcd",
@@ -42,6 +43,7 @@ func TestPartialFilesOfAKilledRPMAreRemoved(t *testing.T) {
 }
 
 func TestIncompleteRPMDatabaseIsRepaired(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.rpmFails = "error: sqlite failure: CREATE TABLE IF NOT EXISTS 'Enhancename': attempt to write a readonly database\n" +
 		"error: cannot open Packages database in /root/.rpmdb"

@@ -38,6 +38,7 @@ func (m *machine) wantClean() {
 // TestNetworkIsMissingOnlyIfEtcdResponds: Docker omits it from its list while etcd
 // is slow.
 func TestNetworkIsMissingOnlyIfEtcdResponds(t *testing.T) {
+	t.Parallel()
 	afterVerify := func(then func(*testing.T, *machine)) func(*testing.T, *machine) {
 		return func(t *testing.T, m *machine) {
 			m.mustApply("pool", "verify")
@@ -74,6 +75,7 @@ func TestNetworkIsMissingOnlyIfEtcdResponds(t *testing.T) {
 }
 
 func TestVerifyRecordsTheProbe(t *testing.T) {
+	t.Parallel()
 	m := withNetwork(t)
 	m.wantDifference("verify", "probe container", "not started yet")
 	started := 0
@@ -97,6 +99,7 @@ func TestVerifyRecordsTheProbe(t *testing.T) {
 }
 
 func TestVerifyChecksTheRecord(t *testing.T) {
+	t.Parallel()
 	m := withNetwork(t)
 	m.mustApply("verify")
 	m.put("/proc/sys/kernel/random/boot_id", "boot2\n")
@@ -111,6 +114,7 @@ func TestVerifyChecksTheRecord(t *testing.T) {
 
 // TestProbeRunsAgain, as `firstboot verify` does on a complete host.
 func TestProbeRunsAgain(t *testing.T) {
+	t.Parallel()
 	m := withNetwork(t)
 	m.mustApply("verify")
 	before := m.notes.Notes().Probe
@@ -130,6 +134,7 @@ func TestProbeRunsAgain(t *testing.T) {
 
 // TestFailedProbeIsReportedAndRemoved.
 func TestFailedProbeIsReportedAndRemoved(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		arrange func(*machine)
 		word    string
@@ -172,6 +177,7 @@ func alterContainer(change func(*container, map[string]string)) func(*machine) {
 }
 
 func TestFailedPingHasAHint(t *testing.T) {
+	t.Parallel()
 	m := withNetwork(t)
 	m.linkRead = false
 	wantWords(t, engine.Hint(m.apply(t.Context(), "verify")), "Felix", "ip route get 10.213.0.1", "10-calico.link")
@@ -180,6 +186,7 @@ func TestFailedPingHasAHint(t *testing.T) {
 // TestVerifyRemovesLeftovers of a probe that a power cut interrupted: the
 // container, the image, and an endpoint that exists only in the cluster store.
 func TestVerifyRemovesLeftovers(t *testing.T) {
+	t.Parallel()
 	m := withNetwork(t)
 	m.docker.containers[probeContainer] = &container{Name: probeContainer, ID: fakeID(probeContainer), Labels: map[string]string{"io.firstboot.probe": "1"}}
 	m.docker.images["firstboot-probe:latest"] = image{ID: "sha256:old"}
@@ -194,6 +201,7 @@ func TestVerifyRemovesLeftovers(t *testing.T) {
 
 // TestInterruptedVerifyCleansUp although its context is canceled.
 func TestInterruptedVerifyCleansUp(t *testing.T) {
+	t.Parallel()
 	m := withNetwork(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	m.docker.onContainerStart = func(*container, map[string]string) { cancel() }
