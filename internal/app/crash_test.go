@@ -14,58 +14,72 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// killed is the exit status of a child that ended itself in mid-run.
-const killed = 99
+// exitKilled is the exit status of a child process that ended itself.
+const exitKilled = 99
 
-// TestMain lets this binary be a run that is killed before its nth change of
-// the machine in the folder CRASH_ROOT.
+// TestMain makes this binary a run in CRASH_ROOT that ends itself at file
+// operation number CRASH_AT, if they are set.
 func TestMain(m *testing.M) {
-	root := os.Getenv("CRASH_ROOT")
-	if root == "" {
-		os.Exit(m.Run())
+	if root := os.Getenv("CRASH_ROOT"); root != "" {
+		runAndCrash(root)
 	}
-	at, _ := strconv.ParseInt(os.Getenv("CRASH_AT"), 10, 64)
-	c := newMachineAt(root)
-	c.step = func(string, string) {
-		if c.steps.Load() == at {
-			os.Exit(killed)
-		}
-	}
-	os.Exit(app.ExitCode(app.Run(c.ctx, app.RunOptions{Options: c.options(), Out: &c.out, Err: &c.errs})))
+	os.Exit(runTests(m))
 }
 
-// TestKilledAnywhereTheNextRunEndsInTheSameMachine kills a run at each of its
-// writes, renames, syncs and folders; then a second run goes through.
-func TestKilledAnywhereTheNextRunEndsInTheSameMachine(t *testing.T) {
+func runAndCrash(root string) {
+	at, _ := strconv.ParseInt(os.Getenv("CRASH_AT"), 10, 64)
+	m := newMachineAt(root)
+	m.onStep = func(string, string) {
+		if m.steps.Load() == at {
+			os.Exit(exitKilled)
+		}
+	}
+	os.Exit(app.ExitCode(app.Run(m.ctx, app.RunOptions{Options: m.options(), Out: &m.out, Err: &m.errs})))
+}
+
+// runTests runs the tests with their directories in memory if possible: on a
+// busy disk they spend most of their time in fsync. A killed process does not
+// lose written data, so durability is not what these tests check.
+func runTests(m *testing.M) int {
+	if dir, err := os.MkdirTemp("/dev/shm", "firstboot-app-test-"); err == nil {
+		defer os.RemoveAll(dir)
+		os.Setenv("TMPDIR", dir)
+	}
+	return m.Run()
+}
+
+// A run is killed before each of its file operations (writes, renames, syncs,
+// new directories). The next run ends with the same files as an undisturbed one.
+func TestRunKilledAtAnyFileOperationIsCompletedByTheNext(t *testing.T) {
 	whole := newMachine(t)
 	whole.runs(app.ExitDone)
 	want := whole.tree("/var/lib/firstboot/journal.json", "/var/lib/firstboot/complete.json", "/run/")
 	steps := whole.steps.Load()
 	if steps < 30 {
-		t.Fatalf("a run has only %d steps: are they counted?", steps)
+		t.Fatalf("a run has only %d file operations: are they counted?", steps)
 	}
 	for at := int64(1); at <= steps; at++ {
 		m := newMachine(t)
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), "CRASH_ROOT="+m.root, "CRASH_AT="+strconv.FormatInt(at, 10))
 		var exit *exec.ExitError
-		if err := child.Run(); !errors.As(err, &exit) || exit.ExitCode() != killed {
-			t.Fatalf("step %d: the child was not killed: %v", at, err)
+		if err := child.Run(); !errors.As(err, &exit) || exit.ExitCode() != exitKilled {
+			t.Fatalf("operation %d: the child was not killed: %v", at, err)
 		}
 		if _, err := app.Status(t.Context(), m.options()); err != nil {
-			t.Errorf("step %d: status: %v", at, err)
+			t.Errorf("operation %d: status: %v", at, err)
 		}
 		m.runs(app.ExitDone)
 		m.is(state.Complete)
 		got := m.tree("/var/lib/firstboot/journal.json", "/var/lib/firstboot/complete.json", "/run/")
 		if d := cmp.Diff(want, withoutTemporary(got)); d != "" {
-			t.Errorf("step %d: %s", at, d)
+			t.Errorf("operation %d: %s", at, d)
 		}
 	}
 }
 
-// withoutTemporary leaves out what a killed write leaves behind: files with
-// renameio's names, beside their target, that nothing reads.
+// withoutTemporary removes the temporary files of killed writes. They have
+// renameio's names and nothing reads them.
 func withoutTemporary(files map[string]string) map[string]string {
 	temporary := regexp.MustCompile(`/\.[^/]+\d+$`)
 	for name := range files {

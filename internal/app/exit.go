@@ -3,70 +3,72 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// The exit codes of every command. Scripts hold on to them.
+// The exit codes of every command. Scripts depend on them.
 const (
 	ExitDone        = 0   // done, or true
 	ExitFailed      = 1   // a stage failed
-	ExitUsage       = 2   // the command line is wrong
+	ExitUsage       = 2   // the command line is invalid
 	ExitConfig      = 3   // the configuration is invalid or cannot be read
 	ExitRefused     = 4   // preflight refused
 	ExitHeld        = 5   // another run holds the lock
 	ExitPending     = 6   // plan: something would change
-	ExitRunning     = 7   // status: a run is under way
-	ExitNotStarted  = 8   // status: no run has begun
-	ExitDrifted     = 9   // status, verify: complete once, not true now
+	ExitRunning     = 7   // status: a run is in progress
+	ExitNotStarted  = 8   // status: no run has started
+	ExitDrifted     = 9   // status, verify: the machine differs from the configuration that it was completed with
 	ExitForeign     = 10  // status: the marker belongs to another machine
 	ExitUnknown     = 11  // status, verify, plan: a check could not be made
-	ExitTimeout     = 124 // status --wait: its time ran out
-	ExitInterrupted = 130
+	ExitTimeout     = 124 // status --wait timed out
+	ExitInterrupted = 130 // stopped by a signal
 )
 
-// UsageError is a command line that cannot be meant.
+// UsageError reports an invalid command line.
 type UsageError struct{ Err error }
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// ConfigError is a configuration that is invalid or cannot be read.
+// ConfigError reports a configuration that is invalid or cannot be read.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
 
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// StateError carries what was already shown to people into the exit code.
+// ReportedError is an error that was already printed; only its exit code is left
+// to be returned.
 type ReportedError struct{ Code int }
 
-func (e *ReportedError) Error() string { return "the machine is not as it should be" }
+func (e *ReportedError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// TotalError is a run that timeouts.total ended.
+// TotalTimeoutError reports a run that took longer than timeouts.total.
 type TotalTimeoutError struct{ Limit string }
 
-func (e *TotalTimeoutError) Error() string { return "no end within timeouts.total (" + e.Limit + ")" }
+func (e *TotalTimeoutError) Error() string { return "timed out after " + e.Limit + " (timeouts.total)" }
 
-// Timeout tells it from an interruption.
+// Timeout distinguishes the error from an interruption.
 func (e *TotalTimeoutError) Timeout() bool { return true }
 
-// Is makes it the end of a context (context.DeadlineExceeded).
+// Is makes the error match context.DeadlineExceeded.
 func (e *TotalTimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// ExitCode is the exit code that tells a script what err says to people.
+// ExitCode returns the exit code for the error of a command.
 func ExitCode(err error) int {
-	var st *ReportedError
+	var reported *ReportedError
 	var usage *UsageError
 	var held *state.LockHeldError
 	switch {
 	case err == nil:
 		return ExitDone
-	case errors.As(err, &st):
-		return st.Code
+	case errors.As(err, &reported):
+		return reported.Code
 	case errors.As(err, &usage):
 		return ExitUsage
 	case isConfig(err):
@@ -81,7 +83,7 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
-// ExitOf is the exit code that stands for a state.
+// StateExitCode returns the exit code of status for a state.
 func StateExitCode(s state.State) int {
 	switch s {
 	case state.Complete:
@@ -108,7 +110,7 @@ func isConfig(err error) bool {
 	return errors.As(err, &ours) || errors.As(err, &problems)
 }
 
-// refused tells whether refusals, and nothing else, ended a run.
+// refused reports whether only refusals made a run fail.
 func refused(err error) bool {
 	var run *engine.Error
 	var refusal *engine.Refusal
@@ -123,8 +125,9 @@ func refused(err error) bool {
 	return len(run.Stages) > 0
 }
 
-// interrupted tells whether a signal, not a time limit, ended a run. A stage
-// that failed by itself says so with an *engine.Error, whatever is inside it.
+// interrupted reports whether a signal ended a run. A time limit is no
+// interruption, and neither is a stage that failed (*engine.Error), whatever
+// error it wraps.
 func interrupted(err error) bool {
 	var run *engine.Error
 	return !errors.As(err, &run) && errors.Is(err, context.Canceled)

@@ -17,36 +17,45 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 )
 
-// fetcher gets a configuration, or its signature, by URL
-// (config.Options.Fetch); what it must be is checked there.
-type fetcher func(ctx context.Context, location config.URL) ([]byte, error)
-
-// fetchTry bounds one try, fetchPause the mean pause between two.
-const (
-	fetchTry   = 30 * time.Second
-	fetchPause = 10 * time.Second
-)
-
-// newFetcher gets a configuration as soon as the network and the server are
-// there, however long that takes. say is told what it waits for.
-func newFetcher(say func(string, ...any)) fetcher {
-	return func(ctx context.Context, location config.URL) ([]byte, error) {
-		if path := strings.TrimPrefix(location.Reveal(), "file://"); strings.HasPrefix(path, "/") {
-			return readCapped(func() (io.ReadCloser, error) { return os.Open(path) })
-		}
-		pause := backoff.NewExponentialBackOff()
-		pause.MaxInterval, pause.RandomizationFactor = fetchPause, 1
-		return backoff.Retry(ctx, func() ([]byte, error) {
-			return readCapped(func() (io.ReadCloser, error) { return get(ctx, location) })
-		}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, next time.Duration) {
-			say("waiting for the configuration at %s: %v; next try in %s", location, err, next.Round(time.Second))
-		}))
-	}
+// fetcher fetches a configuration or its signature by URL
+// (config.Options.Fetch). It does not verify what it fetches.
+type fetcher struct {
+	transport http.RoundTripper
+	printf    func(string, ...any) // prints what the fetcher waits for
 }
 
-// get asks once. An answer that time will not change ends the waiting.
-func get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
-	client := http.Client{Timeout: fetchTry}
+// fetchTimeout limits one attempt, maxFetchPause the mean pause between two.
+const (
+	fetchTimeout  = 30 * time.Second
+	maxFetchPause = 10 * time.Second
+)
+
+// fetch repeats its attempts until the server answers or ctx ends: the network
+// may come up late.
+func (f fetcher) fetch(ctx context.Context, location config.URL) ([]byte, error) {
+	if path := strings.TrimPrefix(location.Reveal(), "file://"); strings.HasPrefix(path, "/") {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		return readLimited(file)
+	}
+	pause := backoff.NewExponentialBackOff()
+	pause.MaxInterval, pause.RandomizationFactor = maxFetchPause, 1
+	return backoff.Retry(ctx, func() ([]byte, error) {
+		body, err := f.get(ctx, location)
+		if err != nil {
+			return nil, err
+		}
+		return readLimited(body)
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, pause time.Duration) {
+		f.printf("waiting for the configuration at %s: %v; next attempt in %s", location, err, pause.Round(time.Second))
+	}))
+}
+
+// get makes one attempt. Its error is permanent if a retry cannot help.
+func (f fetcher) get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
+	client := http.Client{Transport: f.transport, Timeout: fetchTimeout}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, location.Reveal(), nil)
 	if err != nil {
 		return nil, backoff.Permanent(errors.New("not a URL"))
@@ -55,7 +64,7 @@ func get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // without the URL: it may hold a password
+			err = u.Err // the URL may contain a password
 		}
 		return nil, err
 	}
@@ -64,19 +73,16 @@ func get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
 	}
 	resp.Body.Close()
 	err = fmt.Errorf("the server answered %s", resp.Status)
-	late := resp.StatusCode == http.StatusRequestTimeout || resp.StatusCode == http.StatusTooManyRequests
-	if resp.StatusCode < 500 && !late {
+	transient := resp.StatusCode == http.StatusRequestTimeout || resp.StatusCode == http.StatusTooManyRequests
+	if resp.StatusCode < 500 && !transient {
 		return nil, backoff.Permanent(err)
 	}
 	return nil, artifact.WithRetryAfter(err, resp)
 }
 
-// readCapped reads what opens, up to the size that a configuration may have.
-func readCapped(open func() (io.ReadCloser, error)) ([]byte, error) {
-	from, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	return io.ReadAll(io.LimitReader(from, config.MaxSource+1))
+// readLimited reads one byte more than a configuration may have, so that the
+// reader of the configuration detects one that is too large. It closes r.
+func readLimited(r io.ReadCloser) ([]byte, error) {
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, config.MaxSource+1))
 }

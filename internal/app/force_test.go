@@ -13,45 +13,45 @@ import (
 
 var otherConfig = strings.Replace(validConfig, "10.213.0.0/16", "10.214.0.0/16", 1)
 
-func TestEditOfAFileIsDriftAndAppliedByForceOnly(t *testing.T) {
+func TestChangedFileIsDriftUntilForceAppliesIt(t *testing.T) {
 	m := newMachine(t)
 	m.runs(app.ExitDone)
-	m.put("/etc/firstboot/config.yaml", otherConfig)
+	m.writeFile("/etc/firstboot/config.yaml", otherConfig)
 	m.is(state.Drifted, "configuration changed: pool.cidr", "firstboot run --force")
 	m.runs(app.ExitDone, "complete (not re-checked)")
 	m.force = true
 	m.runs(app.ExitDone, "(changed)")
-	if got := m.get("/etc/first"); got != "10.214.0.0/16" {
+	if got := m.readFile("/etc/first"); got != "10.214.0.0/16" {
 		t.Errorf("first is %q", got)
 	}
 	m.is(state.Complete, "Attempt:1")
-	if got := m.get(state.MarkerPath); !strings.Contains(got, `"previous"`) {
-		t.Errorf("the marker forgot the previous one: %s", got)
+	if got := m.readFile(state.MarkerPath); !strings.Contains(got, `"previous"`) {
+		t.Errorf("the marker does not contain the previous one: %s", got)
 	}
 }
 
-func TestFileThatBecameInvalidIsDrift(t *testing.T) {
+func TestInvalidFileOnACompleteHostIsDrift(t *testing.T) {
 	m := newMachine(t)
 	m.runs(app.ExitDone)
-	m.put("/etc/firstboot/config.yaml", validConfig+"colour: red\n")
-	m.is(state.Drifted, "configuration changed and is invalid now", "colour")
+	m.writeFile("/etc/firstboot/config.yaml", validConfig+"colour: red\n")
+	m.is(state.Drifted, "configuration changed and is now invalid", "colour")
 }
 
-func TestLaterRunsUseTheSavedConfigurationAndSaySo(t *testing.T) {
+func TestLaterRunUsesTheSavedConfigurationAndWarns(t *testing.T) {
 	m := newMachine(t)
 	m.stages[2].apply = func(context.Context) error { return errors.New("no") }
 	m.runs(app.ExitFailed)
-	m.put("/etc/firstboot/config.yaml", otherConfig)
+	m.writeFile("/etc/firstboot/config.yaml", otherConfig)
 	m.stages[2].apply = nil
 	m.runs(app.ExitDone, "warning: configuration changed: pool.cidr", "firstboot run --force applies")
-	if got := m.get("/etc/third"); got != "10.213.0.0/16" {
+	if got := m.readFile("/etc/third"); got != "10.213.0.0/16" {
 		t.Errorf("third is %q", got)
 	}
 }
 
-func TestNamedFilesAreRememberedAndNeverIgnored(t *testing.T) {
+func TestConfigFilesAreRememberedAndMustNotDiffer(t *testing.T) {
 	m := newMachine(t)
-	m.put("/root/my.yaml", otherConfig)
+	m.writeFile("/root/my.yaml", otherConfig)
 	m.files = []string{m.h.RealPath("/root/my.yaml")}
 	m.stages[2].apply = func(context.Context) error { return errors.New("no") }
 	m.runs(app.ExitFailed)
@@ -60,7 +60,7 @@ func TestNamedFilesAreRememberedAndNeverIgnored(t *testing.T) {
 	m.stages[2].apply = nil
 	m.runs(app.ExitDone)
 	if strings.Contains(m.out.String(), "warning") {
-		t.Errorf("the search path passed for an edit of the named file: %s", &m.out)
+		t.Errorf("the default sources were compared with the named file: %s", &m.out)
 	}
 	m.is(state.Complete)
 
@@ -68,69 +68,69 @@ func TestNamedFilesAreRememberedAndNeverIgnored(t *testing.T) {
 	other.stages[2].apply = func(context.Context) error { return errors.New("no") }
 	other.runs(app.ExitFailed)
 	other.files = m.files
-	other.put("/root/my.yaml", otherConfig)
+	other.writeFile("/root/my.yaml", otherConfig)
 	other.files = []string{other.h.RealPath("/root/my.yaml")}
-	other.runs(app.ExitUsage, "--config differs (configuration changed: pool.cidr)", "firstboot run --force --config")
+	other.runs(app.ExitUsage, "--config differs from the saved configuration of this host (configuration changed: pool.cidr)", "firstboot run --force --config")
 }
 
 func TestForceWithAnInvalidFileKeepsTheHostComplete(t *testing.T) {
 	m := newMachine(t)
 	m.runs(app.ExitDone)
-	m.put("/etc/firstboot/config.yaml", "pool: [")
+	m.writeFile("/etc/firstboot/config.yaml", "pool: [")
 	m.force = true
 	m.runs(app.ExitConfig, "config.yaml")
 	if !m.h.Exists(state.MarkerPath) || m.h.Exists(report.RunIssue) {
-		t.Error("a slip in a file made the host incomplete")
+		t.Error("a mistake in a file made the host incomplete")
 	}
-	m.put("/etc/firstboot/config.yaml", validConfig)
+	m.writeFile("/etc/firstboot/config.yaml", validConfig)
 	m.is(state.Complete)
 }
 
-func TestForcedRunThatFailsLeavesNoMarker(t *testing.T) {
+func TestFailedForcedRunLeavesNoMarker(t *testing.T) {
 	m := newMachine(t)
 	m.runs(app.ExitDone)
-	m.put("/etc/firstboot/config.yaml", otherConfig)
+	m.writeFile("/etc/firstboot/config.yaml", otherConfig)
 	m.stages[1].apply = func(context.Context) error { return errors.New("no") }
 	m.force = true
 	m.runs(app.ExitFailed)
 	if m.h.Exists(state.MarkerPath) {
-		t.Fatal("a half-changed host passes for complete")
+		t.Fatal("a partly changed host has a marker")
 	}
 	m.is(state.Failed)
 	m.force, m.stages[1].apply = false, nil
 	m.runs(app.ExitDone)
-	if got := m.get("/etc/second"); got != "10.214.0.0/16" {
-		t.Errorf("the next run did not go on with the forced configuration: %q", got)
+	if got := m.readFile("/etc/second"); got != "10.214.0.0/16" {
+		t.Errorf("the next run did not use the configuration of the forced run: %q", got)
 	}
 }
 
-func TestFewStagesDoNotMakeAHostComplete(t *testing.T) {
+func TestSelectedStagesDoNotCompleteAHost(t *testing.T) {
 	m := newMachine(t)
 	m.only = []string{"second"}
 	m.runs(app.ExitDone, "first  (1/2) done", "second (2/2) done")
 	if m.h.Exists(state.MarkerPath) || m.h.Exists("/etc/third") {
-		t.Error("more happened than was asked for")
+		t.Error("stages that were not selected were run")
 	}
 	m.is(state.NotStarted, "only these stages were run: first, second")
-	m.only = []string{"nonsense"}
+	m.only = []string{"unknown"}
 	m.runs(app.ExitUsage, "the stages are first, second, third")
 }
 
-func TestFewStagesByForceKeepACompleteHostComplete(t *testing.T) {
+func TestForcedSelectedStagesKeepACompleteHostComplete(t *testing.T) {
 	m := newMachine(t)
 	m.runs(app.ExitDone)
-	marker := m.get(state.MarkerPath)
-	m.put("/etc/second", "drifted")
+	marker := m.readFile(state.MarkerPath)
+	m.writeFile("/etc/second", "drifted")
 	m.is(state.Drifted, "/etc/second: other text, expected 10.213.0.0/16")
 	m.only, m.force = []string{"second"}, true
 	m.runs(app.ExitDone)
-	if m.get(state.MarkerPath) != marker {
-		t.Error("the marker is another one")
+	if m.readFile(state.MarkerPath) != marker {
+		t.Error("the marker was changed")
 	}
 	m.is(state.Complete)
-	m.put("/etc/firstboot/config.yaml", otherConfig)
+	m.writeFile("/etc/firstboot/config.yaml", otherConfig)
 	m.runs(app.ExitDone)
 	if m.h.Exists(state.MarkerPath) {
-		t.Error("a host of which a part follows another configuration passes for complete")
+		t.Error("a host with stages of two configurations has a marker")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,7 @@ pool:
   cidr: 10.213.0.0/16
 `
 
-// machine is a root folder with stages that work on real files in it.
+// machine is a root directory with stages that work on real files in it.
 type machine struct {
 	t       *testing.T
 	root    string
@@ -33,23 +34,25 @@ type machine struct {
 	out     bytes.Buffer
 	errs    bytes.Buffer
 	stages  []*fileStage
-	steps   atomic.Int64 // changes of the machine
-	step    func(op, target string)
+	steps   atomic.Int64 // file operations
+	onStep  func(op, target string)
 	force   bool
 	only    []string
 	ctx     context.Context
 	files   []string
 	cmdline string
 	events  func(engine.Event)
+	web     http.RoundTripper
 }
 
-// newMachine has three stages: first, then second and third after it.
+// newMachine returns a machine with the stages first, second and third, each
+// after the one before.
 func newMachine(t *testing.T) *machine {
 	m := newMachineAt(t.TempDir())
 	m.t, m.ctx = t, t.Context()
-	m.put("/etc/machine-id", "aaaa\n")
-	m.put("/proc/sys/kernel/random/boot_id", "boot1\n")
-	m.put("/etc/firstboot/config.yaml", validConfig)
+	m.writeFile("/etc/machine-id", "aaaa\n")
+	m.writeFile("/proc/sys/kernel/random/boot_id", "boot1\n")
+	m.writeFile("/etc/firstboot/config.yaml", validConfig)
 	return m
 }
 
@@ -59,7 +62,7 @@ func newMachineAt(root string) *machine {
 	return m
 }
 
-// fileStage is done when its file says so.
+// fileStage is done if its file contains the wanted text.
 type fileStage struct {
 	name   string
 	after  []string
@@ -77,17 +80,17 @@ func (s *fileStage) path() string    { return "/etc/" + s.name }
 
 func (s *fileStage) Check(context.Context) (engine.CheckResult, error) {
 	s.checks.Add(1)
-	var f engine.CheckResult
+	var result engine.CheckResult
 	if s.check != nil {
 		if err := s.check(); err != nil {
-			return f, err
+			return result, err
 		}
 	}
 	data, err := s.h.ReadFile(s.path())
 	if err != nil || string(data) != s.want {
-		f.Add(engine.Difference{Object: s.path(), Actual: "other text", Expected: s.want, Diff: "-a\n+b\n"})
+		result.Add(engine.Difference{Object: s.path(), Actual: "other text", Expected: s.want, Diff: "-a\n+b\n"})
 	}
-	return f, nil
+	return result, nil
 }
 
 func (s *fileStage) Apply(ctx context.Context, _ engine.Progress) error {
@@ -106,31 +109,31 @@ func (s *fileStage) Probe(context.Context) error {
 	return s.probe()
 }
 
-// build makes what each file must say from the configuration.
+// build makes the pool's CIDR the wanted text of every stage.
 func (m *machine) build(p app.BuildOptions) (app.StageSet, error) {
-	var work app.StageSet
+	var set app.StageSet
 	for _, s := range m.stages {
 		s.h = p.Host
 		if p.Config != nil {
 			s.want = p.Config.Pool.CIDR.String()
 		}
-		work.Stages = append(work.Stages, s)
+		set.Stages = append(set.Stages, s)
 	}
-	return work, nil
+	return set, nil
 }
 
 func (m *machine) options() app.Options {
-	return app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: "v1.0.0", Build: m.build, Host: []host.Option{
+	return app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: "v1.0.0", Build: m.build, Transport: m.web, Host: []host.Option{
 		host.WithStep(func(op, target string) {
 			m.steps.Add(1)
-			if m.step != nil {
-				m.step(op, target)
+			if m.onStep != nil {
+				m.onStep(op, target)
 			}
 		}),
 	}}
 }
 
-// run runs firstboot and returns its exit code.
+// run makes a run and returns its exit code.
 func (m *machine) run() int {
 	m.t.Helper()
 	m.out.Reset()
@@ -139,14 +142,14 @@ func (m *machine) run() int {
 		Options: m.options(), Force: m.force, Stages: m.only, Out: &m.out, Err: &m.errs,
 		Engine: engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 2, Events: m.events},
 	})
-	var told *app.ReportedError
-	if err != nil && !errors.As(err, &told) {
+	var reported *app.ReportedError
+	if err != nil && !errors.As(err, &reported) {
 		fmt.Fprintln(&m.errs, err, engine.Hint(err))
 	}
 	return app.ExitCode(err)
 }
 
-// runs wants an exit code and words in the output.
+// runs makes a run and checks its exit code and words of its output.
 func (m *machine) runs(code int, words ...string) {
 	m.t.Helper()
 	if got := m.run(); got != code {
@@ -154,12 +157,12 @@ func (m *machine) runs(code int, words ...string) {
 	}
 	for _, w := range words {
 		if !strings.Contains(m.out.String()+m.errs.String(), w) {
-			m.t.Errorf("nothing says %q:\n%s%s", w, &m.out, &m.errs)
+			m.t.Errorf("the output does not contain %q:\n%s%s", w, &m.out, &m.errs)
 		}
 	}
 }
 
-// is wants a state.
+// is checks the status: its state and words of it.
 func (m *machine) is(st state.State, words ...string) {
 	m.t.Helper()
 	s, err := app.Status(m.ctx, m.options())
@@ -172,19 +175,19 @@ func (m *machine) is(st state.State, words ...string) {
 	}
 	for _, w := range words {
 		if !strings.Contains(text, w) {
-			m.t.Errorf("status does not say %q: %s", w, text)
+			m.t.Errorf("the status does not contain %q: %s", w, text)
 		}
 	}
 }
 
-func (m *machine) put(path, text string) {
+func (m *machine) writeFile(path, text string) {
 	m.t.Helper()
 	if err := m.h.WriteFile(path, []byte(text), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-func (m *machine) get(path string) string {
+func (m *machine) readFile(path string) string {
 	m.t.Helper()
 	data, err := m.h.ReadFile(path)
 	if err != nil {
@@ -193,7 +196,8 @@ func (m *machine) get(path string) string {
 	return string(data)
 }
 
-// tree is every file below the root with its text; volatile names are left out.
+// tree returns the text of every file below the root, without those whose path
+// starts with one of ignore.
 func (m *machine) tree(ignore ...string) map[string]string {
 	m.t.Helper()
 	files := map[string]string{}

@@ -13,105 +13,107 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// PlanLeave is what leaving would change, by the checks alone.
+// PlanLeave checks what leave would change. It changes nothing.
 func PlanLeave(ctx context.Context, o Options, force bool) (report.Checks, error) {
-	s, loaded, err := openToLeave(ctx, o)
+	m, loaded, err := openSaved(ctx, o)
 	if err != nil {
 		return report.Checks{}, err
 	}
-	work, err := s.build(s.host(), loaded.Config, report.ReadOnlyNotes{})
+	set, err := m.build(m.openHost(), loaded.Config, report.ReadOnlyNotes{})
 	if err != nil {
 		return report.Checks{}, err
 	}
-	return s.checks(newMask(s.state, loaded.Config), engine.CheckAll(ctx, work.Leave(force), statusCheck)), nil
+	return m.checks(newMask(m.state, loaded.Config), engine.CheckAll(ctx, set.Leave(force), checkTimeout)), nil
 }
 
-func openToLeave(ctx context.Context, o Options) (*site, *config.Loaded, error) {
-	s, err := open(o)
+// openSaved opens the machine and loads its configuration, saved if possible.
+func openSaved(ctx context.Context, o Options) (*machine, *config.Loaded, error) {
+	m, err := open(o)
 	if err != nil {
 		return nil, nil, err
 	}
-	loaded, err := s.effective(ctx, false)
-	return s, loaded, err
+	loaded, err := m.effective(ctx, false)
+	return m, loaded, err
 }
 
-// Leave takes this host out of its network: Force lets containers lose it.
-// Like a run it can be cut off anywhere and is taken up by the next one. What
-// went wrong is told on Err; the error is for ExitCode.
+// Leave takes this host out of its network. With Force it does so even if
+// containers lose their network. If it is interrupted, the next Leave continues.
+// Failures are printed to Err; the error is for ExitCode.
 func Leave(ctx context.Context, o RunOptions) error {
-	s, loaded, err := openToLeave(ctx, o.Options)
+	m, loaded, err := openSaved(ctx, o.Options)
 	if err != nil {
 		return err
 	}
-	lock, err := state.AcquireLock(s.state)
+	lock, err := state.AcquireLock(m.state)
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	machine, m := s.host(), newMask(s.state, loaded.Config)
-	work, err := s.build(machine, loaded.Config, report.ReadOnlyNotes{})
+	h, mask := m.openHost(), newMask(m.state, loaded.Config)
+	set, err := m.build(h, loaded.Config, report.ReadOnlyNotes{})
 	if err != nil {
 		return err
 	}
-	steps, began := work.Leave(o.Force), time.Now()
+	steps, began := set.Leave(o.Force), time.Now()
 	console := report.NewConsole(o.Out, o.Terminal, engine.Names(steps))
 	options := o.Engine
-	options.Events = m.events(console.Event)
-	err = m.run(s.leave(ctx, steps, options))
+	options.Events = mask.events(console.Event)
+	err = mask.runError(m.leave(ctx, steps, options))
 	if err == nil {
-		console.Printf("this host has left the network, %s; systemctl enable --now %s %s joins it again", report.Elapsed(time.Since(began)), units.Service, units.Target)
+		console.Printf("this host has left the network, %s; to join again: systemctl enable --now %s %s", report.Elapsed(time.Since(began)), units.Service, units.Target)
 	}
 	console.Close()
-	return s.tellLeave(o, err)
+	return m.reportLeaveError(o, err)
 }
 
-// leave runs the first step, which refuses, before anything is changed; then
-// the marker goes out of force, and then the rest follows.
-func (s *site) leave(ctx context.Context, steps []engine.Stage, options engine.Options) error {
+// leave runs the first step, which may refuse, before anything is changed. Then
+// it retires the marker and runs the other steps.
+func (m *machine) leave(ctx context.Context, steps []engine.Stage, options engine.Options) error {
 	if err := engine.Run(ctx, steps[:1], options); err != nil {
 		return err
 	}
-	if err := s.noteLeft("this host is leaving the network"); err != nil {
+	if err := m.recordLeave("this host is leaving the network"); err != nil {
 		return err
 	}
 	if err := engine.Run(ctx, steps[1:], options); err != nil {
 		return err
 	}
-	return s.noteLeft("this host has left the network")
+	return m.recordLeave("this host has left the network")
 }
 
-// noteLeft makes the notes say that this host is no member (any more).
-func (s *site) noteLeft(text string) error {
-	if _, found, err := state.LoadMarker(s.state); err != nil || found {
-		if err := errors.Join(err, state.RetireMarker(s.state)); err != nil {
-			return fmt.Errorf("cannot put the completion marker out of force: %w", readable(err))
+// recordLeave retires the marker and writes a journal that states, with text,
+// that this host has not joined.
+func (m *machine) recordLeave(text string) error {
+	if _, found, err := state.LoadMarker(m.state); err != nil || found {
+		if err := errors.Join(err, state.RetireMarker(m.state)); err != nil {
+			return fmt.Errorf("cannot retire the completion marker: %w", withStateHint(err))
 		}
 	}
 	now := time.Now().UTC()
 	j := state.Journal{
-		State: state.NotStarted, Version: s.Version, Machine: s.this, BootID: s.state.BootID(),
+		State: state.NotStarted, Version: m.Version, Machine: m.identity, BootID: m.state.BootID(),
 		Started: now, Finished: now, Error: text,
 	}
-	for _, name := range s.names() {
+	for _, name := range m.stageNames() {
 		j.Stage(name)
 	}
-	return j.Save(s.state)
+	return j.Save(m.state)
 }
 
-// tellLeave says on Err why leaving ended.
-func (s *site) tellLeave(o RunOptions, err error) error {
+// reportLeaveError prints why leave failed.
+func (m *machine) reportLeaveError(o RunOptions, err error) error {
 	var run *engine.Error
 	switch {
 	case err == nil:
 		return nil
 	case interrupted(err):
-		fmt.Fprintln(o.Err, "firstboot: interrupted: firstboot leave goes on from here")
+		fmt.Fprintln(o.Err, "firstboot: interrupted; firstboot leave continues from here")
 		return &ReportedError{ExitInterrupted}
 	case !errors.As(err, &run):
 		return err
 	}
 	st := state.Failed
-	advice := report.Advice{Next: "the host is half out: nothing goes on by itself", Type: []string{"firstboot leave"}}
+	advice := report.Advice{Next: "this host has left only in part; nothing continues by itself", Type: []string{"firstboot leave"}}
 	if refused(err) {
 		st = state.Refused
 		advice = report.Advice{Next: "nothing was changed", Type: []string{"firstboot leave   (after the fix)"}}

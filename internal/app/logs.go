@@ -13,55 +13,56 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// LogFile is one file of a bug report, secrets masked.
+// LogFile is one file of a bug report. Its secrets are masked.
 type LogFile struct {
 	Name string
 	Text string
 }
 
-// Diagnostic asks the machine for one more file of a bug report.
+// Diagnostic is a command whose output becomes a file of a bug report.
 type Diagnostic struct {
 	Name    string
 	Command host.Command
 }
 
-// Diagnostics is what a bug report holds beside firstboot's own story.
+// Diagnostics is what a bug report contains besides firstboot's own files.
 type Diagnostics struct {
-	Files    []string // of the machine
+	Files    []string // paths on the machine
 	Commands []Diagnostic
 }
 
-// journalTime bounds the reading of the journal of many boots.
-const journalTime = time.Minute
+// journalTimeout limits journalctl, which may read the journals of many boots.
+const journalTimeout = time.Minute
 
-// History is what firstboot itself said, at every boot, out of systemd's journal.
+// BootLog returns what firstboot printed at every boot, from systemd's journal.
 func BootLog(ctx context.Context, o Options) (string, error) {
-	s, err := open(o)
+	m, err := open(o)
 	if err != nil {
 		return "", err
 	}
-	story := s.look(ctx, Diagnostic{Command: host.Command{
-		Name: "journalctl", Timeout: journalTime,
+	text := m.runDiagnostic(ctx, Diagnostic{Command: host.Command{
+		Name: "journalctl", Timeout: journalTimeout,
 		Args: []string{"--no-pager", "--quiet", "--output=short-iso", "--lines=5000", "--unit=" + units.Service},
 	}})
-	return s.logMask().replacer.Replace(story), nil
+	return m.logMask().replacer.Replace(text), nil
 }
 
-// Logs is everything that a bug report needs: the story, status, state files,
-// the configuration, and diagnostics. What cannot be had says why instead.
+// CollectLogs returns the files of a bug report: firstboot's output, status and
+// state files, the configuration, and the diagnostics. The text of a file that
+// cannot be read is the error.
 func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]LogFile, error) {
-	s, err := open(o)
+	m, err := open(o)
 	if err != nil {
 		return nil, err
 	}
-	story, err := BootLog(ctx, o)
+	bootLog, err := BootLog(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	files := []LogFile{{"story.txt", story}, {"status.json", s.statusText(ctx)}, {"config.yaml", s.configText(ctx)}}
+	files := []LogFile{{"firstboot.log", bootLog}, {"status.json", m.statusText(ctx)}, {"config.yaml", m.configText(ctx)}}
 	own := []string{state.JournalPath, state.MarkerPath, state.RetiredPath, state.ManifestPath}
 	for _, path := range append(own, diagnostics.Files...) {
-		data, err := s.state.ReadFile(path)
+		data, err := m.state.ReadFile(path)
 		if host.NotExist(err) {
 			continue
 		}
@@ -71,36 +72,36 @@ func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]Log
 		}
 		files = append(files, LogFile{"files" + path, text})
 	}
-	files = append(files, s.lookAll(ctx, diagnostics.Commands)...)
-	m := s.logMask()
+	files = append(files, m.runDiagnostics(ctx, diagnostics.Commands)...)
+	mask := m.logMask()
 	for i := range files {
-		files[i].Text = m.replacer.Replace(files[i].Text)
+		files[i].Text = mask.replacer.Replace(files[i].Text)
 	}
 	return files, ctx.Err()
 }
 
-// lookAll asks side by side: some of what is asked may be out of reach.
-func (s *site) lookAll(ctx context.Context, looks []Diagnostic) []LogFile {
-	files := make([]LogFile, len(looks))
+// runDiagnostics runs the commands in parallel: some may only end by a timeout.
+func (m *machine) runDiagnostics(ctx context.Context, diagnostics []Diagnostic) []LogFile {
+	files := make([]LogFile, len(diagnostics))
 	var wg sync.WaitGroup
-	for i, l := range looks {
-		wg.Go(func() { files[i] = LogFile{l.Name, s.look(ctx, l)} })
+	for i, d := range diagnostics {
+		wg.Go(func() { files[i] = LogFile{d.Name, m.runDiagnostic(ctx, d)} })
 	}
 	wg.Wait()
 	return files
 }
 
-func (s *site) look(ctx context.Context, l Diagnostic) string {
-	out, err := s.host().Query(ctx, l.Command)
+func (m *machine) runDiagnostic(ctx context.Context, d Diagnostic) string {
+	out, err := m.openHost().Query(ctx, d.Command)
 	text := string(out.Stdout) + string(out.Stderr)
 	if err != nil {
-		text += fmt.Sprintf("firstboot: %s: %v\n", l.Command, err)
+		text += fmt.Sprintf("firstboot: %s: %v\n", d.Command, err)
 	}
 	return text
 }
 
-func (s *site) statusText(ctx context.Context) string {
-	status, err := Status(ctx, s.Options)
+func (m *machine) statusText(ctx context.Context) string {
+	status, err := Status(ctx, m.Options)
 	if err != nil {
 		return err.Error() + "\n"
 	}
@@ -111,20 +112,20 @@ func (s *site) statusText(ctx context.Context) string {
 	return string(data) + "\n"
 }
 
-func (s *site) configText(ctx context.Context) string {
-	loaded, err := s.effective(ctx, false)
+func (m *machine) configText(ctx context.Context) string {
+	loaded, err := m.effective(ctx, false)
 	if err != nil {
 		return err.Error() + "\n"
 	}
 	return string(loaded.YAML())
 }
 
-// logMask masks the secrets of the configuration; where there is none there
-// are no secrets.
-func (s *site) logMask() mask {
-	loaded, err := s.effective(context.Background(), false)
+// logMask masks the secrets of the configuration. Without a configuration it
+// masks nothing.
+func (m *machine) logMask() mask {
+	loaded, err := m.effective(context.Background(), false)
 	if err != nil {
 		return mask{strings.NewReplacer()}
 	}
-	return newMask(s.state, loaded.Config)
+	return newMask(m.state, loaded.Config)
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
-// shortestSecret is the length, in bytes, from which a configured secret is
-// looked for in messages: shorter ones are mostly words such as "true".
+// shortestSecret is the length, in bytes, of the shortest secret that is masked in
+// messages. Shorter values are mostly words such as "true".
 const shortestSecret = 8
 
-// mask takes configured secrets out of what is said. No stage says one
-// knowingly; a command's or a server's error may repeat what it was given.
+// mask removes configured secrets from messages. No stage prints a secret itself,
+// but the error of a command or a server may repeat one.
 type mask struct{ replacer *strings.Replacer }
 
 func newMask(h *host.Host, cfg *config.Config) mask {
@@ -47,7 +47,7 @@ func secretsOf(h *host.Host, cfg *config.Config) []string {
 	return all
 }
 
-// credentialsOf are the password and the query's values of a URL.
+// credentialsOf returns the password and the query values of a URL.
 func credentialsOf(location config.URL) []string {
 	u, err := url.Parse(location.Reveal())
 	if err != nil {
@@ -65,15 +65,15 @@ func credentialsOf(location config.URL) []string {
 	return all
 }
 
-// events hands masked events on.
-func (m mask) events(to func(engine.Event)) func(engine.Event) {
+// events returns a function that masks an event and passes it to next.
+func (m mask) events(next func(engine.Event)) func(engine.Event) {
 	return func(e engine.Event) {
-		e.Message, e.Err, e.Check = m.replacer.Replace(e.Message), m.err(e.Err), m.finding(e.Check)
-		to(e)
+		e.Message, e.Err, e.Check = m.replacer.Replace(e.Message), m.err(e.Err), m.checkResult(e.Check)
+		next(e)
 	}
 }
 
-// masked is an error in other words.
+// masked is an error with a masked text.
 type masked struct {
 	error
 	text string
@@ -101,8 +101,8 @@ func (m mask) err(err error) error {
 	return engine.WithHint(masked{err, text}, "%s", hint)
 }
 
-// run masks how a run ended, which stage failed how included.
-func (m mask) run(err error) error {
+// runError masks the error of a run and the errors of its stages.
+func (m mask) runError(err error) error {
 	var run *engine.Error
 	if !errors.As(err, &run) {
 		return m.err(err)
@@ -114,9 +114,9 @@ func (m mask) run(err error) error {
 	return safe
 }
 
-func (m mask) finding(f engine.CheckResult) engine.CheckResult {
-	f.Differences = m.differences(f.Differences)
-	return f
+func (m mask) checkResult(c engine.CheckResult) engine.CheckResult {
+	c.Differences = m.differences(c.Differences)
+	return c
 }
 
 func (m mask) differences(all []engine.Difference) []engine.Difference {

@@ -16,158 +16,158 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// RunOptions are what a run needs.
+// RunOptions are the options of a run.
 type RunOptions struct {
 	Options
-	Force    bool     // also on a complete host, and with the configuration as its files are now
-	Stages   []string // only these and what they need; none: all
+	Force    bool     // run on a complete host too, and read the configuration files again
+	Stages   []string // only these and the stages that they need; empty: all
 	Out      io.Writer
-	Err      io.Writer // what went wrong
+	Err      io.Writer // for failures
 	Terminal report.Terminal
-	Engine   engine.Options // its Events get every event too; may be nil
+	Engine   engine.Options // its Events, which may be nil, also gets every event
 }
 
-// Run makes the machine what its configuration says. What went wrong is told
-// to people here, on Err and on the login screen; the error is for ExitCode.
+// Run brings the machine to the state that its configuration describes. Failures
+// are printed to Err and shown on the login screen; the error is for ExitCode.
 //
-// On a complete host it looks at marker and machine, says so and is done: no
-// configuration is loaded, no lock taken, no network used.
+// On a complete host Run only reads the marker and the machine's identity. It
+// loads no configuration, takes no lock and uses no network.
 func Run(ctx context.Context, o RunOptions) error {
-	s, err := open(o.Options)
+	m, err := open(o.Options)
 	if err != nil {
 		return err
 	}
-	selected, err := engine.Select(s.order, o.Stages)
+	selected, err := engine.Select(m.stages, o.Stages)
 	if err != nil {
 		return &UsageError{err}
 	}
-	at, err := s.standing()
-	if err == nil && at.complete() && !o.Force {
-		// A reader that has gone does not make the host any less complete.
-		_, _ = fmt.Fprintln(o.Out, completeLine(at.marker))
+	ms, err := m.markerState()
+	if err == nil && ms.complete() && !o.Force {
+		// The host is complete even if this cannot be written.
+		_, _ = fmt.Fprintln(o.Out, completeLine(ms.marker))
 		return nil
 	}
-	lock, err := state.AcquireLock(s.state)
+	lock, err := state.AcquireLock(m.state)
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
 	names := engine.Names(selected)
-	r := &run{site: s, o: o, names: names, partial: len(selected) < len(s.order), began: time.Now(),
+	r := &run{machine: m, o: o, names: names, partial: len(selected) < len(m.stages), began: time.Now(),
 		console: report.NewConsole(o.Out, o.Terminal, names), notifier: report.NewNotifier(names)}
-	err = r.whole(ctx)
+	err = r.execute(ctx)
 	r.console.Close()
-	err = r.tell(err)
-	r.deliver(ctx)
+	err = r.reportError(err)
+	r.postStatus(ctx)
 	return err
 }
 
-func completeLine(m state.Marker) string {
-	return fmt.Sprintf("firstboot: complete (not re-checked): since %s, by firstboot %s; firstboot status looks at the machine",
-		m.Finished.UTC().Format(time.RFC3339), m.Version)
+func completeLine(marker state.Marker) string {
+	return fmt.Sprintf("firstboot: complete (not re-checked) since %s, by firstboot %s; firstboot status checks the machine",
+		marker.Finished.UTC().Format(time.RFC3339), marker.Version)
 }
 
-// run is one run that holds the lock.
+// run is one run. It holds the lock.
 type run struct {
-	*site
+	*machine
 	o        RunOptions
-	names    []string
-	partial  bool
+	names    []string // of the selected stages
+	partial  bool     // not all stages are selected
 	began    time.Time
 	console  *report.Console
 	notifier *report.Notifier
 	recorder *report.Recorder // nil until the journal is open
-	machine  *host.Host       // what the stages work on; nil until then
+	host     *host.Host       // for the stages; nil until they start
 	mask     mask
-	loaded   *config.Loaded // nil until there is a valid one
-	invalid  bool           // the configuration ended the run
-	former   *state.Marker
-	fresh    *config.Loaded // by force: the sources as they are now
-	slip     error          // by force: what is wrong with them
+	loaded   *config.Loaded // nil until a valid configuration is loaded
+	invalid  bool           // the configuration made the run fail
+	retired  *state.Marker  // nil if there is none
+	fresh    *config.Loaded // with --force: the configuration files as they are now
+	freshErr error          // with --force: why fresh could not be loaded
 }
 
-// keptError is a forced run that ended before it touched a complete host.
-type keptError struct{ error }
+// unchangedError reports a forced run that failed before it changed a complete
+// host.
+type unchangedError struct{ error }
 
-func (e *keptError) Unwrap() error { return e.error }
+func (e *unchangedError) Unwrap() error { return e.error }
 
-// say tells people and systemd.
-func (r *run) say(format string, args ...any) {
+// printf prints a line and sends it to systemd.
+func (r *run) printf(format string, args ...any) {
 	r.console.Printf(format, args...)
 	r.notifier.Send(fmt.Sprintf(format, args...))
 }
 
-// whole is everything under the lock, in order.
-func (r *run) whole(ctx context.Context) error {
-	// Another run may have come through while this one waited for its turn.
-	at, err := r.standing()
+// execute runs everything that needs the lock, in order.
+func (r *run) execute(ctx context.Context) error {
+	// Another run may have completed the host before this one got the lock.
+	ms, err := r.markerState()
 	if err != nil {
 		return err
 	}
-	if at.complete() && !r.o.Force {
-		r.say("complete (not re-checked)")
+	if ms.complete() && !r.o.Force {
+		r.printf("complete (not re-checked)")
 		return nil
 	}
 	if r.o.Force {
-		// First, so that a slip in a file does not make a complete host an
-		// incomplete one.
-		if r.fresh, r.slip = r.load(ctx, newFetcher(r.say)); r.slip != nil && at.complete() {
-			return &keptError{r.slip}
+		// Load first, so that a mistake in a file does not make a complete host
+		// incomplete.
+		if r.fresh, r.freshErr = r.load(ctx, r.printf); r.freshErr != nil && ms.complete() {
+			return &unchangedError{r.freshErr}
 		}
 	}
-	if err := r.clear(at, r.o.Force, r.say); err != nil {
+	if err := r.moveMarker(ms, r.o.Force, r.printf); err != nil {
 		return err
 	}
 	if err := r.openJournal(); err != nil {
 		return err
 	}
 	if r.state.RootInMemory() {
-		r.say("%s", memoryNote)
+		r.printf("%s", inMemoryNote)
 	}
 	loaded, err := r.configure(ctx)
 	if err != nil {
 		r.invalid = isConfig(err)
-		return r.end(err)
+		return r.finish(err)
 	}
 	r.loaded = loaded
-	return r.end(r.stages(ctx, loaded))
+	return r.finish(r.runStages(ctx, loaded))
 }
 
-// openJournal begins this run's journal, counting the attempt.
+// openJournal starts the journal of this run.
 func (r *run) openJournal() error {
-	before, err := r.story(r.say)
+	previous, err := r.previousJournal(r.printf)
 	if err != nil {
 		return err
 	}
-	if c, found, err := state.LoadRetired(r.state); err == nil && found {
-		r.former = &c
+	if marker, found, err := state.LoadRetired(r.state); err == nil && found {
+		r.retired = &marker
 	}
-	attempt := before.Attempt + 1
-	if before.State == state.Complete {
+	attempt := previous.Attempt + 1
+	if previous.State == state.Complete {
 		attempt = 1
 	}
-	notes := before.Notes
+	notes := previous.Notes
 	if r.o.Force {
-		notes.Probe = state.Probe{} // by force means tested anew, too
+		notes.Probe = state.Probe{} // repeat the test with the probe container
 	}
 	j := state.Journal{
-		State: state.Running, Version: r.Version, Machine: r.this, BootID: r.state.BootID(), Attempt: attempt,
-		Started: r.began.UTC(), Notes: notes, ConfigFiles: before.ConfigFiles, ConfigDigest: before.ConfigDigest,
+		State: state.Running, Version: r.Version, Machine: r.identity, BootID: r.state.BootID(), Attempt: attempt,
+		Started: r.began.UTC(), Notes: notes, ConfigFiles: previous.ConfigFiles, ConfigDigest: previous.ConfigDigest,
 	}
-	for _, name := range r.site.names() {
+	for _, name := range r.stageNames() {
 		j.Stage(name)
 	}
-	r.recorder = report.NewRecorder(j, func(j *state.Journal) error { return j.Save(r.state) }, func(err error) {
-		r.console.Printf("warning: %v; the run goes on without its journal", err)
-	})
+	warn := func(err error) { r.console.Printf("warning: %v; the run continues without its journal", err) }
+	r.recorder = report.NewRecorder(j, func(j *state.Journal) error { return j.Save(r.state) }, warn)
 	if err := r.recorder.Change(func(*state.Journal) {}); err != nil {
-		r.console.Printf("warning: %v; the run goes on without its journal", err)
+		warn(err)
 	}
 	return nil
 }
 
-// configure gives the configuration of this run: the saved one, or where there
-// is none, or by force, the sources', which it saves.
+// configure returns the configuration of this run: the saved one, or if there is
+// none, or with --force, that of the sources, which it saves.
 func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 	if !r.o.Force {
 		saved, err := r.saved()
@@ -175,12 +175,12 @@ func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 			return nil, err
 		}
 		if saved != nil {
-			return saved, r.compare(ctx, saved)
+			return saved, r.compareSources(ctx, saved)
 		}
 	}
-	loaded, err := r.fresh, r.slip
+	loaded, err := r.fresh, r.freshErr
 	if !r.o.Force {
-		loaded, err = r.load(ctx, newFetcher(r.say))
+		loaded, err = r.load(ctx, r.printf)
 	}
 	if err != nil {
 		return nil, err
@@ -188,54 +188,54 @@ func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 	for _, w := range loaded.Warnings {
 		r.console.Printf("warning: %v", w)
 	}
-	return loaded, errors.Join(r.save(loaded), r.note(loaded, absolute(r.Files)))
+	return loaded, errors.Join(r.save(loaded), r.recordConfig(loaded, absolutePaths(r.Files)))
 }
 
-// compare tells of an edit that this run does not apply. Files that were named
-// and would be ignored are an error.
-func (r *run) compare(ctx context.Context, saved *config.Loaded) error {
-	edit := r.edited(ctx, saved, r.recorder.Journal().ConfigFiles)
-	if edit != "" && len(r.Files) > 0 {
-		return &UsageError{engine.WithHint(fmt.Errorf("this host is made from the configuration of its first run, and --config differs (%s)", edit),
+// compareSources warns about changes that this run does not apply. It returns an
+// error if they are in files that --config names.
+func (r *run) compareSources(ctx context.Context, saved *config.Loaded) error {
+	change := r.configChange(ctx, saved, r.recorder.Journal().ConfigFiles)
+	if change != "" && len(r.Files) > 0 {
+		return &UsageError{engine.WithHint(fmt.Errorf("--config differs from the saved configuration of this host (%s)", change),
 			"firstboot run --force --config %s", strings.Join(r.Files, " --config "))}
 	}
-	if edit != "" {
-		r.console.Printf("warning: %s; this run uses the configuration as first loaded, firstboot run --force applies the change", edit)
+	if change != "" {
+		r.console.Printf("warning: %s; this run uses the saved configuration; firstboot run --force applies the change", change)
 	}
-	return r.note(saved, r.recorder.Journal().ConfigFiles)
+	return r.recordConfig(saved, r.recorder.Journal().ConfigFiles)
 }
 
-// note names the configuration in the journal. That it could not be saved was
-// said when the journal was opened.
-func (r *run) note(loaded *config.Loaded, files []string) error {
+// recordConfig names the configuration in the journal. A journal that cannot be
+// written was reported when it was opened.
+func (r *run) recordConfig(loaded *config.Loaded, files []string) error {
 	_ = r.recorder.Change(func(j *state.Journal) { j.ConfigDigest, j.ConfigFiles = loaded.Digest, files })
 	return nil
 }
 
-// stages runs them, artifacts being fetched from the start beside them.
-func (r *run) stages(ctx context.Context, loaded *config.Loaded) error {
+// runStages runs the selected stages and fetches artifacts in parallel.
+func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 	if total := loaded.Config.Timeouts.Total; total > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, total, &TotalTimeoutError{Limit: total.String()})
 		defer cancel()
 	}
-	machine, err := r.openMachine()
+	h, err := r.openRecordedHost()
 	if err != nil {
 		return err
 	}
-	r.machine, r.mask = machine, newMask(machine, loaded.Config)
-	work, err := r.build(machine, loaded.Config, r.recorder)
+	r.host, r.mask = h, newMask(h, loaded.Config)
+	set, err := r.build(h, loaded.Config, r.recorder)
 	if err != nil {
 		return err
 	}
-	selected, err := engine.Select(work.Stages, r.o.Stages)
+	selected, err := engine.Select(set.Stages, r.o.Stages)
 	if err != nil {
 		return err
 	}
-	ahead, cancel := context.WithCancel(ctx)
-	var fetching sync.WaitGroup
-	if work.Prefetch != nil && !r.partial {
-		fetching.Go(func() { work.Prefetch(ahead) })
+	prefetchCtx, stopPrefetch := context.WithCancel(ctx)
+	var prefetching sync.WaitGroup
+	if set.Prefetch != nil && !r.partial {
+		prefetching.Go(func() { set.Prefetch(prefetchCtx) })
 	}
 	sinks := []func(engine.Event){r.recorder.Event, r.console.Event, r.notifier.Event}
 	if r.o.Engine.Events != nil {
@@ -244,25 +244,25 @@ func (r *run) stages(ctx context.Context, loaded *config.Loaded) error {
 	options := r.o.Engine
 	options.Events = r.mask.events(report.Tee(sinks...))
 	err = engine.Run(ctx, selected, options)
-	cancel()
-	fetching.Wait()
-	return r.mask.run(err)
+	stopPrefetch()
+	prefetching.Wait()
+	return r.mask.runError(err)
 }
 
-// openMachine opens the machine so that every file written on it is listed.
-func (r *run) openMachine() (*host.Host, error) {
+// openRecordedHost opens the machine such that every file written on it is
+// recorded in the manifest.
+func (r *run) openRecordedHost() (*host.Host, error) {
 	manifest, err := state.OpenManifest(r.state)
 	if err != nil {
-		return nil, readable(err)
+		return nil, withStateHint(err)
 	}
-	told := false
-	return r.host(host.WithManifest(func(path, digest string) {
+	var warnOnce sync.Once
+	return r.openHost(host.WithManifest(func(path, digest string) {
 		if strings.HasPrefix(path, state.Dir+"/") || strings.HasPrefix(path, "/run/") {
 			return
 		}
-		if err := manifest.Record(path, digest); err != nil && !told {
-			told = true
-			r.console.Printf("warning: %v; firstboot reset will not know of every file", err)
+		if err := manifest.Record(path, digest); err != nil {
+			warnOnce.Do(func() { r.console.Printf("warning: %v; the manifest of written files is incomplete", err) })
 		}
 	})), nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,21 +19,21 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-func TestFirstRunMakesTheMachineAndThenTheMarker(t *testing.T) {
+func TestMarkerIsWrittenAfterTheLastStage(t *testing.T) {
 	m := newMachine(t)
 	m.is(state.NotStarted)
 	m.stages[2].apply = func(context.Context) error {
 		if m.h.Exists(state.MarkerPath) {
-			t.Error("the marker was there before the last stage")
+			t.Error("the marker exists before the end of the last stage")
 		}
 		return nil
 	}
 	m.runs(app.ExitDone, "first  (1/3) done", "third  (3/3) done", "(changed)", "complete, ")
-	if got := m.get("/etc/third"); got != "10.213.0.0/16" {
+	if got := m.readFile("/etc/third"); got != "10.213.0.0/16" {
 		t.Errorf("third is %q", got)
 	}
 	var c state.Marker
-	if err := json.Unmarshal([]byte(m.get(state.MarkerPath)), &c); err != nil || c.Machine.MachineID != "aaaa" || c.Version != "v1.0.0" {
+	if err := json.Unmarshal([]byte(m.readFile(state.MarkerPath)), &c); err != nil || c.Machine.MachineID != "aaaa" || c.Version != "v1.0.0" {
 		t.Errorf("marker %+v, %v", c, err)
 	}
 	for _, path := range []string{state.EffectivePath, state.MarkerPath, state.JournalPath, state.ManifestPath} {
@@ -40,18 +41,18 @@ func TestFirstRunMakesTheMachineAndThenTheMarker(t *testing.T) {
 			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}
-	if got := m.get(state.ManifestPath); !strings.Contains(got, `"/etc/first"`) || strings.Contains(got, "journal.json") {
+	if got := m.readFile(state.ManifestPath); !strings.Contains(got, `"/etc/first"`) || strings.Contains(got, "journal.json") {
 		t.Errorf("manifest %s", got)
 	}
 	m.is(state.Complete)
 }
 
-func TestCompleteHostIsNotTouched(t *testing.T) {
+func TestRunOnACompleteHostChangesAndChecksNothing(t *testing.T) {
 	m := newMachine(t)
 	m.runs(app.ExitDone)
 	before, steps := m.tree(), m.steps.Load()
 	checks := m.stages[0].checks.Load()
-	m.put("/etc/firstboot/config.yaml", "not: [valid")
+	m.writeFile("/etc/firstboot/config.yaml", "not: [valid")
 	before["/etc/firstboot/config.yaml"] = "not: [valid"
 
 	start := time.Now()
@@ -67,7 +68,7 @@ func TestCompleteHostIsNotTouched(t *testing.T) {
 	}
 }
 
-func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
+func TestFailureIsShownOnTheLoginScreenUntilARunSucceeds(t *testing.T) {
 	m := newMachine(t)
 	broken := true
 	m.stages[1].apply = func(context.Context) error {
@@ -79,7 +80,7 @@ func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
 	m.runs(app.ExitFailed, "second (2/3) failed", "sha256 is aa, expected bb", "hint: correct it", "third  (3/3) skipped",
 		"next: the next boot continues from here", "type: systemctl start")
 	m.is(state.Failed, "sha256 is aa", "correct it", "second is not done")
-	if text := m.get(report.RunIssue); !strings.Contains(text, "sha256 is aa, expected bb") || !strings.Contains(text, "correct it") {
+	if text := m.readFile(report.RunIssue); !strings.Contains(text, "sha256 is aa, expected bb") || !strings.Contains(text, "correct it") {
 		t.Errorf("login screen: %s", text)
 	}
 	if m.h.Exists(state.MarkerPath) {
@@ -90,12 +91,12 @@ func TestFailureIsToldOnTheLoginScreenUntilItIsGone(t *testing.T) {
 	m.is(state.Complete, "Attempt:2")
 	for _, path := range []string{report.RunIssue, report.RunMotd, report.IssueLink} {
 		if m.h.Exists(path) {
-			t.Errorf("%s is still there", path)
+			t.Errorf("%s still exists", path)
 		}
 	}
 }
 
-func TestRefusedRunWritesNothingOutsideItsOwnFolders(t *testing.T) {
+func TestRefusedRunWritesOnlyToItsOwnDirectories(t *testing.T) {
 	m := newMachine(t)
 	m.stages[0].apply = func(context.Context) error {
 		return &engine.Refusal{Findings: []engine.Difference{{Name: "cidr", Object: "pool.cidr", Actual: "overlaps eth0", Fix: "choose another"}}}
@@ -108,61 +109,61 @@ func TestRefusedRunWritesNothingOutsideItsOwnFolders(t *testing.T) {
 	m.is(state.Refused, "overlaps eth0", "nothing was changed")
 }
 
-func TestInvalidConfigurationIsNotKept(t *testing.T) {
+func TestInvalidConfigurationIsNotSaved(t *testing.T) {
 	m := newMachine(t)
-	m.put("/etc/firstboot/config.yaml", "pool: {cidr: 10.213.0.1/16}\n")
+	m.writeFile("/etc/firstboot/config.yaml", "pool: {cidr: 10.213.0.1/16}\n")
 	m.runs(app.ExitConfig, "/etc/firstboot/config.yaml:1:", "pool.cidr", "type: firstboot validate")
 	m.is(state.Failed, "pool.cidr", "firstboot validate")
 	if m.h.Exists(state.EffectivePath) {
 		t.Error("an invalid configuration was saved")
 	}
-	if !strings.Contains(m.get(report.RunIssue), "pool.cidr") {
-		t.Error("the login screen does not tell")
+	if !strings.Contains(m.readFile(report.RunIssue), "pool.cidr") {
+		t.Error("the login screen does not show the error")
 	}
-	m.put("/etc/firstboot/config.yaml", validConfig)
+	m.writeFile("/etc/firstboot/config.yaml", validConfig)
 	m.runs(app.ExitDone)
 }
 
-func TestForeignMarkerIsSetAsideAndSaid(t *testing.T) {
+func TestForeignMarkerIsSetAsideAndReported(t *testing.T) {
 	m := newMachine(t)
-	m.put("/var/lib/calico/nodename", "golden")
+	m.writeFile("/var/lib/calico/nodename", "golden")
 	m.runs(app.ExitDone)
-	m.put("/etc/machine-id", "bbbb\n")
+	m.writeFile("/etc/machine-id", "bbbb\n")
 	m.is(state.Foreign, "aaaa", "bbbb")
-	m.runs(app.ExitDone, "another machine's (aaaa, this is bbbb)", "set aside in "+state.ForeignDir)
+	m.runs(app.ExitDone, "belongs to another machine (aaaa, this is bbbb)", "set aside in "+state.ForeignDir)
 	m.is(state.Complete, "Machine:bbbb", "set aside in "+state.ForeignDir, "Attempt:1")
 	if m.h.Exists("/var/lib/calico/nodename") {
-		t.Error("the baked-in Calico identity is still there")
+		t.Error("the Calico identity of the image still exists")
 	}
 }
 
 // A clone starts with the machine-id of its image.
-func TestAForeignMarkerIsToldByWhatDiffers(t *testing.T) {
+func TestForeignMarkerIsReportedByTheIDThatDiffers(t *testing.T) {
 	const uuid = "/sys/class/dmi/id/product_uuid"
 	m := newMachine(t)
-	m.put(uuid, "11111111-0000-0000-0000-000000000000\n")
+	m.writeFile(uuid, "11111111-0000-0000-0000-000000000000\n")
 	m.runs(app.ExitDone)
-	m.put(uuid, "22222222-0000-0000-0000-000000000000\n")
+	m.writeFile(uuid, "22222222-0000-0000-0000-000000000000\n")
 	m.is(state.Foreign, "product UUID 11111111", "this is product UUID 22222222")
-	m.runs(app.ExitDone, "another machine's (product UUID 11111111", "this is product UUID 22222222")
+	m.runs(app.ExitDone, "belongs to another machine (product UUID 11111111", "this is product UUID 22222222")
 }
 
-func TestForeignJournalOfAnIncompleteImage(t *testing.T) {
+func TestForeignJournalIsSetAside(t *testing.T) {
 	m := newMachine(t)
 	m.stages[1].apply = func(context.Context) error { return errors.New("no") }
 	m.runs(app.ExitFailed)
-	m.put("/etc/machine-id", "bbbb\n")
-	m.is(state.NotStarted, "the journal is of machine aaaa")
+	m.writeFile("/etc/machine-id", "bbbb\n")
+	m.is(state.NotStarted, "the journal belongs to another machine (aaaa, this is bbbb)")
 	m.stages[1].apply = nil
-	m.runs(app.ExitDone, "the journal is another machine's")
+	m.runs(app.ExitDone, "the journal belongs to another machine (aaaa, this is bbbb)")
 	m.is(state.Complete, "Attempt:1")
 }
 
-func TestDamagedStateCountsAsNotComplete(t *testing.T) {
+func TestHostWithADamagedStateFileIsIncomplete(t *testing.T) {
 	for _, path := range []string{state.MarkerPath, state.JournalPath} {
 		m := newMachine(t)
 		m.runs(app.ExitDone)
-		m.put(path, "{half")
+		m.writeFile(path, "{half")
 		m.force = path == state.JournalPath
 		if !m.force {
 			m.is(state.Failed, "is damaged")
@@ -170,25 +171,25 @@ func TestDamagedStateCountsAsNotComplete(t *testing.T) {
 		m.runs(app.ExitDone, path+" is damaged")
 		m.is(state.Complete)
 		if !m.h.Exists(path + ".damaged") {
-			t.Errorf("the damaged %s was not kept", path)
+			t.Errorf("the damaged %s was not renamed", path)
 		}
 	}
 }
 
-func TestNewerStateStops(t *testing.T) {
+func TestNewerStateFileStopsTheRun(t *testing.T) {
 	for _, path := range []string{state.MarkerPath, state.JournalPath} {
 		m := newMachine(t)
 		newer := `{"schema": 99}`
-		m.put(path, newer)
+		m.writeFile(path, newer)
 		m.is(state.Unknown, "has schema 99", "newer firstboot")
-		m.runs(app.ExitFailed, "has schema 99", "use that one")
-		if m.get(path) != newer || m.h.Exists("/etc/first") {
-			t.Errorf("%s: it went on", path)
+		m.runs(app.ExitFailed, "has schema 99", "use that version")
+		if m.readFile(path) != newer || m.h.Exists("/etc/first") {
+			t.Errorf("%s: the run continued", path)
 		}
 	}
 }
 
-func TestInterruptedRunGoesOnNextTime(t *testing.T) {
+func TestInterruptedRunIsContinuedByTheNext(t *testing.T) {
 	m := newMachine(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	m.ctx = ctx
@@ -197,31 +198,33 @@ func TestInterruptedRunGoesOnNextTime(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	m.runs(app.ExitInterrupted, "second (2/3) interrupted", "the next run goes on")
+	m.runs(app.ExitInterrupted, "second (2/3) interrupted", "the next run continues")
 	m.ctx = t.Context()
-	m.is(state.Failed, "interrupted: terminated")
+	m.is(state.Failed, "Error:stopped by SIGTERM")
 	if m.h.Exists(report.RunIssue) {
-		t.Error("an interruption is no failure to be told at the login screen")
+		t.Error("the login screen shows an interruption")
 	}
 	m.stages[1].apply = nil
 	m.runs(app.ExitDone, "first  (1/3) done", "(ok)")
 }
 
-// stopSignal is how signal.NotifyContext ends a context.
+// stopSignal is the cause of a context that signal.NotifyContext ended.
 type stopSignal struct{}
 
 func (stopSignal) Error() string        { return syscall.SIGTERM.String() + " signal received" }
 func (stopSignal) Is(target error) bool { return target == context.Canceled }
 
-func TestTotalTimeIsAFailureThatSaysWhatWasWaitedFor(t *testing.T) {
-	m := newMachine(t)
-	m.put("/etc/firstboot/config.yaml", validConfig+"timeouts: {total: 1s}\n")
-	m.stages[0].check = func() error { return &engine.Wait{For: "etcd", Err: errors.New("connection refused")} }
-	m.runs(app.ExitFailed, "first  (1/3) failed", "no end within timeouts.total (1s)")
-	m.is(state.Failed, "waited for etcd: connection refused; no end within timeouts.total (1s)")
+func TestRunTimesOutAndReportsWhatItWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		m.writeFile("/etc/firstboot/config.yaml", validConfig+"timeouts: {total: 1s}\n")
+		m.stages[0].check = func() error { return &engine.Wait{For: "etcd", Err: errors.New("connection refused")} }
+		m.runs(app.ExitFailed, "first  (1/3) failed", "timed out after 1s (timeouts.total)")
+		m.is(state.Failed, "waited for etcd: connection refused; timed out after 1s (timeouts.total)")
+	})
 }
 
-func TestSecondRunAtOnceNamesTheFirst(t *testing.T) {
+func TestSecondRunNamesTheOneThatHoldsTheLock(t *testing.T) {
 	m := newMachine(t)
 	lock, err := state.AcquireLock(m.h)
 	if err != nil {
@@ -235,16 +238,16 @@ func TestSecondRunAtOnceNamesTheFirst(t *testing.T) {
 	m.runs(app.ExitDone)
 }
 
-func TestMarkerThatCannotBeWrittenIsAFailure(t *testing.T) {
+func TestRunFailsIfTheMarkerCannotBeWritten(t *testing.T) {
 	m := newMachine(t)
 	m.stages[2].apply = func(context.Context) error { return m.h.MkdirAll(state.MarkerPath + "/in/the/way") }
-	m.runs(app.ExitFailed, "the completion marker cannot be written")
-	if got := m.get(state.JournalPath); !strings.Contains(got, `"state": "failed"`) {
+	m.runs(app.ExitFailed, "cannot write the completion marker")
+	if got := m.readFile(state.JournalPath); !strings.Contains(got, `"state": "failed"`) {
 		t.Errorf("journal %s", got)
 	}
 }
 
-func TestJournalThatCannotBeWrittenIsSaidOnce(t *testing.T) {
+func TestJournalErrorIsReportedOnce(t *testing.T) {
 	m := newMachine(t)
 	m.stages[0].apply = func(context.Context) error {
 		if err := m.h.Remove(state.JournalPath); err != nil {
@@ -252,36 +255,36 @@ func TestJournalThatCannotBeWrittenIsSaidOnce(t *testing.T) {
 		}
 		return m.h.MkdirAll(state.JournalPath + "/in/the/way")
 	}
-	m.runs(app.ExitFailed, "the run goes on without its journal", "third  (3/3) done", "the journal cannot be written")
-	if n := strings.Count(m.out.String(), "goes on without"); n != 1 {
-		t.Errorf("said %d times", n)
+	m.runs(app.ExitFailed, "the run continues without its journal", "third  (3/3) done", "cannot write the journal")
+	if n := strings.Count(m.out.String(), "continues without"); n != 1 {
+		t.Errorf("reported %d times", n)
 	}
 	if m.h.Exists(state.MarkerPath) {
-		t.Error("marked complete")
+		t.Error("the run wrote the marker")
 	}
 }
 
-func TestSecretsOfTheConfigurationAreInNoOutput(t *testing.T) {
+func TestSecretsAreInNoOutput(t *testing.T) {
 	m := newMachine(t)
 	const secret = "correct-horse-battery"
-	m.put("/etc/firstboot/config.yaml", validConfig+"minions:\n  environment:\n    CALICO_LIBNETWORK_LABEL: "+secret+"\n")
+	m.writeFile("/etc/firstboot/config.yaml", validConfig+"minions:\n  environment:\n    CALICO_LIBNETWORK_LABEL: "+secret+"\n")
 	m.stages[1].apply = func(context.Context) error {
-		return engine.WithHint(errors.New("curl said: bad "+secret), "not %s", secret)
+		return engine.WithHint(errors.New("bad answer from curl: "+secret), "not %s", secret)
 	}
-	m.runs(app.ExitFailed, "bad ***", "not ***")
+	m.runs(app.ExitFailed, "bad answer from curl: ***", "not ***")
 	for path, text := range m.tree("/etc/firstboot", state.EffectivePath) {
 		if strings.Contains(text, secret) {
-			t.Errorf("%s holds the secret", path)
+			t.Errorf("%s contains the secret", path)
 		}
 	}
 	if strings.Contains(m.out.String()+m.errs.String(), secret) {
-		t.Errorf("said:\n%s%s", &m.out, &m.errs)
+		t.Errorf("the output contains the secret:\n%s%s", &m.out, &m.errs)
 	}
 }
 
-func TestHostThatRunsFromMemorySaysSo(t *testing.T) {
+func TestRunAndStatusReportAHostInMemory(t *testing.T) {
 	m := newMachine(t)
-	m.put("/proc/self/mountinfo", "1 1 0:1 / / rw - tmpfs tmpfs rw\n")
-	m.runs(app.ExitDone, "this host runs from memory: it joins anew at each boot")
+	m.writeFile("/proc/self/mountinfo", "1 1 0:1 / / rw - tmpfs tmpfs rw\n")
+	m.runs(app.ExitDone, "this host runs from memory; it joins again at each boot")
 	m.is(state.Complete, "this host runs from memory")
 }

@@ -11,31 +11,31 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// waitLook is the pause between two looks of status --wait, waitAsk the time
-// that systemd gets to answer.
+// pollInterval is the pause between two checks of status --wait. unitTimeout
+// limits one query to systemd.
 const (
-	waitLook = 500 * time.Millisecond
-	waitAsk  = 2 * time.Second
+	pollInterval = 500 * time.Millisecond
+	unitTimeout  = 2 * time.Second
 )
 
-// Wait waits until a run has ended and no other is about to begin: complete,
-// failed or refused. ranOut tells that ctx ended first. progress gets a line
-// whenever what is waited for changes.
-func WaitForRun(ctx context.Context, o Options, progress io.Writer) (ranOut bool, err error) {
-	s, err := open(o)
+// WaitForRun waits until the host is complete, or until a run has failed or was
+// refused and this boot starts no other run. timedOut reports that ctx ended
+// first. progress gets a line whenever the reason to wait changes.
+func WaitForRun(ctx context.Context, o Options, progress io.Writer) (timedOut bool, err error) {
+	m, err := open(o)
 	if err != nil {
 		return false, err
 	}
-	ticker := time.NewTicker(waitLook)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for last := ""; ; {
-		status := s.recorded()
-		if s.settled(ctx, status) {
+		status := m.recorded()
+		if m.ended(ctx, status) {
 			return false, nil
 		}
 		if line := waitLine(status); line != last {
 			last = line
-			// Whoever does not read this still gets the status.
+			// The status follows even if this cannot be written.
 			_, _ = fmt.Fprintln(progress, "firstboot: "+line)
 		}
 		select {
@@ -46,32 +46,32 @@ func WaitForRun(ctx context.Context, o Options, progress io.Writer) (ranOut bool
 	}
 }
 
-// settled tells whether waiting longer changes nothing.
-func (s *site) settled(ctx context.Context, status report.Status) bool {
+// ended reports whether the status is final for this boot.
+func (m *machine) ended(ctx context.Context, status report.Status) bool {
 	switch status.State {
 	case state.Complete, state.Unknown:
 		return true
 	case state.Failed, state.Refused, state.Foreign:
-		return !s.coming(ctx)
+		return !m.runExpected(ctx)
 	}
 	return false
 }
 
-// coming tells whether this boot's run is still to begin: the state is that of
-// an earlier boot's run then, or one that the service is about to replace.
-func (s *site) coming(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, waitAsk)
+// runExpected reports whether the service is about to start a run. The recorded
+// state is then that of an earlier run.
+func (m *machine) runExpected(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
 	defer cancel()
-	unit, err := s.host().Systemd().Unit(ctx, units.Service)
+	unit, err := m.openHost().Systemd().Unit(ctx, units.Service)
 	if err != nil {
 		return false
 	}
 	if unit.Active == "activating" {
 		return true
 	}
-	j, _, err := state.LoadJournal(s.state)
-	ranBefore := err == nil && j.BootID != "" && j.BootID != s.state.BootID()
-	return ranBefore && unit.Active == "inactive" && unit.FileState == "enabled" && unit.Result == "success" && unit.Since.IsZero()
+	j, _, err := state.LoadJournal(m.state)
+	earlierBoot := err == nil && j.BootID != "" && j.BootID != m.state.BootID()
+	return earlierBoot && unit.Active == "inactive" && unit.FileState == "enabled" && unit.Result == "success" && unit.Since.IsZero()
 }
 
 func waitLine(status report.Status) string {
@@ -81,15 +81,15 @@ func waitLine(status report.Status) string {
 	case state.Running:
 		for _, stage := range status.Stages {
 			if stage.State == state.StageRunning && stage.WaitsFor != "" {
-				return fmt.Sprintf("the run is under way: %s is waiting for %s", stage.Name, stage.WaitsFor)
+				return fmt.Sprintf("the run is in progress: %s is waiting for %s", stage.Name, stage.WaitsFor)
 			}
 		}
 		for _, stage := range status.Stages {
 			if stage.State == state.StageRunning {
-				return "the run is under way: " + stage.Name
+				return "the run is in progress: " + stage.Name
 			}
 		}
-		return "the run is under way"
+		return "the run is in progress"
 	}
-	return fmt.Sprintf("the last run's state is %s; waiting for this boot's run", status.State)
+	return fmt.Sprintf("the state of the last run is %s; waiting for this boot's run", status.State)
 }

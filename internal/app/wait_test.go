@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/app"
@@ -12,42 +14,76 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// unit is a systemd that knows one unit.
-type unit struct {
+func TestWaitReturnsWhenTheRunEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		entered, leave := make(chan struct{}), make(chan struct{})
+		m.stages[1].apply = func(context.Context) error {
+			close(entered)
+			<-leave
+			return nil
+		}
+		done := make(chan int)
+		go func() { done <- m.run() }()
+		<-entered
+		observer := &machine{t: t, root: m.root, ctx: t.Context(), h: m.h, stages: newMachineAt(m.root).stages}
+		short, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var progress strings.Builder
+		if timedOut, err := app.WaitForRun(short, observer.options(), &progress); !timedOut || err != nil {
+			t.Errorf("timed out %v, %v", timedOut, err)
+		}
+		if got := progress.String(); got != "firstboot: the run is in progress: second\n" {
+			t.Errorf("progress is %q", got)
+		}
+		close(leave)
+		if timedOut, err := app.WaitForRun(t.Context(), observer.options(), &progress); timedOut || err != nil {
+			t.Errorf("timed out %v, %v", timedOut, err)
+		}
+		if code := <-done; code != app.ExitDone {
+			t.Errorf("exit code %d", code)
+		}
+	})
+}
+
+// systemdUnit is a systemd with one unit.
+type systemdUnit struct {
 	host.Systemd
 	state host.UnitState
 	err   error
 }
 
-func (u unit) Unit(context.Context, string) (host.UnitState, error) { return u.state, u.err }
+func (u systemdUnit) Unit(context.Context, string) (host.UnitState, error) { return u.state, u.err }
 
-func TestWaitKnowsARunThatIsStillToCome(t *testing.T) {
-	fresh := host.UnitState{Active: "inactive", FileState: "enabled", Result: "success"}
+func TestWaitExpectsARunThatTheServiceWillStart(t *testing.T) {
+	notStarted := host.UnitState{Active: "inactive", FileState: "enabled", Result: "success"}
 	for _, c := range []struct {
-		what  string
+		name  string
 		boot  string // of the journal
-		unit  unit
+		unit  systemdUnit
 		waits bool
 	}{
-		{"this boot's run failed", "boot1", unit{state: host.UnitState{Active: "failed", FileState: "enabled", Result: "exit-code"}}, false},
-		{"the service is at it again", "boot1", unit{state: host.UnitState{Active: "activating", FileState: "enabled"}}, true},
-		{"the last boot's run failed, this one's is to come", "boot0", unit{state: fresh}, true},
-		{"a run by hand failed before the service's", "boot1", unit{state: fresh}, false},
-		{"nothing will start it", "boot0", unit{state: host.UnitState{Active: "inactive", FileState: "disabled", Result: "success"}}, false},
-		{"systemd cannot be asked", "boot0", unit{err: errors.New("no")}, false},
+		{"the run of this boot failed", "boot1", systemdUnit{state: host.UnitState{Active: "failed", FileState: "enabled", Result: "exit-code"}}, false},
+		{"the service is starting", "boot1", systemdUnit{state: host.UnitState{Active: "activating", FileState: "enabled"}}, true},
+		{"the run of an earlier boot failed", "boot0", systemdUnit{state: notStarted}, true},
+		{"a manual run failed before the service started", "boot1", systemdUnit{state: notStarted}, false},
+		{"the service is disabled", "boot0", systemdUnit{state: host.UnitState{Active: "inactive", FileState: "disabled", Result: "success"}}, false},
+		{"systemd does not answer", "boot0", systemdUnit{err: errors.New("no answer")}, false},
 	} {
-		m := newMachine(t)
-		j := state.Journal{State: state.Failed, BootID: c.boot, Machine: state.Machine{MachineID: "aaaa"}}
-		if err := j.Save(m.h); err != nil {
-			t.Fatal(err)
-		}
-		o := m.options()
-		o.Host = append(o.Host, host.WithSystemd(c.unit))
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		ranOut, err := app.WaitForRun(ctx, o, io.Discard)
-		cancel()
-		if err != nil || ranOut != c.waits {
-			t.Errorf("%s: waits %v, %v", c.what, ranOut, err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t)
+			j := state.Journal{State: state.Failed, BootID: c.boot, Machine: state.Machine{MachineID: "aaaa"}}
+			if err := j.Save(m.h); err != nil {
+				t.Fatal(err)
+			}
+			o := m.options()
+			o.Host = append(o.Host, host.WithSystemd(c.unit))
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			timedOut, err := app.WaitForRun(ctx, o, io.Discard)
+			if err != nil || timedOut != c.waits {
+				t.Errorf("%s: waits %v, %v", c.name, timedOut, err)
+			}
+		})
 	}
 }

@@ -1,0 +1,132 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/internal/state"
+)
+
+// Plan checks what a run would change. It changes nothing. With fresh it reads
+// the configuration files again, as run --force does.
+func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
+	m, err := open(o)
+	if err != nil {
+		return report.Checks{}, err
+	}
+	loaded, err := m.effective(ctx, fresh)
+	if err != nil {
+		return report.Checks{}, err
+	}
+	j, _, _ := state.LoadJournal(m.state) // it may not exist yet
+	results, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
+	if err != nil {
+		return report.Checks{}, err
+	}
+	return m.checks(newMask(m.state, loaded.Config), results), nil
+}
+
+// checks converts results for output: secrets are masked, and below a root
+// directory every error becomes host.ErrOffline.
+func (m *machine) checks(mask mask, results []engine.Result) report.Checks {
+	var checks report.Checks
+	for i, r := range results {
+		r.Check, r.Err = mask.checkResult(r.Check), mask.err(r.Err)
+		if errors.Is(results[i].Err, host.ErrOffline) || results[i].Err != nil && !m.checkable() {
+			r.Err = host.ErrOffline
+		}
+		checks.Add(r)
+	}
+	return checks
+}
+
+// Verify checks every stage and repeats the tests that start a container. It
+// fails while a run holds the lock.
+func Verify(ctx context.Context, o Options) (report.Checks, error) {
+	m, err := open(o)
+	if err != nil {
+		return report.Checks{}, err
+	}
+	if pid, held := state.LockHolder(m.state); held {
+		return report.Checks{}, &state.LockHeldError{PID: pid}
+	}
+	loaded, err := m.effective(ctx, false)
+	if err != nil {
+		return report.Checks{}, err
+	}
+	j, _, err := state.LoadJournal(m.state)
+	if err != nil {
+		return report.Checks{}, withStateHint(err)
+	}
+	set, err := m.build(m.openHost(), loaded.Config, &temporaryNotes{notes: j.Notes})
+	if err != nil {
+		return report.Checks{}, err
+	}
+	results := engine.CheckAll(ctx, set.Stages, checkTimeout)
+	for i, stage := range set.Stages {
+		if p, ok := stage.(Prober); ok {
+			probe(ctx, p, &results[i])
+		}
+	}
+	if ctx.Err() != nil {
+		return report.Checks{}, context.Cause(ctx)
+	}
+	return m.checks(newMask(m.state, loaded.Config), results), nil
+}
+
+// probe repeats the test of a stage. Its result replaces that of the check,
+// which only reads the record of an earlier test.
+func probe(ctx context.Context, p Prober, result *engine.Result) {
+	err := p.Probe(ctx)
+	var wait *engine.Wait
+	switch {
+	case err == nil:
+		result.Check.Differences, result.Err = nil, nil
+	case errors.As(err, &wait), ctx.Err() != nil:
+		result.Check.Differences, result.Err = nil, err
+	default:
+		result.Err = nil
+		result.Check.Differences = []engine.Difference{{Object: result.Stage, Actual: err.Error(), Fix: engine.Hint(err)}}
+	}
+}
+
+// temporaryNotes are notes that are discarded at the end of a command.
+type temporaryNotes struct {
+	mu    sync.Mutex
+	notes state.Notes
+}
+
+// Notes returns the notes.
+func (n *temporaryNotes) Notes() state.Notes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.notes
+}
+
+// SetNotes changes the notes.
+func (n *temporaryNotes) SetNotes(change func(*state.Notes)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(&n.notes)
+	return nil
+}
+
+// Validate loads the sources or the named files and returns their warnings. The
+// error is a config.Problems if the configuration is invalid.
+func Validate(ctx context.Context, o Options) ([]string, error) {
+	m := &machine{Options: o}
+	loaded, err := m.loadLocal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	warnings := make([]string, len(loaded.Warnings))
+	for i, w := range loaded.Warnings {
+		warnings[i] = fmt.Sprint(w)
+	}
+	return warnings, nil
+}

@@ -1,0 +1,151 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
+)
+
+// sources returns where this command finds the configuration.
+func (m *machine) sources() config.Options {
+	return config.Options{Root: m.Root, Files: m.Files, Cmdline: m.Cmdline, CredentialsDir: m.CredentialsDir}
+}
+
+// loadLocal reads and validates the sources. A configuration by URL is an error.
+func (m *machine) loadLocal(ctx context.Context) (*config.Loaded, error) {
+	return load(ctx, m.sources())
+}
+
+// load reads and validates the sources. It waits for a configuration by URL, and
+// prints what it waits for.
+func (m *machine) load(ctx context.Context, printf func(string, ...any)) (*config.Loaded, error) {
+	o := m.sources()
+	o.Fetch, o.Verify = fetcher{m.Transport, printf}.fetch, artifact.VerifyDetachedSignature
+	return load(ctx, o)
+}
+
+func load(ctx context.Context, o config.Options) (*config.Loaded, error) {
+	loaded, err := config.Load(ctx, o)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, &ConfigError{err}
+	}
+	return loaded, nil
+}
+
+// LoadSources loads the sources like the first run does. It waits for a
+// configuration by URL; printf prints what it waits for.
+func LoadSources(ctx context.Context, o Options, printf func(string, ...any)) (*config.Loaded, error) {
+	m := &machine{Options: o}
+	return m.load(ctx, printf)
+}
+
+// saved reads the configuration of the first valid load. It returns nil if there
+// is none.
+func (m *machine) saved() (*config.Loaded, error) {
+	data, err := m.state.ReadFile(state.EffectivePath)
+	if host.NotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &ConfigError{withStateHint(err)}
+	}
+	loaded, err := config.LoadEffective(data)
+	if err != nil {
+		return nil, &ConfigError{engine.WithHint(err, readAgainHint)}
+	}
+	return loaded, nil
+}
+
+// readAgainHint helps if the saved configuration is missing or damaged.
+const readAgainHint = "firstboot run --force reads the configuration files again"
+
+// save saves the configuration, secrets included, for status and later runs.
+// Some sources do not exist any more by then.
+func (m *machine) save(loaded *config.Loaded) error {
+	var b bytes.Buffer
+	if err := loaded.Save(&b); err != nil {
+		return fmt.Errorf("cannot save the configuration: %w", err)
+	}
+	return m.state.WriteFile(state.EffectivePath, b.Bytes(), 0o600)
+}
+
+// absolutePaths makes the paths of --config independent of the working directory.
+func absolutePaths(files []string) []string {
+	var all []string
+	for _, f := range files {
+		if path, err := filepath.Abs(f); err == nil {
+			f = path
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// maxChangedKeys limits the keys that configChange names.
+const maxChangedKeys = 5
+
+// configChange describes how the sources differ from the saved configuration.
+// It returns "" if they do not, or if they cannot be read. savedFrom are the
+// files of --config from which the saved configuration was loaded.
+func (m *machine) configChange(ctx context.Context, saved *config.Loaded, savedFrom []string) string {
+	o := m.sources()
+	if len(o.Files) == 0 {
+		o.Files = savedFrom
+	}
+	keys, err := config.ChangedKeys(ctx, o, saved)
+	var problems config.Problems
+	switch {
+	case errors.As(err, &problems):
+		return "configuration changed and is now invalid: " + problems[0].Error()
+	case err != nil || len(keys) == 0:
+		return ""
+	case len(keys) > maxChangedKeys:
+		keys = append(keys[:maxChangedKeys], fmt.Sprintf("and %d more", len(keys)-maxChangedKeys))
+	}
+	return "configuration changed: " + strings.Join(keys, ", ")
+}
+
+// effective returns the configuration for a command that only checks: the saved
+// one, unless --config or fresh is set or none was saved; then the sources'.
+func (m *machine) effective(ctx context.Context, fresh bool) (*config.Loaded, error) {
+	if !fresh && len(m.Files) == 0 {
+		if loaded, err := m.saved(); loaded != nil || err != nil {
+			return loaded, err
+		}
+	}
+	return m.loadLocal(ctx)
+}
+
+// EffectiveConfiguration returns the saved configuration, or that of the sources
+// if none was saved or if files are named. change describes how the sources
+// differ from the saved configuration.
+func EffectiveConfiguration(ctx context.Context, o Options) (loaded *config.Loaded, isSaved bool, change string, err error) {
+	m, err := open(o)
+	if err != nil {
+		return nil, false, "", err
+	}
+	if len(o.Files) == 0 {
+		loaded, err = m.saved()
+		if err != nil {
+			return nil, false, "", err
+		}
+		if loaded != nil {
+			j, _, _ := state.LoadJournal(m.state) // only for ConfigFiles; it may not exist
+			return loaded, true, m.configChange(ctx, loaded, j.ConfigFiles), nil
+		}
+	}
+	loaded, err = m.loadLocal(ctx)
+	return loaded, false, "", err
+}
