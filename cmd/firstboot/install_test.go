@@ -70,7 +70,7 @@ report: {url: "` + web.URL + `/done?token=hidden-token"}
 			if strings.Contains(string(got), "correct-horse") || strings.Contains(string(got)+out.String(), "hidden-token") {
 				t.Errorf("the report holds a secret: %s\n%s", got, &out)
 			}
-			if !strings.Contains(out.String(), "told "+web.URL) {
+			if !strings.Contains(out.String(), "reported to "+web.URL) {
 				t.Errorf("the console does not mention the report:\n%s", &out)
 			}
 		})

@@ -52,7 +52,7 @@ func (m *machine) postStatus(ctx context.Context, c *config.Config, status repor
 		printf("warning: %v; this does not change the state of this host: %s", err, status.State)
 		return
 	}
-	printf("reported to %s: this host is %s", c.Report.URL, status.State)
+	printf("reported to %s: the state of this host is %s", c.Report.URL, status.State)
 }
 
 // InstallStage is the name, in a posted status, of writing a disk from a live

@@ -66,7 +66,7 @@ func (s *reportServer) last(t *testing.T) (st state.State, text string) {
 
 func TestReportIsSentOnceAfterCompletion(t *testing.T) {
 	m, server := newReportingMachine(t)
-	m.runs(app.ExitDone, "complete, ", "reported to http://127.0.0.1", ": this host is complete")
+	m.runs(app.ExitDone, "complete, ", "reported to http://127.0.0.1", ": the state of this host is complete")
 	if st, text := server.last(t); st != state.Complete || !strings.Contains(text, `"finished":"2`) || server.hosts[0] != "web-1" {
 		t.Errorf("%s reported %s", server.hosts, text)
 	}

@@ -131,7 +131,7 @@ func testClone(t *testing.T, e *Environment) {
 	h.waitForState("multi-user.target", "active")
 	h.wantProperty("firstboot.service", "ActiveState", "activating")
 	h.wantTargetNotReached()
-	aside := "is another machine's (" + thisMachine + ", this is " + otherMachine + "): it was set aside in /var/lib/firstboot/foreign/"
+	aside := "belongs to another machine (" + thisMachine + ", this is " + otherMachine + "); it was set aside in /var/lib/firstboot/foreign/"
 	h.contains(h.Journal(h.ctx, "firstboot.service"), "the completion marker "+aside)
 	h.wantExit(7, []string{"firstboot", "status"}, "running", "machine "+otherMachine, "attempt 1,", "set aside in /var/lib/firstboot/foreign/")
 	h.contains(h.run("sh", "-c", "ls /var/lib/firstboot/foreign/*"), "complete.json", "effective.yaml", "journal.json", "nodename")

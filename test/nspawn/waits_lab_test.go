@@ -77,7 +77,7 @@ func (h *host) stopAndRestart(t *testing.T) {
 		t.Errorf("the stop took %s", took)
 	}
 	h.wantProperty("firstboot.service", "ExecMainStatus", "130")
-	h.contains(h.Journal(h.ctx, "firstboot.service"), "interrupted", "the next run goes on from here")
+	h.contains(h.Journal(h.ctx, "firstboot.service"), "interrupted", "the next run continues from here")
 	h.wantExit(1, []string{"firstboot", "status"}, "interrupted")
 	h.waitForJobs()
 	h.wantTargetNotReached()

@@ -52,7 +52,7 @@ func (c *clones) join(t *testing.T) {
 func (c *clones) notices(t *testing.T, clone clouded) {
 	h := clone.h
 	ctx := labtest.Within(t, joinTime)
-	line, err := h.WaitConsole(ctx, "is another machine's")
+	line, err := h.WaitConsole(ctx, "belongs to another machine")
 	if err != nil {
 		t.Error(err)
 		return
@@ -66,7 +66,7 @@ func (c *clones) notices(t *testing.T, clone clouded) {
 	if err != nil || r.Code != 7 {
 		t.Errorf("%s: status ended with %d (%v), want 7:\n%s%s", h.Name, r.Code, err, r.Stdout, r.Stderr)
 	}
-	labtest.Contains(t, r.Stdout, "running", "another machine's state was found here and set aside in /var/lib/firstboot/foreign/")
+	labtest.Contains(t, r.Stdout, "running", "the state of another machine was found here and set aside in /var/lib/firstboot/foreign/")
 	if err := h.WaitComplete(ctx); err != nil {
 		t.Error(err)
 		return

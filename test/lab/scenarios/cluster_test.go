@@ -256,7 +256,7 @@ func (r *reboot) askWithoutEtcd(t *testing.T) {
 	labtest.Contains(t, labtest.Run(t, one, 0, "journalctl --no-pager -b -u docker"), "waiting for")
 
 	labtest.Run(t, two, 0, "firstboot logs --file /root/report.tar.gz")
-	labtest.Contains(t, labtest.Run(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "story.txt", "status.json", "journal.json")
+	labtest.Contains(t, labtest.Run(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "firstboot.log", "status.json", "journal.json")
 	report := labtest.Run(t, two, 0, "tar xzOf /root/report.tar.gz; firstboot logs; firstboot status -o json; firstboot config; true")
 	labtest.NotContains(t, report, secret)
 	labtest.Contains(t, report, "firstboot: complete")
@@ -292,7 +292,7 @@ func upgraded(t *testing.T, h *lab.Host) {
 	labtest.Run(t, h, 0, "install -m 755 "+nextBinary+" /usr/bin/firstboot")
 	said := labtest.Run(t, h, 0, "firstboot status")
 	t.Logf("%s", said)
-	labtest.Contains(t, said, "complete", "this is firstboot "+nextVersion, "nothing is done about that until firstboot run --force")
+	labtest.Contains(t, said, "complete", "this is firstboot "+nextVersion, "completed this host; firstboot run --force applies the difference")
 	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot run"), "complete (not re-checked)")
 	labtest.Equal(t, "what firstboot keeps", before, labtest.Run(t, h, 0, notes))
 }
