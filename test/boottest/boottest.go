@@ -43,7 +43,7 @@ type Machine struct {
 	group   cgroup.Group
 	process *exec.Cmd
 	ended   chan struct{}
-	leader  int // its PID 1, in this PID namespace
+	leader  int // PID of its init process in our PID namespace
 }
 
 // New returns a machine of Debian 12 with systemd and the packages. args are added to
