@@ -50,7 +50,8 @@ in /etc/firstboot/config.d. Without --config the image must have a configuration
 	flags.BoolVar(&f.noConfig, "no-config", false, "install no configuration: it comes later, from user-data or the kernel command line")
 	flags.StringVar(&f.bundle, "bundle", "", "install the bundle in `DIR` instead of fetching the pinned artifacts")
 	flags.BoolVar(&f.noBundle, "no-bundle", false, "install no bundle")
-	flags.StringVar(&f.binary, "binary", selfPath, "install the firstboot binary `FILE`, for an image of another architecture")
+	flags.StringVar(&f.binary, "binary", selfPath, "install the firstboot binary `FILE`, for an image of another architecture (default: this program)")
+	flags.Lookup("binary").DefValue = "" // not the path /proc/self/exe
 	return cmd
 }
 

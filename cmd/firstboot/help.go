@@ -62,9 +62,22 @@ func (c *cli) addHelp(root *cobra.Command) {
 			return cmd.Help()
 		},
 	})
+	addCompletion(root)
+}
+
+// addCompletion adds cobra's completion command with our short texts.
+func addCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
-	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		completion.Short = "Print a completion script for a shell"
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	completion.Short = "Print a completion script for a shell"
+	completion.Long = "Prints a script that makes a shell complete firstboot's commands, flags and values."
+	completion.Example = "  firstboot completion bash > /etc/bash_completion.d/firstboot"
+	for _, shell := range completion.Commands() {
+		shell.Short = "Print the completion script for " + shell.Name()
+		checkArgs(shell)
 	}
 }
 

@@ -26,7 +26,7 @@ again. The pool, the Profile and the Docker network belong to the cluster and
 stay. If containers use the network, leave lists them and refuses.`,
 		Example: "  firstboot leave --plan\n  firstboot leave",
 		Annotations: codes("0    this host has left", "1    a step failed; run the command again", "2    usage error, or not root", "3    the configuration is invalid",
-			"4    refused: containers use the network", "5    a run holds the lock", "6    --plan: leave would change something", "11   --plan: unknown: a check failed", "130  interrupted"),
+			"4    refused: containers use the network", "5    a run holds the lock", "6    --plan: leave would change something", "11   --plan: unknown, a check failed", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doLeave(cmd, plan, force) },
 	}
 	cmd.Flags().BoolVar(&plan, "plan", false, "show what leave would change, without changing anything")

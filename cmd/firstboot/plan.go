@@ -19,7 +19,7 @@ func (c *cli) plan() *cobra.Command {
 checks are not possible; they are shown as unknown.`,
 		Example: "  firstboot plan\n  firstboot plan --config new.yaml -o json\n  firstboot plan --root /mnt/image",
 		Annotations: codes("0    run would change nothing", "2    usage error", "3    the configuration is invalid", "6    run would change something",
-			"11   unknown: a check failed"),
+			"11   unknown, a check failed"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			checks, err := app.Plan(cmd.Context(), c.options(), force)
 			if err != nil {

@@ -30,7 +30,7 @@ func (c *cli) renderPXE() *cobra.Command {
 	var f pxeFlags
 	cmd := &cobra.Command{
 		Use:   "pxe --dir DIR --url URL [--hosts FILE] [--image URL --sha256 DIGEST --disk DEVICE]",
-		Short: "Write the directory that hosts boot from over the network",
+		Short: "Write the files of a PXE boot server",
 		Long: `Writes iPXE scripts, the configuration pinned by sha256, and groups, profiles and
 Ignition configs for matchbox. Any HTTP server can serve the directory; configure
 DHCP to give URL/boot.ipxe to iPXE. Copy the kernel and the initrd to the directory

@@ -29,7 +29,7 @@ configuration files again.`,
 			"4    preflight refused; nothing was changed", "5    another run holds the lock", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doRun(cmd, o) },
 	}
-	cmd.Flags().StringArrayVar(&o.Stages, "stage", nil, "run only stage `NAME` and the stages it comes after (repeatable)")
+	cmd.Flags().StringArrayVar(&o.Stages, "stage", nil, "run only the stage `NAME` and the stages that it needs (repeatable)")
 	cmd.Flags().BoolVar(&o.Force, "force", false, "run even if the host is complete, and read the configuration files again")
 	return cmd
 }

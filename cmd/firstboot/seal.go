@@ -29,10 +29,10 @@ func (c *cli) seal() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "seal [--root DIR] [--check | --plan]",
 		Short: "Prepare an image for cloning",
-		Long: `Removes the machine identity from an image, which its clones must not inherit:
+		Long: `Removes the machine identity from an image, so that clones do not inherit it:
 firstboot's marker and journal, Calico's node name, the machine-id, SSH host keys,
-cloud-init's instance, DHCP leases, random seeds, Docker's key. The artifacts in a
-bundle stay.
+cloud-init's instance, DHCP leases, random seeds and Docker's key. The artifacts
+in a bundle stay.
 
 Without --root it seals the running machine, inside an image builder or before the
 capture of its disk. On a terminal it prompts first.`,

@@ -21,7 +21,7 @@ func (c *cli) verify() *cobra.Command {
 removes it. Nothing else is changed.`,
 		Example: "  firstboot verify\n  firstboot verify -o json",
 		Annotations: codes("0    every check passed", "2    usage error", "3    the configuration is invalid",
-			"5    a run is in progress", "9    a check found a difference", "11   unknown: a check failed"),
+			"5    a run is in progress", "9    a check found a difference", "11   unknown, a check failed"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !host.New(c.root).Live() {
 				return &app.UsageError{Err: hint(errors.New("verify checks the running machine, not a directory"), "firstboot status --root %s", c.root)}

@@ -58,7 +58,7 @@ func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 		}
 		if time.Since(printed) >= pluginMessages && ctx.Err() == nil {
 			printed = time.Now()
-			fmt.Fprintf(c.out, "firstboot: waiting for the network plugin (eru-minions) for %.0fs (timeout %v): %s\n",
+			fmt.Fprintf(c.out, "firstboot: waiting for the network plugin (eru-minions) for %.0fs, timeout %v: %s\n",
 				time.Since(began).Seconds(), limit, strings.Join(missing, "; "))
 		}
 		select {

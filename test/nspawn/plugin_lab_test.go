@@ -69,7 +69,7 @@ func testDockerAndPlugin(t *testing.T, e *Environment) {
 		h.run("systemctl", "daemon-reload")
 		h.run("systemctl", "start", "docker.service")
 		h.wantProperty("docker.service", "ActiveState", "active")
-		h.contains(h.Journal(h.ctx, "docker.service"), "the network plugin did not answer within 2s")
+		h.contains(h.Journal(h.ctx, "docker.service"), "the network plugin timed out after 2s")
 	})
 	t.Run("a shutdown ends the waits quickly", func(t *testing.T) {
 		h := h.withT(t)
@@ -95,7 +95,7 @@ func (h *host) waitForDockerWait(times int) {
 	h.t.Helper()
 	h.waitFor("Docker's wait for the plugin", func() (string, bool) {
 		seen := h.Journal(h.ctx, "docker.service")
-		return seen, strings.Count(seen, "waiting for the network plugin (eru-minions) since 0s") == times
+		return seen, strings.Count(seen, "waiting for the network plugin (eru-minions) for 0s") == times
 	})
 }
 
