@@ -15,7 +15,7 @@ import (
 // selfPath is the running binary, even if its file has been replaced.
 const selfPath = "/proc/self/exe"
 
-// build makes the stages.
+// build returns the stages of a machine.
 func build(p app.BuildOptions) (app.StageSet, error) {
 	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: buildTime()}
 	if p.Config != nil {

@@ -34,7 +34,10 @@ func execute(args []string, out, errs io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
-	err := errors.Join(root.ExecuteContext(context.Background()), c.helpErr)
+	err := root.ExecuteContext(context.Background())
+	if err == nil {
+		err = c.helpErr
+	}
 	if wantsJSON(args) { // the flags may not have been parsed
 		c.output = "json"
 	}
@@ -178,8 +181,8 @@ func refuseArgs(cmd *cobra.Command, args []string) error {
 	return hint(err, "%s -h", cmd.CommandPath())
 }
 
-// checkArgs makes the command's argument errors usage errors. A command
-// without a check of its own takes no arguments.
+// checkArgs turns argument errors of the command into usage errors. A command
+// that does not check its arguments takes none.
 func checkArgs(cmd *cobra.Command) {
 	cmd.DisableFlagsInUseLine = true
 	check := cmd.Args

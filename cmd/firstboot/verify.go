@@ -33,7 +33,7 @@ removes it. Nothing else is changed.`,
 			if err != nil {
 				return err
 			}
-			return c.printChecks(checks, app.ExitDrifted, report.Labels{Differs: "WRONG", Summary: verifySummary})
+			return c.printChecks(checks, app.ExitDrifted, report.Labels{Differs: "differs", Summary: verifySummary})
 		},
 	}
 }

@@ -73,7 +73,7 @@ func (c *Checks) Add(r engine.Result) {
 }
 
 // WriteText writes the checks for people. labels names the states: what plan
-// calls "would change" is "WRONG" in verify.
+// calls "would change" is "differs" in verify.
 func (c Checks) WriteText(w io.Writer, term Terminal, labels Labels) error {
 	var b strings.Builder
 	width := 0
@@ -119,7 +119,7 @@ func (s StageCheck) title(term Terminal, labels Labels) string {
 	case checkedOffline:
 		return term.paint(dim, "not checked: "+host.ErrOffline.Error())
 	}
-	return term.paint(red, "cannot tell") + ": " + s.Error
+	return term.paint(red, "unknown") + ": " + s.Error
 }
 
 func (s StageCheck) details(b *strings.Builder, term Terminal) {
