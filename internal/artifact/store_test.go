@@ -508,7 +508,7 @@ func TestProxyIsUsed(t *testing.T) {
 	}
 	req := httptest.NewRequest(http.MethodGet, "http://direct.example/x", nil)
 	if u, err := ProxyFunc(proxy.URL, "", "direct.example")(req); u != nil || err != nil {
-		t.Errorf("proxy of an excepted host is %v, %v", u, err)
+		t.Errorf("proxy of an excluded host is %v, %v", u, err)
 	}
 	if _, err := ProxyFunc("http://user:s3cret@[", "", "")(httptest.NewRequest(http.MethodGet, "http://x/", nil)); err != nil && strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the proxy's password is in %v", err)

@@ -29,11 +29,11 @@ func TestBusyProgramIsRetried(t *testing.T) {
 	if err != nil || string(out.Stdout) != "done\n" {
 		t.Errorf("%q, %v", out.Stdout, err)
 	}
-	f, err = os.OpenFile(program, os.O_WRONLY, 0)
+	stillOpen, err := os.OpenFile(program, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer stillOpen.Close()
 	_, err = host.New("/").Query(t.Context(), host.Command{Name: program, Timeout: time.Minute})
 	if !errors.Is(err, syscall.ETXTBSY) || !strings.Contains(err.Error(), "text file busy") {
 		t.Errorf("a program that stays open: %v", err)

@@ -54,8 +54,8 @@ type ContainerDetails struct {
 	}
 }
 
-// Container inspects a container. If there is none, DockerNotFound reports
-// true for the error.
+// Container inspects a container. If it does not exist, DockerNotFound
+// reports true for the error.
 func (d *Docker) Container(ctx context.Context, name string) (ContainerDetails, error) {
 	var c ContainerDetails
 	err := d.call(ctx, http.MethodGet, "/containers/"+name+"/json", nil, nil, &c)

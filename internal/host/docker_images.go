@@ -18,8 +18,8 @@ type Image struct {
 	ID string `json:"Id"`
 }
 
-// Image finds an image by name or ID. If there is none, DockerNotFound reports
-// true for the error.
+// Image finds an image by name or ID. If it does not exist, DockerNotFound
+// reports true for the error.
 func (d *Docker) Image(ctx context.Context, name string) (Image, error) {
 	var image Image
 	err := d.call(ctx, http.MethodGet, "/images/"+name+"/json", nil, nil, &image)

@@ -106,8 +106,8 @@ func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {
 }
 
 // InstallProgram installs an executable (0755) after testing it: it copies
-// source under a temporary name into the directory of path, calls check with
-// that name, and renames it to path only if check returns nil.
+// source to a temporary file in the directory of path, calls check with its
+// path, and renames it to path only if check returns nil.
 func (h *Host) InstallProgram(source, path string, check func(path string) error) error {
 	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".firstboot")
 	if err := h.InstallFile(source, temporary, 0o755); err != nil {

@@ -6,12 +6,12 @@ import (
 	"net/netip"
 )
 
-// ErrOffline is the error of everything but file access below a root
+// ErrOffline is the error of everything but file access if the host is a root
 // directory.
 var ErrOffline = errors.New("needs the running machine, not a root directory")
 
-// Offline makes everything but file access fail with ErrOffline. Otherwise the
-// machine that examines an image would answer for the image's machine.
+// Offline makes everything but file access fail with ErrOffline. Otherwise
+// queries about an image would be answered by the machine that examines it.
 func Offline() Option {
 	return func(h *Host) { h.exec, h.systemd, h.network = offline{}, offline{}, offline{} }
 }
