@@ -177,7 +177,7 @@ func TestTenHostsWithRealCalicoctlMakeThePoolOnce(t *testing.T) {
 	}
 	all.Wait()
 	if d := cmp.Diff(map[string]int{"profiles": 1, "ippools": 1, "network": 1, "patch": 1}, f.created); d != "" || len(f.networks) != 1 {
-		t.Errorf("made %s, networks %v", d, f.networks)
+		t.Errorf("created %s, networks %v", d, f.networks)
 	}
 	for _, m := range hosts {
 		m.wantNoDifferences("pool")

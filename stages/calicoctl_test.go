@@ -38,7 +38,7 @@ func TestInstalledCalicoctlIsCheckedAndReplaced(t *testing.T) {
 		{"right", calicoctlScript("v3.23.0"), 0o755, "", nil},
 		{"right, without a pinned digest", calicoctlScript("v3.23.0") + "# built here\n", 0o755, `calicoctl: {url: "", sha256: ""}`, nil},
 		{"not executable", calicoctlScript("v3.23.0"), 0o644, "", []string{"not executable", "0755"}},
-		{"half-written", calicoctlScript("v3.23.0")[:20], 0o755, "", []string{"sha256 "}},
+		{"truncated", calicoctlScript("v3.23.0")[:20], 0o755, "", []string{"sha256 "}},
 		{"another release", calicoctlScript("v3.22.0"), 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"version v3.22.0", "v3.23.0"}},
 		{"an HTML page", "<html>404</html>\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"expected v3.23.0"}},
 		{"a program that prints nothing", "#!/bin/sh\n", 0o755, `calicoctl: {url: "", sha256: ""}`, []string{"no client version"}},

@@ -29,7 +29,7 @@ type fakeCluster struct {
 	endpoints    map[string]string // addresses by container name, in the whole cluster
 	foreignNames map[string]bool   // names of containers on other hosts
 	addresses    int
-	created      map[string]int // how often somebody made an object
+	created      map[string]int // number of creations by kind
 	pause        *pause         // where a command or daemon pauses; nil: nowhere
 }
 

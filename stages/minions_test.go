@@ -53,11 +53,11 @@ func TestMinionsPackageIsCheckedAndRepaired(t *testing.T) {
 		change func(*machine)
 		words  []string
 	}{
-		"not installed":          {func(m *machine) { m.installed = "" }, []string{"not installed"}},
-		"an older one":           {func(m *machine) { m.installed = "eru-minions-1.0.0-1"; m.writePackaged() }, []string{"eru-minions-1.0.0-1", "expected eru-minions-1.2.3-1"}},
-		"a newer one":            {func(m *machine) { m.installed = "eru-minions-2.0.0-1"; m.writePackaged() }, []string{"eru-minions-2.0.0-1"}},
-		"a half-written program": {func(m *machine) { m.put(minionsProgram, "#!/b") }, []string{"S.5......", minionsProgram}},
-		"a missing program":      {func(m *machine) { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
+		"not installed":       {func(m *machine) { m.installed = "" }, []string{"not installed"}},
+		"an older one":        {func(m *machine) { m.installed = "eru-minions-1.0.0-1"; m.writePackaged() }, []string{"eru-minions-1.0.0-1", "expected eru-minions-1.2.3-1"}},
+		"a newer one":         {func(m *machine) { m.installed = "eru-minions-2.0.0-1"; m.writePackaged() }, []string{"eru-minions-2.0.0-1"}},
+		"a truncated program": {func(m *machine) { m.put(minionsProgram, "#!/b") }, []string{"S.5......", minionsProgram}},
+		"a missing program":   {func(m *machine) { m.remove(minionsProgram) }, []string{"missing", minionsProgram}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := withPlugin(t)

@@ -260,7 +260,7 @@ func TestStalePeerIsAWarning(t *testing.T) {
 	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.mustApply("sysctl", "calicoctl", "config", "docker", "node")
-	m.cluster.store("nodes", "gone", resource("Node", "gone", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))
+	m.cluster.store("nodes", "ghost", resource("Node", "ghost", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))
 	m.node.protocols = onePeerDown
 	if err := m.apply(t.Context(), "node"); err != nil {
 		t.Errorf("with a stale peer, the stage failed: %v", err)
@@ -269,7 +269,7 @@ func TestStalePeerIsAWarning(t *testing.T) {
 	if !f.OK() || len(f.Warnings) != 1 {
 		t.Fatalf("got differences %v and warnings %q", f.Differences, f.Warnings)
 	}
-	wantWords(t, f.Warnings[0], "10.0.0.4", "node gone", "Active", "calicoctl delete node gone")
+	wantWords(t, f.Warnings[0], "10.0.0.4", "node ghost", "Active", "calicoctl delete node ghost")
 }
 
 // TestStalePeerIsAWarningWithoutEtcd: the warning then has no Node's name.

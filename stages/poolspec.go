@@ -51,7 +51,7 @@ func (s pool) drift(seen clusterObjects) []engine.Difference {
 	}
 	if p := seen.profile; p != nil && !p.AllowsAll {
 		differ("Profile "+p.Name, "drops traffic between containers", "allow all",
-			"calicoctl get profile "+p.Name+" -o yaml; if the plugin made it, delete it, then firstboot run --force")
+			"calicoctl get profile "+p.Name+" -o yaml; if the plugin created it, delete it and run firstboot run --force")
 	}
 	if p := seen.pool; p != nil {
 		s.comparePool(*p, differ)

@@ -108,7 +108,7 @@ func (s verify) runProbe(ctx context.Context, network host.DockerNetwork, report
 		return netip.Addr{}, err
 	}
 	defer func() { _ = s.removeProbe(context.WithoutCancel(ctx), network) }()
-	report("starting a container on "+network.Name, 0, 0)
+	report("starting the probe container on network "+network.Name, 0, 0)
 	id, err := s.startContainer(ctx, network)
 	if err != nil {
 		return netip.Addr{}, err
