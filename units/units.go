@@ -1,5 +1,5 @@
-// Package units holds the systemd units and drop-ins as files, and says where
-// they go on a host and which of them an image enables.
+// Package units contains the systemd units and drop-ins, their paths on a host,
+// and which of them an image enables.
 package units
 
 import (
@@ -16,21 +16,21 @@ import (
 //go:embed files
 var files embed.FS
 
-// The units' names and the places of unit files.
+// The names of the units and the paths of their files.
 const (
 	Service    = "firstboot.service"
 	Target     = "firstboot-complete.target"
 	Minions    = "eru-minions.service"
 	Docker     = "docker.service"
 	CalicoNode = "calico-node.service"
-	// DiskService writes a disk from a live root; nothing enables it.
+	// DiskService writes a disk from a live root. Nothing enables it.
 	DiskService = "firstboot-disk.service"
 
-	// Dir holds units that come with an image or a package.
+	// Dir contains the units of an image or a package.
 	Dir = "/usr/lib/systemd/system"
-	// AdminDir holds units of this one host.
+	// AdminDir contains the units of this host.
 	AdminDir = "/etc/systemd/system"
-	// PresetPath enables firstboot's units where presets are applied.
+	// PresetPath enables firstboot's units if presets are applied.
 	PresetPath = "/usr/lib/systemd/system-preset/90-firstboot.preset"
 
 	MinionsDropIn  = AdminDir + "/eru-minions.service.d/10-firstboot.conf"
@@ -38,14 +38,14 @@ const (
 	CalicoNodePath = AdminDir + "/" + CalicoNode
 )
 
-// File is a unit file and where it goes.
+// File is a unit file and its path on a host.
 type File struct {
 	Path string
 	Data []byte
 }
 
-// Image lists what an image carries: firstboot's own units and their preset.
-// calico-node is not among them: only the stage that made it right enables it.
+// ImageFiles returns the files of an image: firstboot's own units and their
+// preset. The stage node writes and enables calico-node.service.
 func ImageFiles() []File {
 	return []File{
 		{Dir + "/" + Service, read(Service)},
@@ -55,13 +55,13 @@ func ImageFiles() []File {
 	}
 }
 
-// Enabled lists the units that an image enables, each with the target that
+// Enabled returns the units that an image enables, each with the target that
 // wants it.
 func Enabled() map[string]string {
 	return map[string]string{Service: "multi-user.target", Target: "multi-user.target"}
 }
 
-// DropIns lists what orders the plugin before Docker at every boot.
+// DropIns returns the drop-ins that order the plugin before Docker at every boot.
 func DropIns() []File {
 	return []File{
 		{MinionsDropIn, read("eru-minions.conf")},
@@ -69,40 +69,40 @@ func DropIns() []File {
 	}
 }
 
-// NodeUnit is the calico-node unit that runs `docker run` with args, and only
-// on this machine: args hold its name and address.
+// NodeUnit returns the unit that runs `docker run` with args. It starts only on
+// this machine, whose name and address are among args.
 func NodeUnit(docker, container string, machine state.Machine, args []string) (File, error) {
 	t, err := template.New("node").Funcs(template.FuncMap{"quote": Quote}).Parse(string(read("calico-node.service.tmpl")))
 	if err != nil {
-		return File{}, fmt.Errorf("cannot make %s: %w", CalicoNode, err)
+		return File{}, fmt.Errorf("cannot render %s: %w", CalicoNode, err)
 	}
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
 		"Docker": docker, "Name": container, "Args": args,
-		"MachineID": only(machineID, machine.MachineID), "ProductUUID": only(productUUID, machine.ProductUUID),
+		"MachineID": matching(machineID, machine.MachineID), "ProductUUID": matching(productUUID, machine.ProductUUID),
 	})
 	if err != nil {
-		return File{}, fmt.Errorf("cannot make %s: %w", CalicoNode, err)
+		return File{}, fmt.Errorf("cannot render %s: %w", CalicoNode, err)
 	}
 	return File{CalicoNodePath, out.Bytes()}, nil
 }
 
-// What machine-id(5) and the firmware (SMBIOS 7.2.1) call a machine.
+// The forms of a machine-id (machine-id(5)) and a product UUID (SMBIOS 7.2.1).
 var (
 	machineID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
 	productUUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 )
 
-// only returns text if it has the form; firmware can tell anything.
-func only(form *regexp.Regexp, text string) string {
+// matching returns text if it matches form, else "". Firmware can contain any text.
+func matching(form *regexp.Regexp, text string) string {
 	if form.MatchString(text) {
 		return text
 	}
 	return ""
 }
 
-// Quote makes one word of a command line of systemd.service(5) stand for
-// exactly text: specifiers, variables, quotes and blanks lose their meaning.
+// Quote quotes text as one word of a command line in systemd.service(5).
+// Specifiers, variables, quotes and blanks lose their meaning.
 func Quote(text string) string {
 	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(text)
 	if quoted == text && text != "" && !strings.ContainsAny(text, " '*?;") {
@@ -111,8 +111,8 @@ func Quote(text string) string {
 	return `"` + quoted + `"`
 }
 
-// read returns an embedded file; a missing one is a mistake of the build that
-// the package's test finds.
+// read returns an embedded file, or nil if it is missing, which the package's
+// test detects.
 func read(name string) []byte {
 	data, err := files.ReadFile("files/" + name)
 	if err != nil {

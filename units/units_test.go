@@ -17,9 +17,8 @@ func TestEveryFileIsEmbedded(t *testing.T) {
 	}
 }
 
-// TestTheNodeUnitIsPartOfABakedIdentity: what a clone sets aside, and a seal
-// removes, has the places where the node's unit is put and enabled.
-func TestTheNodeUnitIsPartOfABakedIdentity(t *testing.T) {
+// A clone sets aside, and seal removes, the node's unit and its link.
+func TestBakedIdentityContainsTheNodeUnit(t *testing.T) {
 	for _, path := range []string{units.CalicoNodePath, units.AdminDir + "/" + units.Docker + ".wants/" + units.CalicoNode} {
 		if !slices.Contains(state.BakedIdentity(), path) {
 			t.Errorf("%s is not among %q", path, state.BakedIdentity())
@@ -27,7 +26,7 @@ func TestTheNodeUnitIsPartOfABakedIdentity(t *testing.T) {
 	}
 }
 
-func TestNoWorkerIsOrderedAfterFirstboot(t *testing.T) {
+func TestUnitsThatTheRunNeedsAreNotOrderedAfterIt(t *testing.T) {
 	node, err := units.NodeUnit("/usr/bin/docker", "calico-node", state.Machine{}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -35,15 +34,15 @@ func TestNoWorkerIsOrderedAfterFirstboot(t *testing.T) {
 	for _, f := range append(units.DropIns(), node) {
 		for line := range strings.Lines(string(f.Data)) {
 			if strings.HasPrefix(line, "After=") && strings.Contains(line, "firstboot") {
-				t.Errorf("%s: %s would wait for a run that waits for it", f.Path, strings.TrimSpace(line))
+				t.Errorf("%s: with %s it waits for the run, which waits for it", f.Path, strings.TrimSpace(line))
 			}
 		}
 	}
 }
 
-// TestNodeIsOfOneMachine: a clone of the disk must not start it. What the two
-// conditions do is seen in test/nspawn; firmware may tell anything at all.
-func TestNodeIsOfOneMachine(t *testing.T) {
+// A clone of the disk must not start the node. test/nspawn tests the effect of the
+// two conditions. Firmware can contain any text as the product UUID.
+func TestNodeUnitStartsOnOneMachineOnly(t *testing.T) {
 	const id, uuid = "0123456789abcdef0123456789abcdef", "4c4c4544-0044-4a10-8038-b8c04f4e3132"
 	condition := "\nConditionHost=" + id + "\n"
 	guard := "|| grep -qix " + uuid + " /sys/class/dmi/id/product_uuid'\n"
@@ -74,7 +73,7 @@ func TestNodeIsOfOneMachine(t *testing.T) {
 	}
 }
 
-func TestQuoteTakesMeaningAway(t *testing.T) {
+func TestQuoteRemovesSpecialMeanings(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain": "plain", "": `""`, "a b": `"a b"`, "100%": `"100%%"`, "$HOME": `"$$HOME"`,
 		`say "hi"`: `"say \"hi\""`, `back\slash`: `"back\\slash"`, "A=b c": `"A=b c"`, ";": `";"`,
