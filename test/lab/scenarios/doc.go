@@ -1,8 +1,7 @@
-// Package scenarios tells what happens to hosts on other days than a fine one:
-// etcd that is late, reboots, power cuts, wrong files, changed pools, names that
-// are taken. Each story is a test with the build tag lab, on real machines with
-// real parts. docs/scenarios.md is its table of contents.
+// Package scenarios tests firstboot in adverse conditions on virtual machines: a
+// late etcd, reboots, power cuts, wrong files, changed pools, node names that are
+// in use. The tests have the build tag lab. docs/scenarios.md lists them.
 //
-// A machine needs minutes to join, so several stories are told in one lab: the
-// end of one is the beginning of the next.
+// A machine needs minutes to join. Therefore several scenarios are steps of one
+// test with one lab, and each step starts where the previous one ended.
 package scenarios

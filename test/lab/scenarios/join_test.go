@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// maxPeakKB is what a run may take of a host's memory: 64 MB.
+	// maxPeakKB is the maximum memory of a run: 64 MB.
 	maxPeakKB = 64 << 10
-	// maxSecondRun bounds a run on a complete host, in seconds.
+	// maxSecondRun is the maximum duration of a run on a complete host, in seconds.
 	maxSecondRun = 2
 )
 
-// pair are two containers, one on each host; host 1's comes back by itself.
+// pair is two containers, one on each host. Docker restarts the one on host 1.
 type pair struct{ one, two lab.Container }
 
 func (p *pair) reachEachOther(t *testing.T, l *lab.Lab) {
@@ -31,7 +31,7 @@ func (p *pair) reachEachOther(t *testing.T, l *lab.Lab) {
 	labtest.NoError(t, err)
 	p.two, err = l.Hosts[1].StartContainer(ctx, "two")
 	labtest.NoError(t, err)
-	everywhere(t, l, 0, "ip route show proto bird", " via ")
+	runOnAll(t, l, 0, "ip route show proto bird", " via ")
 	for from, to := range map[lab.Container]lab.Container{p.one: p.two, p.two: p.one} {
 		summary, err := from.Ping(ctx, to.Address)
 		labtest.NoError(t, err)
@@ -39,8 +39,8 @@ func (p *pair) reachEachOther(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// poolMadeOnce looks at the cluster from both hosts: one pool, one network.
-func poolMadeOnce(t *testing.T, l *lab.Lab) {
+// wantOnePool checks that both hosts see the same pool and the same network.
+func wantOnePool(t *testing.T, l *lab.Lab) {
 	ctx := labtest.Within(t, 5*time.Minute)
 	seen := map[string]bool{}
 	for _, h := range l.Hosts {
@@ -49,16 +49,16 @@ func poolMadeOnce(t *testing.T, l *lab.Lab) {
 			t.Fatal(err)
 		}
 		if strings.Count(out, lab.PoolCIDR) != 1 {
-			t.Errorf("%s sees other pools than one of %s:\n%s", h.Name, lab.PoolCIDR, out)
+			t.Errorf("%s does not see exactly one pool with the CIDR %s:\n%s", h.Name, lab.PoolCIDR, out)
 		}
 		seen[out] = true
 	}
 	if len(seen) != 1 {
-		t.Errorf("the hosts see different clusters: %v", seen)
+		t.Errorf("the hosts see different pools or networks: %v", seen)
 	}
 }
 
-// watchMemory notes the run's peak memory every second, until the run ends.
+// watchMemory records the run's peak memory every second until the run ends.
 func watchMemory(ctx context.Context, h *lab.Host) error {
 	const watch = `pid=$(systemctl show -p MainPID --value firstboot); while grep VmHWM /proc/$pid/status 2>/dev/null; do sleep 1; done`
 	_, err := h.Output(ctx, fmt.Sprintf("systemd-run --quiet --unit=watch-memory -p StandardOutput=file:/run/memory sh -c '%s'", strings.ReplaceAll(watch, "$", "$$")))
@@ -67,19 +67,19 @@ func watchMemory(ctx context.Context, h *lab.Host) error {
 
 func peakMemory(t *testing.T, h *lab.Host) {
 	t.Helper()
-	said := labtest.Run(t, h, 0, "tail -n 1 /run/memory")
+	output := labtest.Run(t, h, 0, "tail -n 1 /run/memory")
 	var peak int
-	if _, err := fmt.Sscanf(said, "VmHWM: %d kB", &peak); err != nil {
-		t.Fatalf("%s: no measurement in %q: %v", h.Name, said, err)
+	if _, err := fmt.Sscanf(output, "VmHWM: %d kB", &peak); err != nil {
+		t.Fatalf("%s: no measurement in %q: %v", h.Name, output, err)
 	}
 	t.Logf("%s: the run's peak memory was %d kB", h.Name, peak)
 	if peak > maxPeakKB {
-		t.Errorf("%s: it was more than %d kB", h.Name, maxPeakKB)
+		t.Errorf("%s: the peak memory was more than %d kB", h.Name, maxPeakKB)
 	}
 }
 
-// secondRun runs firstboot in an empty network namespace, and looks for files
-// that it changed.
+// secondRun runs firstboot in an empty network namespace, and checks that it
+// changes no files.
 func secondRun(t *testing.T, h *lab.Host) {
 	ctx := labtest.Within(t, 5*time.Minute)
 	const command = `touch /run/before; sleep 0.1
@@ -91,28 +91,28 @@ find /etc /usr /var/lib/firstboot /var/lib/calico -xdev -newer /run/before
 exit $code`
 	r, err := h.Run(ctx, command)
 	if err != nil || r.Code != 0 {
-		t.Fatalf("the second run ended with %d (%v): %s%s", r.Code, err, r.Stdout, r.Stderr)
+		t.Fatalf("the second run exited with %d (%v): %s%s", r.Code, err, r.Stdout, r.Stderr)
 	}
-	said, rest, found := strings.Cut(r.Stdout, "took ")
+	output, rest, found := strings.Cut(r.Stdout, "took ")
 	times, changed, _ := strings.Cut(rest, "\n")
 	var from, to float64
 	if _, err := fmt.Sscan(times, &from, &to); err != nil || !found {
 		t.Fatalf("no times in %q", r.Stdout)
 	}
-	t.Logf("it took %.2f s and said: %s%s", to-from, said, r.Stderr)
+	t.Logf("it took %.2f s and printed: %s%s", to-from, output, r.Stderr)
 	if to-from > maxSecondRun {
 		t.Errorf("the second run took %.2f s", to-from)
 	}
-	if !strings.Contains(said+r.Stderr, "complete (not re-checked)") {
-		t.Errorf("it does not say that it trusted the marker: %s%s", said, r.Stderr)
+	if !strings.Contains(output+r.Stderr, "complete (not re-checked)") {
+		t.Errorf("it did not report that it used the marker: %s%s", output, r.Stderr)
 	}
 	if changed = strings.TrimSpace(changed); changed != "" {
 		t.Errorf("it changed:\n%s", changed)
 	}
 }
 
-// statusNamesDrift stops calico-node behind firstboot's back.
-func statusNamesDrift(t *testing.T, l *lab.Lab) {
+// statusReportsDrift stops calico-node and checks that status reports it.
+func statusReportsDrift(t *testing.T, l *lab.Lab) {
 	h := l.Hosts[0]
 	start := time.Now()
 	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot status"), "complete")
@@ -120,12 +120,12 @@ func statusNamesDrift(t *testing.T, l *lab.Lab) {
 	labtest.Run(t, h, 0, "systemctl stop calico-node")
 	labtest.Contains(t, labtest.Run(t, h, 9, "firstboot status"), "drifted", "node       failed", "calico-node")
 	labtest.Run(t, h, 0, "systemctl start calico-node")
-	limit := time.Minute
-	if l.Accel == machine.TCG { // calico-node alone needs 70 s then until it is ready, and one look takes long
-		limit = 3*time.Minute + 5*took
+	timeout := time.Minute
+	if l.Accel == machine.TCG { // calico-node alone needs 70 s to become ready, and status is slow
+		timeout = 3*time.Minute + 5*took
 	}
 	start = time.Now()
-	labtest.NoError(t, h.Wait(labtest.Within(t, limit), "status 0", func(ctx context.Context) error {
+	labtest.NoError(t, h.Wait(labtest.Within(t, timeout), "firstboot status to exit with 0", func(ctx context.Context) error {
 		_, err := h.Output(ctx, "firstboot status")
 		return err
 	}))

@@ -17,15 +17,15 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
 
-// mirror serves artifacts to the machines, and can be wrong or slow.
+// mirror is an HTTP server for artifacts that can serve wrong contents or be slow.
 type mirror struct {
-	paths map[string]string // of files, by path of the URL
+	paths map[string]string // file by path of the URL
 
 	mu     sync.Mutex
-	wrong  bool // every file has other contents of the same length
-	rate   int  // bytes a second; 0: as fast as it goes
+	wrong  bool // serve wrong contents of the same length
+	rate   int  // bytes per second; 0: unlimited
 	sent   map[string]int64
-	ranges []string // what was asked for in part
+	ranges []string // range requests
 }
 
 func (m *mirror) set(wrong bool, rate int) {
@@ -35,14 +35,14 @@ func (m *mirror) set(wrong bool, rate int) {
 	m.sent, m.ranges = map[string]int64{}, nil
 }
 
-// sentOf is how many bytes of a file went out since set.
+// sentOf returns how many bytes of a file were sent since set.
 func (m *mirror) sentOf(path string) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sent[path]
 }
 
-// resumed lists the requests for the rest of a file.
+// resumed returns the range requests since set.
 func (m *mirror) resumed() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,9 +62,9 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var body io.ReadSeeker = f
 	if m.wrong {
-		body = flipped{f}
+		body = invertedFile{f}
 	}
-	out := &metered{ResponseWriter: w, m: m, path: r.URL.Path, rate: m.rate}
+	out := &limitedWriter{ResponseWriter: w, m: m, path: r.URL.Path, rate: m.rate}
 	m.mu.Unlock()
 	info, err := f.Stat()
 	if err != nil {
@@ -74,10 +74,10 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(out, r, "", info.ModTime(), body)
 }
 
-// flipped is a file with every byte changed.
-type flipped struct{ *os.File }
+// invertedFile is a file in which every bit is inverted.
+type invertedFile struct{ *os.File }
 
-func (f flipped) Read(p []byte) (int, error) {
+func (f invertedFile) Read(p []byte) (int, error) {
 	n, err := f.File.Read(p)
 	for i := range p[:n] {
 		p[i] ^= 0xff
@@ -85,15 +85,15 @@ func (f flipped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// metered counts what goes out, and keeps to a rate.
-type metered struct {
+// limitedWriter counts the bytes that are sent and limits their rate.
+type limitedWriter struct {
 	http.ResponseWriter
 	m    *mirror
 	path string
 	rate int
 }
 
-func (w *metered) Write(p []byte) (int, error) {
+func (w *limitedWriter) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.m.mu.Lock()
 	w.m.sent[w.path] += int64(n)
@@ -104,8 +104,8 @@ func (w *metered) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// sums are the digests of a file as it is, and as the wrong mirror has it.
-func sums(t *testing.T, path string) (right, wrong string) {
+// digests returns the digest of a file, and of its wrong contents.
+func digests(t *testing.T, path string) (right, wrong string) {
 	t.Helper()
 	digest := func(wrap func(*os.File) io.Reader) string {
 		f, err := os.Open(path)
@@ -117,13 +117,13 @@ func sums(t *testing.T, path string) (right, wrong string) {
 		return hex.EncodeToString(h.Sum(nil))
 	}
 	return digest(func(f *os.File) io.Reader { return f }),
-		digest(func(f *os.File) io.Reader { return struct{ io.Reader }{flipped{f}} })
+		digest(func(f *os.File) io.Reader { return struct{ io.Reader }{invertedFile{f}} })
 }
 
 const mirrorPort = 8080
 
-// mirrorOf is a mirror of the lab's parts.
-func mirrorOf(p parts.Parts) *mirror {
+// newMirror returns a mirror of the lab's parts.
+func newMirror(p parts.Parts) *mirror {
 	return &mirror{paths: map[string]string{"/calicoctl": p.Calicoctl, "/eru-minions.rpm": p.MinionsRPM}, sent: map[string]int64{}}
 }
 

@@ -21,39 +21,40 @@ import (
 )
 
 const (
-	// joinTime bounds a join; two machines under TCG on two free cores need two
-	// minutes and a half.
-	joinTime = 15 * time.Minute
-	// askTime bounds a command on a host. firstboot status takes 10 s under TCG,
-	// and some minutes where every machine is busy.
-	askTime = 5 * time.Minute
+	// joinTimeout limits a join. Two machines under TCG on two idle cores need two
+	// and a half minutes.
+	joinTimeout = 15 * time.Minute
+	// commandTimeout limits a command on a host. firstboot status takes 10 s under
+	// TCG, and some minutes if all machines are busy.
+	commandTimeout = 5 * time.Minute
 )
 
-// everywhere runs a command on all hosts side by side, and wants the same of
-// each.
-func everywhere(t *testing.T, l *lab.Lab, code int, command string, parts ...string) {
+// runOnAll runs a command on all hosts in parallel. Each must exit with code and
+// print all parts.
+func runOnAll(t *testing.T, l *lab.Lab, code int, command string, parts ...string) {
 	t.Helper()
-	ctx := labtest.Within(t, askTime)
+	ctx := labtest.Within(t, commandTimeout)
 	labtest.NoError(t, l.Each(func(h *lab.Host) error {
 		r, err := h.Run(ctx, command)
 		if err == nil && (r.Code != code || !containsAll(r.Stdout+r.Stderr, parts)) {
-			err = fmt.Errorf("%q ended with %d, want %d and %q:\n%s%s", command, r.Code, code, parts, r.Stdout, r.Stderr)
+			err = fmt.Errorf("%q exited with %d, want %d and %q:\n%s%s", command, r.Code, code, parts, r.Stdout, r.Stderr)
 		}
 		return err
 	}))
 }
 
-// complete waits until the host says that it is a member.
+// complete waits until the host reports that it is complete.
 func complete(t *testing.T, h *lab.Host) {
 	t.Helper()
-	labtest.NoError(t, h.WaitComplete(labtest.Within(t, joinTime)))
+	labtest.NoError(t, h.WaitComplete(labtest.Within(t, joinTimeout)))
 }
 
-// console waits for a line of the host's console, from the given length on.
-func console(t *testing.T, h *lab.Host, from int, limit time.Duration, parts ...string) string {
+// console waits for a console line that contains all parts. It ignores the first
+// from bytes of the console.
+func console(t *testing.T, h *lab.Host, from int, timeout time.Duration, parts ...string) string {
 	t.Helper()
 	var found string
-	err := h.Wait(labtest.Within(t, limit), fmt.Sprintf("%q on the console", parts), func(context.Context) error {
+	err := h.Wait(labtest.Within(t, timeout), fmt.Sprintf("%q on the console", parts), func(context.Context) error {
 		text := h.Console.Text()
 		for line := range strings.Lines(text[min(from, len(text)):]) {
 			if containsAll(line, parts) {
@@ -61,7 +62,7 @@ func console(t *testing.T, h *lab.Host, from int, limit time.Duration, parts ...
 				return nil
 			}
 		}
-		return fmt.Errorf("it ends with:\n%s", h.Console.Tail(5))
+		return fmt.Errorf("the end of the console is:\n%s", h.Console.Tail(5))
 	})
 	labtest.NoError(t, err)
 	return found
@@ -76,10 +77,11 @@ func containsAll(text string, parts []string) bool {
 	return true
 }
 
-// sofar is the length of the host's console, for console.
-func sofar(h *lab.Host) int { return len(h.Console.Text()) }
+// consoleLength returns the current length of the host's console, as an argument
+// for console.
+func consoleLength(h *lab.Host) int { return len(h.Console.Text()) }
 
-// address is what a container has now; a restart may change it.
+// address returns the current address of a container. A restart can change it.
 func address(t *testing.T, c lab.Container) netip.Addr {
 	t.Helper()
 	text := labtest.Run(t, c.Host, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+c.Name)
@@ -88,7 +90,7 @@ func address(t *testing.T, c lab.Container) netip.Addr {
 	return a
 }
 
-// calicoctl runs the lab's calicoctl on the wire, as an operator elsewhere.
+// calicoctl runs the lab's calicoctl in the lab's network, but not on a host.
 func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 	t.Helper()
 	ctx := labtest.Within(t, time.Minute)
@@ -106,21 +108,22 @@ func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 // etcdKeys lists the keys below a prefix, with their values.
 func etcdKeys(t *testing.T, l *lab.Lab, prefix string) string {
 	t.Helper()
-	answer, err := rangeOf(labtest.Within(t, time.Minute), l, prefix)
+	answer, err := readRange(labtest.Within(t, time.Minute), l, prefix)
 	labtest.NoError(t, err)
 	return answer
 }
 
-// rangeOf asks etcd by its JSON gateway (etcd's documentation, "gRPC gateway"):
-// keys and values are base64. The end of a prefix is its last byte plus one.
-func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
+// readRange reads the keys below a prefix with etcd's JSON gateway (etcd's
+// documentation, "gRPC gateway"), which encodes keys and values in base64. The end
+// of the range is the prefix with its last byte incremented.
+func readRange(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 	end := []byte(prefix)
 	end[len(end)-1]++
-	question, err := json.Marshal(map[string][]byte{"key": []byte(prefix), "range_end": end})
+	request, err := json.Marshal(map[string][]byte{"key": []byte(prefix), "range_end": end})
 	if err != nil {
 		return "", err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.Etcd.Endpoint+"/v3/kv/range", bytes.NewReader(question))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.Etcd.Endpoint+"/v3/kv/range", bytes.NewReader(request))
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +138,7 @@ func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 		KVs []struct{ Key, Value []byte }
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
-		return "", fmt.Errorf("etcd says what is no JSON: %w", err)
+		return "", fmt.Errorf("cannot parse etcd's answer: %w", err)
 	}
 	var list strings.Builder
 	for _, kv := range found.KVs {
@@ -144,7 +147,7 @@ func rangeOf(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
 	return list.String(), nil
 }
 
-// buildFirstboot builds a firstboot of another version.
+// buildFirstboot builds firstboot with another version.
 func buildFirstboot(t *testing.T, version string) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "firstboot")
