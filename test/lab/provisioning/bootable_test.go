@@ -53,20 +53,20 @@ const fromDHCP = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n" + "LinkLocalAddres
 
 // goldenImage bakes and seals a golden image with a boot loader, compresses it,
 // and returns its path.
-func (s *environment) goldenImage(ctx context.Context) (string, error) {
+func (e *environment) goldenImage(ctx context.Context) (string, error) {
 	own, err := bootableSources.ReadFile("bootable_test.go")
 	if err != nil {
 		return "", err
 	}
-	contents, err := cache.Contents(s.lab.Firstboot, s.config)
+	contents, err := cache.Contents(e.lab.Firstboot, e.config)
 	if err != nil {
 		return "", err
 	}
-	from, err := s.lab.ImageFrom(ctx, s.lab.Image, "baked-root", []string{string(own), contents}, s.bake)
+	from, err := e.lab.ImageFrom(ctx, e.lab.Image, "baked-root", []string{string(own), contents}, e.bake)
 	if err != nil {
 		return "", err
 	}
-	dir, err := s.store().Get(ctx, "baked-image", from.Key, func(ctx context.Context, dir string) error {
+	dir, err := e.store().Get(ctx, "baked-image", from.Key, func(ctx context.Context, dir string) error {
 		raw := filepath.Join(dir, "golden.raw")
 		err := golden.WithMountedReadOnly(ctx, from.Disk, func(root string) error {
 			_, err := run(ctx, "mkfs.ext4", "-q", "-O", "^64bit", "-J", "size=16", "-d", root, raw, fmt.Sprintf("%dM", goldenMB))
@@ -91,35 +91,35 @@ func (s *environment) goldenImage(ctx context.Context) (string, error) {
 // bake installs and seals firstboot in a bare host's root directory, as
 // docs/golden-image.md describes. It adds the counting script and the files
 // needed to boot.
-func (s *environment) bake(ctx context.Context, root string) error {
+func (e *environment) bake(ctx context.Context, root string) error {
 	err := writeFiles(root, map[string]string{
 		"/etc/fstab":                                         "/dev/vda / ext4 defaults,x-systemd.growfs 0 0\n",
 		"/etc/systemd/network/80-eth0.network":               fromDHCP,
-		"/usr/lib/lab/count":                                 fmt.Sprintf(countScript, s.lab.Net.Gateway()),
+		"/usr/lib/lab/count":                                 fmt.Sprintf(countScript, e.lab.Net.Gateway()),
 		"/etc/systemd/system/firstboot.service.d/count.conf": "[Service]\nExecStartPre=/usr/lib/lab/count\n",
 		"/boot/extlinux/extlinux.conf":                       extlinux,
 	})
 	if err != nil {
 		return err
 	}
-	for name, path := range map[string]string{"vmlinuz": s.lab.Image.Kernel, "initrd": s.lab.Image.Initrd} {
+	for name, path := range map[string]string{"vmlinuz": e.lab.Image.Kernel, "initrd": e.lab.Image.Initrd} {
 		if _, err := run(ctx, "cp", path, filepath.Join(root, "boot", name)); err != nil {
 			return err
 		}
 	}
 	for _, args := range [][]string{
-		{"bake", "--config", s.config, "--bundle", s.bundle},
+		{"bake", "--config", e.config, "--bundle", e.bundle},
 		{"seal"},
 		{"seal", "--check"},
 	} {
-		if _, err := run(ctx, s.lab.Firstboot, append(args, "--root", root)...); err != nil {
+		if _, err := run(ctx, e.lab.Firstboot, append(args, "--root", root)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *environment) store() cache.Store { return cache.Open(s.log) }
+func (e *environment) store() cache.Store { return cache.Open(e.log) }
 
 // livePackages are the packages that the live system needs to write a disk.
 const livePackages = "systemd-sysv,udev,iproute2,kmod"
@@ -130,25 +130,25 @@ var liveModules = []string{"drivers/virtio", "drivers/block/virtio_blk.ko", "dri
 
 // liveRoot builds the live system, an initrd that contains a whole Debian with
 // firstboot, and returns its path.
-func (s *environment) liveRoot(ctx context.Context) (string, error) {
+func (e *environment) liveRoot(ctx context.Context) (string, error) {
 	own, err := bootableSources.ReadFile("bootable_test.go")
 	if err != nil {
 		return "", err
 	}
-	key := cache.Key(string(own), s.lab.Image.Key)
-	system, err := s.store().Get(ctx, "live-system", key, s.buildLive)
+	key := cache.Key(string(own), e.lab.Image.Key)
+	system, err := e.store().Get(ctx, "live-system", key, e.buildLive)
 	if err != nil {
 		return "", err
 	}
-	contents, err := cache.Contents(s.lab.Firstboot)
+	contents, err := cache.Contents(e.lab.Firstboot)
 	if err != nil {
 		return "", err
 	}
-	dir, err := s.store().Get(ctx, "live-initrd", cache.Key(key, contents), func(ctx context.Context, dir string) error {
+	dir, err := e.store().Get(ctx, "live-initrd", cache.Key(key, contents), func(ctx context.Context, dir string) error {
 		root := filepath.Join(dir, "root")
 		for _, args := range [][]string{
 			{"cp", "-a", filepath.Join(system, "root"), root},
-			{s.lab.Firstboot, "bake", "--root", root, "--no-config"},
+			{e.lab.Firstboot, "bake", "--root", root, "--no-config"},
 			{"sh", "-c", "cd " + root + " && find . | cpio -o -H newc --quiet | zstd -q -T0 -o ../initrd.img"},
 		} {
 			if _, err := run(ctx, args[0], args[1:]...); err != nil {
@@ -162,7 +162,7 @@ func (s *environment) liveRoot(ctx context.Context) (string, error) {
 
 // buildLive builds a Debian without a kernel. The kernel and its modules come
 // from the lab's image.
-func (s *environment) buildLive(ctx context.Context, dir string) error {
+func (e *environment) buildLive(ctx context.Context, dir string) error {
 	root := filepath.Join(dir, "root")
 	target := []string{"bookworm", root}
 	if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
@@ -173,7 +173,7 @@ func (s *environment) buildLive(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	err = golden.WithMountedReadOnly(ctx, s.lab.Image.Disk, func(image string) error { return copyModules(ctx, image, root) })
+	err = golden.WithMountedReadOnly(ctx, e.lab.Image.Disk, func(image string) error { return copyModules(ctx, image, root) })
 	if err != nil {
 		return err
 	}

@@ -13,45 +13,46 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/machine"
 )
 
-// clones are machines with the disk of a host that was complete.
+// clones are machines with the disk of a complete host.
 type clones struct {
-	s        *environment
-	original clouded
-	node     string // the original's Node, as it was
-	both     [2]clouded
+	e        *environment
+	original cloudInitHost
+	node     string // the original's Node before the clones were booted
+	both     [2]cloudInitHost
 }
 
-// newClones powers the host off, and captures its disk.
-func newClones(t *testing.T, original clouded) *clones {
+// newClones powers the host off, and creates two machines with its disk.
+func newClones(t *testing.T, original cloudInitHost) *clones {
 	t.Helper()
-	c := &clones{s: original.s, original: original}
+	c := &clones{e: original.e, original: original}
 	c.node = c.originalNode(t)
 	labtest.NoError(t, original.h.PowerOff(labtest.Within(t, 5*time.Minute)))
 	for i, name := range []string{"clone-1", "clone-2"} {
-		c.both[i] = c.s.seeded(t, name, machine.Spec{Image: original.h.Machine().Disk(), Format: "qcow2"})
+		c.both[i] = c.e.addSeededHost(t, name, machine.Spec{Image: original.h.Machine().Disk(), Format: "qcow2"})
 	}
 	return c
 }
 
 func (c *clones) originalNode(t *testing.T) string {
-	return c.s.calicoctl(t, "get", "node", c.original.h.Name, "-o", "yaml")
+	return c.e.calicoctl(t, "get", "node", c.original.h.Name, "-o", "yaml")
 }
 
-// join: both at once, each under its own name.
+// join boots both clones at the same time. Each joins under its own name.
 func (c *clones) join(t *testing.T) {
 	var all sync.WaitGroup
 	for _, clone := range c.both {
 		labtest.NoError(t, clone.h.Boot(labtest.Context(t)))
-		all.Go(func() { c.notices(t, clone) })
+		all.Go(func() { c.wantJoined(t, clone) })
 	}
 	all.Wait()
 	labtest.Equal(t, "the original's Node", c.node, c.originalNode(t))
 }
 
-// notices: it is told on the console and by status while the run goes on.
-func (c *clones) notices(t *testing.T, clone clouded) {
+// wantJoined checks that the console and status report the foreign marker during
+// the run, and that the clone joins.
+func (c *clones) wantJoined(t *testing.T, clone cloudInitHost) {
 	h := clone.h
-	ctx := labtest.Within(t, joinTime)
+	ctx := labtest.Within(t, joinTimeout)
 	line, err := h.WaitConsole(ctx, "belongs to another machine")
 	if err != nil {
 		t.Error(err)
@@ -64,7 +65,7 @@ func (c *clones) notices(t *testing.T, clone clouded) {
 	}
 	r, err := h.Run(ctx, "firstboot status")
 	if err != nil || r.Code != 7 {
-		t.Errorf("%s: status ended with %d (%v), want 7:\n%s%s", h.Name, r.Code, err, r.Stdout, r.Stderr)
+		t.Errorf("%s: status exited with %d (%v), want 7:\n%s%s", h.Name, r.Code, err, r.Stdout, r.Stderr)
 	}
 	labtest.Contains(t, r.Stdout, "running", "the state of another machine was found here and set aside in /var/lib/firstboot/foreign/")
 	if err := h.WaitComplete(ctx); err != nil {
@@ -79,45 +80,46 @@ func (c *clones) notices(t *testing.T, clone clouded) {
 	labtest.NotContains(t, r.Stdout, c.original.h.Name)
 }
 
-// notes are what firstboot keeps of a complete host, with times and contents.
-const notes = "cd /var/lib/firstboot && stat -c '%n %Y %Z %s' *.json && sha256sum *.json"
+// stateFiles prints the times and digests of firstboot's state files.
+const stateFiles = "cd /var/lib/firstboot && stat -c '%n %Y %Z %s' *.json && sha256sum *.json"
 
-// swap: a new card, so another MAC, and a seed with a new instance-id.
-func (c *clones) swap(t *testing.T) {
+// replaceInterface boots a clone with another MAC address and a new instance-id.
+func (c *clones) replaceInterface(t *testing.T) {
 	clone := c.both[0]
 	h := clone.h
 	for _, b := range c.both {
-		member(t, c.s, b.h)
-		c.s.reported(t, b.h)
+		wantMember(t, c.e, b.h)
+		c.e.wantReported(t, b.h)
 	}
-	before, instance := labtest.Run(t, h, 0, notes), labtest.Run(t, h, 0, "readlink /var/lib/cloud/instance")
+	before, instance := labtest.Run(t, h, 0, stateFiles), labtest.Run(t, h, 0, "readlink /var/lib/cloud/instance")
 	labtest.NoError(t, h.PowerOff(labtest.Within(t, 5*time.Minute)))
 	h.Machine().MAC = "52:54:00:fb:01:01"
-	clone.seed(t, "--instance-id", "iid-after-the-swap")
-	h.ForgetKey() // cloud-init makes a new one for a new instance
+	clone.seed(t, "--instance-id", "iid-new-interface")
+	h.ForgetKey() // cloud-init generates a new one for a new instance
 	labtest.NoError(t, h.Boot(labtest.Context(t)))
-	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTime)))
+	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTimeout)))
 	labtest.Run(t, h, 0, "cloud-init status --wait")
-	labtest.NoError(t, h.Wait(labtest.Within(t, 5*time.Minute), "the target", targetReached(h)))
+	labtest.NoError(t, h.Wait(labtest.Within(t, 5*time.Minute), "firstboot-complete.target", targetReached(h)))
 	labtest.Contains(t, labtest.Run(t, h, 0, "journalctl --no-pager -b -u firstboot -o cat"), "complete (not re-checked)")
-	labtest.Equal(t, "what firstboot keeps", before, labtest.Run(t, h, 0, notes))
-	if now := labtest.Run(t, h, 0, "readlink /var/lib/cloud/instance"); now == instance {
-		t.Errorf("the instance is still %s", now)
+	labtest.Equal(t, "firstboot's state files", before, labtest.Run(t, h, 0, stateFiles))
+	if current := labtest.Run(t, h, 0, "readlink /var/lib/cloud/instance"); current == instance {
+		t.Errorf("the cloud-init instance is still %s", current)
 	}
 	labtest.Contains(t, labtest.Run(t, h, 0, "cat /sys/class/net/eth0/address"), h.Machine().MAC)
 }
 
-// reach: containers of a clone and of a host that came by another way.
-func (c *clones) reach(t *testing.T, other *lab.Host) {
+// reachEachOther sends pings between containers on a clone and on a host with
+// another provisioning method.
+func (c *clones) reachEachOther(t *testing.T, other *lab.Host) {
 	ctx := labtest.Within(t, 10*time.Minute)
-	mine, err := c.both[1].h.StartContainer(ctx, "ways-clone")
+	one, err := c.both[1].h.StartContainer(ctx, "on-clone")
 	labtest.NoError(t, err)
-	theirs, err := other.StartContainer(ctx, "ways-other")
+	two, err := other.StartContainer(ctx, "on-other")
 	labtest.NoError(t, err)
-	for _, way := range [][2]lab.Container{{mine, theirs}, {theirs, mine}} {
-		summary, err := way[0].Ping(ctx, way[1].Address)
+	for _, pair := range [][2]lab.Container{{one, two}, {two, one}} {
+		summary, err := pair[0].Ping(ctx, pair[1].Address)
 		labtest.NoError(t, err)
-		t.Logf("%s -> %s: %s", way[0].Host.Name, way[1].Host.Name, summary)
+		t.Logf("%s -> %s: %s", pair[0].Host.Name, pair[1].Host.Name, summary)
 	}
 }
 

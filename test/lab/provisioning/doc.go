@@ -1,6 +1,6 @@
-// Package provisioning tells how one configuration reaches hosts by every way in:
-// cloud-init, Ignition, a golden image that a netboot puts on an empty disk, and
-// clones of a host that is complete. It is one test with the build tag lab, as a
-// machine needs minutes to join: all of its hosts are members of one cluster.
-// docs/scenarios.md is its table of contents.
+// Package provisioning tests all provisioning methods with the same configuration:
+// cloud-init, Ignition, PXE (a golden image is written to an empty disk), and
+// clones of a complete host. It is a single test with the build tag lab, because a
+// machine needs minutes to join. All hosts join the same cluster.
+// docs/scenarios.md lists the steps.
 package provisioning

@@ -15,32 +15,33 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/machine"
 )
 
-// clouded is a host whose name, address and configuration come from a seed disk.
-type clouded struct {
-	s *environment
+// cloudInitHost is a host whose name, address and configuration come from a seed
+// disk.
+type cloudInitHost struct {
+	e *environment
 	h *lab.Host
 }
 
-func newClouded(t *testing.T, s *environment) clouded {
+func newCloudInitHost(t *testing.T, e *environment) cloudInitHost {
 	t.Helper()
-	image, err := s.cloudInitImage(labtest.Context(t))
+	image, err := e.cloudInitImage(labtest.Context(t))
 	labtest.NoError(t, err)
-	return s.seeded(t, "cloud-1", machine.Spec{Image: image.Disk})
+	return e.addSeededHost(t, "cloud-1", machine.Spec{Image: image.Disk})
 }
 
-// seeded adds a host with a seed disk.
-func (s *environment) seeded(t *testing.T, name string, spec machine.Spec) clouded {
+// addSeededHost adds a host with a seed disk.
+func (e *environment) addSeededHost(t *testing.T, name string, spec machine.Spec) cloudInitHost {
 	t.Helper()
-	spec.Kernel, spec.Initrd, spec.Append = s.lab.Image.Kernel, s.lab.Image.Initrd, golden.KernelArguments
-	spec.Drives = []machine.Drive{{Path: filepath.Join(s.lab.Dir, name+"-seed.iso"), ReadOnly: true}}
-	h, err := s.lab.AddHost(labtest.Context(t), name, spec)
+	spec.Kernel, spec.Initrd, spec.Append = e.lab.Image.Kernel, e.lab.Image.Initrd, golden.KernelArguments
+	spec.Drives = []machine.Drive{{Path: filepath.Join(e.lab.Dir, name+"-seed.iso"), ReadOnly: true}}
+	h, err := e.lab.AddHost(labtest.Context(t), name, spec)
 	labtest.NoError(t, err)
-	c := clouded{s: s, h: h}
+	c := cloudInitHost{e: e, h: h}
 	c.seed(t)
 	return c
 }
 
-// networkConfig is cloud-init's, version 2.
+// networkConfig is a network configuration for cloud-init, version 2.
 const networkConfig = `version: 2
 ethernets:
   eth0:
@@ -49,76 +50,76 @@ ethernets:
     gateway4: %s
 `
 
-// seed makes the host's seed disk; args are for render.
-func (c clouded) seed(t *testing.T, args ...string) {
+// seed writes the host's seed disk. args are additional arguments of firstboot render.
+func (c cloudInitHost) seed(t *testing.T, args ...string) {
 	t.Helper()
-	m, w := c.h.Machine(), c.s.lab.Net
+	m, net := c.h.Machine(), c.e.lab.Net
 	network := filepath.Join(t.TempDir(), "network.yaml")
-	text := fmt.Sprintf(networkConfig, m.MAC, c.h.Address, w.Prefix.Bits(), w.Gateway())
+	text := fmt.Sprintf(networkConfig, m.MAC, c.h.Address, net.Prefix.Bits(), net.Gateway())
 	labtest.NoError(t, os.WriteFile(network, []byte(text), 0o644))
-	c.s.firstboot(t, append([]string{"render", "cloud-init", "--config", c.s.config, "--format", "iso", "--hostname", c.h.Name,
+	c.e.firstboot(t, append([]string{"render", "cloud-init", "--config", c.e.config, "--format", "iso", "--hostname", c.h.Name,
 		"--network-config", network, m.Drives[0].Path}, args...)...)
 }
 
-// joins waits for both, cloud-init and the host's membership, and looks at what
-// cloud-init says of it.
-func (c clouded) joins(t *testing.T) {
+// wantJoined waits until cloud-init is done and the host is complete, and checks
+// cloud-init's status and log.
+func (c cloudInitHost) wantJoined(t *testing.T) {
 	h := c.h
-	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTime)))
+	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTimeout)))
 	labtest.Run(t, h, 0, "cloud-init status --wait")
 	complete(t, h)
 	labtest.Contains(t, labtest.Run(t, h, 0, "cloud-init status --long"), "status: done", "NoCloud")
-	labtest.Equal(t, "what cloud-init warns of", "", labtest.Run(t, h, 0, "grep -e WARNING -e ERROR -e Traceback /var/log/cloud-init.log; true"))
+	labtest.Equal(t, "warnings and errors of cloud-init", "", labtest.Run(t, h, 0, "grep -e WARNING -e ERROR -e Traceback /var/log/cloud-init.log; true"))
 	labtest.NotContains(t, labtest.Run(t, h, 0, "journalctl --no-pager -b"), secret, "ordering cycle")
-	labtest.Equal(t, "what all can read of the secret", "", labtest.Run(t, h, 0, fmt.Sprintf(readable, secret)))
-	labtest.Contains(t, labtest.Run(t, h, 0, "cat /var/lib/cloud/instance/cloud-config.txt"), secret) // it could have been read
-	member(t, c.s, h)
-	c.s.reported(t, h)
+	labtest.Equal(t, "world-readable files with the secret", "", labtest.Run(t, h, 0, fmt.Sprintf(readable, secret)))
+	labtest.Contains(t, labtest.Run(t, h, 0, "cat /var/lib/cloud/instance/cloud-config.txt"), secret) // shows that the secret was there
+	wantMember(t, c.e, h)
+	c.e.wantReported(t, h)
 }
 
-// readable lists files that hold a text and that all can get at and read, of
-// those that are not the image's.
+// readable prints the world-readable files that contain a text, if all their
+// directories are accessible. It skips files of container images.
 const readable = `find /etc /var /run /tmp /root /home -xdev -type f -perm /004 -not -path '/var/lib/docker/overlay2/*' -exec grep -ls -e %q {} + | while read -r f; do
 d=$f; hidden=; while [ "$d" != / ]; do d=$(dirname "$d"); [ "$(stat -c %%A "$d" | cut -c 10)" = x ] || hidden=1; done; [ -n "$hidden" ] || echo "$f"; done; true`
 
-// ignited is a host to whose disk Ignition applied a config.
-type ignited struct {
-	s *environment
+// ignitionHost is a host to whose disk Ignition has applied a configuration.
+type ignitionHost struct {
+	e *environment
 	h *lab.Host
 }
 
-func newIgnited(t *testing.T, s *environment) ignited {
+func newIgnitionHost(t *testing.T, e *environment) ignitionHost {
 	t.Helper()
 	ctx := labtest.Context(t)
-	sum, err := run(ctx, "sha256sum", s.lab.Firstboot)
+	digest, err := run(ctx, "sha256sum", e.lab.Firstboot)
 	labtest.NoError(t, err)
-	config := filepath.Join(s.lab.Dir, "host.ign")
-	s.firstboot(t, "render", "ignition", "--config", s.config, "--install", s.url+"/firstboot", "--sha256", strings.Fields(sum)[0], config)
-	image, err := s.ignitionImage(ctx, config)
+	config := filepath.Join(e.lab.Dir, "host.ign")
+	e.firstboot(t, "render", "ignition", "--config", e.config, "--install", e.url+"/firstboot", "--sha256", strings.Fields(digest)[0], config)
+	image, err := e.ignitionImage(ctx, config)
 	labtest.NoError(t, err)
-	h, err := s.lab.AddHost(ctx, "ignition-1", machine.Spec{Kernel: image.Kernel, Initrd: image.Initrd, Image: image.Disk})
+	h, err := e.lab.AddHost(ctx, "ignition-1", machine.Spec{Kernel: image.Kernel, Initrd: image.Initrd, Image: image.Disk})
 	labtest.NoError(t, err)
 	h.Machine().Append = h.KernelArguments()
-	return ignited{s: s, h: h}
+	return ignitionHost{e: e, h: h}
 }
 
-func (i ignited) joins(t *testing.T) {
+func (i ignitionHost) wantJoined(t *testing.T) {
 	complete(t, i.h)
-	labtest.Equal(t, "what all can read of the secret", "", labtest.Run(t, i.h, 0, fmt.Sprintf(readable, secret)))
-	member(t, i.s, i.h)
-	i.s.reported(t, i.h)
+	labtest.Equal(t, "world-readable files with the secret", "", labtest.Run(t, i.h, 0, fmt.Sprintf(readable, secret)))
+	wantMember(t, i.e, i.h)
+	i.e.wantReported(t, i.h)
 }
 
-// complete waits until the host says that it is a member.
+// complete waits until the host reports that it is complete.
 func complete(t *testing.T, h *lab.Host) {
 	t.Helper()
-	labtest.NoError(t, h.WaitComplete(labtest.Within(t, joinTime)))
+	labtest.NoError(t, h.WaitComplete(labtest.Within(t, joinTimeout)))
 }
 
-// member wants the cluster to know the host by its own name and address, and
-// the host to be named so.
-func member(t *testing.T, s *environment, h *lab.Host) {
+// wantMember checks that the host's Node has its own name and address, and that
+// the host uses this name.
+func wantMember(t *testing.T, e *environment, h *lab.Host) {
 	t.Helper()
-	labtest.Contains(t, s.calicoctl(t, "get", "node", h.Name, "-o", "yaml"), "ipv4Address: "+h.Address.String()+"/")
-	labtest.Equal(t, "the host's names", h.Name+"\n"+h.Name, labtest.Run(t, h, 0, "hostname; cat /var/lib/calico/nodename"))
+	labtest.Contains(t, e.calicoctl(t, "get", "node", h.Name, "-o", "yaml"), "ipv4Address: "+h.Address.String()+"/")
+	labtest.Equal(t, "host name and node name", h.Name+"\n"+h.Name, labtest.Run(t, h, 0, "hostname; cat /var/lib/calico/nodename"))
 }

@@ -45,12 +45,12 @@ const noIPv6 = "[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 
 // cloudInitImage returns an image with cloud-init and with firstboot, but without
 // a configuration for firstboot.
-func (s *environment) cloudInitImage(ctx context.Context) (golden.Image, error) {
+func (e *environment) cloudInitImage(ctx context.Context) (golden.Image, error) {
 	in, err := inputs(nil)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	stock, err := s.lab.ImageFrom(ctx, s.lab.Image, "cloud-init-system", in, func(ctx context.Context, root string) error {
+	stock, err := e.lab.ImageFrom(ctx, e.lab.Image, "cloud-init-system", in, func(ctx context.Context, root string) error {
 		for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "cloud-init"}, {"clean"}} {
 			if err := install(ctx, root, args...); err != nil {
 				return err
@@ -64,11 +64,11 @@ func (s *environment) cloudInitImage(ctx context.Context) (golden.Image, error) 
 	if err != nil {
 		return golden.Image{}, err
 	}
-	if in, err = inputs(nil, s.lab.Firstboot); err != nil {
+	if in, err = inputs(nil, e.lab.Firstboot); err != nil {
 		return golden.Image{}, err
 	}
-	return s.lab.ImageFrom(ctx, stock, "cloud-init-image", in, func(ctx context.Context, root string) error {
-		_, err := run(ctx, s.lab.Firstboot, "bake", "--root", root, "--no-config")
+	return e.lab.ImageFrom(ctx, stock, "cloud-init-image", in, func(ctx context.Context, root string) error {
+		_, err := run(ctx, e.lab.Firstboot, "bake", "--root", root, "--no-config")
 		return err
 	})
 }
@@ -104,16 +104,16 @@ const ignition = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
 // ignitionImage returns a bare host's image to which the real Ignition has
 // applied a configuration, as in an initramfs.
-func (s *environment) ignitionImage(ctx context.Context, config string) (golden.Image, error) {
+func (e *environment) ignitionImage(ctx context.Context, config string) (golden.Image, error) {
 	data, err := os.ReadFile(config)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	in, err := inputs([]string{string(data)}, ignition, s.lab.Firstboot)
+	in, err := inputs([]string{string(data)}, ignition, e.lab.Firstboot)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	return s.lab.ImageFrom(ctx, s.lab.Image, "ignition-image", in, func(ctx context.Context, root string) error {
+	return e.lab.ImageFrom(ctx, e.lab.Image, "ignition-image", in, func(ctx context.Context, root string) error {
 		// As docs/ignition.md describes for an image without SELinux labels.
 		err := writeFiles(root, map[string]string{
 			"/etc/selinux/config":                            "SELINUX=disabled\nSELINUXTYPE=none\n",
@@ -122,12 +122,12 @@ func (s *environment) ignitionImage(ctx context.Context, config string) (golden.
 		if err != nil {
 			return err
 		}
-		work, err := os.MkdirTemp(s.lab.Dir, "ignition-")
+		work, err := os.MkdirTemp(e.lab.Dir, "ignition-")
 		if err != nil {
 			return err
 		}
 		for _, stage := range []string{"fetch", "files"} {
-			_, err := s.runInLab(ctx, "env", "IGNITION_CONFIG_FILE="+config, ignition, "--platform=file", "--root="+root, "--stage="+stage,
+			_, err := e.runInLab(ctx, "env", "IGNITION_CONFIG_FILE="+config, ignition, "--platform=file", "--root="+root, "--stage="+stage,
 				"--log-to-stdout", "--config-cache="+filepath.Join(work, "cache.json"), "--neednet="+filepath.Join(work, "neednet"))
 			if err != nil {
 				return err

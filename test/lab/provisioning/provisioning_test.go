@@ -10,40 +10,40 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
-// TestProvisioningMethods: two hosts join at once, one by cloud-init, one by
-// Ignition. Then the first is captured and booted as two others, and meanwhile
-// one with an empty disk comes from the network.
+// TestProvisioningMethods boots one host with cloud-init and one with Ignition.
+// When both have joined, it boots two clones of the cloud-init host, and a machine
+// with an empty disk from the network.
 func TestProvisioningMethods(t *testing.T) {
-	began := time.Now()
-	s := newEnvironment(t)
-	clouded, ignited := newClouded(t, s), newIgnited(t, s)
-	net := newNetboot(t, s)
-	t.Logf("prepared in %s", time.Since(began).Round(time.Second))
-	began = time.Now()
-	labtest.NoError(t, s.lab.Each(func(h *lab.Host) error {
+	start := time.Now()
+	e := newEnvironment(t)
+	cloudInit, ignition := newCloudInitHost(t, e), newIgnitionHost(t, e)
+	net := newNetboot(t, e)
+	t.Logf("prepared in %s", time.Since(start).Round(time.Second))
+	start = time.Now()
+	labtest.NoError(t, e.lab.Each(func(h *lab.Host) error {
 		if h == net.h {
 			return nil
 		}
 		return h.Boot(labtest.Context(t))
 	}))
 	labtest.Step(t, "cloud-init and Ignition: both hosts join", func(t *testing.T) {
-		t.Run("cloud-init", func(t *testing.T) { t.Parallel(); clouded.joins(t) })
-		t.Run("Ignition", func(t *testing.T) { t.Parallel(); ignited.joins(t) })
+		t.Run("cloud-init", func(t *testing.T) { t.Parallel(); cloudInit.wantJoined(t) })
+		t.Run("Ignition", func(t *testing.T) { t.Parallel(); ignition.wantJoined(t) })
 	})
-	labtest.Step(t, "golden image by PXE, and clones of the host of cloud-init", func(t *testing.T) {
+	labtest.Step(t, "golden image by PXE, and clones of the cloud-init host", func(t *testing.T) {
 		labtest.NoError(t, net.h.Boot(labtest.Context(t)))
 		t.Run("golden image", func(t *testing.T) {
 			t.Parallel()
-			labtest.Step(t, "the netboot writes the disk", net.installs)
-			labtest.Step(t, "the disk's system joins, and says so", net.joins)
+			labtest.Step(t, "the live system writes the disk", net.wantInstalled)
+			labtest.Step(t, "the installed system joins and reports completion", net.wantJoined)
 		})
 		t.Run("clones", func(t *testing.T) {
 			t.Parallel()
-			c := newClones(t, clouded)
-			labtest.Step(t, "both notice, and join under their own names", c.join)
-			labtest.Step(t, "another card and a new instance change nothing", c.swap)
-			labtest.Step(t, "containers of a clone and of the host of Ignition reach each other", func(t *testing.T) { c.reach(t, ignited.h) })
+			c := newClones(t, cloudInit)
+			labtest.Step(t, "both detect the foreign marker and join under their own names", c.join)
+			labtest.Step(t, "a new network interface and a new instance-id change nothing", c.replaceInterface)
+			labtest.Step(t, "containers on a clone and on the Ignition host reach each other", func(t *testing.T) { c.reachEachOther(t, ignition.h) })
 		})
 	})
-	t.Logf("all ways in %s (%s)", time.Since(began).Round(time.Second), s.lab.Accel)
+	t.Logf("all provisioning methods took %s (%s)", time.Since(start).Round(time.Second), e.lab.Accel)
 }
