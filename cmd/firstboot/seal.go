@@ -98,7 +98,7 @@ func (c *cli) confirmed(in *os.File, identities []golden.Identity) bool {
 		return true
 	}
 	writeIdentities(c.errs, identities)
-	fmt.Fprint(c.errs, "At its next boot this machine will be a new one. Remove all of this? [y/N] ")
+	fmt.Fprint(c.errs, "The next boot gives this machine a new identity. Remove all of this? [y/N] ")
 	answer, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n') // an empty answer means no
 	return answer == "y\n" || answer == "yes\n"
 }
