@@ -87,7 +87,7 @@ func (l *Lab) accel(ctx context.Context) func(kernel string) machine.Accel {
 	}
 }
 
-// firstboot returns the path of the binary in the options. If there is none, it
+// firstboot returns the path of the binary in the options. If that is empty, it
 // builds one from this checkout.
 func (l *Lab) firstboot(ctx context.Context, o Options) (string, error) {
 	if o.Firstboot != "" {

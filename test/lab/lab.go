@@ -142,7 +142,7 @@ func (l *Lab) create(ctx context.Context, store cache.Store, o Options) error {
 	return nil
 }
 
-// Boot powers all hosts on at the same instant.
+// Boot powers all hosts on at the same time.
 func (l *Lab) Boot(ctx context.Context) error {
 	return l.Each(func(h *Host) error { return h.Boot(ctx) })
 }
