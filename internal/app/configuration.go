@@ -51,8 +51,8 @@ func LoadSources(ctx context.Context, o Options, printf func(string, ...any)) (*
 	return m.load(ctx, printf)
 }
 
-// saved reads the configuration of the first valid load. It returns nil if there
-// is none.
+// saved reads the configuration of the first valid load. It returns nil if none was
+// saved.
 func (m *machine) saved() (*config.Loaded, error) {
 	data, err := m.state.ReadFile(state.EffectivePath)
 	if host.NotExist(err) {

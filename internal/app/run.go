@@ -81,7 +81,7 @@ type run struct {
 	mask     mask
 	loaded   *config.Loaded // nil until a valid configuration is loaded
 	invalid  bool           // the configuration made the run fail
-	retired  *state.Marker  // nil if there is none
+	retired  *state.Marker  // nil without one
 	fresh    *config.Loaded // with --force: the configuration files as they are now
 	freshErr error          // with --force: why fresh could not be loaded
 }

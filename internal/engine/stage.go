@@ -47,7 +47,7 @@ func (c *CheckResult) Warn(format string, args ...any) {
 	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
 }
 
-// Difference is one way in which a check finds the machine other than expected.
+// Difference is one difference between the machine and its desired state.
 type Difference struct {
 	Name     string // short stable name; a configuration can demote a finding by it
 	Object   string // a path, a unit, a sysctl key

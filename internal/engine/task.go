@@ -83,7 +83,7 @@ func asRetry(err error) error {
 	return &Retry{Err: err}
 }
 
-// pause sleeps until the next attempt. It returns err if there is none.
+// pause sleeps until the next attempt. It returns err if no attempt is left.
 func (t *task) pause(ctx context.Context, err error) error {
 	var wait *Wait
 	var retry *Retry

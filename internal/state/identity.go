@@ -12,7 +12,7 @@ import (
 // reboots, new network cards and a datasource's new instance-id.
 type Machine struct {
 	MachineID   string `json:"machine_id"`             // /etc/machine-id
-	ProductUUID string `json:"product_uuid,omitempty"` // of DMI; "" if there is none
+	ProductUUID string `json:"product_uuid,omitempty"` // of DMI; "" on machines without one
 }
 
 // ThisMachine reads the machine's identity.

@@ -89,7 +89,7 @@ type Probe struct {
 	Time      time.Time `json:"time"`
 }
 
-// LoadJournal reads the journal. found is false if there is none.
+// LoadJournal reads the journal. found is false if it does not exist.
 func LoadJournal(h *host.Host) (j Journal, found bool, err error) {
 	found, err = load(h, JournalPath, &j)
 	return j, found, err
@@ -101,7 +101,7 @@ func (j *Journal) Save(h *host.Host) error {
 	return save(h, JournalPath, j)
 }
 
-// Stage returns the record of a stage. It adds one if there is none.
+// Stage returns the record of a stage. It adds a missing one.
 func (j *Journal) Stage(name string) *Stage {
 	for i := range j.Stages {
 		if j.Stages[i].Name == name {

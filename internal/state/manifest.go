@@ -18,7 +18,7 @@ type Manifest struct {
 	host *host.Host // writes the manifest; the writes of this host are not recorded
 }
 
-// OpenManifest reads the manifest, or returns an empty one if there is none.
+// OpenManifest reads the manifest. If it does not exist, the result is empty.
 func OpenManifest(h *host.Host) (*Manifest, error) {
 	m := &Manifest{host: h}
 	if _, err := load(h, ManifestPath, m); err != nil {

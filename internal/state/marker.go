@@ -19,7 +19,7 @@ type Marker struct {
 	Previous     *Marker   `json:"previous,omitempty"` // the marker that this one replaced, without its own Previous
 }
 
-// LoadMarker reads the marker; found is false if there is none.
+// LoadMarker reads the marker; found is false if it does not exist.
 func LoadMarker(h *host.Host) (m Marker, found bool, err error) {
 	found, err = load(h, MarkerPath, &m)
 	return m, found, err
@@ -52,7 +52,7 @@ func RetireMarker(h *host.Host) error { return h.Rename(MarkerPath, RetiredPath)
 // RestoreMarker makes the retired marker the completion marker again.
 func RestoreMarker(h *host.Host) error { return h.Rename(RetiredPath, MarkerPath) }
 
-// LoadRetired reads the retired marker; found is false if there is none.
+// LoadRetired reads the retired marker; found is false if it does not exist.
 func LoadRetired(h *host.Host) (m Marker, found bool, err error) {
 	found, err = load(h, RetiredPath, &m)
 	return m, found, err

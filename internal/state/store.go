@@ -31,7 +31,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 const private fs.FileMode = 0o600
 
-// load reads a state file into v. found is false if there is none.
+// load reads a state file into v. found is false if it does not exist.
 func load(h *host.Host, path string, v any) (found bool, err error) {
 	data, err := h.ReadFile(path)
 	if host.NotExist(err) {
