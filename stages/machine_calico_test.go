@@ -213,7 +213,7 @@ func (f *fakeCluster) names(kind string) []string {
 	return names
 }
 
-// resource reads a resource from etcd. It returns nil if there is none.
+// resource reads a resource from etcd. It returns nil if it does not exist.
 func (f *fakeCluster) resource(kind, name string) map[string]any {
 	ctx, cancel := etcdContext()
 	defer cancel()

@@ -103,8 +103,8 @@ func (s pool) compareNetwork(n host.DockerNetwork, differ func(what, seen, want,
 	}
 }
 
-// driftError returns a permanent error for drift, nil if there is none. A retry
-// would not help: a person must decide.
+// driftError returns a permanent error that describes the drift, or nil without
+// drift. A retry would not help: a person must decide.
 func driftError(drift []engine.Difference) error {
 	if len(drift) == 0 {
 		return nil
