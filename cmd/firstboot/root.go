@@ -138,15 +138,33 @@ func (c *cli) checkGlobalFlags(cmd *cobra.Command) error {
 		}
 		return &app.UsageError{Err: hint(fmt.Errorf("unknown output format %q", format), "%s", text)}
 	}
-	root, err := filepath.Abs(c.root)
+	root, err := rootDirectory(c.root)
 	if err != nil {
 		return &app.UsageError{Err: err}
 	}
-	if info, err := os.Stat(root); err != nil || !info.IsDir() {
-		return &app.UsageError{Err: fmt.Errorf("cannot use --root %s: no such directory", c.root)}
-	}
 	c.root = root
 	return nil
+}
+
+// rootDirectory returns the absolute path of the argument of --root. A
+// directory that is this machine's / under another name is "/", so that no
+// command takes the running machine for an image.
+func rootDirectory(name string) (string, error) {
+	if name == "" { // an unset variable of a script; filepath.Abs would return the working directory
+		return "", errors.New("cannot use --root: the name of the directory is empty")
+	}
+	root, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(root)
+	if err != nil || !info.IsDir() {
+		return "", fmt.Errorf("cannot use --root %s: no such directory", name)
+	}
+	if machine, err := os.Stat("/"); err == nil && os.SameFile(info, machine) {
+		return "/", nil
+	}
+	return root, nil
 }
 
 // refuseUnknownCommand refuses arguments of a command that only has

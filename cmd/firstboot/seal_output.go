@@ -56,7 +56,7 @@ func (c *cli) printIdentities(f sealFlags, identities []golden.Identity, keys []
 
 func (c *cli) sealCommand() string {
 	if c.root == "/" {
-		return "firstboot seal"
+		return "firstboot seal --this-machine"
 	}
 	return "firstboot seal --root " + c.root
 }

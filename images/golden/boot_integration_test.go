@@ -45,6 +45,22 @@ func boot(t *testing.T, m *boottest.Machine) {
 	}
 }
 
+// sealIsRefusedWithoutConsent runs seal on a live machine without consent, and with a
+// person at a terminal who answers no.
+func sealIsRefusedWithoutConsent(t *testing.T, m *boottest.Machine) {
+	t.Helper()
+	for _, flags := range []string{"", "--yes", "--this-machine", "--root /proc/self/root --yes"} {
+		if code, out := m.ExitCode("sh", "-c", "firstboot seal "+flags+" </dev/null"); code != 2 || !strings.Contains(out, "nothing was changed") {
+			t.Errorf("firstboot seal %s: %d\n%s", flags, code, out)
+		}
+	}
+	name := strings.TrimSpace(m.Run("hostname"))
+	code, out := m.ExitCode("sh", "-c", "echo n | script --quiet --return --command 'firstboot seal --this-machine' /dev/null")
+	if code != 1 || !strings.Contains(out, "("+name+")") || !strings.Contains(out, "not sealed: nothing was changed") {
+		t.Errorf("firstboot seal --this-machine on a terminal: %d\n%s", code, out)
+	}
+}
+
 // A baked image starts a run at boot. A sealed image boots as a new machine with
 // its own machine-id and SSH host keys.
 func TestSealedImageBootsAsANewMachine(t *testing.T) {
@@ -56,6 +72,10 @@ func TestSealedImageBootsAsANewMachine(t *testing.T) {
 	boot(t, m)
 	first := m.Run("cat", "/etc/machine-id")
 	firstKeys := keys(t, m.Root)
+	sealIsRefusedWithoutConsent(t, m)
+	if id := m.Run("cat", "/etc/machine-id"); id != first {
+		t.Fatalf("a refused seal changed the machine-id to %q", id)
+	}
 	m.Stop()
 
 	host := imageHost(m.Root)

@@ -13,5 +13,5 @@ firstboot bake --this-machine --config /tmp/firstboot.yaml
 rm -f /tmp/firstboot.deb /tmp/firstboot.rpm /tmp/firstboot.yaml
 
 # Only the power-off may follow.
-firstboot seal --yes
+firstboot seal --this-machine --yes
 firstboot seal --check

@@ -27,5 +27,5 @@ virt-customize -a "$image" --no-network --no-logfile \
 	--run-command "$install /root/$name" \
 	--run-command 'firstboot bake --this-machine --config /root/firstboot.yaml' \
 	--delete "/root/$name" --delete /root/firstboot.yaml \
-	--run-command 'firstboot seal --yes && firstboot seal --check' \
+	--run-command 'firstboot seal --this-machine --yes && firstboot seal --check' \
 	--selinux-relabel
