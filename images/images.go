@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // MaxInput limits the size of an input file in bytes: an Ignition config to
@@ -21,7 +21,7 @@ const MaxInput = 4 << 20
 
 // Remote is a file that a host downloads from a server.
 type Remote struct {
-	URL    config.URL // http or https
+	URL    secret.URL // http or https
 	SHA256 string     // 64 lowercase hexadecimal digits
 }
 
@@ -53,7 +53,7 @@ func (r Remote) Ext() string {
 
 // CheckURL reports an error unless location is an http or https URL that can be
 // written unquoted into scripts, units and kernel command lines.
-func CheckURL(location config.URL) error {
+func CheckURL(location secret.URL) error {
 	raw := location.Reveal()
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'\\`<>^|{}", r) }) {
 		return errors.New("the URL contains a character that must be written as %XX")

@@ -72,6 +72,7 @@ func layers() [][]string {
 		{"internal/engine"},
 		{"internal/host"},
 		{"internal/config"},
+		{"internal/secret"},
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // installFlags are the flags of install.
@@ -133,7 +135,7 @@ func (f *installFlags) readCommandLine() error {
 		return fmt.Errorf("cannot read the kernel command line: %w", err)
 	}
 	values := config.InstallArguments(string(line))
-	f.Image.URL, f.Image.SHA256, f.Disk, f.Wipe = config.URL(values["image"]), values["sha256"], values["disk"], values["wipe"] == "true"
+	f.Image.URL, f.Image.SHA256, f.Disk, f.Wipe = secret.URL(values["image"]), values["sha256"], values["disk"], values["wipe"] == "true"
 	return nil
 }
 

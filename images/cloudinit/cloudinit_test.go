@@ -14,6 +14,7 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
@@ -77,7 +78,7 @@ func TestWriteFilesIsReadableByRootOnly(t *testing.T) {
 }
 
 // bootCommand returns the bootcmd, which writes the installer.
-func bootCommand(t *testing.T, url config.URL) string {
+func bootCommand(t *testing.T, url secret.URL) string {
 	t.Helper()
 	_, doc := userData(t, provisiontest.Load(t, provisiontest.WithSecret), Options{Install: &images.Remote{URL: url, SHA256: provisiontest.FakeDigest()}})
 	list, _ := doc["bootcmd"].([]any)
@@ -88,7 +89,7 @@ func bootCommand(t *testing.T, url config.URL) string {
 }
 
 func TestInstallerIsValidShell(t *testing.T) {
-	for _, url := range []config.URL{"http://10.0.0.5/firstboot?a=1&b=$(x);", "https://u:p%27w@h/firstboot.rpm", "http://h/firstboot_1_amd64.deb"} {
+	for _, url := range []secret.URL{"http://10.0.0.5/firstboot?a=1&b=$(x);", "https://u:p%27w@h/firstboot.rpm", "http://h/firstboot_1_amd64.deb"} {
 		outer := bootCommand(t, url)
 		_, rest, _ := strings.Cut(outer, "<<'END-OF-FILE'\n")
 		inner, _, _ := strings.Cut(rest, "\nEND-OF-FILE\n")
@@ -114,7 +115,7 @@ func TestInstallerIsValidShell(t *testing.T) {
 }
 
 func TestInstallerMatchesTheFileExtension(t *testing.T) {
-	for url, want := range map[config.URL]string{
+	for url, want := range map[secret.URL]string{
 		"http://h/firstboot":                 "mv -f \"$file\" /usr/bin/firstboot",
 		"http://h/firstboot-1.x86_64.RPM":    "rpm -U --replacepkgs",
 		"http://h/firstboot_1.deb?token=abc": "dpkg --force-confold --install",

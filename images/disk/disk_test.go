@@ -21,9 +21,9 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/projecteru2/firstboot/images"
-	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 const diskSize = 8 << 20
@@ -85,7 +85,7 @@ func blankDisk(t *testing.T, size int64, head []byte) string {
 }
 
 func options(url string, served []byte, disk string) Options {
-	return Options{Image: images.Remote{URL: config.URL(url), SHA256: fmt.Sprintf("%x", sha256.Sum256(served))}, Disk: disk}
+	return Options{Image: images.Remote{URL: secret.URL(url), SHA256: fmt.Sprintf("%x", sha256.Sum256(served))}, Disk: disk}
 }
 
 func serve(t *testing.T, h http.HandlerFunc) string {

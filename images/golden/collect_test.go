@@ -19,6 +19,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -70,9 +71,9 @@ func collector(c *config.Config, dir string, output *bytes.Buffer) *Collector {
 // pinned returns a configuration that pins all three artifacts, served by m.
 func pinned(m *mirror) *config.Config {
 	c := config.Default()
-	c.Calicoctl.URL, c.Calicoctl.SHA256 = config.URL(m.URL+"/calicoctl?token=correct-horse"), digestOf("one")
-	c.Node.URL, c.Node.SHA256 = config.URL(m.URL+"/node.tar"), digestOf("two")
-	c.Minions.URL, c.Minions.SHA256 = config.URL(m.URL+"/minions.rpm"), digestOf("three")
+	c.Calicoctl.URL, c.Calicoctl.SHA256 = secret.URL(m.URL+"/calicoctl?token=correct-horse"), digestOf("one")
+	c.Node.URL, c.Node.SHA256 = secret.URL(m.URL+"/node.tar"), digestOf("two")
+	c.Minions.URL, c.Minions.SHA256 = secret.URL(m.URL+"/minions.rpm"), digestOf("three")
 	return c
 }
 
@@ -155,7 +156,7 @@ func TestCollectRetriesIfTheServerIsBusy(t *testing.T) {
 	m := newMirror(t, threeArtifacts())
 	m.busy.Store(1)
 	c := config.Default()
-	c.Calicoctl.URL, c.Calicoctl.SHA256 = config.URL(m.URL+"/calicoctl"), digestOf("one")
+	c.Calicoctl.URL, c.Calicoctl.SHA256 = secret.URL(m.URL+"/calicoctl"), digestOf("one")
 	var output bytes.Buffer
 	if _, err := collector(c, t.TempDir(), &output).Collect(t.Context()); err != nil {
 		t.Error(err)
@@ -199,7 +200,7 @@ func TestUnpinnedArtifactIsFetchedAgain(t *testing.T) {
 	texts := map[string]string{"/calicoctl": "old"}
 	m := newMirror(t, texts)
 	c, dir := config.Default(), t.TempDir()
-	c.Calicoctl.URL = config.URL(m.URL + "/calicoctl")
+	c.Calicoctl.URL = secret.URL(m.URL + "/calicoctl")
 	for _, text := range []string{"old", "new one"} {
 		texts["/calicoctl"] = text
 		got, err := collector(c, dir, new(bytes.Buffer)).Collect(t.Context())

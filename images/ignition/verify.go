@@ -6,7 +6,7 @@ import (
 
 	"github.com/coreos/ignition/v2/config/v3_3/types"
 
-	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // unverified returns a warning for each remote resource without a hash.
@@ -16,7 +16,7 @@ func unverified(c types.Config) []string {
 		if r.Source == nil || *r.Source == "" || strings.HasPrefix(*r.Source, "data:") || r.Verification.Hash != nil {
 			return
 		}
-		all = append(all, fmt.Sprintf("%s is fetched from %s but not verified: add a verification.hash", name, config.URL(*r.Source)))
+		all = append(all, fmt.Sprintf("%s is fetched from %s but not verified: add a verification.hash", name, secret.URL(*r.Source)))
 	}
 	check("ignition.config.replace", c.Ignition.Config.Replace)
 	for _, r := range c.Ignition.Config.Merge {

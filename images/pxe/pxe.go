@@ -16,18 +16,19 @@ import (
 	"github.com/projecteru2/firstboot/images/ignition"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // Options select what hosts boot, and from where.
 type Options struct {
-	URL    config.URL // where the directory is served
+	URL    secret.URL // where the directory is served
 	Kernel string     // its path below URL, or another URL
 	Initrd []string   // like Kernel, in order
 	Args   []string   // kernel arguments for every host
 	Hosts  []Host     // hosts with their own values
 	// Ignition is the URL of a matchbox. If set, kernel arguments tell Ignition to
 	// load a host's config from there.
-	Ignition config.URL
+	Ignition secret.URL
 	// SignedBy is the path of a public key on the host. If set, the configuration
 	// has a fixed name and is verified by a signature next to it, which the user
 	// creates. If empty, it is verified by its digest.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
@@ -72,7 +73,7 @@ func TestHostLoadsItsConfiguration(t *testing.T) {
 	for id, want := range map[string]string{macID: "web-1 10.0.0.11 1024", "firstboot-uuid-3f0c7a1e-0000-4000-8000-1234567890ab": "web-2  ", "firstboot-default": "  "} {
 		args := kernelArgs(t, files["hosts/"+id+".ipxe"])
 		loaded, err := config.Load(t.Context(), config.Options{Root: t.TempDir(), Cmdline: strings.Join(args, " "),
-			Fetch: func(_ context.Context, url config.URL) ([]byte, error) {
+			Fetch: func(_ context.Context, url secret.URL) ([]byte, error) {
 				name, ok := strings.CutPrefix(url.Reveal(), "http://10.0.0.5:8080/")
 				if !ok {
 					return nil, fmt.Errorf("%s is not in the directory", url)

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
@@ -87,7 +87,7 @@ func TestRealIPXE(t *testing.T) {
 			// machine.
 			url := fmt.Sprintf("http://10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port)
 			o := options(t)
-			o.URL, o.Initrd = config.URL(url), []string{"initrd.img"}
+			o.URL, o.Initrd = secret.URL(url), []string{"initrd.img"}
 			files, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Minimal), o)
 			if err != nil {
 				t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // fetcher fetches a configuration or its signature by URL
@@ -32,7 +33,7 @@ const (
 
 // fetch repeats its attempts until the server answers or ctx ends: the network
 // may come up late.
-func (f fetcher) fetch(ctx context.Context, location config.URL) ([]byte, error) {
+func (f fetcher) fetch(ctx context.Context, location secret.URL) ([]byte, error) {
 	if path := strings.TrimPrefix(location.Reveal(), "file://"); strings.HasPrefix(path, "/") {
 		file, err := os.Open(path)
 		if err != nil {
@@ -54,7 +55,7 @@ func (f fetcher) fetch(ctx context.Context, location config.URL) ([]byte, error)
 }
 
 // get makes one attempt. Its error is permanent if a retry cannot help.
-func (f fetcher) get(ctx context.Context, location config.URL) (io.ReadCloser, error) {
+func (f fetcher) get(ctx context.Context, location secret.URL) (io.ReadCloser, error) {
 	client := http.Client{Transport: f.transport, Timeout: fetchTimeout}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, location.Reveal(), nil)
 	if err != nil {

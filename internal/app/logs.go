@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +43,7 @@ func BootLog(ctx context.Context, o Options) (string, error) {
 		Name: "journalctl", Timeout: journalTimeout,
 		Args: []string{"--no-pager", "--quiet", "--output=short-iso", "--lines=5000", "--unit=" + units.Service},
 	}})
-	return m.logMask().replacer.Replace(text), nil
+	return m.logMask().Text(text), nil
 }
 
 // CollectLogs returns the files of a bug report: firstboot's output, status and
@@ -75,7 +74,7 @@ func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]Log
 	files = append(files, m.runDiagnostics(ctx, diagnostics.Commands)...)
 	mask := m.logMask()
 	for i := range files {
-		files[i].Text = mask.replacer.Replace(files[i].Text)
+		files[i].Text = mask.Text(files[i].Text)
 	}
 	return files, ctx.Err()
 }
@@ -120,12 +119,12 @@ func (m *machine) configText(ctx context.Context) string {
 	return string(loaded.YAML())
 }
 
-// logMask masks the secrets of the configuration. Without a configuration it
-// masks nothing.
+// logMask masks the secrets of the configuration. Without a
+// configuration it omits all text.
 func (m *machine) logMask() mask {
 	loaded, err := m.effective(context.Background(), false)
 	if err != nil {
-		return mask{strings.NewReplacer()}
+		return mask{}
 	}
 	return newMask(m.state, loaded.Config)
 }

@@ -2,73 +2,34 @@ package app
 
 import (
 	"errors"
-	"net/url"
-	"strings"
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
-// shortestSecret is the length, in bytes, of the shortest secret that is masked in
-// messages. Shorter values are mostly words such as "true".
-const shortestSecret = 8
+// mask removes configured secrets from what the engine reports. No stage prints
+// a secret itself, but the error of a command or a server may repeat one. The
+// zero mask omits all text.
+type mask struct{ secret.Mask }
 
-// mask removes configured secrets from messages. No stage prints a secret itself,
-// but the error of a command or a server may repeat one.
-type mask struct{ replacer *strings.Replacer }
-
+// newMask returns the mask of a configuration's secrets, including the content
+// of the file that holds etcd's password.
 func newMask(h *host.Host, cfg *config.Config) mask {
-	var pairs []string
-	for _, secret := range secretsOf(h, cfg) {
-		if len(secret) >= shortestSecret {
-			pairs = append(pairs, secret, "***")
-		}
-	}
-	return mask{strings.NewReplacer(pairs...)}
-}
-
-func secretsOf(h *host.Host, cfg *config.Config) []string {
-	var all []string
-	for _, s := range cfg.Node.Environment {
-		all = append(all, s.Reveal())
-	}
-	for _, s := range cfg.Minions.Environment {
-		all = append(all, s.Reveal())
-	}
-	for _, u := range []config.URL{cfg.Calicoctl.URL, cfg.Node.URL, cfg.Minions.URL, cfg.Report.URL, cfg.Proxy.HTTP, cfg.Proxy.HTTPS} {
-		all = append(all, credentialsOf(u)...)
-	}
+	secrets := cfg.Secrets()
 	if path := cfg.Etcd.PasswordFile; path != "" {
 		if data, err := h.ReadFile(path); err == nil {
-			all = append(all, strings.TrimSpace(string(data)))
+			secrets = append(secrets, string(data))
 		}
 	}
-	return all
-}
-
-// credentialsOf returns the password and the query values of a URL.
-func credentialsOf(location config.URL) []string {
-	u, err := url.Parse(location.Reveal())
-	if err != nil {
-		return nil
-	}
-	var all []string
-	if password, ok := u.User.Password(); ok {
-		all = append(all, password, url.QueryEscape(password))
-	}
-	for _, values := range u.Query() {
-		for _, v := range values {
-			all = append(all, v, url.QueryEscape(v))
-		}
-	}
-	return all
+	return mask{secret.NewMask(secrets...)}
 }
 
 // events returns a function that masks an event and passes it to next.
 func (m mask) events(next func(engine.Event)) func(engine.Event) {
 	return func(e engine.Event) {
-		e.Message, e.Err, e.Check = m.replacer.Replace(e.Message), m.err(e.Err), m.checkResult(e.Check)
+		e.Message, e.Err, e.Check = m.Text(e.Message), m.err(e.Err), m.checkResult(e.Check)
 		next(e)
 	}
 }
@@ -91,7 +52,7 @@ func (m mask) err(err error) error {
 	if errors.As(err, &refusal) {
 		return &engine.Refusal{Findings: m.differences(refusal.Findings)}
 	}
-	text, hint := m.replacer.Replace(err.Error()), m.replacer.Replace(engine.Hint(err))
+	text, hint := m.Text(err.Error()), m.Text(engine.Hint(err))
 	if text == err.Error() && hint == engine.Hint(err) {
 		return err
 	}
@@ -116,17 +77,24 @@ func (m mask) runError(err error) error {
 
 func (m mask) checkResult(c engine.CheckResult) engine.CheckResult {
 	c.Differences = m.differences(c.Differences)
+	c.Warnings, c.Notes = m.texts(c.Warnings), m.texts(c.Notes)
 	return c
+}
+
+func (m mask) texts(all []string) []string {
+	var safe []string
+	for _, text := range all {
+		safe = append(safe, m.Text(text))
+	}
+	return safe
 }
 
 func (m mask) differences(all []engine.Difference) []engine.Difference {
 	safe := make([]engine.Difference, len(all))
 	for i, d := range all {
-		safe[i] = engine.Difference{
-			Name: d.Name, Object: m.replacer.Replace(d.Object), Actual: m.replacer.Replace(d.Actual),
-			Expected: m.replacer.Replace(d.Expected), Fix: m.replacer.Replace(d.Fix), Diff: m.replacer.Replace(d.Diff),
-			Stops: d.Stops,
-		}
+		d.Object, d.Actual, d.Expected = m.Text(d.Object), m.Text(d.Actual), m.Text(d.Expected)
+		d.Fix, d.Diff = m.Text(d.Fix), m.Text(d.Diff)
+		safe[i] = d
 	}
 	return safe
 }

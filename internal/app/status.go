@@ -227,8 +227,9 @@ func applyResults(status *report.Status, mask mask, results []engine.Result) sta
 	for i, result := range results {
 		stage := &status.Stages[i]
 		stage.Error, stage.Hint, stage.NextRetry = "", "", nil
-		stage.Warnings = result.Check.Warnings
-		differences := mask.differences(result.Check.Differences)
+		check := mask.checkResult(result.Check)
+		stage.Warnings = check.Warnings
+		differences := check.Differences
 		switch {
 		case len(differences) > 0:
 			stage.State, st = state.StageFailed, state.Drifted

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // maxCmdline limits the kernel command line, in bytes. The kernel's own limit is
@@ -62,7 +64,7 @@ func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 // remoteConfig is a configuration to fetch, as the arguments firstboot.config*
 // name it. It is verified by its sha256, by a signature, or by both.
 type remoteConfig struct {
-	url      URL
+	url      secret.URL
 	sha256   string
 	signedBy string // path of the public key on this machine
 	at       position
@@ -91,7 +93,7 @@ func decodeCmdline(line string) (*decoder, remoteConfig) {
 			d.fail(at, "", quote("firstboot."+cutSecret(name))+" needs a value", "write firstboot."+cutSecret(name)+"=VALUE")
 		case strings.HasPrefix(name, "install."): // see InstallArguments
 		case name == "config":
-			from.url, from.at, from.present = URL(arg.value), at, true
+			from.url, from.at, from.present = secret.URL(arg.value), at, true
 		case name == "config.sha256":
 			from.sha256 = arg.value
 		case name == "config.signedBy":

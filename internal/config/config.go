@@ -9,10 +9,12 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // Config is the effective configuration. It is validated once and not changed
-// afterwards. Values that may be secret have the type Secret or URL, so
+// afterwards. Values that may be secret have a type of package secret, so
 // printing, logging or marshalling a Config does not reveal them.
 type Config struct {
 	Etcd      Etcd
@@ -49,18 +51,18 @@ type Host struct {
 
 // Calicoctl is the pinned calicoctl binary.
 type Calicoctl struct {
-	Version string // vX.Y.Z
-	URL     URL    // empty: use the bundle (by SHA256) or what is installed
-	SHA256  string // 64 lower-case hexadecimal digits
+	Version string     // vX.Y.Z
+	URL     secret.URL // empty: use the bundle (by SHA256) or what is installed
+	SHA256  string     // 64 lower-case hexadecimal digits
 }
 
 // Node is the calico-node container.
 type Node struct {
-	Image       string // reference with a tag or a digest
-	URL         URL    // an image archive for docker load; empty: use the bundle (by SHA256), a loaded image, or pull it
+	Image       string     // reference with a tag or a digest
+	URL         secret.URL // an image archive for docker load; empty: use the bundle (by SHA256), a loaded image, or pull it
 	SHA256      string
 	ASNumber    uint32
-	Environment map[string]Secret // added to the container's environment
+	Environment map[string]secret.Value // added to the container's environment
 }
 
 // Docker configures what firstboot may change in the Docker daemon.
@@ -79,10 +81,10 @@ const (
 
 // Minions is the eru-minions RPM, Docker's network plugin.
 type Minions struct {
-	URL         URL
+	URL         secret.URL
 	SHA256      string
-	SignedBy    string            // absolute path of the armored OpenPGP public key that signed the RPM
-	Environment map[string]Secret // added to /etc/eru/minions.conf
+	SignedBy    string                  // absolute path of the armored OpenPGP public key that signed the RPM
+	Environment map[string]secret.Value // added to /etc/eru/minions.conf
 }
 
 // Pool is the cluster's address pool and the Docker network over it.
@@ -135,13 +137,13 @@ type Preflight struct {
 
 // Report configures the report that is sent when a run ends.
 type Report struct {
-	URL URL // receives the status JSON by POST; empty: no report
+	URL secret.Webhook // receives the status JSON by POST; empty: no report
 }
 
 // Proxy is used for downloads, instead of the environment variables.
 type Proxy struct {
-	HTTP  URL
-	HTTPS URL
+	HTTP  secret.URL
+	HTTPS secret.URL
 	No    string // in the syntax of NO_PROXY
 }
 

@@ -121,11 +121,8 @@ func isZero(v any) bool {
 
 // reveal returns a value as text, with secrets; redact masks them.
 func reveal(v any) string {
-	switch v := v.(type) {
-	case Secret:
-		return v.Reveal()
-	case URL:
-		return v.Reveal()
+	if s, ok := v.(interface{ Reveal() string }); ok {
+		return s.Reveal()
 	}
 	return fmt.Sprint(v)
 }

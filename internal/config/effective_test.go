@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // saved returns what Save writes.
@@ -56,10 +58,10 @@ func TestEffectiveKeepsAnyText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := Default()
 		c.Host.Name = anyText().Draw(t, "name")
-		c.Node.URL = URL(anyText().Draw(t, "url"))
+		c.Node.URL = secret.URL(anyText().Draw(t, "url"))
 		c.Etcd.Endpoints = rapid.SliceOfN(anyText(), 1, 3).Draw(t, "endpoints")
 		key := rapid.StringMatching(`[A-Za-z0-9_./ :#{}\[\]"'\\é-]{1,8}`).Draw(t, "key")
-		c.Node.Environment = map[string]Secret{key: Secret(anyText().Draw(t, "secret"))}
+		c.Node.Environment = map[string]secret.Value{key: secret.Value(anyText().Draw(t, "secret"))}
 		c.Sysctl[key] = anyText().Draw(t, "sysctl")
 		var b bytes.Buffer
 		writeSettings(&b, "", flatten(c), reveal, func(string) string { return "comment: \"x\"" })

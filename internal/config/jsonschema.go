@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // Schema returns the JSON Schema (draft 2020-12) of a complete configuration.
@@ -78,7 +80,7 @@ func (k key) jsonType() map[string]any {
 			item["enum"] = k.values
 		}
 		return map[string]any{"type": "array", "items": item}
-	case *map[string]string, *map[string]Secret:
+	case *map[string]string, *map[string]secret.Value:
 		return map[string]any{
 			"type":                 []string{"object", "null"},
 			"additionalProperties": map[string]any{"type": []string{"string", "number", "boolean"}},

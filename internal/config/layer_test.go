@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // anyLayer draws a source that sets a few keys. There are only a few keys to
@@ -42,10 +44,12 @@ func anyValue(k key) *rapid.Generator[any] {
 	switch k.field(new(Config)).(type) {
 	case *[]string:
 		return rapid.Custom(func(t *rapid.T) any { return rapid.SliceOfN(anyText(), 1, 3).Draw(t, "list") })
-	case *map[string]Secret:
-		return rapid.Custom(func(t *rapid.T) any { return Secret(anyText().Draw(t, "secret")) })
-	case *URL:
-		return rapid.Custom(func(t *rapid.T) any { return URL(anyText().Draw(t, "url")) })
+	case *map[string]secret.Value:
+		return rapid.Custom(func(t *rapid.T) any { return secret.Value(anyText().Draw(t, "secret")) })
+	case *secret.URL:
+		return rapid.Custom(func(t *rapid.T) any { return secret.URL(anyText().Draw(t, "url")) })
+	case *secret.Webhook:
+		return rapid.Custom(func(t *rapid.T) any { return secret.Webhook(anyText().Draw(t, "url")) })
 	case *bool:
 		return rapid.Custom(func(t *rapid.T) any { return rapid.Bool().Draw(t, "bool") })
 	case *int:
@@ -198,8 +202,10 @@ func anyPlausible(k key) *rapid.Generator[any] {
 	switch k.field(new(Config)).(type) {
 	case *string:
 		return rapid.Custom(func(t *rapid.T) any { return plausible.Draw(t, "text") })
-	case *URL:
-		return rapid.Custom(func(t *rapid.T) any { return URL(plausible.Draw(t, "url")) })
+	case *secret.URL:
+		return rapid.Custom(func(t *rapid.T) any { return secret.URL(plausible.Draw(t, "url")) })
+	case *secret.Webhook:
+		return rapid.Custom(func(t *rapid.T) any { return secret.Webhook(plausible.Draw(t, "url")) })
 	case *[]string:
 		return rapid.Custom(func(t *rapid.T) any { return rapid.SliceOfN(plausible, 1, 3).Draw(t, "list") })
 	}

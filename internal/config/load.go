@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // Options select the sources that Load reads.
@@ -20,7 +22,7 @@ type Options struct {
 	// Fetch downloads the configuration that firstboot.config=URL on the kernel
 	// command line names, and its signature. Load verifies the result. nil: Load
 	// fails if there is such a URL.
-	Fetch func(ctx context.Context, url URL) ([]byte, error)
+	Fetch func(ctx context.Context, url secret.URL) ([]byte, error)
 	// Verify checks an armored detached OpenPGP signature over data by one of
 	// the armored public keys. nil: Load fails if firstboot.config.signedBy is
 	// set.

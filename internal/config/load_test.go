@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // TestLaterSourcesWin sets each key in one source and in the sources before it.
@@ -177,7 +179,7 @@ func TestFetchedConfiguration(t *testing.T) {
 		{"invalid contents", "firstboot.config=http://boot/host.yaml firstboot.config.sha256=" + sha256Hex("pool: 1\n"), "pool: 1\n", `http://boot/host.yaml:1:7: pool: must be a mapping of keys`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l, err := Load(t.Context(), Options{Root: t.TempDir(), Cmdline: c.line, Fetch: func(_ context.Context, u URL) ([]byte, error) {
+			l, err := Load(t.Context(), Options{Root: t.TempDir(), Cmdline: c.line, Fetch: func(_ context.Context, u secret.URL) ([]byte, error) {
 				if c.serves == "" {
 					return nil, errors.New("no answer")
 				}

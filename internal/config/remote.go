@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // SignatureSuffix is appended to the path of a configuration's URL to get the
@@ -88,15 +90,15 @@ func (l *loader) verifySignature(from remoteConfig, data []byte) error {
 
 // signatureURL returns the URL or path of the signature of the file at
 // location.
-func signatureURL(location URL) URL {
+func signatureURL(location secret.URL) secret.URL {
 	raw := location.Reveal()
 	u, err := url.Parse(raw)
 	if err != nil || strings.HasPrefix(raw, "/") {
-		return URL(raw + SignatureSuffix)
+		return secret.URL(raw + SignatureSuffix)
 	}
 	u.Path += SignatureSuffix
 	if u.RawPath != "" {
 		u.RawPath += SignatureSuffix
 	}
-	return URL(u.String())
+	return secret.URL(u.String())
 }

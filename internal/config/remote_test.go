@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // TestSignedConfiguration: a configuration by URL may be verified by a
@@ -43,7 +45,7 @@ func TestSignedConfiguration(t *testing.T) {
 				files[keyFile] = c.key
 			}
 			o := Options{Root: rootWith(t, files), Cmdline: "ro " + c.line,
-				Fetch: func(_ context.Context, u URL) ([]byte, error) {
+				Fetch: func(_ context.Context, u secret.URL) ([]byte, error) {
 					if text, ok := served[u.Reveal()]; ok {
 						return []byte(text), nil
 					}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // scalar is one value as it is written in a source.
@@ -43,13 +45,16 @@ func convert(field any, s scalar) (any, *valueError) {
 	switch field.(type) {
 	case *string, *[]string: // for a list: one item
 		return asText(s)
-	case *URL:
+	case *secret.URL:
 		v, f := asText(s)
-		return URL(v), f
+		return secret.URL(v), f
+	case *secret.Webhook:
+		v, f := asText(s)
+		return secret.Webhook(v), f
 	case *map[string]string:
 		return asSysctl(s), nil
-	case *map[string]Secret:
-		return Secret(s.text), nil
+	case *map[string]secret.Value:
+		return secret.Value(s.text), nil
 	case *bool:
 		return asBool(s)
 	case *int:

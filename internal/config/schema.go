@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // key is one entry of the schema. All code that reads, merges, shows, saves or
@@ -21,7 +23,7 @@ type key struct {
 // entries are merged one by one.
 func (k key) isMap() bool {
 	switch k.field(new(Config)).(type) {
-	case *map[string]string, *map[string]Secret:
+	case *map[string]string, *map[string]secret.Value:
 		return true
 	}
 	return false
@@ -162,7 +164,7 @@ func joinPath(section, name string) string {
 	return section + "." + name
 }
 
-// setting is one effective value: a string, Secret, URL, bool, int, uint32,
+// setting is one effective value: a string, a type of package secret, bool, int, uint32,
 // time.Duration, netip.Prefix or []string.
 type setting struct {
 	path  string
@@ -177,7 +179,7 @@ func flatten(c *Config) []setting {
 		switch p := k.field(c).(type) {
 		case *map[string]string:
 			all = append(all, entries(k.path, *p)...)
-		case *map[string]Secret:
+		case *map[string]secret.Value:
 			all = append(all, entries(k.path, *p)...)
 		default:
 			all = append(all, setting{k.path, deref(p)})
@@ -199,7 +201,9 @@ func deref(p any) any {
 	switch p := p.(type) {
 	case *string:
 		return *p
-	case *URL:
+	case *secret.URL:
+		return *p
+	case *secret.Webhook:
 		return *p
 	case *bool:
 		return *p
@@ -226,12 +230,14 @@ func assign(c *Config, path string, value any) {
 	switch p := k.field(c).(type) {
 	case *map[string]string:
 		put(p, entry, value.(string))
-	case *map[string]Secret:
-		put(p, entry, value.(Secret))
+	case *map[string]secret.Value:
+		put(p, entry, value.(secret.Value))
 	case *string:
 		*p = value.(string)
-	case *URL:
-		*p = value.(URL)
+	case *secret.URL:
+		*p = value.(secret.URL)
+	case *secret.Webhook:
+		*p = value.(secret.Webhook)
 	case *bool:
 		*p = value.(bool)
 	case *int:

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // artifacts checks the sources of the three artifacts, and that each artifact
@@ -28,7 +30,7 @@ func (v *validator) artifacts() {
 	}
 }
 
-func (v *validator) artifact(name string, from URL, digest string, signed bool) {
+func (v *validator) artifact(name string, from secret.URL, digest string, signed bool) {
 	v.checkURL(name+".url", from, "http", "https", "file")
 	if from != "" && digest == "" && !signed && !v.unpinned {
 		message := "needs " + name + ".sha256"
@@ -68,7 +70,7 @@ func checkDigest(s string) (message, hint string) {
 
 // checkURL checks a URL, or a path if the scheme file is allowed. Messages do not
 // contain the URL, because it may contain a password.
-func (v *validator) checkURL(key string, location URL, schemes ...string) {
+func (v *validator) checkURL(key string, location interface{ Reveal() string }, schemes ...string) {
 	raw := location.Reveal()
 	if raw == "" {
 		return
@@ -173,7 +175,7 @@ func (v *validator) environments() {
 
 // environment checks the variables of one daemon. For a variable that firstboot
 // sets, reserved returns a hint; for others it returns "".
-func (v *validator) environment(path string, env map[string]Secret, reserved func(string) string) {
+func (v *validator) environment(path string, env map[string]secret.Value, reserved func(string) string) {
 	for _, name := range sortedNames(env) {
 		if !variable.MatchString(name) {
 			hint := "use upper-case letters, digits and _"

@@ -15,7 +15,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 const (
@@ -31,10 +31,10 @@ const (
 
 // Post is a JSON document to post.
 type Post struct {
-	URL       config.URL // http or https
-	Body      []byte     // JSON
-	UserAgent string     // firstboot/v1.2.3
-	Host      string     // sent as X-Firstboot-Host, if not empty
+	URL       secret.Webhook // http or https
+	Body      []byte         // JSON
+	UserAgent string         // firstboot/v1.2.3
+	Host      string         // sent as X-Firstboot-Host, if not empty
 	Timeout   time.Duration
 	// Proxy chooses the proxy; nil: the environment's.
 	Proxy func(*http.Request) (*url.URL, error)

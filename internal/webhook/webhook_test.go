@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // server answers with the codes in turn, and then with the last one. It returns
 // its URL and the number of requests.
-func server(t *testing.T, codes ...int) (config.URL, *atomic.Int64) {
+func server(t *testing.T, codes ...int) (secret.Webhook, *atomic.Int64) {
 	t.Helper()
 	requests := new(atomic.Int64)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,10 +33,10 @@ func server(t *testing.T, codes ...int) (config.URL, *atomic.Int64) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	return config.URL(strings.Replace(s.URL, "://", "://user:hidden@", 1) + "/done?token=hidden"), requests
+	return secret.Webhook(strings.Replace(s.URL, "://", "://user:hidden@", 1) + "/done?token=hidden"), requests
 }
 
-func deliver(t *testing.T, url config.URL, timeout time.Duration) error {
+func deliver(t *testing.T, url secret.Webhook, timeout time.Duration) error {
 	return Post{URL: url, Body: []byte(`{"a":1}`), UserAgent: "firstboot/test", Host: "web-1", Timeout: timeout}.Deliver(t.Context())
 }
 
@@ -72,10 +72,10 @@ func TestDeliverTimesOut(t *testing.T) {
 	release := make(chan struct{})
 	stalled := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	t.Cleanup(func() { close(release); stalled.Close() })
-	for want, url := range map[string]config.URL{
+	for want, url := range map[string]secret.Webhook{
 		"timed out after 300ms: the redirect turns the POST into a GET": redirect,
-		"connection refused":     config.URL(closed.URL),
-		"no answer within 300ms": config.URL(stalled.URL),
+		"connection refused":     secret.Webhook(closed.URL),
+		"no answer within 300ms": secret.Webhook(stalled.URL),
 	} {
 		start := time.Now()
 		err := deliver(t, url, 300*time.Millisecond)
