@@ -72,7 +72,7 @@ func layers() [][]string {
 		{"internal/engine"},
 		{"internal/host"},
 		{"internal/config"},
-		{"internal/secret"},
+		{"internal/secret", "internal/fault"},
 	}
 }
 
