@@ -20,6 +20,7 @@ import (
 
 	"go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 )
 
@@ -68,6 +69,8 @@ func Dial(o Options) (*Client, error) {
 	c := &Client{endpoints: o.Endpoints, tls: tlsConfig, timeout: o.Timeout}
 	c.etcd, err = clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: tlsConfig, Username: o.Username, Password: o.Password,
+		// A proxy of the environment is for downloads. It cannot reach etcd.
+		DialOptions: []grpc.DialOption{grpc.WithNoProxy()},
 		DialTimeout: o.Timeout, MaxCallRecvMsgSize: maxMessage, Logger: zap.NewNop(),
 		// These detect an etcd that has disappeared without closing connections.
 		DialKeepAliveTime: o.Timeout, DialKeepAliveTimeout: o.Timeout,
@@ -117,7 +120,7 @@ func (c *Client) watchConnection(ctx context.Context, abort context.CancelCauseF
 		state := conn.GetState()
 		if state == connectivity.TransientFailure {
 			if why := c.connectError(); why != "" {
-				abort(&Error{Action: "reach", Endpoints: c.endpoints, Err: errors.New(why)})
+				abort(&Error{Action: "reach", Endpoints: c.endpoints, Err: errors.New(why), Advice: adviceFor(why)})
 				return
 			}
 		}

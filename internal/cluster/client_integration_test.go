@@ -113,6 +113,23 @@ func TestServesV2OnRealEtcd(t *testing.T) {
 	}
 }
 
+// TestEtcdBesideASilentEndpoint: one etcd is enough, in any order.
+func TestEtcdBesideASilentEndpoint(t *testing.T) {
+	t.Parallel()
+	etcd, silent := etcdtest.Start(t, etcdtest.Options{EnableV2: true}), "http://"+silentAddress(t)
+	for _, endpoints := range [][]string{{silent, etcd.Endpoint}, {etcd.Endpoint, silent}} {
+		c, err := Dial(Options{Endpoints: endpoints})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := errors.Join(c.Ping(testContext(t)), c.ServesV2(testContext(t))); err != nil || time.Since(start) > 5*time.Second {
+			t.Errorf("with %v: %v after %s", endpoints, err, time.Since(start))
+		}
+		c.Close()
+	}
+}
+
 func TestClientReconnectsAfterEtcdRestart(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})

@@ -138,6 +138,10 @@ func TestServesV2(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/version" {
+					versionOf(w, r)
+					return
+				}
 				if !strings.HasPrefix(r.URL.Path, "/v2/keys") {
 					t.Errorf("requested %s", r.URL)
 				}

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -57,12 +59,20 @@ func (c *Client) wrapError(action string, err error) error {
 		e.Advice = "etcd has reached its disk quota: compact and defragment it, then run: etcdctl alarm disarm"
 	case timedOut(err):
 		if why := c.connectError(); why != "" {
-			e.Err = &shortError{why, err}
+			e.Err, e.Advice = &shortError{why, err}, adviceFor(why)
 		} else if status.Code(err) != codes.Unavailable {
 			e.Err = &shortError{"timed out", err}
 		}
 	}
 	return e
+}
+
+// adviceFor returns the hint for a reason that connectError returned.
+func adviceFor(why string) string {
+	if strings.Contains(why, "is not etcd") || strings.Contains(why, "requires https") {
+		return notEtcdHint
+	}
+	return ""
 }
 
 func timedOut(err error) bool {
@@ -97,27 +107,46 @@ func (c *Client) connectError() string {
 	return strings.Join(all, "; ")
 }
 
-// probe returns why an endpoint cannot be reached, or "" if it sends any HTTP
-// response.
+// notEtcdHint helps if another server answers at an endpoint.
+const notEtcdHint = "correct etcd.endpoints: each must be the client URL of an etcd server"
+
+// probe returns why an endpoint cannot be used, or "" if an etcd answers there.
 func probe(ctx context.Context, client *http.Client, endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
 		return sanitize(endpoint) + " is not a valid endpoint"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/version", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(endpoint, "/")+"/version", nil)
 	if err != nil {
 		return sanitize(endpoint) + " is not a valid endpoint"
 	}
 	resp, err := client.Do(req)
 	if err == nil {
-		resp.Body.Close()
-		return ""
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxVersion))
+		return notEtcd(u, resp.StatusCode, body)
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return u.Host + " does not answer"
 	}
-	return fmt.Sprintf("%s: %v", u.Host, unwrapNetError(err))
+	return fmt.Sprintf("%s: %s", u.Host, sanitize(unwrapNetError(err).Error()))
+}
+
+// maxVersion limits etcd's answer to /version, in bytes. A real one has about
+// 50.
+const maxVersion = 16 << 10
+
+// notEtcd returns why an answer to /version is not etcd's, or "" if it is.
+func notEtcd(u *url.URL, status int, body []byte) string {
+	var version struct{ Etcdserver string }
+	switch {
+	case json.Unmarshal(body, &version) == nil && version.Etcdserver != "":
+		return ""
+	case status == http.StatusBadRequest && u.Scheme == "http" && strings.Contains(string(body), "HTTPS"):
+		return u.Host + " requires https"
+	}
+	return u.Host + " answers, but is not etcd"
 }
 
 // unwrapNetError removes the URL and the address from an error of net/http. The

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 )
 
 // ErrNoV2 means that etcd does not serve its v2 API, which Docker's
@@ -18,26 +20,59 @@ var ErrNoV2 = errors.New("etcd does not serve the v2 API")
 // top-level keys.
 const maxV2Response = 1 << 20
 
+// v2Grace is how long ServesV2 waits for the other endpoints after one of them
+// answered.
+const v2Grace = time.Second
+
 // ServesV2 checks that every endpoint that answers serves the v2 API, because
-// Docker may use any of them. It fails if no endpoint answers.
+// Docker may use any of them. It fails if no endpoint answers. The endpoints are
+// queried in parallel: one that does not answer does not delay the result.
 func (c *Client) ServesV2(ctx context.Context) error {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
 	client, done := c.httpClient()
 	defer done()
-	answered := false
-	var last error
-	for _, endpoint := range c.endpoints {
-		err := servesV2(ctx, client, endpoint)
-		if errors.Is(err, ErrNoV2) {
-			return err
-		}
-		answered, last = answered || err == nil, err
+	answers := make(chan answer, len(c.endpoints))
+	for i, endpoint := range c.endpoints {
+		go func() { answers <- answer{i, servesV2(ctx, client, endpoint)} }()
 	}
-	if answered {
+	failed := make([]error, len(c.endpoints))
+	var grace <-chan time.Time
+	for range c.endpoints {
+		select {
+		case a := <-answers:
+			if errors.Is(a.err, ErrNoV2) {
+				return a.err
+			}
+			if a.err == nil && grace == nil {
+				grace = time.After(v2Grace)
+			}
+			failed[a.endpoint] = a.err
+		case <-grace:
+			return nil
+		}
+	}
+	if grace != nil {
 		return nil
 	}
-	return c.wrapError("query the v2 API of", last)
+	return c.wrapError("query the v2 API of", joined(failed))
+}
+
+// answer is the result of querying one endpoint.
+type answer struct {
+	endpoint int // index
+	err      error
+}
+
+// joined returns the errors of all endpoints as one line.
+func joined(errs []error) error {
+	var texts []string
+	for _, err := range errs {
+		if text := err.Error(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return &shortError{strings.Join(texts, "; "), errors.Join(errs...)}
 }
 
 // httpClient returns an HTTP client for the endpoints. It uses no proxy, like the
@@ -61,6 +96,9 @@ func servesV2(ctx context.Context, client *http.Client, endpoint string) error {
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusNotFound:
+		if why := probe(ctx, client, endpoint); why != "" {
+			return withHint(fmt.Errorf("%w: %s", ErrNoV2, why), notEtcdHint)
+		}
 		return withHint(fmt.Errorf("%w: %s answers 404 to /v2/keys", ErrNoV2, endpoint),
 			"start etcd with --enable-v2 (etcd 3.5 or older; newer ones have no v2 API)")
 	case http.StatusOK:
@@ -88,7 +126,7 @@ func isV2(body io.Reader, endpoint string) error {
 		return nil // only etcd returns so many keys
 	}
 	if json.Unmarshal(data, &answer) != nil || answer.Action != "get" || answer.Node == nil || !answer.Node.Dir {
-		return withHint(fmt.Errorf("%w: %s answers /v2/keys with other content", ErrNoV2, endpoint), "check that this endpoint is an etcd server")
+		return withHint(fmt.Errorf("%w: %s answers /v2/keys with other content", ErrNoV2, endpoint), notEtcdHint)
 	}
 	return nil
 }
