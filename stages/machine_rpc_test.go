@@ -62,6 +62,11 @@ func (s FakeService) Routes(_ struct{}, r *[]host.Route) error {
 	return nil
 }
 
+func (s FakeService) RouteTo(to netip.Addr, r *host.Route) error {
+	*r = s.w.net.routeTo(to)
+	return nil
+}
+
 func (s FakeService) SourceAddress(to netip.Addr, r *netip.Addr) error {
 	from, err := s.w.net.sourceTo(to)
 	*r = from
@@ -235,6 +240,10 @@ func (s fakeClient) Addresses() ([]host.Address, error) {
 
 func (s fakeClient) Routes() ([]host.Route, error) {
 	return query[[]host.Route](s, "Routes", struct{}{})
+}
+
+func (s fakeClient) RouteTo(to netip.Addr) (host.Route, error) {
+	return query[host.Route](s, "RouteTo", to)
 }
 
 func (s fakeClient) SourceAddress(to netip.Addr) (netip.Addr, error) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -128,20 +129,56 @@ func bareNetwork(n int) *fakeNetwork {
 	eth0 := netip.AddrFrom4([4]byte{10, 0, 0, byte(n + 1)})
 	return &fakeNetwork{
 		addresses: []host.Address{
-			{Interface: "lo", Prefix: netip.MustParsePrefix("127.0.0.1/8")}, {Interface: "lo", Prefix: netip.MustParsePrefix("::1/128")},
-			{Interface: "eth0", Prefix: netip.PrefixFrom(eth0, 24)}, {Interface: "eth0", Prefix: netip.MustParsePrefix("fe80::1/64")},
-			{Interface: "docker0", Prefix: netip.MustParsePrefix("172.17.0.1/16")},
+			newAddress("lo", "127.0.0.1/8"), newAddress("lo", "::1/128"),
+			newAddress("eth0", eth0.String()+"/24"), newAddress("eth0", "fe80::1/64"),
+			newAddress("docker0", "172.17.0.1/16"),
 		},
 		routes: []host.Route{
-			{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.0.0.254"), Interface: "eth0", Protocol: 16},
-			{Destination: netip.MustParsePrefix("10.0.0.0/24"), Interface: "eth0", Protocol: 2},
+			newRoute("0.0.0.0/0", "10.0.0.254", "eth0", 16),
+			newRoute("10.0.0.0/24", "", "eth0", host.ProtocolKernel),
 		},
 		listening: map[netip.AddrPort]bool{}, free: map[string]uint64{},
 	}
 }
 
 func (n *fakeNetwork) add(name, prefix string) {
-	n.addresses = append(n.addresses, host.Address{Interface: name, Prefix: netip.MustParsePrefix(prefix)})
+	n.addresses = append(n.addresses, newAddress(name, prefix))
+}
+
+func newAddress(name, prefix string) host.Address {
+	return host.Address{Interface: name, Kind: kindOf(name), Prefix: netip.MustParsePrefix(prefix)}
+}
+
+// kindOf returns the kind of an interface of the tests by the usual meaning of
+// its name.
+func kindOf(name string) string {
+	for prefix, kind := range map[string]string{"docker": "bridge", "br": "bridge", "cali": "veth", "tunl": "ipip", "vxlan": "vxlan", "wg": "wireguard"} {
+		if strings.HasPrefix(name, prefix) {
+			return kind
+		}
+	}
+	return "device"
+}
+
+// newRoute returns a route of the main table; without a gateway its network is on
+// the link.
+func newRoute(destination, gateway, name string, protocol int) host.Route {
+	hop := host.Hop{Interface: name, Kind: kindOf(name)}
+	if gateway != "" {
+		hop.Gateway = netip.MustParseAddr(gateway)
+	}
+	return host.Route{Destination: netip.MustParsePrefix(destination), Type: host.RouteUnicast, Table: 254, Protocol: protocol, Hops: []host.Hop{hop}}
+}
+
+// routeTo returns the most specific route to an address.
+func (n *fakeNetwork) routeTo(to netip.Addr) host.Route {
+	var best host.Route
+	for _, r := range n.routes {
+		if r.Destination.Contains(to) && (best.Type == "" || r.Destination.Bits() > best.Destination.Bits()) {
+			best = r
+		}
+	}
+	return best
 }
 
 func (n *fakeNetwork) eth0() netip.Addr { return n.addresses[2].Prefix.Addr() }

@@ -70,7 +70,7 @@ func kernelCases() []refusedCase {
 func networkCases() []refusedCase {
 	route := func(to, by string, protocol int) func(*machine) {
 		return func(m *machine) {
-			m.net.routes = append(m.net.routes, host.Route{Destination: netip.MustParsePrefix(to), Gateway: netip.MustParseAddr(by), Interface: "eth0", Protocol: protocol})
+			m.net.routes = append(m.net.routes, newRoute(to, by, "eth0", protocol))
 		}
 	}
 	return []refusedCase{
@@ -81,7 +81,7 @@ func networkCases() []refusedCase {
 			m.net.source = netip.MustParseAddr("127.0.0.1")
 			m.net.add("eth1", "10.1.0.1/24")
 		}},
-		{name: "default-route", problem: "", arrange: func(m *machine) { m.net.routes = m.net.routes[1:] }},
+		{name: "default-route", problem: "missing", words: []string{"no default route"}, arrange: func(m *machine) { m.net.routes = m.net.routes[1:] }},
 		{name: "ipv6-in-use", problem: "global address", arrange: func(m *machine) { m.net.add("eth0", "2001:db8::5/64") }, words: []string{"2001:db8::5 (eth0)"}},
 		{name: "bgp-port", problem: "another daemon", words: []string{"10.0.0.2:179", "ss -ltnp"}, arrange: func(m *machine) {
 			m.net.listening[netip.AddrPortFrom(m.net.eth0(), 179)] = true
@@ -110,10 +110,12 @@ func networkCases() []refusedCase {
 	}
 }
 
-func dockerNetwork(name, driver, subnet string) host.DockerNetwork {
+func dockerNetwork(name, driver string, subnets ...string) host.DockerNetwork {
 	n := host.DockerNetwork{ID: fakeID(name), Name: name, Driver: driver}
 	n.IPAM.Driver = map[string]string{"calico": "calico-ipam"}[driver]
-	n.IPAM.Config = append(n.IPAM.Config, struct{ Subnet string }{subnet})
+	for _, subnet := range subnets {
+		n.IPAM.Config = append(n.IPAM.Config, struct{ Subnet string }{subnet})
+	}
 	return n
 }
 

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -45,7 +46,7 @@ type refusedCase struct {
 }
 
 func refusedCases() []refusedCase {
-	return slices.Concat(hostCases(), kernelCases(), networkCases(), dockerCases(), clusterCases())
+	return slices.Concat(hostCases(), kernelCases(), networkCases(), addressCases(), routeCases(), dockerCases(), clusterCases())
 }
 
 // testPreflightRefuses checks of each finding that it has an object, an actual
@@ -81,7 +82,10 @@ func testPreflightRefuses(t *testing.T, etcd *etcdtest.Server) {
 
 // testPreflightAccepts checks that there are no false findings.
 func testPreflightAccepts(t *testing.T, etcd *etcdtest.Server) {
-	for name, arrange := range acceptedHosts() {
+	hosts := acceptedHosts()
+	maps.Copy(hosts, acceptedAddresses())
+	maps.Copy(hosts, acceptedRoutes())
+	for name, arrange := range hosts {
 		t.Run(name, func(t *testing.T) {
 			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 			arrange(m)
@@ -328,11 +332,14 @@ func joined(m *machine) {
 	at := m.net.eth0()
 	m.net.listening[netip.AddrPortFrom(at, 179)] = true
 	m.net.add("tunl0", "10.213.0.64/32")
-	m.net.routes = append(m.net.routes,
-		host.Route{Destination: netip.MustParsePrefix("10.213.0.128/26"), Gateway: netip.MustParseAddr("10.0.0.3"), Interface: "eth0", Protocol: host.ProtocolBIRD},
-		host.Route{Destination: netip.MustParsePrefix("10.213.0.64/26"), Protocol: host.ProtocolBIRD},
-		host.Route{Destination: netip.MustParsePrefix("10.213.0.65/32"), Interface: "cali0123", Protocol: 80},
-		host.Route{Destination: netip.MustParsePrefix("10.213.0.192/26"), Gateway: netip.MustParseAddr("10.0.0.4"), Interface: "eth0", Protocol: 80},
+	blackhole := newRoute("10.213.0.64/26", "", "", host.ProtocolBIRD)
+	blackhole.Type, blackhole.Hops = host.RouteBlackhole, nil
+	local := newRoute("10.213.0.64/32", "", "tunl0", host.ProtocolKernel)
+	local.Type, local.Table = host.RouteLocal, 255
+	m.net.routes = append(m.net.routes, blackhole, local,
+		newRoute("10.213.0.128/26", "10.0.0.3", "eth0", host.ProtocolBIRD),
+		newRoute("10.213.0.65/32", "", "cali0123", 3),
+		newRoute("10.213.0.192/26", "10.0.0.4", "eth0", 80),
 	)
 	m.clearSteps()
 }

@@ -7,15 +7,20 @@ import (
 
 // DockerNetwork is a Docker network.
 type DockerNetwork struct {
-	ID     string `json:"Id"`
-	Name   string
-	Scope  string
-	Driver string
-	IPAM   struct {
+	ID      string `json:"Id"`
+	Name    string
+	Scope   string
+	Driver  string
+	Options map[string]string
+	IPAM    struct {
 		Driver string
 		Config []struct{ Subnet string }
 	}
 }
+
+// Bridge returns the name of the bridge that was chosen for the network, or "" if
+// Docker names it.
+func (n DockerNetwork) Bridge() string { return n.Options["com.docker.network.bridge.name"] }
 
 // Subnets lists the network's subnets.
 func (n DockerNetwork) Subnets() []string {

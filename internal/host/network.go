@@ -12,16 +12,50 @@ import (
 // Address is an address of an interface, with its prefix length.
 type Address struct {
 	Interface string
+	Kind      string // the interface's kind: device, bridge, veth, ipip, vxlan, … (IFLA_INFO_KIND)
+	Uplink    bool   // a bridge with a port that is not one end of a veth pair or a tap: it connects the host itself
+	Secondary bool   // the kernel prefers another address of the same network as a source
 	Prefix    netip.Prefix
 }
 
-// Route is one IPv4 route of the main table.
+// Route is one IPv4 route.
 type Route struct {
 	Destination netip.Prefix // 0.0.0.0/0 for the default route
-	Gateway     netip.Addr   // invalid if the network is on the link
-	Interface   string
+	Type        RouteType
+	Table       int
 	Protocol    int // rtm_protocol: 2 kernel, 3 boot, 4 static, 12 BIRD, 16 DHCP
+	Hops        []Hop
 }
+
+// Hop is a next hop of a route. A multipath route has several.
+type Hop struct {
+	Gateway   netip.Addr // invalid if the network is on the link
+	Interface string
+	Kind      string // the interface's kind, as in Address
+}
+
+// RouteType is what the kernel does with packets that match a route, as ip-route
+// prints it. It is empty if no route matches.
+type RouteType string
+
+// The types of routes that firstboot distinguishes.
+const (
+	RouteUnicast     RouteType = "unicast"
+	RouteLocal       RouteType = "local"
+	RouteBroadcast   RouteType = "broadcast"
+	RouteBlackhole   RouteType = "blackhole"
+	RouteUnreachable RouteType = "unreachable"
+	RouteProhibit    RouteType = "prohibit"
+	RouteThrow       RouteType = "throw" // continue with the next rule
+)
+
+// Delivers reports whether packets that match the route are delivered and not
+// dropped.
+func (t RouteType) Delivers() bool { return t == RouteUnicast || t == RouteLocal }
+
+// ProtocolKernel is the rtm_protocol of routes that the kernel adds for an
+// address.
+const ProtocolKernel = 2
 
 // ProtocolBIRD is the rtm_protocol of routes that BIRD adds (rtnetlink.h).
 const ProtocolBIRD = 12
@@ -30,8 +64,12 @@ const ProtocolBIRD = 12
 type Network interface {
 	// Addresses lists all IPv4 and IPv6 addresses.
 	Addresses() ([]Address, error)
-	// Routes lists the IPv4 routes of the main table.
+	// Routes lists the IPv4 routes of all types in all tables that a rule uses.
 	Routes() ([]Route, error)
+	// RouteTo looks up the route of a packet from this host to an IPv4 address,
+	// as the kernel does: with its rules and in all tables. If none matches, the
+	// Type is empty.
+	RouteTo(to netip.Addr) (Route, error)
 	// SourceAddress returns the local address that the kernel chooses for
 	// packets to the address to.
 	SourceAddress(to netip.Addr) (netip.Addr, error)
@@ -46,53 +84,6 @@ type Network interface {
 
 // kernelNetwork reads the network of the machine that this process runs on.
 type kernelNetwork struct{}
-
-func (kernelNetwork) Addresses() ([]Address, error) {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("cannot list network interfaces: %w", err)
-	}
-	var all []Address
-	for _, link := range links {
-		addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-		if err != nil {
-			return nil, fmt.Errorf("cannot list addresses of %s: %w", link.Attrs().Name, err)
-		}
-		for _, a := range addrs {
-			if p, ok := toPrefix(a.IPNet); ok {
-				all = append(all, Address{Interface: link.Attrs().Name, Prefix: p})
-			}
-		}
-	}
-	return all, nil
-}
-
-func (kernelNetwork) Routes() ([]Route, error) {
-	names := map[int]string{}
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("cannot list network interfaces: %w", err)
-	}
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-	}
-	found, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list routes: %w", err)
-	}
-	routes := make([]Route, 0, len(found))
-	for _, r := range found {
-		route := Route{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Interface: names[r.LinkIndex], Protocol: int(r.Protocol)}
-		if p, ok := toPrefix(r.Dst); ok {
-			route.Destination = p
-		}
-		if gw, ok := netip.AddrFromSlice(r.Gw); ok {
-			route.Gateway = gw.Unmap()
-		}
-		routes = append(routes, route)
-	}
-	return routes, nil
-}
 
 func (kernelNetwork) SourceAddress(to netip.Addr) (netip.Addr, error) {
 	routes, err := netlink.RouteGet(net.IP(to.AsSlice()))

@@ -34,6 +34,7 @@ func (offline) Property(context.Context, string, string, string) (any, error) {
 
 func (offline) Addresses() ([]Address, error)                  { return nil, ErrOffline }
 func (offline) Routes() ([]Route, error)                       { return nil, ErrOffline }
+func (offline) RouteTo(netip.Addr) (Route, error)              { return Route{}, ErrOffline }
 func (offline) SourceAddress(netip.Addr) (netip.Addr, error)   { return netip.Addr{}, ErrOffline }
 func (offline) Listening(context.Context, netip.AddrPort) bool { return false }
 func (offline) Resolve(context.Context, string) ([]netip.Addr, error) {
