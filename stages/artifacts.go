@@ -8,6 +8,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // The names of the artifacts, in bundles and in output.
@@ -88,17 +89,12 @@ func (e *Env) getArtifact(ctx context.Context, name string, report engine.Progre
 	switch {
 	case err == nil:
 		return path, nil
-	case artifact.IsPermanent(err):
+	case fault.IsPermanent(err):
 		return "", err
 	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("timed out after %v", e.Config.Timeouts.Download)
 	}
-	wait := &engine.Wait{For: "the download of " + name + " from " + e.sourceOf(name), Err: err}
-	var failed *artifact.Error
-	if errors.As(err, &failed) {
-		wait.After = failed.RetryAfter
-	}
-	return "", wait
+	return "", &engine.Wait{For: "the download of " + name + " from " + e.sourceOf(name), Err: err, After: fault.RetryAfter(err)}
 }
 
 // sourceOf returns the URL of an artifact without credentials.

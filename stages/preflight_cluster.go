@@ -8,6 +8,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // etcdAndCalico waits for etcd. Then it checks that etcd serves what Calico and
@@ -24,7 +25,7 @@ func (s preflight) etcdAndCalico(ctx context.Context, _ dockerState) ([]finding,
 		}
 		return nil
 	})
-	if err != nil && cluster.IsPermanent(err) {
+	if err != nil && fault.IsPermanent(err) {
 		found = append(found, newFinding("etcd-v3", "etcd", errorInWait(err), "an etcd that serves the v3 API to this host", engine.Hint(err))...)
 		return found, nil
 	}

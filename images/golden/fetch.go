@@ -3,7 +3,6 @@ package golden
 import (
 	"context"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // maxAttempts limits the attempts per artifact. A build pipeline should fail soon
@@ -52,14 +52,13 @@ func (c *Collector) download(ctx context.Context, a Artifact, progress *progress
 // retryable marks an error for backoff as permanent, or sets the time of the next
 // attempt.
 func retryable(err error) error {
-	var failed *artifact.Error
-	switch {
+	switch pause := fault.RetryAfter(err); {
 	case err == nil:
 		return nil
-	case artifact.IsPermanent(err):
+	case fault.IsPermanent(err):
 		return backoff.Permanent(err)
-	case errors.As(err, &failed) && failed.RetryAfter > 0:
-		return backoff.RetryAfter(int(math.Ceil(failed.RetryAfter.Seconds())))
+	case pause > 0:
+		return backoff.RetryAfter(int(math.Ceil(pause.Seconds())))
 	}
 	return err
 }

@@ -3,8 +3,8 @@
 // never executes or installs them.
 //
 // It handles URLs, digests, RPM files and image archives. It does not know what
-// an artifact is for. It leaves retries to the caller: IsPermanent reports
-// whether a retry can help.
+// an artifact is for. It leaves retries to the caller: every error
+// has a class of package fault.
 package artifact
 
 import (

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // file writes data into a new file and returns its path.
@@ -223,7 +225,7 @@ func TestGetPrefersBundleOverNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, log = logged(t, func(o *Options) { o.Bundles = bundles })
-	if _, err := s.Get(t.Context(), Ref{Name: "calicoctl", SHA256: ref.SHA256}, nil); !IsPermanent(err) || !strings.Contains(log.String(), dir) {
+	if _, err := s.Get(t.Context(), Ref{Name: "calicoctl", SHA256: ref.SHA256}, nil); !fault.IsPermanent(err) || !strings.Contains(log.String(), dir) {
 		t.Errorf("Get = %v, log %q; want a permanent error, and the damaged bundle in the log", err, log)
 	}
 }
@@ -233,7 +235,7 @@ func TestBundledRejectsUnknownAndAmbiguousNames(t *testing.T) {
 	bundle(t, dir, Item{Entry{Name: "calicoctl", Version: "1"}, file(t, noise(10))}, Item{Entry{Name: "calicoctl", Version: "2"}, file(t, noise(20))})
 	s, _ := logged(t, func(o *Options) { o.Bundles = []string{dir} })
 	for _, name := range []string{"calicoctl", "other", ""} {
-		if path, err := s.Bundled(name); !IsPermanent(err) {
+		if path, err := s.Bundled(name); !fault.IsPermanent(err) {
 			t.Errorf("Bundled(%q) = %q, %v; want a permanent error", name, path, err)
 		}
 	}

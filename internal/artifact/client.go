@@ -2,17 +2,16 @@ package artifact
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // maxRedirects bounds the redirects of one request.
@@ -63,7 +62,8 @@ func newClient(given *http.Client, proxy func(*http.Request) (*url.URL, error)) 
 // statusError is the error of a response that is not a file.
 func statusError(ref Ref, resp *http.Response) error {
 	cause := fmt.Errorf("the server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	e := &Error{Name: ref.Name, Source: redact(ref.URL), Err: cause, Permanent: resp.StatusCode < 500}
+	e := &Error{Name: ref.Name, Source: redact(ref.URL), Err: cause}
+	e.Class, e.Kind = fault.OfStatus(resp.StatusCode)
 	switch resp.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
 		e.hint = "the server does not have this file: correct the url"
@@ -71,11 +71,9 @@ func statusError(ref Ref, resp *http.Response) error {
 		e.hint = "add credentials with read access to the url"
 	case http.StatusProxyAuthRequired:
 		e.hint = "add credentials to proxy.http and proxy.https"
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		e.Permanent = false
 	}
-	if !e.Permanent {
-		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if e.Class != fault.Permanent {
+		e.After = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	}
 	return e
 }
@@ -89,32 +87,8 @@ func (s *Store) requestError(ctx context.Context, ref Ref, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return ref.transientError(cause, "")
 	}
-	permanent, hint := classifyNetworkError(err)
-	return ref.wrap(withoutURL(err), permanent, hint)
-}
-
-// classifyNetworkError reports whether a retry cannot cure err, and what a
-// person can do. An expired certificate counts as transient, because the
-// machine's clock may not be set yet.
-func classifyNetworkError(err error) (permanent bool, hint string) {
-	var unknown x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	var dns *net.DNSError
-	switch {
-	case errors.As(err, &unknown):
-		return true, "add the server's CA to the machine's trust store"
-	case errors.As(err, &hostname):
-		return true, "the server's certificate is for another name: correct the url"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return false, "check the machine's clock and the server's certificate"
-	case errors.As(err, &record):
-		return true, "the server does not use TLS on this port: try http:// in the url"
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return false, "check the host name in the url, and DNS"
-	}
-	return false, ""
+	err = fault.OfCall(withoutURL(err))
+	return ref.wrap(fault.ClassOf(err), err, "")
 }
 
 // withoutURL removes the URL from an error of net/http. The URL may contain a

@@ -6,16 +6,19 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // Error is why an artifact cannot be provided. It contains no credentials.
 type Error struct {
-	Name       string        // the artifact's
-	Source     string        // its URL without credentials; may be empty
-	Err        error         // the cause
-	Permanent  bool          // a retry cannot help
-	RetryAfter time.Duration // the pause that the server requested; 0: none
-	hint       string        // what a person can do; may be empty
+	Name   string        // the artifact's
+	Source string        // its URL without credentials; may be empty
+	Err    error         // the cause
+	Class  fault.Class   // Transient or Permanent
+	Kind   fault.Kind    // Unknown: that of Err
+	After  time.Duration // the pause that the server requested; 0: none
+	hint   string        // what a person can do; may be empty
 }
 
 func (e *Error) Error() string {
@@ -27,30 +30,39 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary reports whether a retry may help.
-func (e *Error) Temporary() bool { return !e.Permanent }
+// FaultClass implements fault.Classified.
+func (e *Error) FaultClass() fault.Class { return e.Class }
+
+// FaultKind implements fault.Classified.
+func (e *Error) FaultKind() fault.Kind { return e.Kind }
 
 // Hint is what a person can do; it may be empty.
 func (e *Error) Hint() string { return e.hint }
 
-// permanentError is an *Error about this artifact that a retry cannot cure.
-func (r Ref) permanentError(err error, hint string) error { return r.wrap(err, true, hint) }
+// RetryAfter returns the pause that the server requested, or 0.
+func (e *Error) RetryAfter() time.Duration { return e.After }
 
-// transientError is an *Error about this artifact that a retry may cure.
-func (r Ref) transientError(err error, hint string) error { return r.wrap(err, false, hint) }
+// permanentError is an *Error about this artifact that needs a person.
+func (r Ref) permanentError(err error, hint string) error {
+	return r.wrap(fault.Permanent, err, hint)
+}
+
+// transientError is an *Error about this artifact that passes with time.
+func (r Ref) transientError(err error, hint string) error {
+	return r.wrap(fault.Transient, err, hint)
+}
 
 // wrap makes err an *Error about this artifact, unless it is one. If hint is
 // empty, it keeps the hint of err.
-func (r Ref) wrap(err error, permanent bool, hint string) error {
+func (r Ref) wrap(class fault.Class, err error, hint string) error {
 	var wrapped *Error
 	if errors.As(err, &wrapped) {
 		return err
 	}
-	var hinted interface{ Hint() string }
-	if hint == "" && errors.As(err, &hinted) {
-		hint = hinted.Hint()
+	if hint == "" {
+		hint = fault.Hint(err)
 	}
-	return &Error{Name: r.Name, Source: redact(r.URL), Err: err, Permanent: permanent, hint: hint}
+	return &Error{Name: r.Name, Source: redact(r.URL), Err: err, Class: class, hint: hint}
 }
 
 // MismatchError means that a file does not have the pinned sha256. A fetched
@@ -69,8 +81,16 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("cannot use %s from %s: sha256 is %s (%d bytes), want %s", e.Name, e.Source, e.Got, e.Size, e.Want)
 }
 
-// Temporary reports whether a retry may help.
-func (e *MismatchError) Temporary() bool { return e.MaybeTruncated }
+// FaultClass implements fault.Classified.
+func (e *MismatchError) FaultClass() fault.Class {
+	if e.MaybeTruncated {
+		return fault.Transient
+	}
+	return fault.Permanent
+}
+
+// FaultKind implements fault.Classified.
+func (*MismatchError) FaultKind() fault.Kind { return fault.Checksum }
 
 // Hint is what a person can do.
 func (e *MismatchError) Hint() string {
@@ -83,29 +103,19 @@ func (e *MismatchError) Hint() string {
 	return "correct the url, or the sha256 if this is the intended file; if both were correct before, find out who changed the file"
 }
 
-// IsPermanent reports whether a retry cannot cure err: a wrong digest, a
-// missing file, an invalid URL.
-func IsPermanent(err error) bool {
-	var c classifiedError
-	return errors.As(err, &c) && !c.Temporary()
-}
-
-// classifiedError is implemented by this package's errors. (Temporary alone
-// would also match the errors of package net, which call a refused connection
-// permanent.)
-type classifiedError interface {
-	Temporary() bool
-	Hint() string
-}
-
 // invalidError means that a file is not valid, whatever its source.
 type invalidError struct {
 	text, hint string
 }
 
-func (e *invalidError) Error() string   { return e.text }
-func (e *invalidError) Temporary() bool { return false }
-func (e *invalidError) Hint() string    { return e.hint }
+func (e *invalidError) Error() string { return e.text }
+func (e *invalidError) Hint() string  { return e.hint }
+
+// FaultClass implements fault.Classified.
+func (*invalidError) FaultClass() fault.Class { return fault.Permanent }
+
+// FaultKind implements fault.Classified.
+func (*invalidError) FaultKind() fault.Kind { return fault.Data }
 
 // invalidf returns an *invalidError.
 func invalidf(hint, format string, args ...any) error {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // maxResumes bounds how often one fetch resumes an interrupted transfer, as
@@ -57,7 +59,7 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 // removes the file if it is empty, the disk is full or a retry cannot help.
 func (s *Store) keepPartial(ref Ref, p *partialFile, err error) error {
 	err = ref.transientError(s.explainDiskError(err), "")
-	if p.size == 0 || IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
+	if p.size == 0 || fault.IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
 		p.remove()
 	} else if syncErr := p.file.Sync(); syncErr != nil {
 		p.remove()
@@ -86,7 +88,7 @@ func (s *Store) complete(ctx context.Context, ref Ref, from location, p *partial
 	for resumes := 0; ; resumes++ {
 		before := p.size
 		maybeTruncated, err = s.download(ctx, ref, from.remote, p, progress)
-		if err == nil || IsPermanent(err) || ctx.Err() != nil || !isInterrupted(err) || p.size <= before || resumes == maxResumes {
+		if err == nil || fault.IsPermanent(err) || ctx.Err() != nil || !isInterrupted(err) || p.size <= before || resumes == maxResumes {
 			return maybeTruncated, err
 		}
 	}
@@ -188,24 +190,19 @@ func isInterrupted(err error) bool {
 
 // explainDiskError adds a hint to the error of a full or read-only disk.
 func (s *Store) explainDiskError(err error) error {
-	var classified classifiedError
-	if errors.As(err, &classified) {
+	if fault.ClassOf(err) != fault.Unclassified {
 		return err
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &diskError{fmt.Errorf("no space left in %s: %w", s.cache, err), "free space there; then firstboot continues by itself"}
+		return diskError(fmt.Errorf("no space left in %s: %w", s.cache, err), "free space there; then firstboot continues by itself")
 	case errors.Is(err, syscall.EROFS):
-		return &diskError{fmt.Errorf("cannot write to %s: %w", s.cache, err), "mount it read-write"}
+		return diskError(fmt.Errorf("cannot write to %s: %w", s.cache, err), "mount it read-write")
 	}
 	return err
 }
 
-// diskError is a disk problem that a person can fix while the caller retries.
-type diskError struct {
-	error
-	hint string
+// diskError is a disk problem that a person can fix while the caller waits.
+func diskError(err error, hint string) error {
+	return fault.WithHint(fault.Transient, fault.Disk, err, hint)
 }
-
-func (d *diskError) Unwrap() error { return d.error }
-func (d *diskError) Hint() string  { return d.hint }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // writePartial writes a partial file into the cache, as a power cut leaves it.
@@ -137,7 +139,7 @@ func TestWrongContentRangeIsTransientError(t *testing.T) {
 		s, _ := logged(t, nil)
 		ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
 		writePartial(t, s, ref, data[:500], validators{})
-		if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "a range that was not requested") {
+		if _, err := s.Get(t.Context(), ref, nil); err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), "a range that was not requested") {
 			t.Errorf("%q: %v, want a transient error", header, err)
 		}
 		path, err := s.Get(t.Context(), ref, nil)
@@ -180,7 +182,7 @@ func TestFailedFetchKeepsPartialFile(t *testing.T) {
 	})
 	s, _ := logged(t, nil)
 	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
-	if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) {
+	if _, err := s.Get(t.Context(), ref, nil); err == nil || fault.IsPermanent(err) {
 		t.Fatalf("Get = %v, want a transient error", err)
 	}
 	info, err := os.Stat(filepath.Join(s.cache, ref.SHA256+".part"))
@@ -212,7 +214,7 @@ func TestTruncatedBodyWithoutLengthIsTransientError(t *testing.T) {
 	})
 	s, _ := logged(t, nil)
 	_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil)
-	if err == nil || IsPermanent(err) {
+	if err == nil || fault.IsPermanent(err) {
 		t.Errorf("Get = %v, want a transient error", err)
 	}
 	wantCache(t, s)
@@ -227,7 +229,7 @@ func TestConcurrentProcessesDoNotFetchTheSameArtifact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), ref, nil); err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "another firstboot process") {
+	if _, err := s.Get(t.Context(), ref, nil); err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), "another firstboot process") {
 		t.Errorf("Get = %v, want a transient error that names the other process", err)
 	}
 	other.close()

@@ -16,6 +16,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/rpmpack"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // key makes an OpenPGP key; change may modify its configuration.
@@ -232,7 +234,7 @@ func TestVerifySignature(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 			t.Errorf("%s: %v, want %q", what, err, test.want)
-		case test.want != "" && !IsPermanent(err):
+		case test.want != "" && !fault.IsPermanent(err):
 			t.Errorf("%s: %v is not permanent", what, err)
 		}
 	}

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 func digestOf(data []byte) string {
@@ -160,7 +162,7 @@ func TestWrongFileIsRejectedAndRemoved(t *testing.T) {
 	s, _ := logged(t, nil)
 	_, err := s.Get(t.Context(), Ref{Name: "calicoctl", URL: url, SHA256: want}, nil)
 	var mismatch *MismatchError
-	if !errors.As(err, &mismatch) || !IsPermanent(err) {
+	if !errors.As(err, &mismatch) || !fault.IsPermanent(err) {
 		t.Fatalf("Get = %v, want a permanent MismatchError", err)
 	}
 	got := digestOf([]byte("<html>not what you want</html>"))
@@ -188,15 +190,15 @@ func TestStatusCodesArePermanentOrTransient(t *testing.T) {
 		})
 		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(nil)}, nil)
 		var e *Error
-		if !errors.As(err, &e) || IsPermanent(err) != permanent {
-			t.Errorf("status %d: %v is permanent: %v, want %v", status, err, IsPermanent(err), permanent)
+		if !errors.As(err, &e) || fault.IsPermanent(err) != permanent {
+			t.Errorf("status %d: %v is permanent: %v, want %v", status, err, fault.IsPermanent(err), permanent)
 			continue
 		}
 		if status != 206 && !strings.Contains(err.Error(), strconv.Itoa(status)) {
 			t.Errorf("%v does not name status %d", err, status)
 		}
-		if !permanent && status != 206 && e.RetryAfter != 7*time.Second {
-			t.Errorf("status %d: RetryAfter %v, want 7s", status, e.RetryAfter)
+		if !permanent && status != 206 && e.RetryAfter() != 7*time.Second {
+			t.Errorf("status %d: RetryAfter %v, want 7s", status, e.RetryAfter())
 		}
 		wantCache(t, s)
 	}
@@ -209,13 +211,13 @@ func TestInvalidSourcesArePermanentErrors(t *testing.T) {
 		dir, filepath.Join(dir, "missing"), "",
 	} {
 		s, _ := logged(t, nil)
-		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(nil)}, nil); !IsPermanent(err) {
+		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(nil)}, nil); !fault.IsPermanent(err) {
 			t.Errorf("%q: %v, want a permanent error", url, err)
 		}
 	}
 	s, _ := logged(t, nil)
 	for _, digest := range []string{"abc", strings.ToUpper(digestOf(nil)), digestOf(nil) + "0", "../../../../etc/passwd"} {
-		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "/dev/null", SHA256: digest}, nil); !IsPermanent(err) {
+		if _, err := s.Get(t.Context(), Ref{Name: "x", URL: "/dev/null", SHA256: digest}, nil); !fault.IsPermanent(err) {
 			t.Errorf("sha256 %q: %v, want a permanent error", digest, err)
 		}
 		if _, ok := s.Lookup(Ref{Name: "x", SHA256: digest}); ok {
@@ -232,7 +234,7 @@ func TestRefusedConnectionIsTransientError(t *testing.T) {
 	l.Close()
 	s, _ := logged(t, nil)
 	_, err = s.Get(t.Context(), Ref{Name: "x", URL: "http://" + l.Addr().String() + "/x", SHA256: digestOf(nil)}, nil)
-	if err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "connection refused") {
+	if err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("Get = %v, want a transient connection refused", err)
 	}
 }
@@ -297,7 +299,7 @@ func TestRedirectsAreLimited(t *testing.T) {
 	}
 	hops = maxRedirects + 1
 	s, _ = logged(t, nil)
-	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil); !IsPermanent(err) || !strings.Contains(err.Error(), "redirected") {
+	if _, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil); !fault.IsPermanent(err) || !strings.Contains(err.Error(), "redirected") {
 		t.Errorf("%d redirects: %v, want a permanent error", hops, err)
 	}
 }
@@ -319,7 +321,7 @@ func TestTooLargeFileIsRejected(t *testing.T) {
 	for _, from := range []string{url, endless, file} {
 		s, _ := logged(t, func(o *Options) { o.MaxSize = 4999 })
 		_, err := s.Get(t.Context(), Ref{Name: "x", URL: from, SHA256: digestOf(data)}, nil)
-		if !IsPermanent(err) || !strings.Contains(err.Error(), "4999") {
+		if !fault.IsPermanent(err) || !strings.Contains(err.Error(), "4999") {
 			t.Errorf("%s: %v, want a permanent error with the limit", from, err)
 		}
 		wantCache(t, s)
@@ -343,7 +345,7 @@ func TestStalledServerIsTransientError(t *testing.T) {
 	for _, url := range []string{before, within} {
 		s, _ := logged(t, func(o *Options) { o.StallTimeout = 50 * time.Millisecond })
 		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(noise(1000))}, nil)
-		if err == nil || IsPermanent(err) || !strings.Contains(err.Error(), "sent nothing for 50ms") {
+		if err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), "sent nothing for 50ms") {
 			t.Errorf("Get = %v, want a transient error about the stall", err)
 		}
 	}
@@ -434,7 +436,7 @@ func TestSecondGetResumesWhenTheFirstIsCanceled(t *testing.T) {
 	go func() { _, err := s.Get(t.Context(), ref, func(int64, int64) {}); second <- err }()
 	waitFor(t, func() bool { return s.progress.count(ref.key()) == 2 })
 	cancel()
-	if err := <-first; !errors.Is(err, context.Canceled) || IsPermanent(err) {
+	if err := <-first; !errors.Is(err, context.Canceled) || fault.IsPermanent(err) {
 		t.Errorf("first Get = %v, want canceled", err)
 	}
 	if err := <-second; err != nil {

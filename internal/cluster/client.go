@@ -22,6 +22,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 const (
@@ -57,7 +59,7 @@ type Client struct {
 // otherwise nothing is sent until the first call. The caller must close it.
 func Dial(o Options) (*Client, error) {
 	if len(o.Endpoints) == 0 {
-		return nil, withHint(errors.New("cannot reach etcd: no endpoint is given"), "set etcd.endpoints")
+		return nil, configError(errors.New("cannot reach etcd: no endpoint is given"), "set etcd.endpoints")
 	}
 	tlsConfig, err := o.tlsConfig()
 	if err != nil {
@@ -120,7 +122,9 @@ func (c *Client) watchConnection(ctx context.Context, abort context.CancelCauseF
 		state := conn.GetState()
 		if state == connectivity.TransientFailure {
 			if why := c.connectError(); why != "" {
-				abort(&Error{Action: "reach", Endpoints: c.endpoints, Err: errors.New(why), Advice: adviceFor(why)})
+				abort(&Error{
+					Action: "reach", Endpoints: c.endpoints, Err: errors.New(why), Class: fault.Transient, Kind: fault.Network, Advice: adviceFor(why),
+				})
 				return
 			}
 		}
@@ -147,11 +151,11 @@ func (o Options) tlsConfig() (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, withHint(fmt.Errorf("cannot use etcd.caFile %s: it contains no certificate", o.CAFile), "the file must be PEM")
+			return nil, configError(fmt.Errorf("cannot use etcd.caFile %s: it contains no certificate", o.CAFile), "the file must be PEM")
 		}
 	}
 	if (o.CertFile == "") != (o.KeyFile == "") {
-		return nil, withHint(errors.New("cannot use a client certificate for etcd without its key"), "set both etcd.certFile and etcd.keyFile")
+		return nil, configError(errors.New("cannot use a client certificate for etcd without its key"), "set both etcd.certFile and etcd.keyFile")
 	}
 	if o.CertFile != "" {
 		pair, err := loadPair(o.CertFile, o.KeyFile)
@@ -174,7 +178,7 @@ func loadPair(certFile, keyFile string) (tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return pair, withHint(fmt.Errorf("cannot use etcd.certFile %s with etcd.keyFile %s: %w", certFile, keyFile, err), "check that they belong together and that both are PEM")
+		return pair, configError(fmt.Errorf("cannot use etcd.certFile %s with etcd.keyFile %s: %w", certFile, keyFile, err), "check that they belong together and that both are PEM")
 	}
 	return pair, nil
 }
@@ -182,7 +186,7 @@ func loadPair(certFile, keyFile string) (tls.Certificate, error) {
 func readCertificate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a certificate for etcd: %w", err)
+		return nil, configError(fmt.Errorf("cannot read a certificate for etcd: %w", err), "")
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
@@ -190,7 +194,7 @@ func readCertificate(path string) ([]byte, error) {
 		err = fmt.Errorf("larger than %d bytes", maxCertificate)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a certificate for etcd from %s: %w", path, err)
+		return nil, configError(fmt.Errorf("cannot read a certificate for etcd from %s: %w", path, err), "")
 	}
 	return data, nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/client/v3"
 
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
@@ -225,7 +226,7 @@ func TestEtcdUsers(t *testing.T) {
 	if err := c.Ping(ctx); err != nil {
 		t.Errorf("Ping = %v as root", err)
 	}
-	if _, err := open("root", "wrong-password"); !IsPermanent(err) || strings.Contains(fmt.Sprint(err), "wrong-password") {
+	if _, err := open("root", "wrong-password"); !fault.IsPermanent(err) || strings.Contains(fmt.Sprint(err), "wrong-password") {
 		t.Errorf("Dial = %v with a wrong password; want a permanent error without it", err)
 	}
 	poor, err := open("poor", "secret-of-poor")
@@ -236,7 +237,7 @@ func TestEtcdUsers(t *testing.T) {
 	if err := poor.Ping(ctx); err != nil {
 		t.Errorf("Ping = %v as a user without permissions; want nil, because etcd answers", err)
 	}
-	if _, err := poor.Pools(ctx); !IsPermanent(err) {
+	if _, err := poor.Pools(ctx); !fault.IsPermanent(err) {
 		t.Errorf("Pools = %v as a user without permissions, want a permanent error", err)
 	}
 }

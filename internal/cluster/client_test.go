@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 func TestDialRejectsInvalidOptions(t *testing.T) {
@@ -69,7 +71,7 @@ func TestCallsFailInTimeWithoutEtcd(t *testing.T) {
 					if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.endpoint) {
 						t.Errorf("%s = %v, want %q and the endpoint", call, err, test.want)
 					}
-					if IsPermanent(err) {
+					if fault.IsPermanent(err) {
 						t.Errorf("%s: %v is permanent", call, err)
 					}
 					if took := time.Since(start); took > 3*time.Second {

@@ -16,15 +16,18 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // Error is a failed call to etcd.
 type Error struct {
-	Action    string   // completes "cannot … etcd": "reach", "read IPPool x from"
-	Endpoints []string // the configured endpoints
-	Err       error    // the cause
-	Permanent bool     // a retry cannot help, such as after a wrong password
-	Advice    string   // how to fix it; may be empty
+	Action    string      // completes "cannot … etcd": "reach", "read IPPool x from"
+	Endpoints []string    // the configured endpoints
+	Err       error       // the cause
+	Class     fault.Class // Transient, or Permanent such as after a wrong password
+	Kind      fault.Kind  // Unknown: that of Err
+	Advice    string      // how to fix it; may be empty
 }
 
 func (e *Error) Error() string {
@@ -33,14 +36,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// FaultClass implements fault.Classified.
+func (e *Error) FaultClass() fault.Class { return e.Class }
+
+// FaultKind implements fault.Classified.
+func (e *Error) FaultKind() fault.Kind { return e.Kind }
+
 // Hint returns how to fix the error; it may be empty.
 func (e *Error) Hint() string { return e.Advice }
-
-// IsPermanent reports whether a retry cannot help, because etcd refuses the user.
-func IsPermanent(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Permanent
-}
 
 // wrapError returns err as an Error. If the deadline passed, the etcd client does
 // not report why, so wrapError probes the endpoints.
@@ -49,17 +52,21 @@ func (c *Client) wrapError(action string, err error) error {
 	if errors.As(err, &already) {
 		return err
 	}
-	e := &Error{Action: action, Endpoints: c.endpoints, Err: grpcMessage(err)}
+	e := &Error{Action: action, Endpoints: c.endpoints, Err: grpcMessage(err), Class: fault.Transient}
+	if class := fault.ClassOf(err); class != fault.Unclassified {
+		e.Class = class
+	}
 	switch {
 	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrAuthNotEnabled), errors.Is(err, rpctypes.ErrUserEmpty):
-		e.Permanent, e.Advice = true, "correct etcd.username and etcd.passwordFile"
+		e.Class, e.Kind, e.Advice = fault.Permanent, fault.Auth, "correct etcd.username and etcd.passwordFile"
 	case permissionDenied(err):
-		e.Permanent, e.Advice = true, "grant the etcd user read and write for /calico/ and "+prefix
+		e.Class, e.Kind, e.Advice = fault.Permanent, fault.Auth, "grant the etcd user read and write for /calico/ and "+prefix
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		e.Advice = "etcd has reached its disk quota: compact and defragment it, then run: etcdctl alarm disarm"
+		e.Kind, e.Advice = fault.Disk, "etcd has reached its disk quota: compact and defragment it, then run: etcdctl alarm disarm"
 	case timedOut(err):
+		e.Kind = fault.Timeout
 		if why := c.connectError(); why != "" {
-			e.Err, e.Advice = &shortError{why, err}, adviceFor(why)
+			e.Kind, e.Err, e.Advice = fault.Network, &shortError{why, err}, adviceFor(why)
 		} else if status.Code(err) != codes.Unavailable {
 			e.Err = &shortError{"timed out", err}
 		}
@@ -180,18 +187,18 @@ type shortError struct {
 func (s *shortError) Error() string { return s.text }
 func (s *shortError) Unwrap() error { return s.err }
 
-// hintError adds a hint to an error.
-type hintError struct {
-	error
-	advice string
+// configError is an error that a person must fix in the configuration, in a file
+// that it names, or in etcd's settings.
+func configError(err error, advice string) error {
+	return fault.WithHint(fault.Permanent, fault.Config, err, advice)
 }
 
-func (h *hintError) Unwrap() error { return h.error }
-
-// Hint returns how to fix the error.
-func (h *hintError) Hint() string { return h.advice }
-
-func withHint(err error, advice string) error { return &hintError{err, advice} }
+// dataError is an error of a value in etcd that cannot be decoded. It stays until
+// a person corrects the value.
+func dataError(kind, name string, err error) error {
+	return fault.WithHint(fault.Permanent, fault.Data, fmt.Errorf("cannot decode %s %s in etcd: %w", kind, name, err),
+		"correct or delete this "+kind+" with calicoctl")
+}
 
 // sanitize makes text from etcd safe to print: one line of limited length,
 // without control characters, escapes or marks that change the text direction.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/v3"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // The prefixes of firstboot's own keys.
@@ -114,4 +116,4 @@ func (c *Client) acquire(ctx context.Context, what, prefix, name, owner string, 
 
 // errLeaseLost means that etcd was not available for so long that this host's
 // entry in the queue may have expired.
-var errLeaseLost = errors.New("the lease was lost")
+var errLeaseLost = fault.New(fault.Transient, fault.Lock, errors.New("the lease was lost"))

@@ -78,7 +78,7 @@ func getOne[T any](ctx context.Context, c *Client, kind, plural, name string, de
 	}
 	resource, err := decode(resp.Kvs[0])
 	if err != nil {
-		return nil, fmt.Errorf("cannot decode %s %s in etcd: %w", kind, name, err)
+		return nil, dataError(kind, name, err)
 	}
 	return &resource, nil
 }
@@ -91,7 +91,7 @@ func listAll[T any](ctx context.Context, c *Client, kind, plural string, decode 
 		resource, err := decode(kv)
 		if err != nil {
 			name := strings.TrimPrefix(string(kv.Key), calicoPrefix+plural+"/")
-			damaged = append(damaged, fmt.Errorf("cannot decode %s %s in etcd: %w", kind, sanitize(name), err))
+			damaged = append(damaged, dataError(kind, sanitize(name), err))
 			return
 		}
 		list = append(list, resource)

@@ -97,9 +97,9 @@ func servesV2(ctx context.Context, client *http.Client, endpoint string) error {
 	switch resp.StatusCode {
 	case http.StatusNotFound:
 		if why := probe(ctx, client, endpoint); why != "" {
-			return withHint(fmt.Errorf("%w: %s", ErrNoV2, why), notEtcdHint)
+			return configError(fmt.Errorf("%w: %s", ErrNoV2, why), notEtcdHint)
 		}
-		return withHint(fmt.Errorf("%w: %s answers 404 to /v2/keys", ErrNoV2, endpoint),
+		return configError(fmt.Errorf("%w: %s answers 404 to /v2/keys", ErrNoV2, endpoint),
 			"start etcd with --enable-v2 (etcd 3.5 or older; newer ones have no v2 API)")
 	case http.StatusOK:
 		return isV2(resp.Body, endpoint)
@@ -126,7 +126,7 @@ func isV2(body io.Reader, endpoint string) error {
 		return nil // only etcd returns so many keys
 	}
 	if json.Unmarshal(data, &answer) != nil || answer.Action != "get" || answer.Node == nil || !answer.Node.Dir {
-		return withHint(fmt.Errorf("%w: %s answers /v2/keys with other content", ErrNoV2, endpoint), notEtcdHint)
+		return configError(fmt.Errorf("%w: %s answers /v2/keys with other content", ErrNoV2, endpoint), notEtcdHint)
 	}
 	return nil
 }

@@ -127,6 +127,9 @@ func ClassOf(err error) Class {
 	return class
 }
 
+// IsPermanent reports whether err needs a person.
+func IsPermanent(err error) bool { return ClassOf(err) == Permanent }
+
 // KindOf returns the kind of err, by the rules of ClassOf: of joined errors, the
 // kind of the most severe one.
 func KindOf(err error) Kind {
