@@ -86,8 +86,12 @@ $(LINT):
 	@GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(@D)/golangci-lint $@
 
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME seconds (30), with the number of inputs that it executed
+	@test/fuzz.sh
+
 .PHONY: soak
-soak: ## what takes longer: races, each fuzzer for FUZZTIME, the lab's tests ROUNDS times
+soak: ## what takes hours: fuzz targets, recipes for image builders, the lab's tests ROUNDS times
 	@test/soak.sh
 
 .PHONY: clean
