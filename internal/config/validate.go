@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/sysctl"
 )
 
 // validator checks the merged configuration for values that cannot work on any
@@ -106,10 +108,34 @@ func (v *validator) sysctl() {
 			v.fail(path, "is not the name of a kernel setting", hint)
 		case v.cfg.Sysctl[name] == "":
 			v.fail(path, "has an empty value", "set a value or remove the key")
-		case name == "net.ipv4.ip_forward" && v.cfg.Sysctl[name] != "1":
+		case name == "net.ipv4.ip_forward" && !sysctl.Same(name, v.cfg.Sysctl[name], "1"):
 			v.fail(path, "must be 1: Calico forwards at layer 3", "remove the key")
+		default:
+			v.sysctlNumber(path, name)
 		}
 	}
+}
+
+// sysctlNumber checks a value that the kernel reads as a number.
+func (v *validator) sysctlNumber(path, name string) {
+	value := v.cfg.Sysctl[name]
+	if _, ok := sysctl.Numbers(value); ok || !sysctl.Numeric(name) {
+		return
+	}
+	hint := ""
+	switch strings.ToLower(value) {
+	case "yes", "on":
+		hint = didYouMean("1")
+	case "no", "off":
+		hint = didYouMean("0")
+	default:
+		if plain := strings.TrimPrefix(strings.ReplaceAll(value, "_", ""), "+"); plain != value {
+			if _, ok := sysctl.Numbers(plain); ok {
+				hint = didYouMean(plain)
+			}
+		}
+	}
+	v.fail(path, quote(value)+" is not a number that the kernel accepts", hint)
 }
 
 // run checks the keys that configure a run.
