@@ -3,6 +3,7 @@
 package images_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/vincent-petithory/dataurl"
@@ -193,6 +195,24 @@ func (r *reader) netboot() []byte {
 	return r.read(file)
 }
 
+// artifacts serves the three artifacts of the README's configuration.
+func artifacts(t *testing.T) http.Handler {
+	t.Helper()
+	files := map[string][]byte{
+		"/calicoctl":       provisiontest.Calicoctl(t, "v3.23.0"),
+		"/calico-node.tar": provisiontest.ImageArchive(t, "calico/node:v3.23.0"),
+		"/eru-minions.rpm": provisiontest.Package(t, "eru-minions", "noarch"),
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		data, ok := files[req.URL.Path]
+		if !ok {
+			http.NotFound(w, req)
+			return
+		}
+		http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(data))
+	})
+}
+
 // TestREADME pastes the README's commands unchanged, first the configuration and
 // then the section of each provisioning method. There is no network except loopback.
 func TestREADME(t *testing.T) {
@@ -202,9 +222,7 @@ func TestREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.run("ip", "address", "add", "10.0.0.5/32", "dev", "lo")
-	m.Net.Serve(8080, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		_, _ = w.Write([]byte("content of " + req.URL.Path))
-	}))
+	m.Net.Serve(8080, artifacts(t))
 	r.paste("A first configuration")
 	r.methods()
 	bundled, err := filepath.Glob(m.Root + "/usr/lib/firstboot/bundle/sha256/*")

@@ -55,12 +55,16 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 
 var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
 
-// version returns the version that the calicoctl at path prints. It passes a
+func (s calicoctl) version(ctx context.Context, path string) (string, error) {
+	return CalicoctlVersion(ctx, s.Host, path)
+}
+
+// CalicoctlVersion returns the version that the calicoctl at path prints. It passes a
 // configuration that calicoctl cannot read: calicoctl then prints its version
 // and exits. With a valid one it would connect to etcd, and hang if etcd is
 // unreachable.
-func (s calicoctl) version(ctx context.Context, path string) (string, error) {
-	out, err := s.Host.Query(ctx, host.Command{
+func CalicoctlVersion(ctx context.Context, h *host.Host, path string) (string, error) {
+	out, err := h.Query(ctx, host.Command{
 		Name: path, Args: []string{"version", "--config=/dev/null"},
 		Env: []string{"DATASTORE_TYPE=none"}, Timeout: calicoctlTimeout,
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/dustin/go-humanize"
@@ -21,6 +22,7 @@ import (
 // bundleFlags are the flags of bundle.
 type bundleFlags struct {
 	dir   string
+	arch  string
 	lock  bool
 	write bool
 }
@@ -35,7 +37,10 @@ bundle: a directory with sha256/DIGEST files and manifest.json. A host takes its
 artifacts from a bundle in /usr/lib/firstboot/bundle or /var/lib/firstboot/bundle.
 
 With --lock the configuration may lack digests. bundle computes them from the
-fetched files and prints the new configuration, or with --write updates the files.`,
+fetched files and prints the new configuration, or with --write updates the files.
+A file that is not a calicoctl, an image archive or an eru-minions package for the
+hosts' architecture is refused, and nothing is written. To get calicoctl's version,
+bundle runs it.`,
 		Example: "  firstboot bundle --config my.yaml --dir bundle\n  firstboot bundle --config my.yaml --lock --write\n  firstboot bundle --root /mnt/image",
 		Annotations: codes("0    the bundle is complete", "1    an artifact cannot be fetched or verified", "2    usage error",
 			"3    the configuration is invalid, or cannot be read", "130  interrupted"),
@@ -46,6 +51,7 @@ fetched files and prints the new configuration, or with --write updates the file
 		},
 	}
 	cmd.Flags().StringVar(&f.dir, "dir", "", "write the bundle to `DIR` (default \"firstboot-bundle\", with --root /usr/lib/firstboot/bundle in the image)")
+	cmd.Flags().StringVar(&f.arch, "arch", "", "the hosts' `ARCHITECTURE`: amd64 or arm64 (default: the image's with --root, else this machine's)")
 	cmd.Flags().BoolVar(&f.lock, "lock", false, "set sha256 where the configuration has a url without sha256")
 	cmd.Flags().BoolVar(&f.write, "write", false, "with --lock: update the configuration files")
 	return cmd
@@ -65,6 +71,10 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 		return &app.UsageError{Err: hint(errors.New("--write needs --lock"), "firstboot bundle --lock --write")}
 	}
 	h := host.New(c.root)
+	arch, err := hostArchitecture(h, f.arch)
+	if err != nil {
+		return &app.UsageError{Err: err}
+	}
 	loaded, err := c.imageConfig(ctx, f.lock)
 	if err != nil {
 		if _, other := c.imageConfig(ctx, true); other == nil && !c.json() {
@@ -79,9 +89,15 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	case dir == "":
 		dir = h.RealPath(stages.BundleDirs()[0])
 	}
+	if err := golden.CreateDownloadDir(dir); err != nil {
+		return withPermissionHint(err, "name a directory that you may write to with --dir, or run firstboot bundle as root")
+	}
 	collector := c.newCollector(h, loaded.Config, dir, dir)
-	collector.Locking = f.lock
+	collector.Locking, collector.Architecture = f.lock, arch
 	all, err := collector.Collect(ctx)
+	if refused := new(golden.RefusedError); errors.As(err, &refused) {
+		golden.Discard(dir)
+	}
 	if err != nil {
 		return err
 	}
@@ -94,6 +110,22 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 		return c.lock(h, loaded, collector.Artifacts, b, out, f.write)
 	}
 	return c.printBundle(out)
+}
+
+// hostArchitecture returns the architecture that a bundle's programs must have.
+func hostArchitecture(h *host.Host, flag string) (string, error) {
+	if flag == "" && !h.Live() {
+		return golden.ImageArchitecture(h), nil
+	}
+	name := flag
+	if name == "" {
+		name = runtime.GOARCH
+	}
+	arch, ok := golden.Architecture(name)
+	if !ok && flag != "" {
+		return "", hint(fmt.Errorf("unknown architecture %q", flag), "use --arch amd64 or --arch arm64")
+	}
+	return arch, nil
 }
 
 // imageConfig loads the configuration for an image, without the kernel command
@@ -112,6 +144,10 @@ func (c *cli) newCollector(h *host.Host, conf *config.Config, dir string, bundle
 	progress := func(line string) { fmt.Fprintln(c.errs, "firstboot: "+line) }
 	return &golden.Collector{
 		Config: conf, Artifacts: golden.Artifacts(conf, (&stages.Env{Config: conf}).References()), KeyPath: h.RealPath, Progress: progress,
+		Architecture: golden.ImageArchitecture(h),
+		CalicoctlVersion: func(ctx context.Context, path string) (string, error) {
+			return stages.CalicoctlVersion(ctx, host.New("/"), path)
+		},
 		Store: artifact.NewStore(artifact.Options{
 			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: progress,
 			Proxy: artifact.ProxyFunc(conf.Proxy.HTTP.Reveal(), conf.Proxy.HTTPS.Reveal(), conf.Proxy.No),

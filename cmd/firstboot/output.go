@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
@@ -13,6 +14,14 @@ import (
 
 // hint adds to err how a person can fix it.
 func hint(err error, format string, args ...any) error { return engine.WithHint(err, format, args...) }
+
+// withPermissionHint adds a hint to an error that is due to missing permissions.
+func withPermissionHint(err error, text string) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return hint(err, "%s", text)
+	}
+	return err
+}
 
 // printJSON writes one JSON document.
 func (c *cli) printJSON(v any) error {

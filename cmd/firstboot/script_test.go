@@ -1,8 +1,11 @@
 package main
 
 import (
+	"crypto/sha256"
 	"flag"
+	"fmt"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -13,6 +16,7 @@ var update = flag.Bool("update", false, "rewrite the golden texts in testdata")
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"firstboot": func() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) },
+		"calicoctl": func() { fmt.Println("Client Version:    v3.22.1") },
 	})
 }
 
@@ -21,9 +25,9 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "expand": expand, "readlink": readlink},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "digest": digest, "expand": expand, "readlink": readlink},
 		Condition: func(cond string) (bool, error) {
-			return cond == "root" && os.Geteuid() == 0, nil
+			return cond == "root" && os.Geteuid() == 0 || cond == "GOARCH:"+runtime.GOARCH, nil
 		},
 	})
 }
@@ -57,6 +61,14 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 		text := os.Expand(ts.ReadFile(path), ts.Getenv)
 		ts.Check(os.WriteFile(path, []byte(text), 0o600))
 	}
+}
+
+// digest NAME FILE sets the variable NAME to the SHA-256 of a file.
+func digest(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: digest NAME FILE")
+	}
+	ts.Setenv(args[0], fmt.Sprintf("%x", sha256.Sum256([]byte(ts.ReadFile(args[1])))))
 }
 
 // readlink PATH TARGET checks that PATH is a symbolic link to TARGET.

@@ -108,12 +108,7 @@ func (c *cli) doSeal(f sealFlags) error {
 }
 
 // withSudoHint adds a hint if only root may do this.
-func withSudoHint(err error) error {
-	if errors.Is(err, os.ErrPermission) {
-		return hint(err, "sudo firstboot seal …")
-	}
-	return err
-}
+func withSudoHint(err error) error { return withPermissionHint(err, "sudo firstboot seal …") }
 
 // confirmSeal lists what seal would remove, and prompts.
 func confirmSeal(in io.Reader, out io.Writer, identities []golden.Identity) bool {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // checkArchitecture reports an error if firstboot is built for another
@@ -23,18 +24,22 @@ func (b *Bake) checkArchitecture(p *Plan) error {
 	if dynamic {
 		p.warn("%s needs libraries that the image may not have: build firstboot with CGO_ENABLED=0", b.Binary)
 	}
-	for _, path := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/bin/sh", "/usr/bin/env"} {
-		theirs, _, err := architecture(b.Host.RealPath(path))
-		if err != nil {
-			continue
-		}
-		if ours != theirs {
-			return engine.WithHint(fmt.Errorf("cannot bake %s: the image is for %s, this firstboot is for %s", b.Host.Root(), theirs, ours),
-				"--binary names a firstboot built for the image")
-		}
-		return nil
+	if theirs := ImageArchitecture(b.Host); theirs != "" && ours != theirs {
+		return engine.WithHint(fmt.Errorf("cannot bake %s: the image is for %s, this firstboot is for %s", b.Host.Root(), theirs, ours),
+			"--binary names a firstboot built for the image")
 	}
 	return nil
+}
+
+// ImageArchitecture returns the architecture of an image's own programs, or ""
+// if it has none.
+func ImageArchitecture(h *host.Host) string {
+	for _, path := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/bin/sh", "/usr/bin/env"} {
+		if name, _, err := architecture(h.RealPath(path)); err == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // architecture returns the architecture that an executable is built for, and
@@ -46,7 +51,11 @@ func architecture(path string) (name string, dynamic bool, err error) {
 	}
 	defer func() { _ = f.Close() }() // opened for reading only
 	dynamic = slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
-	return fmt.Sprintf("%s (%s)", strings.TrimPrefix(f.Machine.String(), "EM_"), f.Class), dynamic, nil
+	return architectureName(f.Machine, f.Class), dynamic, nil
+}
+
+func architectureName(machine elf.Machine, class elf.Class) string {
+	return fmt.Sprintf("%s (%s)", strings.TrimPrefix(machine.String(), "EM_"), class)
 }
 
 // warnMissing warns of programs that the stages need at first boot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,6 +38,11 @@ type Collector struct {
 	Store *artifact.Store
 	// Locking means that missing digests will be set afterwards.
 	Locking bool
+	// Architecture is that of the hosts' programs, as ImageArchitecture and
+	// Architecture return it; "" if it is unknown.
+	Architecture string
+	// CalicoctlVersion runs a calicoctl and returns the version that it prints.
+	CalicoctlVersion func(ctx context.Context, path string) (string, error)
 	// KeyPath returns the file of minions.signedBy, which may be in an image.
 	KeyPath func(path string) string
 	// Progress receives lines of progress, for people.
@@ -100,7 +106,7 @@ func (c *Collector) fetchOne(ctx context.Context, a Artifact, progress *progress
 		return r
 	}
 	r.item = artifact.Item{Entry: artifact.Entry{Name: a.Name, Version: a.Version, SHA256: a.SHA256, Source: a.URL}, Path: path}
-	r.err = c.inspect(a, &r)
+	r.err = c.inspect(ctx, a, &r)
 	if a.SHA256 == "" && !c.Locking {
 		r.warnings = append(r.warnings, fmt.Sprintf(
 			"%s.sha256 is not set: hosts fetch %s from its URL, not from the bundle (firstboot bundle --lock sets it)", a.Section, a.Name))
@@ -114,6 +120,27 @@ func (c *Collector) skipReason(a Artifact) string {
 		return fmt.Sprintf("%s.url is not set: hosts pull %s", a.Section, c.Config.Node.Image)
 	}
 	return a.Section + ".url is not set: hosts must have it already"
+}
+
+// CreateDownloadDir creates the directory that a bundle's artifacts are fetched
+// into. Without it a directory that cannot be written looks like a failed fetch.
+func CreateDownloadDir(bundle string) error {
+	err := os.MkdirAll(bundle, 0o755)
+	if err == nil {
+		err = os.MkdirAll(DownloadDir(bundle), 0o700)
+	}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("cannot write the bundle to %s: %w", bundle, p.Err)
+	}
+	return err
+}
+
+// Discard removes the downloads of a bundle that is not written, and the
+// bundle's directory if it is empty.
+func Discard(bundle string) {
+	_ = os.RemoveAll(DownloadDir(bundle)) // the caller reports why there is no bundle
+	_ = os.Remove(bundle)
 }
 
 // Pack writes the items as a bundle to dir and removes the download directory.

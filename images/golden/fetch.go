@@ -2,18 +2,17 @@ package golden
 
 import (
 	"context"
-	"debug/elf"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
-	"slices"
-	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/dustin/go-humanize"
 
-	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 )
@@ -55,68 +54,12 @@ func retryable(err error) error {
 	switch pause := fault.RetryAfter(err); {
 	case err == nil:
 		return nil
-	case fault.IsPermanent(err):
+	case fault.IsPermanent(err), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return backoff.Permanent(err)
 	case pause > 0:
 		return backoff.RetryAfter(int(math.Ceil(pause.Seconds())))
 	}
 	return err
-}
-
-// inspect examines a file for problems that every host would have. An invalid
-// signature is an error. Unexpected content is a warning, since the digest shows
-// that this file is intended.
-func (c *Collector) inspect(a Artifact, r *result) error {
-	warn := func(format string, args ...any) {
-		r.warnings = append(r.warnings, a.Name+": "+fmt.Sprintf(format, args...))
-	}
-	switch a.Name {
-	case calicoctl:
-		if _, err := elf.Open(r.item.Path); err != nil {
-			warn("not a Linux executable: check the URL")
-		}
-	case nodeImage:
-		c.inspectImage(r.item.Path, warn)
-	case minions:
-		return c.inspectPackage(r, warn)
-	}
-	return nil
-}
-
-// inspectImage compares the image names in the archive with node.image.
-func (c *Collector) inspectImage(path string, warn func(string, ...any)) {
-	want := c.Config.Node.Image
-	tags, _, err := artifact.ReadImageTags(path)
-	switch {
-	case err != nil:
-		warn("%v", err)
-	case !slices.ContainsFunc(tags, func(tag string) bool { return shortName(tag) == shortName(want) }):
-		warn("the archive holds %s, but node.image is %s", strings.Join(tags, ", "), want)
-	}
-}
-
-// shortName returns an image's name without the parts that Docker omits.
-func shortName(name string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/"), "library/")
-}
-
-// inspectPackage verifies the package's signature and takes its version.
-func (c *Collector) inspectPackage(r *result, warn func(string, ...any)) error {
-	if key := c.Config.Minions.SignedBy; key != "" {
-		if err := artifact.VerifySignature(r.item.Path, c.KeyPath(key)); err != nil {
-			return engine.WithHint(err, "is minions.signedBy (%s) the key that the package was signed with?", key)
-		}
-	}
-	p, err := artifact.ReadPackage(r.item.Path)
-	switch {
-	case err != nil:
-		warn("%v", err)
-	case p.Name != minions:
-		warn("the file is the package %s", p.Name)
-	default:
-		r.item.Version = fmt.Sprintf("%s-%s", p.Version, p.Release)
-	}
-	return nil
 }
 
 // progress limits the lines that parallel downloads print.
