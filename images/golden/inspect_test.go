@@ -16,6 +16,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/secret"
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
@@ -52,7 +53,7 @@ func valid(t *testing.T) map[string]string {
 func locking(t *testing.T, m *mirror, dir string) *Collector {
 	t.Helper()
 	c := config.Default()
-	c.Calicoctl.URL, c.Node.URL, c.Minions.URL = config.URL(m.URL+"/calicoctl"), config.URL(m.URL+"/node.tar"), config.URL(m.URL+"/minions.rpm")
+	c.Calicoctl.URL, c.Node.URL, c.Minions.URL = secret.URL(m.URL+"/calicoctl"), secret.URL(m.URL+"/node.tar"), secret.URL(m.URL+"/minions.rpm")
 	all := collector(c, dir, new(bytes.Buffer))
 	arch, ok := Architecture(runtime.GOARCH)
 	if !ok {
