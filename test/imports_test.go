@@ -71,8 +71,10 @@ func layers() [][]string {
 		{"internal/state"},
 		{"internal/engine"},
 		{"internal/host"},
+		{"internal/web"},
 		{"internal/config"},
 		{"internal/secret", "internal/fault"},
+		{"internal/text"},
 	}
 }
 

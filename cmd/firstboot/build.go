@@ -9,6 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/web"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -32,7 +33,7 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 func newStore(h *host.Host, c *config.Config) *artifact.Store {
 	o := artifact.Options{
 		Cache: h.RealPath(stages.CacheDir),
-		Proxy: artifact.ProxyFunc(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+		Proxy: web.Proxy(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
 	}
 	for _, dir := range stages.BundleDirs() {
 		o.Bundles = append(o.Bundles, h.RealPath(dir))

@@ -16,6 +16,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/web"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -150,7 +151,7 @@ func (c *cli) newCollector(h *host.Host, conf *config.Config, dir string, bundle
 		},
 		Store: artifact.NewStore(artifact.Options{
 			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: progress,
-			Proxy: artifact.ProxyFunc(conf.Proxy.HTTP.Reveal(), conf.Proxy.HTTPS.Reveal(), conf.Proxy.No),
+			Proxy: web.Proxy(conf.Proxy.HTTP.Reveal(), conf.Proxy.HTTPS.Reveal(), conf.Proxy.No),
 		}),
 	}
 }

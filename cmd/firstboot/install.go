@@ -15,8 +15,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
-
 	"github.com/projecteru2/firstboot/internal/secret"
+	"github.com/projecteru2/firstboot/internal/web"
 )
 
 // installFlags are the flags of install.
@@ -104,6 +104,7 @@ func (c *cli) writeDisk(cmd *cobra.Command, f installFlags, meter *report.Meter)
 		if loaded, err = app.LoadSources(ctx, c.options(), meter.Printf); err != nil {
 			return disk.Result{}, err
 		}
+		f.Proxy = web.Proxy(loaded.Config.Proxy.HTTP.Reveal(), loaded.Config.Proxy.HTTPS.Reveal(), loaded.Config.Proxy.No)
 		defer func() { app.ReportInstallFailure(ctx, c.options(), loaded, began, err, meter.Printf) }()
 		// A machine that boots from the network again must keep its disk.
 		if disk.InstalledImage(ctx, h, f.Disk) == f.Image.SHA256 {

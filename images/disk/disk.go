@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/projecteru2/firstboot/images"
@@ -27,6 +29,8 @@ type Options struct {
 	Image images.Remote // http, https, file:///… or a path; raw, or compressed by gzip, xz or zstd
 	Disk  string        // a device or a regular file
 	Wipe  bool          // overwrite a disk that holds data
+	// Proxy chooses the proxy of a request; nil: the environment's (web.Proxy).
+	Proxy func(*http.Request) (*url.URL, error)
 	// Progress reports the progress of a step in bytes; total is 0 if unknown.
 	Progress func(step string, done, total int64)
 	// Waiting reports why the image is not being received at the moment.

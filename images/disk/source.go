@@ -9,23 +9,18 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/web"
 )
 
-const (
-	// stallTimeout limits the time for which a server may send nothing.
-	stallTimeout = 30 * time.Second
-	// reconnectTimeout limits the time of reconnecting without receiving data.
-	reconnectTimeout = 10 * time.Minute
-)
+// reconnectTimeout limits the time of reconnecting without receiving data.
+const reconnectTimeout = 10 * time.Minute
 
 // source reads an image from a server or a file, resumes after a lost connection, and
 // computes the digest of the data received.
@@ -40,13 +35,15 @@ type source struct {
 	total   int64 // 0 if unknown
 	waiting func(error)
 	err     error // that ended the transfer, except io.EOF
-	client  *http.Client
+	client  *web.Client
+	local   bool // a file: there is nothing to reconnect to
 }
 
 func openSource(ctx context.Context, o Options) (*source, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableCompression, t.ResponseHeaderTimeout = true, stallTimeout
-	s := &source{ctx: ctx, url: o.Image.URL.Reveal(), shown: o.Image.URL, digest: sha256.New(), waiting: o.Waiting, client: &http.Client{Transport: t}}
+	s := &source{
+		ctx: ctx, url: o.Image.URL.Reveal(), shown: o.Image.URL, digest: sha256.New(), waiting: o.Waiting,
+		client: web.NewClient(web.Options{Proxy: o.Proxy}),
+	}
 	if s.waiting == nil {
 		s.waiting = func(error) {}
 	}
@@ -54,15 +51,34 @@ func openSource(ctx context.Context, o Options) (*source, error) {
 	if !isFile && !strings.HasPrefix(s.url, "/") {
 		return s, s.connect()
 	}
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the image %s: %w", s.shown, withoutPath(err))
 	}
-	if info, err := f.Stat(); err == nil {
+	s.body, s.local = f, true
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 		s.total = info.Size()
 	}
-	s.body = f
 	return s, nil
+}
+
+// openFile opens an image: a regular file or a block device. Opening anything
+// else, such as a FIFO, could wait forever.
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	block := os.ModeDevice
+	if err == nil && !info.Mode().IsRegular() && info.Mode().Type() != block {
+		err = errors.New("neither a regular file nor a block device")
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Close ends the transfer.
@@ -102,7 +118,11 @@ func (s *source) Read(p []byte) (int, error) {
 		case errors.Is(err, io.EOF):
 			err = io.ErrUnexpectedEOF
 		}
-		s.waiting(fmt.Errorf("the connection was lost after %d of %d bytes: %w", s.done, s.total, withoutURL(err)))
+		if s.local {
+			s.err = fmt.Errorf("cannot read the image %s: %w", s.shown, withoutPath(err))
+			return 0, s.err
+		}
+		s.waiting(fmt.Errorf("the connection was lost after %d of %d bytes: %w", s.done, s.total, err))
 		if err := s.connect(); err != nil {
 			s.err = err
 			return 0, err
@@ -122,7 +142,7 @@ func (s *source) connect() error {
 	if err != nil {
 		return fmt.Errorf("cannot fetch the image %s: %w", s.shown, err)
 	}
-	s.body = &stallReader{ReadCloser: body, limit: stallTimeout}
+	s.body = body
 	return nil
 }
 
@@ -130,14 +150,14 @@ func (s *source) connect() error {
 func (s *source) request() (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		return nil, backoff.Permanent(errors.New("the URL cannot be parsed"))
+		return nil, backoff.Permanent(web.ErrURL)
 	}
 	if s.done > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", s.done))
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, web.Backoff(err)
 	}
 	if err := s.accept(resp); err != nil {
 		resp.Body.Close()
@@ -160,35 +180,5 @@ func (s *source) accept(resp *http.Response) error {
 	case s.done > 0 && code/100 == 2:
 		return backoff.Permanent(errors.New("the connection was lost, and the server cannot resume the transfer (no range requests, or the file has changed)"))
 	}
-	err := fmt.Errorf("the server answered %d %s", code, http.StatusText(code))
-	if code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests {
-		return artifact.WithRetryAfter(err, resp)
-	}
-	return backoff.Permanent(err)
-}
-
-// stallReader closes a body that returns no data within limit.
-type stallReader struct {
-	io.ReadCloser
-	limit time.Duration
-}
-
-func (r *stallReader) Read(p []byte) (int, error) {
-	var stalled atomic.Bool
-	timer := time.AfterFunc(r.limit, func() { stalled.Store(true); _ = r.Close() })
-	defer timer.Stop()
-	n, err := r.ReadCloser.Read(p)
-	if stalled.Load() {
-		err = fmt.Errorf("the server sent nothing for %s", r.limit)
-	}
-	return n, err
-}
-
-// withoutURL removes the URL from an error of net/http: it may contain a password.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
+	return web.Backoff(web.NewStatusError(resp))
 }

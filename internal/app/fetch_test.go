@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -110,4 +111,50 @@ func TestConfigurationByURLIsRejectedByItsDigestOrStatus(t *testing.T) {
 	if n := missing.requests.Load(); n != 1 {
 		t.Errorf("%d requests for a missing file", n)
 	}
+}
+
+// What a server sends must not make the journal so large that no later run can
+// read it.
+func TestLongAnswersOfTheConfigurationServerAreTruncated(t *testing.T) {
+	long := strings.Repeat("x", 5<<20)
+	for name, answer := range map[string]string{
+		"status text": "HTTP/1.1 404 " + long + "\r\n\r\n",
+		"location":    "HTTP/1.1 302 Found\r\nLocation: " + long + "://host/\r\n\r\n",
+		"scheme":      "HTTP/1.1 302 Found\r\nLocation: " + long[:40_000] + "://host/\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.bootWith("http://"+answerAll(t, answer)+"/host.yaml", validDigest)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, context.Canceled)
+			defer cancel()
+			m.ctx = ctx
+			m.run()
+			if n := m.out.Len() + m.errs.Len(); n > 10_000 {
+				t.Errorf("%d bytes of output: %.200s", n, m.out.String()+m.errs.String())
+			}
+			m.ctx, m.cmdline = t.Context(), ""
+			m.runs(app.ExitDone)
+		})
+	}
+}
+
+// answerAll answers every connection with the same bytes. It returns its address.
+func answerAll(t *testing.T, answer string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = c.Write([]byte(answer))
+			c.Close()
+		}
+	}()
+	return l.Addr().String()
 }

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/internal/web"
 	"github.com/projecteru2/firstboot/internal/webhook"
 )
 
@@ -43,7 +43,7 @@ func (m *machine) postStatus(ctx context.Context, c *config.Config, status repor
 	}
 	post := webhook.Post{
 		URL: c.Report.URL, Body: body, UserAgent: "firstboot/" + m.Version, Host: name,
-		Proxy: artifact.ProxyFunc(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
+		Proxy: web.Proxy(c.Proxy.HTTP.Reveal(), c.Proxy.HTTPS.Reveal(), c.Proxy.No),
 		OnRetry: func(err error, pause time.Duration) {
 			printf("cannot report to %s: %v; next attempt in %s", c.Report.URL, err, pause.Round(time.Second))
 		},

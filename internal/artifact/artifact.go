@@ -21,15 +21,14 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/projecteru2/firstboot/internal/text"
+	"github.com/projecteru2/firstboot/internal/web"
 )
 
-const (
-	// defaultMaxSize bounds an artifact, in bytes. The largest known one, the
-	// calico/node image, has 85–230 MB.
-	defaultMaxSize = 2 << 30
-	// defaultStallTimeout is how long a server may send nothing.
-	defaultStallTimeout = 30 * time.Second
-)
+// defaultMaxSize bounds an artifact, in bytes. The largest known one, the
+// calico/node image, has 85–230 MB.
+const defaultMaxSize = 2 << 30
 
 // Ref identifies an artifact and its source.
 type Ref struct {
@@ -52,9 +51,7 @@ type Progress func(done, total int64)
 type Options struct {
 	Cache   string   // directory of the cache: /var/lib/firstboot/cache. Created on demand, 0700
 	Bundles []string // directories of bundles, searched in order; missing ones are skipped
-	// Client fetches; nil: one that uses Proxy. Its CheckRedirect is replaced.
-	Client *http.Client
-	// Proxy chooses the proxy of a request; nil: the environment's (see ProxyFunc).
+	// Proxy chooses the proxy of a request; nil: the environment's (web.Proxy).
 	Proxy        func(*http.Request) (*url.URL, error)
 	MaxSize      int64         // in bytes; 0: 2 GiB
 	StallTimeout time.Duration // how long a server may send nothing; 0: 30 s
@@ -66,9 +63,8 @@ type Options struct {
 type Store struct {
 	cache    string
 	bundles  []string
-	client   *http.Client
+	client   *web.Client
 	maxSize  int64
-	stall    time.Duration
 	log      func(string)
 	fetches  singleflight.Group
 	progress progressListeners
@@ -77,14 +73,12 @@ type Store struct {
 // NewStore creates a Store. It reads and writes nothing yet.
 func NewStore(o Options) *Store {
 	s := &Store{
-		cache: o.Cache, bundles: o.Bundles, client: newClient(o.Client, o.Proxy),
-		maxSize: o.MaxSize, stall: o.StallTimeout, log: o.Log,
+		cache: o.Cache, bundles: o.Bundles, log: o.Log,
+		client:  web.NewClient(web.Options{Proxy: o.Proxy, Stall: o.StallTimeout}),
+		maxSize: o.MaxSize,
 	}
 	if s.maxSize <= 0 {
 		s.maxSize = defaultMaxSize
-	}
-	if s.stall <= 0 {
-		s.stall = defaultStallTimeout
 	}
 	if s.log == nil {
 		s.log = func(string) {}
@@ -228,7 +222,7 @@ func (r Ref) key() string {
 
 func (r Ref) check() error {
 	if r.SHA256 != "" && !isSHA256(r.SHA256) {
-		return fmt.Errorf("%q is not a sha256", sanitize(r.SHA256))
+		return fmt.Errorf("%q is not a sha256", text.Line(r.SHA256))
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // A bundle is a directory with manifest.json and the artifacts, whose names are
@@ -79,7 +81,7 @@ func decodeManifest(data []byte) ([]Entry, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%s", sanitize(err.Error()))
+		return nil, fmt.Errorf("%s", text.Line(err.Error()))
 	}
 	if d.More() {
 		return nil, errors.New("unexpected data after the manifest")
@@ -113,15 +115,15 @@ func checkEntries(entries []Entry) error {
 
 func (e Entry) check() error {
 	if e.Name == "" || strings.ContainsAny(e.Name, "/\\") {
-		return fmt.Errorf("%q is not an artifact name", sanitize(e.Name))
+		return fmt.Errorf("%q is not an artifact name", text.Line(e.Name))
 	}
 	for _, field := range []string{e.Name, e.Version, e.Source} {
 		if len(field) > maxField || strings.ContainsFunc(field, unicode.IsControl) {
-			return fmt.Errorf("%q is too long or contains control characters", sanitize(field))
+			return fmt.Errorf("%q is too long or contains control characters", text.Line(field))
 		}
 	}
 	if !isSHA256(e.SHA256) {
-		return fmt.Errorf("%s: %q is not a sha256", e.Name, sanitize(e.SHA256))
+		return fmt.Errorf("%s: %q is not a sha256", e.Name, text.Line(e.SHA256))
 	}
 	if e.Size < 0 {
 		return fmt.Errorf("%s: size %d is negative", e.Name, e.Size)

@@ -11,6 +11,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // maxDetachedSignature bounds a detached signature, in bytes. One made with RSA
@@ -51,7 +53,7 @@ func verifyDetached(data, signature []byte, keys openpgp.EntityList) (err error)
 	sig, signer, err := openpgp.VerifyDetachedSignature(keys, bytes.NewReader(data), bytes.NewReader(body),
 		&packet.Config{Time: func() time.Time { return signed }})
 	if err != nil {
-		return fmt.Errorf("it does not match the content: %s", sanitize(err.Error()))
+		return fmt.Errorf("it does not match the content: %s", text.Line(err.Error()))
 	}
 	switch {
 	case !isStrongHash(sig.Hash):
@@ -74,7 +76,7 @@ func dearmor(signature []byte) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(block.Body, maxDetachedSignature))
 	if err != nil {
-		return nil, fmt.Errorf("its armor is damaged: %s", sanitize(err.Error()))
+		return nil, fmt.Errorf("its armor is damaged: %s", text.Line(err.Error()))
 	}
 	return body, nil
 }
@@ -89,7 +91,7 @@ func signatureTime(body []byte, keys openpgp.EntityList) (time.Time, error) {
 			return time.Time{}, fmt.Errorf("it was made by %s, which is not among the public keys", unknown)
 		}
 		if err != nil {
-			return time.Time{}, fmt.Errorf("it is damaged: %s", sanitize(err.Error()))
+			return time.Time{}, fmt.Errorf("it is damaged: %s", text.Line(err.Error()))
 		}
 		sig, ok := p.(*packet.Signature)
 		if !ok || sig.IssuerKeyId == nil {

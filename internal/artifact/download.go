@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/projecteru2/firstboot/internal/web"
 )
 
 // download requests the missing bytes of the partial file and appends them. A
@@ -17,8 +17,6 @@ import (
 // sends the whole file, which then replaces the partial content. maybeTruncated
 // reports whether the end of the body is unknown.
 func (s *Store) download(ctx context.Context, ref Ref, from *url.URL, p *partialFile, progress *progressReporter) (maybeTruncated bool, err error) {
-	ctx, stall := withStallTimeout(ctx, s.stall)
-	defer stall.stop()
 	resp, err := s.request(ctx, from, p)
 	if err != nil {
 		return false, s.requestError(ctx, ref, err)
@@ -31,10 +29,7 @@ func (s *Store) download(ctx context.Context, ref Ref, from *url.URL, p *partial
 	if err := s.checkSize(ref, p, total); err != nil {
 		return false, err
 	}
-	err = s.appendFrom(ref, p, stall.reader(resp.Body), total, progress)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = &interruptedError{received: p.size, total: total, err: cause}
-	}
+	err = s.appendFrom(ref, p, resp.Body, total, progress)
 	return resp.ContentLength < 0 && !marksEnd(resp), err
 }
 
@@ -48,7 +43,7 @@ func marksEnd(resp *http.Response) bool {
 func (s *Store) request(ctx context.Context, from *url.URL, p *partialFile) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
 	if err != nil {
-		return nil, errors.New("cannot parse the url")
+		return nil, web.ErrURL
 	}
 	req.Header.Set("User-Agent", "firstboot")
 	// The digest is of the file, not of a compressed transfer.
@@ -130,46 +125,3 @@ func validatorsOf(resp *http.Response) validators {
 	}
 	return v
 }
-
-// stallError means that the server sent nothing for that long.
-type stallError time.Duration
-
-func (e stallError) Error() string {
-	return fmt.Sprintf("the server sent nothing for %v", time.Duration(e))
-}
-
-// stallTimer cancels a request if nothing arrives for a while: no connection,
-// no response or no data.
-type stallTimer struct {
-	timer   *time.Timer
-	timeout time.Duration
-	cancel  context.CancelCauseFunc
-}
-
-func withStallTimeout(ctx context.Context, timeout time.Duration) (context.Context, *stallTimer) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	s := &stallTimer{timeout: timeout, cancel: cancel}
-	s.timer = time.AfterFunc(timeout, func() { cancel(stallError(timeout)) })
-	return ctx, s
-}
-
-func (s *stallTimer) stop() {
-	s.timer.Stop()
-	s.cancel(nil)
-}
-
-// reader restarts the timer with every read that returns data.
-func (s *stallTimer) reader(r io.Reader) io.Reader {
-	s.timer.Reset(s.timeout)
-	return readFunc(func(p []byte) (int, error) {
-		n, err := r.Read(p)
-		if n > 0 {
-			s.timer.Reset(s.timeout)
-		}
-		return n, err
-	})
-}
-
-type readFunc func([]byte) (int, error)
-
-func (f readFunc) Read(p []byte) (int, error) { return f(p) }

@@ -3,9 +3,7 @@ package artifact
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/projecteru2/firstboot/internal/fault"
 )
@@ -120,20 +118,4 @@ func (*invalidError) FaultKind() fault.Kind { return fault.Data }
 // invalidf returns an *invalidError.
 func invalidf(hint, format string, args ...any) error {
 	return &invalidError{fmt.Sprintf(format, args...), hint}
-}
-
-// sanitize makes untrusted text safe for a message: one short line without
-// control characters.
-func sanitize(s string) string {
-	const maxLength = 120
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return '?'
-		}
-		return r
-	}, s)
-	if len(s) > maxLength {
-		s = strings.ToValidUTF8(s[:maxLength], "") + "…"
-	}
-	return s
 }

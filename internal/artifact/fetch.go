@@ -176,9 +176,9 @@ type interruptedError struct {
 
 func (e *interruptedError) Error() string {
 	if e.total > 0 {
-		return fmt.Sprintf("interrupted at %d of %d bytes: %v", e.received, e.total, withoutURL(e.err))
+		return fmt.Sprintf("interrupted at %d of %d bytes: %v", e.received, e.total, e.err)
 	}
-	return fmt.Sprintf("interrupted at %d bytes: %v", e.received, withoutURL(e.err))
+	return fmt.Sprintf("interrupted at %d bytes: %v", e.received, e.err)
 }
 
 func (e *interruptedError) Unwrap() error { return e.err }

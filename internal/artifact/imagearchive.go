@@ -12,6 +12,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 const (
@@ -55,12 +57,12 @@ func readImageTags(f io.ReadSeeker) ([]string, string, error) {
 			return nil, "", errors.New("no manifest.json")
 		}
 		if err != nil {
-			return nil, "", fmt.Errorf("%s", sanitize(err.Error()))
+			return nil, "", fmt.Errorf("%s", text.Line(err.Error()))
 		}
 		if file.Typeflag == tar.TypeReg && (file.Name == "manifest.json" || file.Name == "./manifest.json") {
 			data, err := io.ReadAll(io.LimitReader(archive, maxImageManifest+1))
 			if err != nil {
-				return nil, "", fmt.Errorf("%s", sanitize(err.Error()))
+				return nil, "", fmt.Errorf("%s", text.Line(err.Error()))
 			}
 			return decodeImageManifest(data)
 		}
@@ -107,7 +109,7 @@ func decodeImageManifest(data []byte) ([]string, string, error) {
 		RepoTags []string
 	}
 	if err := json.Unmarshal(data, &images); err != nil {
-		return nil, "", fmt.Errorf("manifest.json: %s", sanitize(err.Error()))
+		return nil, "", fmt.Errorf("manifest.json: %s", text.Line(err.Error()))
 	}
 	if len(images) == 0 {
 		return nil, "", errors.New("manifest.json: no images")
@@ -120,7 +122,7 @@ func decodeImageManifest(data []byte) ([]string, string, error) {
 		return nil, "", fmt.Errorf("more than %d tags", maxTags)
 	}
 	for i := range tags {
-		tags[i] = sanitize(tags[i])
+		tags[i] = text.Line(tags[i])
 	}
 	if m := imageDigest.FindStringSubmatch(images[0].Config); len(images) == 1 && m != nil {
 		return tags, "sha256:" + m[1], nil

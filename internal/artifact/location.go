@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // location is a parsed Ref.URL: a local path or a remote URL.
@@ -45,7 +47,7 @@ func parseLocation(raw string) (location, error) {
 func redact(raw string) string {
 	const mask = "***"
 	if raw == "" || filepath.IsAbs(raw) {
-		return sanitize(raw)
+		return text.Line(raw)
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" && u.Scheme != "file" {
@@ -60,5 +62,5 @@ func redact(raw string) string {
 	if u.RawQuery != "" || u.Fragment != "" {
 		b.WriteString("?" + mask)
 	}
-	return sanitize(b.String())
+	return text.Line(b.String())
 }

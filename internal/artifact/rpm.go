@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/cavaliergopher/rpm"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // maxPackage bounds an RPM, in bytes. The RPM of eru-minions has a few
@@ -77,7 +79,7 @@ func readPackage(r io.Reader) (p Package, err error) {
 	defer recoverPanic(&err)
 	read, err := rpm.Read(bytes.NewReader(headers))
 	if err != nil {
-		return p, fmt.Errorf("%s", sanitize(err.Error()))
+		return p, fmt.Errorf("%s", text.Line(err.Error()))
 	}
 	p = Package{
 		Name: read.Name(), Version: read.Version(), Release: read.Release(), Arch: read.Architecture(),
@@ -89,7 +91,7 @@ func readPackage(r io.Reader) (p Package, err error) {
 // recoverPanic turns a library's panic on malformed input into an error.
 func recoverPanic(err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("malformed: %s", sanitize(fmt.Sprint(r)))
+		*err = fmt.Errorf("malformed: %s", text.Line(fmt.Sprint(r)))
 	}
 }
 
@@ -99,7 +101,7 @@ var validField = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~^-]{0,254}$`)
 func (p Package) check() error {
 	for field, value := range map[string]string{"name": p.Name, "version": p.Version, "release": p.Release, "architecture": p.Arch} {
 		if !validField.MatchString(value) {
-			return fmt.Errorf("%s %q is not valid", field, sanitize(value))
+			return fmt.Errorf("%s %q is not valid", field, text.Line(value))
 		}
 	}
 	if p.Epoch < 0 {

@@ -11,6 +11,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/cavaliergopher/rpm"
 	"github.com/sassoftware/go-rpmutils"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // maxKeyring bounds a file of public keys, in bytes.
@@ -68,7 +70,7 @@ func decodeKeyring(data []byte) (keys openpgp.EntityList, err error) {
 	defer recoverPanic(&err)
 	keys, err = openpgp.ReadArmoredKeyRing(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("%s", sanitize(err.Error()))
+		return nil, fmt.Errorf("%s", text.Line(err.Error()))
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("no key found")
@@ -86,7 +88,7 @@ func verifyPackage(rpmFile io.Reader, headers []byte, keys openpgp.EntityList) (
 		return fmt.Errorf("it is signed by %s, which is not among the public keys", keyName(unknown.KeyID, unknown.Fingerprint))
 	}
 	if err != nil {
-		return fmt.Errorf("its signature or digest does not match: %s", sanitize(err.Error()))
+		return fmt.Errorf("its signature or digest does not match: %s", text.Line(err.Error()))
 	}
 	if len(signatures) == 0 {
 		return errors.New("it is not signed")

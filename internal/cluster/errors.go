@@ -11,13 +11,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/projecteru2/firstboot/internal/fault"
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // Error is a failed call to etcd.
@@ -200,18 +200,5 @@ func dataError(kind, name string, err error) error {
 		"correct or delete this "+kind+" with calicoctl")
 }
 
-// sanitize makes text from etcd safe to print: one line of limited length,
-// without control characters, escapes or marks that change the text direction.
-func sanitize(s string) string {
-	const most = 300
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return '?'
-		}
-		return r
-	}, s)
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// sanitize makes text from etcd safe to print.
+func sanitize(s string) string { return text.Line(s) }

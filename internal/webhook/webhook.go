@@ -5,17 +5,16 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/projecteru2/firstboot/internal/secret"
+	"github.com/projecteru2/firstboot/internal/web"
 )
 
 const (
@@ -81,30 +80,15 @@ func (p Post) Deliver(ctx context.Context) error {
 	return fmt.Errorf("cannot report to %s: %w", p.URL, err)
 }
 
-func (p Post) client() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableKeepAlives = true
-	if p.Proxy != nil {
-		t.Proxy = p.Proxy
-	}
-	return &http.Client{Transport: t, Timeout: attemptTimeout, CheckRedirect: func(next *http.Request, before []*http.Request) error {
-		// 301, 302 and 303 turn a POST into a GET without the document.
-		if next.Method != http.MethodPost {
-			return errors.New("the redirect turns the POST into a GET; check the url")
-		}
-		if len(before) > maxRedirects {
-			return fmt.Errorf("more than %d redirects; check the url", maxRedirects)
-		}
-		next.Header.Del("Referer") // it may contain a token
-		return nil
-	}}
+func (p Post) client() *web.Client {
+	return web.NewClient(web.Options{Proxy: p.Proxy, Timeout: attemptTimeout, Redirects: maxRedirects})
 }
 
 // attempt posts once. Its error is permanent if a retry cannot help.
-func (p Post) attempt(ctx context.Context, client *http.Client) error {
+func (p Post) attempt(ctx context.Context, client *web.Client) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL.Reveal(), bytes.NewReader(p.Body))
 	if err != nil {
-		return backoff.Permanent(errors.New("not a url"))
+		return backoff.Permanent(web.ErrURL)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", p.UserAgent)
@@ -113,21 +97,12 @@ func (p Post) attempt(ctx context.Context, client *http.Client) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err // the URL may contain a password
-		}
-		return err
+		return web.Backoff(err)
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
-	err = fmt.Errorf("the server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	transient := []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
-	if resp.StatusCode < 500 && !slices.Contains(transient, resp.StatusCode) {
-		return backoff.Permanent(err)
-	}
-	return err
+	return web.Backoff(web.NewStatusError(resp))
 }
