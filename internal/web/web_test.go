@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -181,14 +182,17 @@ func TestSilentServerEndsTheRequest(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, w := io.Pipe()
 			test.options.Transport = pipeTransport{r, test.header}
-			go func() {
+			var writer sync.WaitGroup
+			defer writer.Wait()
+			defer r.Close()
+			writer.Go(func() {
 				for range test.parts {
 					time.Sleep(20 * time.Second)
 					if _, err := w.Write([]byte("x")); err != nil {
 						return
 					}
 				}
-			}()
+			})
 			_, err := NewClient(test.options).Get(t.Context(), "http://host/", mib)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
