@@ -75,7 +75,7 @@ func (m *machine) runReal(path string, c host.Command) CommandResult {
 func TestRealCalicoctlMakesThePool(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.useReal(path)
 	m.mustApply("preflight", "sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")
@@ -157,7 +157,7 @@ func pairs(words []string) []string {
 func TestTenHostsWithRealCalicoctlMakeThePoolOnce(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	f := newCluster(t, etcd.Endpoint)
 	var all sync.WaitGroup
 	var hosts []*machine
@@ -189,7 +189,7 @@ func TestTenHostsWithRealCalicoctlMakeThePoolOnce(t *testing.T) {
 func TestNextHostCompletesThePoolWithRealCalicoctl(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	holderKilled(t, newCluster(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
 }
 
@@ -198,7 +198,7 @@ func TestNextHostCompletesThePoolWithRealCalicoctl(t *testing.T) {
 func TestResourcesOfRealCalicoctlAreRead(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.useReal(path)
 	m.mustApply("sysctl", "calicoctl", "config", "docker", "minions", "node", "pool")

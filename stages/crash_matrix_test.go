@@ -33,7 +33,7 @@ func TestNextRunCompletesAfterKillWhileAnEditIsApplied(t *testing.T) {
 // was prepared. The run must have at least so many steps.
 func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
 	t.Helper()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	artifacts := whole.artifacts
 	prepare(whole)
@@ -84,7 +84,7 @@ func (m *machine) wantSame(files map[string]string, state map[string]any) {
 // or ends in a power cut.
 func TestNextRunCompletesAfterKillDuringACommand(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	whole.mustRun()
 	files, state := whole.files(), whole.state()

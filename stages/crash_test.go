@@ -249,7 +249,7 @@ func (m *machine) files() map[string]string {
 // etcd.
 func TestSecondRunChangesNothing(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.mustRun()
 	etcd.Kill() // a complete host needs no network

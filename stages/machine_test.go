@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
-	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 // machine is a bare Debian 12 host with Docker 20.10. Its files are real and are
@@ -438,14 +436,4 @@ func (m *machine) bundle() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-}
-
-// startEtcd runs a real etcd for the test. If etcd is not installed, it skips the
-// test, unless this is an integration test.
-func startEtcd(t *testing.T, o etcdtest.Options) *etcdtest.Server {
-	t.Helper()
-	if _, err := exec.LookPath("etcd"); err != nil && !everyStep {
-		t.Skip("etcd is not installed (Debian: etcd-server)")
-	}
-	return etcdtest.Start(t, o)
 }

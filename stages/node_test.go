@@ -257,7 +257,7 @@ Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
 // exists must not fail every join.
 func TestStalePeerIsAWarning(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.mustApply("sysctl", "calicoctl", "config", "docker", "node")
 	m.cluster.store("nodes", "ghost", resource("Node", "ghost", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.4/24"}}))

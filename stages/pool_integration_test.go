@@ -29,7 +29,7 @@ func TestNextHostCompletesThePoolAfterKill(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+			etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 			holderKilled(t, newCluster(t, etcd.Endpoint), step, func(*machine) {})
 		})
 	}
@@ -99,7 +99,7 @@ func holderKilled(t *testing.T, f *fakeCluster, step poolStep, prepare func(*mac
 // TestLostPoolLockStopsTheHost, because another host may hold the lock now.
 func TestLostPoolLockStopsTheHost(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	m.prepareForPool()
 	never := make(chan struct{})

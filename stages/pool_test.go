@@ -24,7 +24,7 @@ import (
 // which all stages before pool are done.
 func onEtcd(t *testing.T, tests map[string]func(*testing.T, *machine)) {
 	t.Helper()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	for _, name := range sorted(tests) {
 		t.Run(name, func(t *testing.T) {
 			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
@@ -352,7 +352,7 @@ func poolWithoutEtcd(t *testing.T, m *machine) {
 // TestTenHostsCreateThePoolOnce: they boot at the same time, with a real etcd.
 func TestTenHostsCreateThePoolOnce(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	f := newCluster(t, etcd.Endpoint)
 	var hosts []*machine
 	for i := range 10 {

@@ -24,7 +24,7 @@ import (
 // TestPreflight runs the checks with one real etcd, one after the other.
 func TestPreflight(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{EnableV2: true})
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	t.Run("refuses", func(t *testing.T) { testPreflightRefuses(t, etcd) })
 	t.Run("accepts", func(t *testing.T) { testPreflightAccepts(t, etcd) })
 	t.Run("waits", func(t *testing.T) { testPreflightWaits(t, etcd) })
@@ -181,7 +181,7 @@ func TestPreflightWritesNothing(t *testing.T) {
 // TestPreflightChecksEtcd checks what Docker and Calico need of etcd.
 func TestPreflightChecksEtcd(t *testing.T) {
 	t.Parallel()
-	etcd := startEtcd(t, etcdtest.Options{}) // no v2
+	etcd := etcdtest.Start(t, etcdtest.Options{}) // no v2
 	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
 	refused, _ := byName(m.check("preflight"))
 	wantWords(t, refused["etcd-v2"].String()+refused["etcd-v2"].Fix, "v2 API", "--enable-v2")

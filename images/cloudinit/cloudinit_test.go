@@ -15,6 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/secret"
+	"github.com/projecteru2/firstboot/test/program"
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
@@ -102,14 +103,13 @@ func TestInstallerIsValidShell(t *testing.T) {
 			if out, err := c.CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s\n%s", name, err, out, text)
 			}
-			if _, err := exec.LookPath("shellcheck"); err != nil {
-				continue
-			}
-			c = exec.CommandContext(t.Context(), "shellcheck", "--severity=warning", "-")
-			c.Stdin = strings.NewReader(text)
-			if out, err := c.CombinedOutput(); err != nil {
-				t.Errorf("%s: shellcheck: %s", name, out)
-			}
+			t.Run("shellcheck "+name, func(t *testing.T) {
+				c := exec.CommandContext(t.Context(), program.Need(t, "shellcheck"), "--severity=warning", "-")
+				c.Stdin = strings.NewReader(text)
+				if out, err := c.CombinedOutput(); err != nil {
+					t.Errorf("shellcheck: %s", out)
+				}
+			})
 		}
 	}
 }

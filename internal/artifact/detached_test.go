@@ -12,6 +12,8 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/projecteru2/firstboot/test/program"
 )
 
 // signature makes an armored detached signature over text.
@@ -107,9 +109,7 @@ func TestVerifyDetachedSignatureWithWrongClock(t *testing.T) {
 // TestVerifyDetachedSignatureByGnuPG verifies signatures made with the
 // documented command.
 func TestVerifyDetachedSignatureByGnuPG(t *testing.T) {
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Skip("no gpg")
-	}
+	program.Need(t, "gpg")
 	home, err := os.MkdirTemp("", "gpg") // gpg-agent's socket needs a short path
 	if err != nil {
 		t.Fatal(err)
