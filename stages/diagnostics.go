@@ -31,6 +31,9 @@ func Diagnostics() []Diagnostic {
 	command := func(file, name string, args ...string) Diagnostic {
 		return Diagnostic{file, host.Command{Name: name, Args: args, Timeout: diagnosticTimeout}}
 	}
+	docker := func(file string, args ...string) Diagnostic {
+		return command(file, "docker", append([]string{"--config=" + units.DockerConfigDir}, args...)...)
+	}
 	list := []Diagnostic{
 		command("uname.txt", "uname", "-a"),
 		command("addresses.txt", "ip", "-brief", "address"),
@@ -38,15 +41,15 @@ func Diagnostics() []Diagnostic {
 		command("disk.txt", "df", "-h"),
 		command("failed-units.txt", "systemctl", "--failed", "--no-pager"),
 		command("units.txt", "systemctl", "status", "--no-pager", "--lines=0", units.Service, units.Target, units.Docker, units.Minions, units.CalicoNode),
-		command("docker-version.txt", "docker", "version"),
-		command("docker-info.txt", "docker", "info"),
-		command("containers.txt", "docker", "ps", "--all"),
-		command("networks.txt", "docker", "network", "ls"),
+		docker("docker-version.txt", "version"),
+		docker("docker-info.txt", "info"),
+		docker("containers.txt", "ps", "--all"),
+		docker("networks.txt", "network", "ls"),
 		command("package.txt", "rpm", "-qi", minionsPackage),
 		command("node-status.txt", CalicoctlPath, "node", "status"),
 		command("pools.txt", CalicoctlPath, "get", "ippools", "-o", "yaml", "--config="+calicoctlConfigPath),
 		command("nodes.txt", CalicoctlPath, "get", "nodes", "-o", "wide", "--config="+calicoctlConfigPath),
-		command("bgp.txt", "docker", "exec", nodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
+		docker("bgp.txt", "exec", nodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
 	}
 	for _, unit := range []string{units.Docker, units.Minions, units.CalicoNode} {
 		list = append(list, command("journal-"+unit+".txt", "journalctl", "--no-pager", "--output=short-iso", "--lines=3000", "--unit="+unit))

@@ -177,7 +177,7 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	want := clusterStore(s.Config)
-	err = s.poll(ctx, reloadTimeout, func() error {
+	err = s.poll(ctx, reloadTimeout, func(ctx context.Context) error {
 		info, err := s.Host.Docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
 			err = fmt.Errorf("the cluster store is still %s", orNone(info.ClusterStore))
@@ -236,6 +236,10 @@ func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 	return foreign, nil
 }
 
+// loadTimeout bounds the load of the node image. Measured: 40 s for 85 MB on an
+// emulated machine.
+const loadTimeout = 15 * time.Minute
+
 // loadOrPullImage loads the node image from its archive. If there is no archive,
 // it pulls the image.
 func (s docker) loadOrPullImage(ctx context.Context, report engine.Progress) error {
@@ -247,7 +251,7 @@ func (s docker) loadOrPullImage(ctx context.Context, report engine.Progress) err
 		return err
 	}
 	size := fileSize(archive)
-	err = s.Host.Docker().LoadImage(ctx, archive, func(sent int64) { report("loading the node image", sent, size) })
+	err = s.Host.Docker().LoadImage(ctx, loadTimeout, archive, func(sent int64) { report("loading the node image", sent, size) })
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}

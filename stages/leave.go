@@ -41,7 +41,7 @@ func firstbootUnits() unitSet {
 }
 
 func nodeUnits() unitSet {
-	return unitSet{after: "autostart", units: []string{units.CalicoNode}, files: []string{units.CalicoNodePath}}
+	return unitSet{after: "autostart", units: []string{units.CalicoNode}, files: []string{units.CalicoNodePath, units.CalicoNodeEnv}}
 }
 
 func pluginUnits() unitSet {
@@ -191,7 +191,7 @@ func (s removeUnits) stop(ctx context.Context, name string) error {
 	if err := s.Host.Systemd().Stop(ctx, name); err != nil {
 		return err
 	}
-	return s.poll(ctx, stopTimeout, func() error {
+	return s.poll(ctx, stopTimeout, func(ctx context.Context) error {
 		unit, err := s.Host.Systemd().Unit(ctx, name)
 		if err == nil && unit.Active != "inactive" && unit.Active != "failed" {
 			err = fmt.Errorf("%s is %s", name, unit.Active)

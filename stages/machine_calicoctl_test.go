@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // fakeCalicoctl does what `calicoctl create -f -` and `calicoctl patch ippool`
@@ -138,7 +139,7 @@ func (n *fakeNode) run(words []string) error {
 	if !d.up {
 		return errors.New("Cannot connect to the Docker daemon")
 	}
-	if len(words) < 3 || !strings.HasSuffix(words[0], "docker") || words[1] != "run" {
+	if len(words) < 4 || !strings.HasSuffix(words[0], "docker") || words[1] != "--config="+units.DockerConfigDir || words[2] != "run" {
 		return fmt.Errorf("not a docker run: %q", words)
 	}
 	c := &container{ID: "node" + n.w.name, Image: words[len(words)-1], Network: "host", Running: true}
@@ -147,11 +148,20 @@ func (n *fakeNode) run(words []string) error {
 		if name, ok := strings.CutPrefix(word, "--name="); ok {
 			c.Name = name
 		}
+		if path, ok := strings.CutPrefix(word, "--env-file="); ok {
+			lines, err := os.ReadFile(n.w.file(path))
+			if err != nil {
+				return err
+			}
+			c.Env = append(c.Env, strings.Split(strings.TrimSuffix(string(lines), "\n"), "\n")...)
+		}
 		if word == "-e" {
-			key, value, _ := strings.Cut(words[i+1], "=")
-			env[key] = value
 			c.Env = append(c.Env, words[i+1])
 		}
+	}
+	for _, variable := range c.Env {
+		key, value, _ := strings.Cut(variable, "=")
+		env[key] = value
 	}
 	found, ok := d.images[c.Image]
 	if !ok {

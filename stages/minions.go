@@ -190,7 +190,7 @@ const socketTimeout = 30 * time.Second
 // because etcd may become reachable later.
 func (s minions) waitForSockets(ctx context.Context, report engine.Progress) error {
 	report("waiting for the plugin's sockets", 0, 0)
-	err := s.poll(ctx, socketTimeout, func() error {
+	err := s.poll(ctx, socketTimeout, func(ctx context.Context) error {
 		if problems := s.pluginErrors(ctx); len(problems) > 0 {
 			return fmt.Errorf("%s", strings.Join(problems, "; "))
 		}

@@ -27,12 +27,11 @@ type node struct{ *Env }
 func (node) Name() string    { return "node" }
 func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
 
-// NodeArguments returns the arguments of `docker run` for the calico-node
-// container: those that calicoctl v3.23.0 prints for `node run --init-system
-// --no-default-ippools --dryrun`, FELIX_HEALTHENABLED (without Felix's health
-// port the readiness command fails on a healthy node), and node.environment.
-func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
-	env := map[string]string{
+// nodeVariables returns the variables that calicoctl v3.23.0 sets in the
+// container, and FELIX_HEALTHENABLED: without Felix's health port the readiness
+// command fails on a healthy node.
+func nodeVariables(c *config.Config, name string, address netip.Addr) map[string]string {
+	return map[string]string{
 		"NODENAME":                  name,
 		"IP":                        address.String(),
 		"AS":                        fmt.Sprint(c.Node.ASNumber),
@@ -42,12 +41,21 @@ func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
 		"ETCD_DISCOVERY_SRV":        "",
 		"FELIX_HEALTHENABLED":       "true",
 	}
-	for key, value := range c.Node.Environment {
-		env[key] = value.Reveal()
-	}
+}
+
+// NodeArguments returns the arguments of `docker run` for the calico-node
+// container: those that calicoctl v3.23.0 prints for `node run --init-system
+// --no-default-ippools --dryrun`. Every user can read them, so node.environment
+// is passed in a file. (The configuration refuses variables that the arguments
+// set.)
+func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
+	env := nodeVariables(c, name, address)
 	args := []string{"--net=host", "--privileged", "--name=" + nodeContainer, "--rm"}
 	for _, key := range slices.Sorted(maps.Keys(env)) {
 		args = append(args, "-e", key+"="+env[key])
+	}
+	if len(c.Node.Environment) > 0 {
+		args = append(args, "--env-file="+units.CalicoNodeEnv)
 	}
 	for _, volume := range []string{
 		"/var/log/calico:/var/log/calico", "/var/run/calico:/var/run/calico", "/var/lib/calico:/var/lib/calico",
@@ -71,20 +79,53 @@ func (s node) unitFile(ctx context.Context) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	f := file{unit.Path, unit.Data, 0o644}
-	if len(s.Config.Node.Environment) > 0 {
-		f.mode = 0o600 // the environment may contain secrets
+	return file{unit.Path, unit.Data, 0o644}, nil
+}
+
+// maxEnvironmentLine bounds a line that docker reads from an --env-file, in
+// bytes (bufio.MaxScanTokenSize).
+const maxEnvironmentLine = 64<<10 - 1
+
+// environmentFile returns node.environment as docker's --env-file, whose values
+// are not quoted. The configuration accepts no line breaks in them.
+func (s node) environmentFile() (file, error) {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(s.Config.Node.Environment)) {
+		line := key + "=" + s.Config.Node.Environment[key].Reveal() + "\n"
+		if len(line) > maxEnvironmentLine {
+			return file{}, engine.WithHint(fmt.Errorf("cannot pass node.environment.%s to docker: it has more than %d bytes", key, maxEnvironmentLine), "use a shorter value")
+		}
+		b.WriteString(line)
 	}
-	return f, nil
+	return file{units.CalicoNodeEnv, []byte(b.String()), 0o600}, nil
+}
+
+// files returns the files that calico-node starts from.
+func (s node) files(ctx context.Context) ([]file, error) {
+	unit, err := s.unitFile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Config.Node.Environment) == 0 {
+		return []file{unit}, nil
+	}
+	environment, err := s.environmentFile()
+	return []file{environment, unit}, err
 }
 
 func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
-	want, err := s.unitFile(ctx)
+	list, err := s.files(ctx)
 	if err != nil {
 		return f, err
 	}
-	if want.check(s.Host, &f); !f.OK() {
+	for _, want := range list {
+		want.check(s.Host, &f)
+	}
+	if len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
+		f.Add(engine.Difference{Object: units.CalicoNodeEnv, Actual: "present", Expected: "removed, because node.environment is empty"})
+	}
+	if !f.OK() {
 		return f, nil
 	}
 	unit, err := s.Host.Systemd().Unit(ctx, units.CalicoNode)
@@ -104,15 +145,26 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 		})
 		return f, nil
 	}
-	older, err := s.startedBefore(unit.Since, units.CalicoNodePath)
+	unread, err := s.unreadFile(unit)
 	if err != nil {
 		return f, err
 	}
-	if older {
-		f.Add(engine.Difference{Object: units.CalicoNode, Actual: "started before " + units.CalicoNodePath + " was written", Expected: "restarted"})
+	if unread != "" {
+		f.Add(engine.Difference{Object: units.CalicoNode, Actual: "started before " + unread + " was written", Expected: "restarted"})
 		return f, nil
 	}
 	return f, s.checkContainer(ctx, &f)
+}
+
+// unreadFile returns a file that was written after the unit's start, or "".
+func (s node) unreadFile(unit host.UnitState) (string, error) {
+	for _, path := range []string{units.CalicoNodePath, units.CalicoNodeEnv} {
+		older, err := s.startedBefore(unit.Since, path)
+		if older || err != nil && !host.NotExist(err) {
+			return path, err
+		}
+	}
+	return "", nil
 }
 
 // checkContainer adds a difference unless the container runs, was started from
@@ -160,36 +212,31 @@ func (s node) compareContainer(ctx context.Context, container host.ContainerDeta
 	if container.Image != image.ID {
 		f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "image " + container.Config.Image, Expected: s.Config.Node.Image})
 	}
-	for _, want := range s.environment(ctx) {
-		if !slices.Contains(container.Config.Env, want) {
-			key, _, _ := strings.Cut(want, "=")
-			f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "another value of " + key, Expected: "the value in the unit file"})
+	address, err := s.address(ctx)
+	if err != nil {
+		return err
+	}
+	want := nodeVariables(s.Config, s.nodeName(), address)
+	for key, value := range s.Config.Node.Environment {
+		want[key] = value.Reveal()
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if !slices.Contains(container.Config.Env, key+"="+want[key]) {
+			f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "another value of " + key, Expected: "the configured value"})
 		}
 	}
 	return nil
 }
 
-// environment lists the container's variables as KEY=VALUE.
-func (s node) environment(ctx context.Context) []string {
-	address, err := s.address(ctx)
-	if err != nil {
-		return nil
-	}
-	var list []string
-	args := NodeArguments(s.Config, s.nodeName(), address)
-	for i, a := range args {
-		if a == "-e" && i+1 < len(args) {
-			list = append(list, args[i+1])
-		}
-	}
-	return list
-}
+// execTimeout bounds one command in the container. Measured: 6 s for the health
+// command on an emulated machine.
+const execTimeout = 60 * time.Second
 
 // ready returns an error unless Felix is ready and BIRD is live. It does not use
 // -bird-ready, which at first requires all peers to be Established: one stale
 // Node of another machine would then fail every join.
 func (s node) ready(ctx context.Context) error {
-	status, out, err := s.Host.Docker().Exec(ctx, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
+	status, out, err := s.Host.Docker().Exec(ctx, execTimeout, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
 	if err != nil {
 		return err
 	}
@@ -205,15 +252,8 @@ func lastLine(out []byte) string {
 }
 
 func (s node) Apply(ctx context.Context, report engine.Progress) error {
-	want, err := s.unitFile(ctx)
-	if err != nil {
+	if err := s.writeFiles(ctx); err != nil {
 		return err
-	}
-	var stale engine.CheckResult
-	if want.check(s.Host, &stale); !stale.OK() {
-		if err := want.write(s.Host); err != nil {
-			return err
-		}
 	}
 	if err := s.Host.Systemd().DaemonReload(ctx); err != nil {
 		return &engine.Retry{Err: err}
@@ -225,10 +265,32 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
-	if err := s.poll(ctx, s.Config.Timeouts.Node, func() error { return s.ready(ctx) }); err != nil {
+	if err := s.poll(ctx, s.Config.Timeouts.Node, s.ready); err != nil {
 		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
 	}
 	s.waitForPeers(ctx, report)
+	return nil
+}
+
+// writeFiles writes only the files that differ: the modification time shows
+// whether the running node has read them.
+func (s node) writeFiles(ctx context.Context) error {
+	list, err := s.files(ctx)
+	if err != nil {
+		return err
+	}
+	for _, want := range list {
+		var seen engine.CheckResult
+		if want.check(s.Host, &seen); seen.OK() {
+			continue
+		}
+		if err := want.write(s.Host); err != nil {
+			return err
+		}
+	}
+	if len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
+		return s.Host.Remove(units.CalicoNodeEnv)
+	}
 	return nil
 }
 
@@ -255,9 +317,9 @@ func (s node) startOrRestart(ctx context.Context) error {
 // file, image or environment has changed, or because its container still does
 // not run or is not ready after timeouts.node.
 func (s node) needsRestart(ctx context.Context, unit host.UnitState) (bool, error) {
-	older, err := s.startedBefore(unit.Since, units.CalicoNodePath)
-	if err != nil || older {
-		return older, err
+	unread, err := s.unreadFile(unit)
+	if err != nil || unread != "" {
+		return err == nil, err
 	}
 	starting := time.Since(unit.Since) < s.Config.Timeouts.Node
 	container, running, err := s.container(ctx)

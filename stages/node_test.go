@@ -3,6 +3,7 @@ package stages_test
 import (
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
@@ -43,19 +45,21 @@ Restart=always
 RestartSec=5s
 TimeoutStartSec=infinity
 TimeoutStopSec=30s
-ExecStartPre=-/usr/bin/docker rm -f calico-node
-ExecStart=/usr/bin/docker run --net=host --privileged --name=calico-node --rm` +
+UnsetEnvironment=DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_API_VERSION DOCKER_TLS DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_CONTENT_TRUST DOCKER_DEFAULT_PLATFORM
+ExecStartPre=-/usr/bin/docker --config=/var/lib/firstboot/docker rm -f calico-node
+ExecStartPre=/usr/bin/docker --config=/var/lib/firstboot/docker image inspect --format={{.Id}} calico/node:v3.23.0
+ExecStart=/usr/bin/docker --config=/var/lib/firstboot/docker run --net=host --privileged --name=calico-node --rm` +
 		` -e AS=64512 -e CALICO_NETWORKING_BACKEND=bird -e ETCD_DISCOVERY_SRV= -e ETCD_ENDPOINTS=http://127.0.0.1:1` +
 		` -e FELIX_HEALTHENABLED=true -e IP=10.0.0.2 -e NODENAME=host1 -e NO_DEFAULT_POOLS=true` +
 		` -v /var/log/calico:/var/log/calico -v /var/run/calico:/var/run/calico -v /var/lib/calico:/var/lib/calico` +
 		` -v /lib/modules:/lib/modules -v /run:/run calico/node:v3.23.0
-ExecStop=-/usr/bin/docker stop calico-node
+ExecStop=-/usr/bin/docker --config=/var/lib/firstboot/docker stop calico-node
 
 [Install]
 WantedBy=docker.service
 `
 	_, got, _ := strings.Cut(m.get(units.CalicoNodePath), "\n[Unit]\n")
-	if d := cmp.Diff(want, "[Unit]\n"+got); d != "" {
+	if d := cmp.Diff(want, "[Unit]\n"+withoutComments(got)); d != "" {
 		t.Error(d)
 	}
 	u := m.systemd.unit(units.CalicoNode)
@@ -213,19 +217,37 @@ func TestNodeThatStaysUnreadyIsRestarted(t *testing.T) {
 	}
 }
 
-func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
+func withoutComments(text string) string {
+	return regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(text, "")
+}
+
+// TestNodeEnvironmentIsOnlyInAPrivateFile: every user can read a unit's arguments
+// with systemctl show, and those of a process with ps.
+func TestNodeEnvironmentIsOnlyInAPrivateFile(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	m.override(`node: {environment: {FELIX_LOGSEVERITYSCREEN: "a b$c%d\"e"}}`)
+	const secret = `a b$c%d"e`
+	m.override(`node: {environment: {API_TOKEN: "a b$c%d\"e"}}`)
 	m.mustApply("sysctl", "calicoctl", "config", "docker")
-	if d := m.check("node").Differences[0]; strings.Contains(d.Diff, "SEVERITY") {
-		t.Errorf("the diff shows the environment: %s", d.Diff)
+	for _, d := range m.check("node").Differences {
+		if strings.Contains(d.Diff+d.String(), "API_TOKEN") {
+			t.Errorf("a difference shows the environment: %+v", d)
+		}
 	}
 	m.mustApply("node")
-	if info, err := os.Stat(m.file(units.CalicoNodePath)); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
+	for path, text := range m.tree() {
+		if strings.Contains(text, "a b$c") && (path != units.CalicoNodeEnv || !strings.HasPrefix(text, "0600 ")) &&
+			!strings.HasPrefix(path, config.DropInDir) {
+			t.Errorf("%s contains the secret: %s", path, text)
+		}
 	}
-	if env := m.docker.containers["calico-node"].Env; !slices.Contains(env, `FELIX_LOGSEVERITYSCREEN=a b$c%d"e`) {
+	for _, step := range slices.Concat(m.stepsWith(""), m.commands, execStart(m.get(units.CalicoNodePath))) {
+		if strings.Contains(step, "a b$c") || strings.Contains(step, "API_TOKEN") {
+			t.Errorf("an argument contains the secret: %s", step)
+		}
+	}
+	env := m.docker.containers["calico-node"].Env
+	if !slices.Contains(env, "API_TOKEN="+secret) {
 		t.Errorf("the container has %q", env)
 	}
 	m.docker.containers["calico-node"].Env = nil
@@ -236,13 +258,55 @@ func TestNodeKeepsItsEnvironmentSecret(t *testing.T) {
 	}
 }
 
+func TestNodeFollowsItsEnvironment(t *testing.T) {
+	t.Parallel()
+	m := withNode(t)
+	m.override(`node: {environment: {FELIX_X: "1"}}`)
+	m.mustApply("node")
+	m.startedLongAgo()
+	m.modified(units.CalicoNodeEnv, time.Now().Add(-2*time.Hour))
+	m.wantNoDifferences("node")
+	m.override(`node: {environment: {FELIX_X: "2"}}`) // the unit file stays the same
+	m.wantDifference("node", units.CalicoNodeEnv, "different content")
+	before := m.starts()
+	m.mustApply("node")
+	if env := m.docker.containers["calico-node"].Env; m.starts() != before+1 || !slices.Contains(env, "FELIX_X=2") {
+		t.Errorf("%d starts, the container has %q", m.starts()-before, env)
+	}
+	if err := os.Chmod(m.file(units.CalicoNodeEnv), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.wantDifference("node", units.CalicoNodeEnv, "mode 0644")
+	m.mustApply("node")
+}
+
+// TestUnusedNodeEnvironmentIsRemoved: it may hold secrets.
+func TestUnusedNodeEnvironmentIsRemoved(t *testing.T) {
+	t.Parallel()
+	m := withNode(t)
+	m.put(units.CalicoNodeEnv, "API_TOKEN=old\n")
+	m.wantDifference("node", units.CalicoNodeEnv, "present", "expected removed")
+	m.mustApply("node")
+	if fileExists(m.file(units.CalicoNodeEnv)) {
+		t.Error("it was not removed")
+	}
+}
+
+func TestTooLongNodeEnvironmentIsRefused(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.override("node: {environment: {LONG: " + strings.Repeat("x", 64<<10-len("LONG=")) + "}}")
+	m.mustApply("config", "docker")
+	m.wantPermanentError("node", "node.environment.LONG", "more than 65535 bytes")
+}
+
 func TestNodeArguments(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.override(`{etcd: {endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]}, node: {asNumber: 65001, environment: {FELIX_X: y}, image: "r.example/node:v3.23.0"}}`)
 	got := stages.NodeArguments(m.loadConfig(), "host1", netip.MustParseAddr("10.0.0.7"))
 	want := strings.Fields("--net=host --privileged --name=calico-node --rm -e AS=65001 -e CALICO_NETWORKING_BACKEND=bird -e ETCD_DISCOVERY_SRV=" +
-		" -e ETCD_ENDPOINTS=http://10.0.0.1:2379,http://10.0.0.2:2379 -e FELIX_HEALTHENABLED=true -e FELIX_X=y -e IP=10.0.0.7 -e NODENAME=host1 -e NO_DEFAULT_POOLS=true" +
+		" -e ETCD_ENDPOINTS=http://10.0.0.1:2379,http://10.0.0.2:2379 -e FELIX_HEALTHENABLED=true -e IP=10.0.0.7 -e NODENAME=host1 -e NO_DEFAULT_POOLS=true --env-file=/var/lib/firstboot/calico-node.env" +
 		" -v /var/log/calico:/var/log/calico -v /var/run/calico:/var/run/calico -v /var/lib/calico:/var/lib/calico -v /lib/modules:/lib/modules -v /run:/run r.example/node:v3.23.0")
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

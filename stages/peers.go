@@ -24,7 +24,7 @@ type peer struct {
 // peers lists BIRD's BGP sessions as birdcl prints them. Calico names them after
 // the peer's address: Mesh_10_0_0_2, Node_…, Global_….
 func (s node) peers(ctx context.Context) ([]peer, error) {
-	status, out, err := s.Host.Docker().Exec(ctx, nodeContainer,
+	status, out, err := s.Host.Docker().Exec(ctx, execTimeout, nodeContainer,
 		[]string{"birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"})
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func parsePeers(out string) []peer {
 // waitForPeers waits until all BGP sessions are Established, but not longer than
 // peerTimeout.
 func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
-	_ = s.poll(ctx, peerTimeout, func() error {
+	_ = s.poll(ctx, peerTimeout, func(ctx context.Context) error {
 		list, err := s.peers(ctx)
 		if err != nil {
 			return err

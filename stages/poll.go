@@ -17,14 +17,20 @@ const (
 )
 
 // poll calls attempt until it returns nil. After limit it gives up and returns
-// an error that wraps the last one.
-func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func() error) error {
-	var elapsed time.Duration
-	for {
+// an error that wraps the last one. The context of an attempt ends at the limit,
+// so that an attempt that hangs cannot exceed it.
+func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func(context.Context) error) error {
+	timedOut := fmt.Errorf("timed out after %v", limit)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, timedOut)
+	defer cancel()
+	for elapsed := time.Duration(0); ; {
 		start := time.Now()
-		err := attempt()
+		err := attempt(limited)
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		took := time.Since(start)
 		elapsed += took
@@ -32,8 +38,8 @@ func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func() erro
 		if err := e.sleep(ctx, pause); err != nil {
 			return err
 		}
-		if elapsed += pause; elapsed >= limit {
-			return fmt.Errorf("timed out after %v: %w", limit, err)
+		if elapsed += pause; elapsed >= limit || limited.Err() != nil {
+			return fmt.Errorf("%w: %w", timedOut, err)
 		}
 	}
 }

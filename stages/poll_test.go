@@ -12,9 +12,9 @@ var errNotYet = errors.New("not yet")
 
 // attemptFailing returns an attempt that fails n times, then succeeds. Each
 // call takes a while. count is the number of calls so far.
-func attemptFailing(n int, takes time.Duration) (attempt func() error, count *int) {
+func attemptFailing(n int, takes time.Duration) (attempt func(context.Context) error, count *int) {
 	count = new(int)
-	return func() error {
+	return func(context.Context) error {
 		time.Sleep(takes)
 		*count++
 		if *count > n {
@@ -55,6 +55,23 @@ func TestPoll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPollEndsAnAttemptThatHangs: the limit also ends a command whose output never
+// ends.
+func TestPollEndsAnAttemptThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		start := time.Now()
+		err := (&Env{}).poll(ctx, 2*time.Minute, func(ctx context.Context) error {
+			<-ctx.Done()
+			return errNotYet
+		})
+		if took := time.Since(start); took != 2*time.Minute || !errors.Is(err, errNotYet) || err.Error() != "timed out after 2m0s: not yet" {
+			t.Errorf("got %v after %v", err, took)
+		}
+	})
 }
 
 func TestPollStopsWithItsContext(t *testing.T) {

@@ -118,7 +118,7 @@ func (s verify) runProbe(ctx context.Context, network host.DockerNetwork, report
 		return netip.Addr{}, err
 	}
 	report("pinging "+address.String(), 0, 0)
-	err = s.poll(ctx, pingTimeout, func() error { return s.Host.Network().Ping(ctx, address) })
+	err = s.poll(ctx, pingTimeout, func(ctx context.Context) error { return s.Host.Network().Ping(ctx, address) })
 	if err != nil {
 		return netip.Addr{}, engine.WithHint(fmt.Errorf("cannot ping the probe container at %s from this host: %w", address, err),
 			"check journalctl -u calico-node (Felix), ip route get %s, and that udevd has read %s (udevadm control --reload)", address, linkPath)

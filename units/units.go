@@ -36,6 +36,12 @@ const (
 	MinionsDropIn  = AdminDir + "/eru-minions.service.d/10-firstboot.conf"
 	DockerDropIn   = AdminDir + "/docker.service.d/10-firstboot.conf"
 	CalicoNodePath = AdminDir + "/" + CalicoNode
+	// CalicoNodeEnv holds node.environment, for docker run --env-file.
+	CalicoNodeEnv = state.Dir + "/calico-node.env"
+	// DockerConfigDir is the --config of every docker command that firstboot
+	// runs. It never exists: docker then uses its defaults instead of root's
+	// proxies, credential helpers and contexts.
+	DockerConfigDir = state.Dir + "/docker"
 )
 
 // File is a unit file and its path on a host.
@@ -69,16 +75,21 @@ func DropIns() []File {
 	}
 }
 
-// NodeUnit returns the unit that runs `docker run` with args. It starts only on
+// NodeUnit returns the unit that runs `docker run` with args, of which the last
+// is the image. It starts only on
 // this machine, whose name and address are among args.
 func NodeUnit(docker, container string, machine state.Machine, args []string) (File, error) {
 	t, err := template.New("node").Funcs(template.FuncMap{"quote": Quote}).Parse(string(read("calico-node.service.tmpl")))
 	if err != nil {
 		return File{}, fmt.Errorf("cannot render %s: %w", CalicoNode, err)
 	}
+	image := ""
+	if len(args) > 0 {
+		image = args[len(args)-1]
+	}
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
-		"Docker": docker, "Name": container, "Args": args,
+		"Docker": docker + " --config=" + DockerConfigDir, "Name": container, "Args": args, "Image": image,
 		"MachineID": matching(machineID, machine.MachineID), "ProductUUID": matching(productUUID, machine.ProductUUID),
 	})
 	if err != nil {

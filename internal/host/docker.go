@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // DockerSocket is the socket of the Docker daemon.
@@ -71,6 +73,18 @@ func DockerNotFound(err error) bool {
 // callTimeout bounds one call: while its cluster store is unreachable, dockerd
 // answers late or never.
 const callTimeout = 2 * time.Minute
+
+// withLimit calls do with a context that ends after limit. action completes
+// "cannot …" in the error of a call that the limit ended.
+func withLimit(ctx context.Context, limit time.Duration, action string, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := do(limited)
+	if err == nil || limited.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	return fault.New(fault.Retryable, fault.Timeout, fmt.Errorf("cannot %s: timed out after %v", action, limit))
+}
 
 // call sends body as JSON and decodes the response into result, if not nil.
 func (d *Docker) call(ctx context.Context, method, path string, query url.Values, body, result any) error {

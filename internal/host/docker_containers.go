@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Container is a container in a list.
@@ -99,9 +100,17 @@ func (d *Docker) RemoveContainer(ctx context.Context, id string) error {
 	return err
 }
 
-// Exec runs a command in a running container and returns its exit status and
-// its output.
-func (d *Docker) Exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
+// Exec runs a command in a running container, at most as long as limit, and
+// returns its exit status and its output.
+func (d *Docker) Exec(ctx context.Context, limit time.Duration, container string, command []string) (status int, output []byte, err error) {
+	err = withLimit(ctx, limit, "run "+strings.Join(command, " ")+" in "+container, func(ctx context.Context) error {
+		status, output, err = d.exec(ctx, container, command)
+		return err
+	})
+	return status, output, err
+}
+
+func (d *Docker) exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
 	var created struct {
 		ID string `json:"Id"`
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 )
 
 // Image is an image in the daemon's store.
@@ -35,9 +36,15 @@ func (d *Docker) RemoveImage(ctx context.Context, name string) error {
 	return err
 }
 
-// LoadImage loads an image archive (a path of this process). progress receives
-// the number of bytes sent so far.
-func (d *Docker) LoadImage(ctx context.Context, archive string, progress func(sent int64)) error {
+// LoadImage loads an image archive (a path of this process), at most as long as
+// limit. progress receives the number of bytes sent so far.
+func (d *Docker) LoadImage(ctx context.Context, limit time.Duration, archive string, progress func(sent int64)) error {
+	return withLimit(ctx, limit, "load the image", func(ctx context.Context) error {
+		return d.loadImage(ctx, archive, progress)
+	})
+}
+
+func (d *Docker) loadImage(ctx context.Context, archive string, progress func(sent int64)) error {
 	f, err := os.Open(archive)
 	if err != nil {
 		return fmt.Errorf("cannot load the image: %w", err)
