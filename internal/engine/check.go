@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // Result is the outcome of checking one stage.
@@ -22,13 +24,8 @@ func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Resu
 	var wg sync.WaitGroup
 	for i, s := range stages {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
 			start := time.Now()
-			check, err := s.Check(ctx)
-			if err == nil && ctx.Err() != nil && !check.OK() {
-				err = checkTimeout(ctx, check, timeout)
-			}
+			check, err := checkStage(ctx, s, timeout)
 			results[i] = Result{Stage: s.Name(), Check: check, Err: err, Took: time.Since(start)}
 		})
 	}
@@ -36,9 +33,27 @@ func CheckAll(ctx context.Context, stages []Stage, timeout time.Duration) []Resu
 	return results
 }
 
-// checkTimeout returns the error of a check that reported a difference after
-// its context ended. The difference may only be the output of a killed command,
-// so it does not prove that the machine differs.
-func checkTimeout(ctx context.Context, check CheckResult, timeout time.Duration) error {
-	return fmt.Errorf("check timed out after %s: %s: %w", timeout, check.Differences[0], ctx.Err())
+// checkStage checks one stage within a limit. A difference that was found after
+// the limit may only be the output of a killed command, so it does not prove
+// that the machine differs: the result is an error.
+func checkStage(ctx context.Context, s Stage, limit time.Duration) (CheckResult, error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	check, err := s.Check(limited)
+	if limited.Err() == nil || ctx.Err() != nil || err == nil && check.OK() {
+		return check, err
+	}
+	if err == nil {
+		err = errors.New(check.Differences[0].String())
+	}
+	return check, overtime(err, "check", limit)
+}
+
+// overtime returns the error of a call that ended after its limit. An error
+// whose class is known states the cause better than the limit.
+func overtime(err error, doing string, limit time.Duration) error {
+	if class := fault.ClassOf(err); class == fault.Transient || class == fault.Permanent {
+		return err
+	}
+	return &DeadlineError{Limit: limit, Doing: doing, Err: err}
 }

@@ -1,15 +1,18 @@
 package engine
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // Wait reports that a stage waits for something outside this host, such as etcd
 // or a download. The engine repeats the stage until the run's deadline and
-// shows what it waits for.
+// shows what it waits for. A Wait for a permanent error (package fault) is a
+// failure.
 type Wait struct {
 	For   string        // what the stage waits for: "etcd at http://10.0.0.1:2379"
 	Err   error         // the last error
@@ -25,16 +28,43 @@ func (w *Wait) Error() string {
 
 func (w *Wait) Unwrap() error { return w.Err }
 
-// Retry reports that another attempt may succeed. The number of attempts is
-// limited (Options.Attempts).
+// FaultClass implements fault.Classified.
+func (w *Wait) FaultClass() fault.Class {
+	if fault.IsPermanent(w.Err) {
+		return fault.Permanent
+	}
+	return fault.Transient
+}
+
+// FaultKind implements fault.Classified.
+func (*Wait) FaultKind() fault.Kind { return fault.Unknown }
+
+// Retry reports that another attempt may succeed, unless Err has another class
+// (package fault). The number of attempts is limited (Options.Attempts).
 type Retry struct {
 	After time.Duration // least time until the next attempt; 0: the back-off decides
 	Err   error
 }
 
-func (r *Retry) Error() string { return r.Err.Error() }
+func (r *Retry) Error() string {
+	if r.Err == nil {
+		return "another attempt is needed"
+	}
+	return r.Err.Error()
+}
 
 func (r *Retry) Unwrap() error { return r.Err }
+
+// FaultClass implements fault.Classified.
+func (r *Retry) FaultClass() fault.Class {
+	if class := fault.ClassOf(r.Err); class != fault.Unclassified {
+		return class
+	}
+	return fault.Retryable
+}
+
+// FaultKind implements fault.Classified.
+func (*Retry) FaultKind() fault.Kind { return fault.Unknown }
 
 // Refusal reports that a stage refuses to change this machine. Nothing was
 // changed. It lists every finding.
@@ -47,6 +77,65 @@ func (r *Refusal) Error() string {
 	}
 	return "refused: " + strings.Join(lines, "; ")
 }
+
+// Hint returns the fix of the first finding.
+func (r *Refusal) Hint() string {
+	if len(r.Findings) == 0 {
+		return ""
+	}
+	return r.Findings[0].Fix
+}
+
+// FaultClass implements fault.Classified.
+func (*Refusal) FaultClass() fault.Class { return fault.Permanent }
+
+// FaultKind implements fault.Classified.
+func (*Refusal) FaultKind() fault.Kind { return fault.Config }
+
+// DeadlineError reports that a Check or an Apply took longer than its limit.
+// Another attempt may succeed.
+type DeadlineError struct {
+	Limit time.Duration
+	Doing string // what it did when the limit passed: "check", "loading the node image"
+	Err   error  // what the stage returned
+}
+
+func (e *DeadlineError) Error() string {
+	text := fmt.Sprintf("%s timed out after %s", e.Doing, e.Limit)
+	if e.Err != nil && e.Err.Error() != context.DeadlineExceeded.Error() {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+func (e *DeadlineError) Unwrap() error { return e.Err }
+
+// Timeout distinguishes the error from an interruption.
+func (e *DeadlineError) Timeout() bool { return true }
+
+// FaultClass implements fault.Classified.
+func (*DeadlineError) FaultClass() fault.Class { return fault.Retryable }
+
+// FaultKind implements fault.Classified.
+func (*DeadlineError) FaultKind() fault.Kind { return fault.Timeout }
+
+// StoppedError reports that a stage stopped waiting because the run cannot
+// succeed anyway.
+type StoppedError struct {
+	For    string // what it waited for
+	Failed string // the stage that failed
+	Err    error  // the last error of the wait
+}
+
+func (e *StoppedError) Error() string {
+	text := fmt.Sprintf("stopped waiting for %s, because %s failed", e.For, e.Failed)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+func (e *StoppedError) Unwrap() error { return e.Err }
 
 // hinted is an error with a hint.
 type hinted struct {
@@ -67,26 +156,8 @@ func WithHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// Hint returns what a person can do about err, or "". It is the first hint in
-// the chain of err; any error with a method Hint() string can give one.
-func Hint(err error) string {
-	var r *Refusal
-	if errors.As(err, &r) && len(r.Findings) > 0 {
-		return r.Findings[0].Fix
-	}
-	var h interface{ Hint() string }
-	for errors.As(err, &h) {
-		if text := h.Hint(); text != "" {
-			return text
-		}
-		e, ok := h.(error)
-		if !ok {
-			return ""
-		}
-		err = errors.Unwrap(e)
-	}
-	return ""
-}
+// Hint returns what a person can do about err, or "" (fault.Hint).
+func Hint(err error) string { return fault.Hint(err) }
 
 // stillDiffers returns the error of a stage whose check finds differences after
 // Apply.

@@ -15,7 +15,12 @@ const (
 	Warned     Kind = "warning"  // Message is the warning
 	Done       Kind = "done"     // Changed reports whether anything had to be applied
 	Failed     Kind = "failed"   // Err is the reason
-	Skipped    Kind = "skipped"  // a stage before it failed; Message names it
+	// Stopped: the stage waited, and the run cannot succeed because another stage
+	// failed; Err is a *StoppedError.
+	Stopped Kind = "stopped"
+	// Interrupted: the run was canceled; Err is the cause.
+	Interrupted Kind = "interrupted"
+	Skipped     Kind = "skipped" // a stage before it failed; Message names it
 )
 
 // Event is one event of a run.

@@ -16,8 +16,13 @@ type Options struct {
 	Events func(Event)
 	// Attempts limits the attempts of a stage that returns Retry; 0 means 5.
 	Attempts int
-	// CheckTimeout limits one Check; 0 means one minute.
-	CheckTimeout time.Duration
+	// CheckTimeout limits one Check; 0 means one minute. ApplyTimeout limits one
+	// Apply of a stage that is not Limited; 0 means ten minutes.
+	CheckTimeout, ApplyTimeout time.Duration
+	// Grace is how long a stage may wait after another stage has failed; 0 means
+	// one minute. Then it stops, because its success cannot change that the run
+	// fails. A stage that works is not stopped.
+	Grace time.Duration
 	// MinBackOff and MaxBackOff limit the mean pause between attempts;
 	// 0 means 500 ms and 10 s.
 	MinBackOff, MaxBackOff time.Duration
@@ -32,6 +37,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CheckTimeout == 0 {
 		o.CheckTimeout = time.Minute
+	}
+	if o.ApplyTimeout == 0 {
+		o.ApplyTimeout = 10 * time.Minute
+	}
+	if o.Grace == 0 {
+		o.Grace = time.Minute
 	}
 	if o.MinBackOff == 0 {
 		o.MinBackOff = 500 * time.Millisecond
@@ -68,14 +79,17 @@ func (e *Error) Unwrap() []error {
 
 // Run runs the stages. A stage starts when all stages it comes after are done;
 // independent stages run in parallel. If a stage fails, those that come after
-// it are skipped and the others are finished. Run returns nil if the last check
-// of every stage found no difference, an *Error with the failed stages, or the
-// cause of ctx's end.
+// it are skipped and the others are finished, unless they wait for longer than
+// Options.Grace. Run returns nil if the last check of every stage found no
+// difference, an *Error with the failed stages, or the cause of ctx's end.
 func Run(ctx context.Context, stages []Stage, opts Options) error {
 	if err := validate(stages); err != nil {
 		return err
 	}
-	r := &run{opts: opts.withDefaults(), stages: stages, outcomes: map[string]*outcome{}, skipped: map[string]bool{}}
+	r := &run{
+		opts: opts.withDefaults(), stages: stages, outcomes: map[string]*outcome{}, skipped: map[string]bool{},
+		doomed: make(chan struct{}),
+	}
 	for _, s := range stages {
 		r.outcomes[s.Name()] = &outcome{done: make(chan struct{})}
 	}
@@ -91,7 +105,7 @@ func Run(ctx context.Context, stages []Stage, opts Options) error {
 type outcome struct {
 	done    chan struct{}
 	err     error
-	skipped bool
+	skipped bool // or stopped
 }
 
 type run struct {
@@ -101,6 +115,9 @@ type run struct {
 	eventMu  sync.Mutex // one event at a time
 	skipMu   sync.Mutex // guards skipped, and the order of its events
 	skipped  map[string]bool
+	doom     sync.Once
+	doomed   chan struct{} // closed when the first stage fails
+	doomedBy string        // that stage; set before doomed is closed
 }
 
 func (r *run) emit(e Event) {
@@ -145,11 +162,33 @@ func (r *run) runStage(ctx context.Context, s Stage) {
 	t := &task{run: r, stage: s, since: time.Now(), backOff: r.newBackOff()}
 	o.err = t.execute(ctx)
 	if o.err != nil {
-		r.emit(Event{Stage: s.Name(), Kind: Failed, Attempt: t.attempt, Err: o.err, Since: t.since})
-		if ctx.Err() == nil { // after an interruption the other stages are pending, not skipped
-			r.skipAfter(s.Name())
-		}
+		r.end(ctx, t, o)
 	}
+}
+
+// end reports the end of a stage that is not done. After an interruption the
+// stages after it are pending, not skipped.
+func (r *run) end(ctx context.Context, t *task, o *outcome) {
+	event := Event{Stage: t.stage.Name(), Kind: Failed, Attempt: t.attempt, Err: o.err, Since: t.since}
+	var stopped *StoppedError
+	switch {
+	case ctx.Err() != nil:
+		if errors.Is(o.err, context.Canceled) {
+			event.Kind = Interrupted
+		}
+		r.emit(event)
+		return
+	case errors.As(o.err, &stopped):
+		o.skipped, event.Kind = true, Stopped
+		r.emit(event)
+	default:
+		r.emit(event)
+		r.doom.Do(func() {
+			r.doomedBy = t.stage.Name()
+			close(r.doomed)
+		})
+	}
+	r.skipAfter(t.stage.Name())
 }
 
 // skipAfter emits Skipped for each stage that needs the failed one, directly or
@@ -200,10 +239,4 @@ func validate(stages []Stage) error {
 		seen[s.Name()] = true
 	}
 	return nil
-}
-
-// Interrupted reports whether err is the end of a context rather than the
-// failure of a stage.
-func Interrupted(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

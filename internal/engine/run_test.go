@@ -218,7 +218,7 @@ func TestDeadlineEndsAWait(t *testing.T) {
 		defer cancel()
 		s := &boolStage{name: "s", check: func() error { return &engine.Wait{For: "etcd"} }}
 		err := engine.Run(ctx, []engine.Stage{s}, engine.Options{})
-		if !errors.Is(err, context.DeadlineExceeded) || !engine.Interrupted(err) {
+		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -300,7 +300,7 @@ func TestInterruptionSkipsNoStage(t *testing.T) {
 	first := &boolStage{name: "a", apply: func(_ *boolStage, ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }}
 	var log eventLog
 	err := engine.Run(ctx, []engine.Stage{first, &boolStage{name: "b", after: []string{"a"}}, &boolStage{name: "c", after: []string{"b"}}}, engine.Options{Events: log.add})
-	if !engine.Interrupted(err) || log.skipped() != "" || log.count(engine.Failed) != 1 {
+	if !errors.Is(err, context.Canceled) || log.skipped() != "" || log.count(engine.Interrupted) != 1 || log.count(engine.Failed) != 0 {
 		t.Errorf("%v: %s", err, &log)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Stage is one step of a host's provisioning. Check examines the machine and
@@ -19,14 +20,24 @@ type Stage interface {
 	// After names the stages that must be done before this one starts.
 	After() []string
 	// Check compares the machine with the desired state. An error means that
-	// the check could not be made; it is a *Wait if time can resolve it.
+	// the check could not be made. ctx ends after Options.CheckTimeout.
+	//
+	// The class of an error of Check and Apply decides what follows (package
+	// fault): transient, such as a *Wait: the stage waits visibly; retryable,
+	// such as a *Retry: another attempt; permanent, such as a *Refusal: the stage
+	// fails. An unclassified error of Check is retryable, one of Apply permanent.
 	Check(ctx context.Context) (CheckResult, error)
-	// Apply brings the machine to the desired state. It returns a *Wait if it
-	// waits for something outside this host, a *Retry if another attempt may
-	// succeed, a *Refusal if it must not change this machine, and any other
-	// error if another attempt is useless. It reports progress through
-	// report, which is never nil.
+	// Apply brings the machine to the desired state. ctx ends after the stage's
+	// limit (Limited), or Options.ApplyTimeout. Apply reports progress through
+	// report, which is never nil; if the limit passes, the error contains the
+	// last message.
 	Apply(ctx context.Context, report Progress) error
+}
+
+// Limited is a stage that sets its own limit for one Apply.
+type Limited interface {
+	Stage
+	ApplyLimit() time.Duration
 }
 
 // CheckResult is the result of a check.

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -111,7 +110,7 @@ func (c *Console) Event(e engine.Event) {
 			fmt.Sprintf(": %s; next attempt in %s", clean(errorText(e.Err)), wholeSeconds(e.Next.Sub(e.Time))))
 	case engine.Warned:
 		c.printStage(e.Stage, c.term.paint(yellow, "warning")+": "+clean(e.Message))
-	case engine.Done, engine.Failed, engine.Skipped:
+	case engine.Done, engine.Failed, engine.Stopped, engine.Interrupted, engine.Skipped:
 		delete(c.running, e.Stage)
 		c.printEnd(e)
 	}
@@ -127,8 +126,10 @@ func (c *Console) printEnd(e engine.Event) {
 		c.printStage(e.Stage, c.term.paint(green, "done")+", "+elapsed+" (changed)")
 	case e.Kind == engine.Done:
 		c.printStage(e.Stage, c.term.paint(green, "done")+", "+elapsed+" (ok)")
-	case interrupted(e.Err):
+	case e.Kind == engine.Interrupted:
 		c.printStage(e.Stage, c.term.paint(yellow, "interrupted")+", "+elapsed)
+	case e.Kind == engine.Stopped:
+		c.printStage(e.Stage, c.term.paint(dim, "skipped")+", "+elapsed+": "+clean(errorText(e.Err)))
 	default:
 		lines := append(Explain(e.Err), "")
 		c.printStage(e.Stage, c.term.paint(red, "failed")+", "+elapsed+": "+lines[0])
@@ -137,10 +138,6 @@ func (c *Console) printEnd(e engine.Event) {
 		}
 	}
 }
-
-// interrupted reports whether err comes from a signal to the run, not from a
-// time limit.
-func interrupted(err error) bool { return engine.Interrupted(err) && !timedOut(err) }
 
 // printOverdue prints what the stages are doing that have printed nothing for
 // long.
@@ -202,9 +199,4 @@ func errorText(err error) string {
 		return "unknown error"
 	}
 	return err.Error()
-}
-
-func timedOut(err error) bool {
-	var late interface{ Timeout() bool }
-	return errors.As(err, &late) && late.Timeout()
 }

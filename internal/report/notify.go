@@ -83,6 +83,8 @@ func statusText(e engine.Event) string {
 		return "retrying: " + clean(errorText(e.Err))
 	case engine.Done:
 		return "done"
+	case engine.Stopped:
+		return clean(errorText(e.Err))
 	case engine.Failed:
 		return "failed: " + clean(errorText(e.Err))
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -66,9 +67,16 @@ func (r *Recorder) record(s *state.Stage, e engine.Event) bool {
 			s.State = state.StageChanged
 		}
 	case engine.Failed:
-		r.failed(s, e)
+		failed(s, e)
+	case engine.Stopped:
+		clearWait(s)
+		s.State, s.Error = state.StageSkipped, clean(errorText(e.Err))
+	case engine.Interrupted:
+		clearWait(s)
+		s.State, s.Error = state.StagePending, interruptedText
 	case engine.Skipped:
-		r.skipped(s, e.Message)
+		clearWait(s)
+		s.State, s.Error = state.StageSkipped, e.Message+" is not done"
 	default:
 		return false
 	}
@@ -101,25 +109,13 @@ func (r *Recorder) waiting(s *state.Stage, e engine.Event) bool {
 // did not fail; the next run repeats it.
 const interruptedText = "interrupted"
 
-func (r *Recorder) failed(s *state.Stage, e engine.Event) {
+func failed(s *state.Stage, e engine.Event) {
 	waitedFor, lastError := s.WaitsFor, s.Error
 	clearWait(s)
 	s.State, s.Error, s.Hint = state.StageFailed, clean(errorText(e.Err)), clean(engine.Hint(e.Err))
-	switch {
-	case interrupted(e.Err):
-		s.State, s.Error = state.StagePending, interruptedText
-	case engine.Interrupted(e.Err) && waitedFor != "":
+	if waitedFor != "" && errors.Is(e.Err, context.DeadlineExceeded) {
 		s.Error = "waited for " + waitedFor + ": " + lastError + "; " + s.Error
 	}
-}
-
-func (r *Recorder) skipped(s *state.Stage, need string) {
-	clearWait(s)
-	if before := r.journal.Stage(need); before.State == state.StagePending {
-		return // the run was interrupted before this stage could start
-	}
-	s = r.journal.Stage(s.Name) // Stage may have reallocated the list
-	s.State, s.Error = state.StageSkipped, need+" is not done"
 }
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

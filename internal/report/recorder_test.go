@@ -3,6 +3,7 @@ package report_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -87,13 +88,20 @@ func TestUnchangedWaitIsSavedRarely(t *testing.T) {
 
 func TestFailureInterruptionAndTimeoutAreDistinguished(t *testing.T) {
 	for _, c := range []struct {
+		kind engine.Kind
 		err  error
 		st   state.StageState
 		text string
 	}{
-		{errors.New("no space left"), state.StageFailed, "no space left"},
-		{context.Canceled, state.StagePending, "interrupted"},
-		{context.DeadlineExceeded, state.StageFailed, "waited for etcd: refused; context deadline exceeded"},
+		{engine.Failed, errors.New("no space left"), state.StageFailed, "no space left"},
+		{engine.Failed, errors.New("no answer: context canceled"), state.StageFailed, "no answer: context canceled"},
+		{engine.Failed, fmt.Errorf("the lease was lost: %w", context.Canceled), state.StageFailed, "the lease was lost: context canceled"},
+		{engine.Interrupted, context.Canceled, state.StagePending, "interrupted"},
+		{
+			engine.Stopped, &engine.StoppedError{For: "etcd", Failed: "sysctl", Err: errors.New("refused")},
+			state.StageSkipped, "stopped waiting for etcd, because sysctl failed: refused",
+		},
+		{engine.Failed, context.DeadlineExceeded, state.StageFailed, "waited for etcd: refused; context deadline exceeded"},
 	} {
 		var d fakeStore
 		r := d.recorder()
@@ -101,16 +109,15 @@ func TestFailureInterruptionAndTimeoutAreDistinguished(t *testing.T) {
 		wait := event(engine.Waiting, 1)
 		wait.Message, wait.Err = "etcd", errors.New("refused")
 		r.Event(wait)
-		failed := event(engine.Failed, 2)
+		failed := event(c.kind, 2)
 		failed.Err = c.err
 		r.Event(failed)
 		if s := d.last.Stage("node"); s.State != c.st || s.Error != c.text {
 			t.Errorf("%v: %+v", c.err, s)
 		}
 		r.Event(engine.Event{Stage: "pool", Kind: engine.Skipped, Message: "node", Time: epoch})
-		skipped := c.st == state.StageFailed
-		if s := d.last.Stage("pool"); (s.State == state.StageSkipped) != skipped {
-			t.Errorf("%v: the dependent stage is %s", c.err, s.State)
+		if s := d.last.Stage("pool"); s.State != state.StageSkipped || s.Error != "node is not done" {
+			t.Errorf("%v: the dependent stage is %+v", c.err, s)
 		}
 	}
 }
