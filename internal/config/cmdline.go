@@ -76,9 +76,9 @@ type remoteConfig struct {
 func decodeCmdline(line string) (*decoder, remoteConfig) {
 	d := newDecoder(Source{Name: CmdlineName, nameOnly: true})
 	var from remoteConfig
-	if len(line) > maxCmdline || !utf8.ValidString(line) {
+	if len(line) > maxCmdline {
 		d.unreadable = true
-		d.fail(position{source: CmdlineName}, "", "is too long or not UTF-8 text", "")
+		d.fail(position{source: CmdlineName}, "", "is too long", "")
 		return d, from
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
@@ -88,9 +88,12 @@ func decodeCmdline(line string) (*decoder, remoteConfig) {
 		}
 		at := position{source: CmdlineName, line: 1, col: arg.col, nameOnly: true}
 		switch {
+		case !utf8.ValidString(name) || !utf8.ValidString(arg.value):
+			d.unreadable = true
+			d.fail(at, "", "an argument of firstboot is not UTF-8 text", "")
 		case !arg.hasValue:
 			d.seen[name] = true
-			d.fail(at, "", quote("firstboot."+cutSecret(name))+" needs a value", "write firstboot."+cutSecret(name)+"=VALUE")
+			d.withoutValue(name, at)
 		case strings.HasPrefix(name, "install."): // see InstallArguments
 		case name == "config":
 			from.url, from.at, from.present = secret.URL(arg.value), at, true
@@ -110,15 +113,26 @@ func decodeCmdline(line string) (*decoder, remoteConfig) {
 // the configuration.
 func InstallArguments(line string) map[string]string {
 	values := map[string]string{}
-	if len(line) > maxCmdline || !utf8.ValidString(line) {
+	if len(line) > maxCmdline {
 		return values
 	}
 	for _, arg := range splitCmdline(strings.TrimRight(line, "\n\x00")) {
-		if name, ok := strings.CutPrefix(arg.name, "firstboot.install."); ok && arg.hasValue {
+		if name, ok := strings.CutPrefix(arg.name, "firstboot.install."); ok && arg.hasValue && utf8.ValidString(name) && utf8.ValidString(arg.value) {
 			values[name] = arg.value
 		}
 	}
 	return values
+}
+
+// withoutValue reports the argument firstboot.KEY without =VALUE. The key is
+// quoted only if it is known: the user may have written KEY:VALUE.
+func (d *decoder) withoutValue(path string, at position) {
+	k, entry, ok := findKey(path)
+	if ok && (entry == "" || k.checkName(entry) == nil) || path == "config" || strings.HasPrefix(path, "config.") && keyWord.MatchString(path) {
+		d.fail(at, "", quote("firstboot."+path)+" needs a value", "write firstboot."+path+"=VALUE")
+		return
+	}
+	d.fail(at, "", "an argument of firstboot needs a value", "write firstboot.KEY=VALUE")
 }
 
 // argument reads one KEY=VALUE.
@@ -137,6 +151,12 @@ func (d *decoder) argument(path, text string, at position) {
 		return
 	}
 	d.seen[path] = true
+	if k.isMap() {
+		if f := k.checkName(entry); f != nil {
+			d.fail(at, k.shownPath(entry), f.message, f.hint)
+			return
+		}
+	}
 	field := k.field(new(Config))
 	if _, isList := field.(*[]string); isList {
 		d.commaList(k, text, at)
@@ -144,7 +164,7 @@ func (d *decoder) argument(path, text string, at position) {
 	}
 	v, f := convert(field, scalar{text, untypedScalar})
 	if f != nil {
-		d.fail(at, cutSecret(path), f.message, f.hint)
+		d.fail(at, path, f.message, f.hint)
 		return
 	}
 	d.layer[path] = value{data: v, at: at}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
@@ -63,23 +62,6 @@ func (d *decoder) section(path string, node ast.Node) {
 	})
 }
 
-// unknownKey returns the problem and hint for a key that is not in the schema.
-func unknownKey(section, name string) (message, hint string) {
-	message = "unknown key " + quote(joinPath(section, cutSecret(name)))
-	lower := strings.ToLower(name)
-	if section == "pool" && (strings.Contains(lower, "vxlan") || strings.Contains(lower, "encapsulation")) {
-		return message, vxlanHint
-	}
-	return message, suggestKey(section, cutSecret(name))
-}
-
-// cutSecret returns a key for use in a message. The user may have written
-// NAME=SECRET as a key; only NAME is kept.
-func cutSecret(name string) string {
-	name, _, _ = strings.Cut(name, "=")
-	return strings.Map(printable, strings.ToValidUTF8(name, "?"))
-}
-
 // leaf reads the value of a key in the schema.
 func (d *decoder) leaf(k key, keyToken *token.Token, node ast.Node) {
 	d.sections[k.path] = d.position(keyToken)
@@ -105,22 +87,20 @@ func (d *decoder) entries(k key, node ast.Node) {
 		return
 	}
 	d.each(k.path, node, "a mapping of names to values", func(name string, key *token.Token, v ast.Node) {
-		path := joinPath(k.path, cutSecret(name))
+		path := joinPath(k.path, name)
 		d.seen[path] = true
-		switch {
-		case name == "" || len(name) > maxName || checkText(name) != nil:
-			d.fail(d.position(key), k.path, "contains an invalid name", "")
-		case v.Type() == ast.NullType:
-			d.fail(d.position(key), path, "has no value", "set a value or remove the key")
-		default:
-			d.scalar(k, joinPath(k.path, name), v)
+		_, nested := v.(ast.MapNode) // net: {ipv4: …}; scalar reports it
+		if f := k.checkName(name); f != nil && !(nested && k.path == "sysctl" && sysctlSegment.MatchString(name)) {
+			d.fail(d.position(key), k.shownPath(name), f.message, f.hint)
+			return
 		}
+		if v.Type() == ast.NullType {
+			d.fail(d.position(key), path, "has no value", "set a value or remove the key")
+			return
+		}
+		d.scalar(k, path, v)
 	})
 }
-
-// maxName limits the name of a sysctl or variable, in bytes. Linux limits a
-// path to 4096 bytes and each name in it to 255.
-const maxName = 512
 
 // list reads a list of text. It replaces the lists of earlier sources.
 func (d *decoder) list(k key, node ast.Node) {
@@ -158,12 +138,12 @@ func (d *decoder) scalar(k key, path string, node ast.Node) {
 		if k.path == "sysctl" {
 			hint = "write the whole name as one key, such as net.ipv4.ip_forward"
 		}
-		d.fail(d.nodePosition(node), cutSecret(path), "must be a single value", hint)
+		d.fail(d.nodePosition(node), path, "must be a single value", hint)
 		return
 	}
 	v, f := convert(k.field(new(Config)), s)
 	if f != nil {
-		d.fail(d.position(tk), cutSecret(path), f.message, f.hint)
+		d.fail(d.position(tk), path, f.message, f.hint)
 		return
 	}
 	d.layer[path] = value{data: v, at: d.position(tk)}
@@ -181,7 +161,7 @@ func (d *decoder) each(path string, node ast.Node, wanted string, visit func(str
 		tk := it.Key().GetToken()
 		name := tk.Value
 		if first, twice := seen[name]; twice {
-			d.fail(d.position(tk), "", "duplicate key "+quote(joinPath(path, cutSecret(name))), "first at "+first.origin())
+			d.fail(d.position(tk), "", duplicateKey(path, name), "first at "+first.origin())
 			continue
 		}
 		seen[name] = d.position(tk)

@@ -82,7 +82,7 @@ func (d *decoder) effective(body ast.Node, origins map[string]string) {
 				origins[path] = s.text
 			})
 		default:
-			d.fail(d.position(key), "", "unknown key "+quote(cutSecret(name)), "was this file written by a newer firstboot?")
+			d.fail(d.position(key), "", "unknown key", "was this file written by a newer firstboot?")
 		}
 	})
 	if version != fmt.Sprint(effectiveSchema) {

@@ -60,9 +60,10 @@ func TestEffectiveKeepsAnyText(t *testing.T) {
 		c.Host.Name = anyText().Draw(t, "name")
 		c.Node.URL = secret.URL(anyText().Draw(t, "url"))
 		c.Etcd.Endpoints = rapid.SliceOfN(anyText(), 1, 3).Draw(t, "endpoints")
-		key := rapid.StringMatching(`[A-Za-z0-9_./ :#{}\[\]"'\\é-]{1,8}`).Draw(t, "key")
-		c.Node.Environment = map[string]secret.Value{key: secret.Value(anyText().Draw(t, "secret"))}
-		c.Sysctl[key] = anyText().Draw(t, "sysctl")
+		variable := rapid.StringMatching(`[A-Z_][A-Z0-9_]{0,7}`).Draw(t, "variable")
+		c.Node.Environment = map[string]secret.Value{variable: secret.Value(anyText().Draw(t, "secret"))}
+		setting := rapid.StringMatching(`[a-z0-9_@-]{1,4}\.[a-z0-9_@-]{1,4}(/[0-9]{1,3})?`).Draw(t, "setting")
+		c.Sysctl[setting] = anyText().Draw(t, "sysctl")
 		var b bytes.Buffer
 		writeSettings(&b, "", flatten(c), reveal, func(string) string { return "comment: \"x\"" })
 		d := decode(Source{Name: "x", Data: b.Bytes()})

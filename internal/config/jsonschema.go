@@ -83,6 +83,7 @@ func (k key) jsonType() map[string]any {
 	case *map[string]string, *map[string]secret.Value:
 		return map[string]any{
 			"type":                 []string{"object", "null"},
+			"propertyNames":        map[string]any{"pattern": k.namePattern()},
 			"additionalProperties": map[string]any{"type": []string{"string", "number", "boolean"}},
 		}
 	case *bool:

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -76,13 +77,28 @@ func edit(s Source, d *decoder, section, digest string) ([]byte, error) {
 		return slices.Concat(s.Data[:end], []byte(", sha256: "+digest), s.Data[end:]), nil
 	}
 	indent := strings.Repeat(" ", d.sections[section+".url"].col-1)
-	line := indent + "sha256: " + digest + "\n"
-	rest := bytes.IndexByte(s.Data[end:], '\n')
-	if rest < 0 {
-		return slices.Concat(s.Data, []byte("\n"+line)), nil
+	line := indent + "sha256: " + digest
+	next, eol := cutLine(s.Data[end:])
+	if eol == "" {
+		_, eol = cutLine(s.Data) // the last line has no end; use the first line's
+		eol = cmp.Or(eol, "\n")
+		return slices.Concat(s.Data, []byte(eol+line+eol)), nil
 	}
-	end += rest + 1
-	return slices.Concat(s.Data[:end], []byte(line), s.Data[end:]), nil
+	end += next
+	return slices.Concat(s.Data[:end], []byte(line+eol), s.Data[end:]), nil
+}
+
+// cutLine returns where the next line begins and how the first one ends: LF,
+// CR LF, CR, or "" at the end of the text.
+func cutLine(text []byte) (next int, eol string) {
+	i := bytes.IndexAny(text, "\r\n")
+	switch {
+	case i < 0:
+		return len(text), ""
+	case bytes.HasPrefix(text[i:], []byte("\r\n")):
+		return i + 2, "\r\n"
+	}
+	return i + 1, string(text[i])
 }
 
 // isFlowMapping reports whether a section is written as {key: value}.
@@ -143,11 +159,11 @@ func quotedLength(text []byte) int {
 func offset(text []byte, at position) (int, bool) {
 	from := 0
 	for range at.line - 1 {
-		n := bytes.IndexByte(text[from:], '\n')
-		if n < 0 {
+		next, eol := cutLine(text[from:])
+		if eol == "" {
 			return 0, false
 		}
-		from += n + 1
+		from += next
 	}
 	if at.line == 1 && bytes.HasPrefix(text, []byte("\uFEFF")) {
 		from += len("\uFEFF") // the byte order mark has no column

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/projecteru2/firstboot/internal/sysctl"
 )
 
 // validator checks the merged configuration for values that cannot work on any
@@ -40,7 +38,7 @@ func validate(l layer, unpinned bool) (*Config, Problems, Problems) {
 
 // fail reports a problem at the position of a key's value.
 func (v *validator) fail(path, message, hint string) {
-	v.problems = append(v.problems, v.layer[path].at.problem(cutSecret(path), message, hint))
+	v.problems = append(v.problems, v.layer[path].at.problem(path, message, hint))
 }
 
 // failItem reports a problem at the position of a list item.
@@ -86,56 +84,6 @@ func (v *validator) allowed() {
 func orList(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
-}
-
-// sysctlSegment matches one part of a kernel setting's name. As in sysctl(8), a
-// slash replaces a dot within a part: the interface eth0.5 is written eth0/5.
-var sysctlSegment = regexp.MustCompile(`^[A-Za-z0-9_@-]+(/[A-Za-z0-9_@-]+)*$`)
-
-// sysctl checks the kernel settings. Their names must not lead outside
-// /proc/sys.
-func (v *validator) sysctl() {
-	for _, name := range sortedNames(v.cfg.Sysctl) {
-		path := joinPath("sysctl", name)
-		parts := strings.Split(name, ".")
-		bad := slices.ContainsFunc(parts, func(p string) bool { return !sysctlSegment.MatchString(p) })
-		switch {
-		case bad || len(parts) < 2:
-			hint := "use the form net.ipv4.ip_forward"
-			if dotted := strings.ReplaceAll(strings.TrimPrefix(name, "/proc/sys/"), "/", "."); dotted != name && !strings.Contains(dotted, "..") {
-				hint = didYouMean(strings.Trim(dotted, "."))
-			}
-			v.fail(path, "is not the name of a kernel setting", hint)
-		case v.cfg.Sysctl[name] == "":
-			v.fail(path, "has an empty value", "set a value or remove the key")
-		case name == "net.ipv4.ip_forward" && !sysctl.Same(name, v.cfg.Sysctl[name], "1"):
-			v.fail(path, "must be 1: Calico forwards at layer 3", "remove the key")
-		default:
-			v.sysctlNumber(path, name)
-		}
-	}
-}
-
-// sysctlNumber checks a value that the kernel reads as a number.
-func (v *validator) sysctlNumber(path, name string) {
-	value := v.cfg.Sysctl[name]
-	if _, ok := sysctl.Numbers(value); ok || !sysctl.Numeric(name) {
-		return
-	}
-	hint := ""
-	switch strings.ToLower(value) {
-	case "yes", "on":
-		hint = didYouMean("1")
-	case "no", "off":
-		hint = didYouMean("0")
-	default:
-		if plain := strings.TrimPrefix(strings.ReplaceAll(value, "_", ""), "+"); plain != value {
-			if _, ok := sysctl.Numbers(plain); ok {
-				hint = didYouMean(plain)
-			}
-		}
-	}
-	v.fail(path, quote(value)+" is not a number that the kernel accepts", hint)
 }
 
 // run checks the keys that configure a run.

@@ -145,6 +145,10 @@ func (v *validator) image() {
 		if lower := strings.ToLower(c.Image); lower != c.Image {
 			hint = didYouMean(lower)
 		}
+		if strings.Contains(c.Image, "://") || strings.Contains(strings.ReplaceAll(c.Image, "@sha256:", ""), "@") {
+			v.fail("node.image", "is not an image reference", "write it without a scheme, user and password, such as calico/node:v3.23.0")
+			return
+		}
 		v.fail("node.image", quote(c.Image)+" is not an image reference", hint)
 		return
 	}
@@ -164,9 +168,6 @@ func (v *validator) image() {
 	}
 }
 
-// variable matches the name of an environment variable.
-var variable = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
-
 // environments checks the variables for the two daemons.
 func (v *validator) environments() {
 	v.environment("node.environment", v.cfg.Node.Environment, reservedByNode)
@@ -177,13 +178,7 @@ func (v *validator) environments() {
 // sets, reserved returns a hint; for others it returns "".
 func (v *validator) environment(path string, env map[string]secret.Value, reserved func(string) string) {
 	for _, name := range sortedNames(env) {
-		if !variable.MatchString(name) {
-			hint := "use upper-case letters, digits and _"
-			if upper := strings.ToUpper(name); variable.MatchString(upper) {
-				hint = didYouMean(upper)
-			}
-			v.fail(joinPath(path, name), "is not a variable name", hint)
-		} else if hint := reserved(name); hint != "" {
+		if hint := reserved(name); hint != "" {
 			v.fail(joinPath(path, name), "is set by firstboot", hint)
 		}
 	}

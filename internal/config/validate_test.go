@@ -127,7 +127,7 @@ func TestInvalidValues(t *testing.T) {
 		{"node: {image: \"calico/node@sha256:" + sampleDigest + "\", url: /x, sha256: " + sampleDigest + "}", `an image from an archive has no digest in Docker`},
 		{"node: {asNumber: 0}", `must be from 1 to 4294967295`},
 		// environments
-		{"node: {environment: {lower: x}}", `node.environment.lower: is not a variable name (did you mean "LOWER"?)`},
+		{"node: {environment: {lower: x}}", `node.environment: contains a key that is not a variable name (use only upper-case letters, digits and _; write NAME: VALUE with a space after the colon)`},
 		{"node: {environment: {A-B: x}}", `is not a variable name`},
 		{"node: {environment: {NODENAME: x}}", `node.environment.NODENAME: is set by firstboot (set host.name)`},
 		{"node: {environment: {IP: x}}", `is set by firstboot (set host.address)`},

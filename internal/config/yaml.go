@@ -39,7 +39,11 @@ func parse(s Source) (body ast.Node, problems Problems) {
 	if p := checkTokens(s.Name, tokens); p != nil {
 		return nil, Problems{*p}
 	}
-	file, err := parser.Parse(joinFlow(tokens), 0, parser.AllowDuplicateMapKey())
+	tokens = joinFlow(tokens)
+	if p := checkColons(s.Name, tokens); p != nil {
+		return nil, Problems{*p}
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, Problems{syntaxProblem(s.Name, err)}
 	}
@@ -56,13 +60,14 @@ func parse(s Source) (body ast.Node, problems Problems) {
 	return body, nil
 }
 
-// checkBytes rejects data that is not text, and removes a byte order mark.
+// checkBytes rejects data that is not text. It removes a byte order mark and
+// carriage returns.
 func checkBytes(s Source) (string, *Problem) {
 	at := position{source: s.Name, line: 1, col: 1}
 	refuse := func(offset int, message string) (string, *Problem) {
-		before := s.Data[:offset]
-		at.line = 1 + bytes.Count(before, []byte("\n"))
-		at.col = 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+		before := lineEnds.Replace(string(s.Data[:offset]))
+		at.line = 1 + strings.Count(before, "\n")
+		at.col = 1 + utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])
 		p := at.problem("", message, "")
 		return "", &p
 	}
@@ -77,8 +82,13 @@ func checkBytes(s Source) (string, *Problem) {
 			return refuse(i, "contains a control character")
 		}
 	}
-	return strings.TrimPrefix(string(s.Data), "\uFEFF"), nil
+	// goccy/go-yaml 1.19 counts the line end of a comment twice if it is CR LF.
+	return lineEnds.Replace(strings.TrimPrefix(string(s.Data), "\uFEFF")), nil
 }
+
+// lineEnds makes every line end, as YAML defines it, a line feed. Lines and
+// columns stay the same.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
 // checkTokens limits the nesting depth before the parser recurses, and rejects
 // syntax that a configuration does not need.
@@ -146,6 +156,33 @@ func joinFlow(tokens token.Tokens) token.Tokens {
 	}
 	relink(out)
 	return out
+}
+
+// checkColons rejects {NAME:VALUE}. In YAML this is one key without a value, but
+// goccy/go-yaml 1.19 reads it as a pair.
+func checkColons(name string, tokens token.Tokens) *Problem {
+	flow := 0
+	for i, tk := range tokens {
+		switch tk.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.MappingValueType:
+			if flow < 1 || i == 0 || i+1 >= len(tokens) {
+				continue
+			}
+			key, next := tokens[i-1], tokens[i+1]
+			quoted := key.Type == token.SingleQuoteType || key.Type == token.DoubleQuoteType
+			empty := next.Type == token.CollectEntryType || next.Type == token.MappingEndType || next.Type == token.SequenceEndType
+			touches := next.Position.Line == tk.Position.Line && next.Position.Column == tk.Position.Column+1
+			if touches && !quoted && !empty {
+				p := tokenPosition(name, tk).problem("", "inside braces a colon needs a space after it", "write {NAME: VALUE}")
+				return &p
+			}
+		}
+	}
+	return nil
 }
 
 // adjacent reports whether two tokens, plain scalars or the colon between them,
