@@ -3,7 +3,6 @@ package stages
 import (
 	"context"
 	"errors"
-	"fmt"
 	"regexp"
 	"runtime"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/report"
 )
 
 // architectures maps Go's name of each architecture that Calico is built for to
@@ -92,8 +92,8 @@ func (s preflight) ignores(name string) bool { return slices.Contains(s.Config.P
 // its cache and calicoctl (43–70 MB); freeForImage is for an image of 85–230 MB
 // and its unpacked layers.
 const (
-	freeForFiles = 128 << 20
-	freeForImage = 700 << 20
+	freeForFiles = 130e6
+	freeForImage = 750e6
 )
 
 // diskSpace checks the free space of the file systems to which the run writes.
@@ -102,8 +102,8 @@ func (s preflight) diskSpace(ctx context.Context, d dockerState) ([]finding, err
 	want := func(path string, need uint64) {
 		free, err := s.Host.FreeSpace(path)
 		if err == nil && free < need {
-			found = append(found, newFinding("disk-space", path, fmt.Sprintf("%d MiB free", free>>20),
-				fmt.Sprintf("at least %d MiB", need>>20), "free up space, or use a larger disk")...)
+			found = append(found, newFinding("disk-space", path, report.Bytes(int64(free))+" free",
+				"at least "+report.Bytes(int64(need)), "free up space, or use a larger disk")...)
 		}
 	}
 	if !s.isPresent(ctx, calicoctlName) {

@@ -31,9 +31,9 @@ func hostCases() []refusedCase {
 		{name: "localhost", problem: "only in a comment", arrange: func(m *machine) { m.put("/etc/hosts", "# 127.0.0.1 localhost\n10.0.0.2 host1 # localhost\n") }, words: []string{"no IPv4 address for localhost"}},
 		{name: "localhost", problem: "only IPv6", arrange: func(m *machine) { m.put("/etc/hosts", "::1 localhost\n127.0.1.1 host1\n") }},
 		{name: "localhost", problem: "not a loopback address", arrange: func(m *machine) { m.put("/etc/hosts", "10.0.0.2 localhost\n") }},
-		{name: "disk-space", problem: "for calicoctl", arrange: func(m *machine) { m.net.free["/usr/bin"] = 100 << 20 }, words: []string{"/usr/bin", "100 MiB", "128 MiB"}},
+		{name: "disk-space", problem: "for calicoctl", arrange: func(m *machine) { m.net.free["/usr/bin"] = 100 << 20 }, words: []string{"/usr/bin", "105 MB", "130 MB"}},
 		{name: "disk-space", problem: "for the cache", arrange: func(m *machine) { m.net.free["/var/lib/firstboot"] = 1 << 20 }},
-		{name: "disk-space", problem: "for the image", words: []string{"/data/docker", "700 MiB"}, arrange: func(m *machine) {
+		{name: "disk-space", problem: "for the image", words: []string{"/data/docker", "750 MB"}, arrange: func(m *machine) {
 			m.docker.dataRoot = "/data/docker"
 			m.net.free["/data/docker"] = 600 << 20
 		}},

@@ -14,6 +14,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -170,5 +171,5 @@ func sizeText(change golden.Change) string {
 	if change.Size == 0 {
 		return ""
 	}
-	return " (" + formatBytes(change.Size) + ")"
+	return " (" + report.Bytes(change.Size) + ")"
 }

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/images/golden"
@@ -16,6 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/web"
 	"github.com/projecteru2/firstboot/stages"
 )
@@ -164,7 +164,7 @@ func (c *cli) printBundle(b bundleResult) error {
 	var total int64
 	for _, e := range b.Artifacts {
 		total += e.Size
-		if _, err := fmt.Fprintf(c.out, "%-12s %-14s %8s  sha256:%s\n", e.Name, e.Version, formatBytes(e.Size), e.SHA256); err != nil {
+		if _, err := fmt.Fprintf(c.out, "%-12s %-14s %8s  sha256:%s\n", e.Name, e.Version, report.Bytes(e.Size), e.SHA256); err != nil {
 			return err
 		}
 	}
@@ -172,7 +172,7 @@ func (c *cli) printBundle(b bundleResult) error {
 		fmt.Fprintf(c.out, "%-12s not in the bundle: %s\n", s.Name, s.Why)
 	}
 	c.warn(b.Warnings)
-	_, err := fmt.Fprintf(c.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), formatBytes(total), b.Dir)
+	_, err := fmt.Fprintf(c.out, "%s, %s, in %s\n", count(len(b.Artifacts), "artifact"), report.Bytes(total), b.Dir)
 	return err
 }
 
@@ -189,5 +189,3 @@ func count(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
-
-func formatBytes(n int64) string { return humanize.Bytes(uint64(max(0, n))) } //nolint:gosec // not negative

@@ -15,6 +15,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -89,7 +90,7 @@ func (c *cli) writeArchive(name string, files []app.LogFile) error {
 		return c.printJSON(map[string]any{"file": name, "files": len(files), "bytes": len(data)})
 	}
 	_, err = fmt.Fprintf(c.out, "firstboot: %d files in %s (%s); configured secrets are masked, but check the archive before you send it\n",
-		len(files), name, formatBytes(int64(len(data))))
+		len(files), name, report.Bytes(int64(len(data))))
 	return err
 }
 

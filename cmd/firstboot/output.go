@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,21 +24,12 @@ func withPermissionHint(err error, text string) error {
 
 // printJSON writes one JSON document.
 func (c *cli) printJSON(v any) error {
-	data, err := encodeJSON(v)
+	data, err := report.Document(v)
 	if err != nil {
 		return err
 	}
 	_, err = c.out.Write(data)
 	return err
-}
-
-// encodeJSON returns one JSON document.
-func encodeJSON(v any) ([]byte, error) {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("cannot write JSON: %w", err)
-	}
-	return append(data, '\n'), nil
 }
 
 // errorJSON is an error as JSON.

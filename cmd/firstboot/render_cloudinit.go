@@ -12,6 +12,7 @@ import (
 	"github.com/projecteru2/firstboot/images/cloudinit"
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/report"
 )
 
 // The values of render cloud-init --format.
@@ -139,7 +140,7 @@ func (c *cli) writeSeed(cmd *cobra.Command, args []string, seed cloudinit.Seed, 
 	for _, f := range files {
 		named[f.Name] = string(f.Data)
 	}
-	data, err := encodeJSON(named)
+	data, err := report.Document(named)
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/dustin/go-humanize"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
+	"github.com/projecteru2/firstboot/internal/report"
 )
 
 // maxAttempts limits the attempts per artifact. A build pipeline should fail soon
@@ -102,10 +102,7 @@ func (p *progress) update(name string, done, total int64) {
 	p.last[name] = now
 	of := ""
 	if total > 0 {
-		of = fmt.Sprintf(" of %s (%d %%)", size(total), min(100, done*100/total))
+		of = fmt.Sprintf(" of %s (%d %%)", report.Bytes(total), min(100, done*100/total))
 	}
-	p.print(fmt.Sprintf("%s: %s%s", name, size(done), of))
+	p.print(fmt.Sprintf("%s: %s%s", name, report.Bytes(done), of))
 }
-
-// size formats a number of bytes for people.
-func size(n int64) string { return humanize.Bytes(uint64(max(0, n))) } //nolint:gosec // not negative

@@ -2,12 +2,12 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -104,11 +104,11 @@ func (m *machine) statusText(ctx context.Context) string {
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	data, err := json.MarshalIndent(status, "", "  ")
+	data, err := report.Document(status)
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	return string(data) + "\n"
+	return string(data)
 }
 
 func (m *machine) configText(ctx context.Context) string {

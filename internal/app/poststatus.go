@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/config"
@@ -32,7 +31,7 @@ func (r *run) postStatus(ctx context.Context) {
 
 // postStatus posts a status to report.url.
 func (m *machine) postStatus(ctx context.Context, c *config.Config, status report.Status, printf func(string, ...any)) {
-	body, err := json.Marshal(status)
+	body, err := report.Document(status)
 	if err != nil {
 		printf("warning: cannot report to %s: %v", c.Report.URL, err)
 		return
@@ -79,7 +78,7 @@ func ReportInstallFailure(ctx context.Context, o Options, loaded *config.Loaded,
 	j := state.Journal{
 		State: st, Version: o.Version, ConfigDigest: loaded.Digest, Machine: m.identity, Attempt: 1, Started: began, Finished: now,
 		Stages: []state.Stage{{
-			Name: InstallStage, State: state.StageFailed, Attempts: 1, Seconds: now.Sub(began).Seconds(),
+			Name: InstallStage, State: state.StageFailed, Attempts: 1, Seconds: report.Seconds(now.Sub(began)),
 			Error: failure.Error(), Hint: engine.Hint(failure),
 		}},
 	}

@@ -80,8 +80,8 @@ func TestCloudConfigProblems(t *testing.T) {
 		{"open bracket", "hostname: a\nfirstboot:\n  pool: [\n", `c:3:9: is not valid YAML: sequence end token ']' not found`},
 		{"JSON", "{\n \"a\": \"é\\ud83d\\ude00\",\n \"firstboot\": {\"pol\": {}}\n}\n", `c:3:16: unknown key "pol" (did you mean "pool"?)`},
 		{"truncated JSON", "{\n \"firstboot\": {", `c:1:1: is not valid JSON`},
-		{"too large JSON", "{" + strings.Repeat(" ", MaxSource), `c:1:1: is larger than 1 MiB`},
-		{"too large", strings.Repeat("#", MaxSource+1), `c:1:1: is larger than 1 MiB`},
+		{"too large JSON", "{" + strings.Repeat(" ", MaxSource), `c:1:1: is larger than 1 MB`},
+		{"too large", strings.Repeat("#", MaxSource+1), `c:1:1: is larger than 1 MB`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := decodeCloudConfig(Source{Name: "c", Data: []byte(c.text)})

@@ -131,7 +131,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{"deep brackets", "pool: " + strings.Repeat("[", 100), `1:39: is nested too deeply`},
 		{"deep dashes", strings.Repeat("- ", 100), `1:65: is nested too deeply`},
 		{"a million brackets", strings.Repeat("[", MaxSource), `1:16385: has too many entries`},
-		{"too large", strings.Repeat("#\n", MaxSource), `1:1: is larger than 1 MiB`},
+		{"too large", strings.Repeat("#\n", MaxSource), `1:1: is larger than 1 MB`},
 		{"deep blocks", deepBlocks(1200), `1:1: unknown key "a"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

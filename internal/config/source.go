@@ -30,7 +30,7 @@ const (
 
 // MaxSource limits the size of a source, in bytes. A real configuration has a
 // few KiB.
-const MaxSource = 1 << 20
+const MaxSource = 1e6
 
 // Source is the YAML text of one source.
 type Source struct {

@@ -72,7 +72,7 @@ func checkBytes(s Source) (string, *Problem) {
 		return "", &p
 	}
 	if len(s.Data) > MaxSource {
-		return refuse(0, "is larger than 1 MiB")
+		return refuse(0, "is larger than 1 MB")
 	}
 	for i, r := range string(s.Data) {
 		switch {
@@ -119,7 +119,7 @@ func checkTokens(name string, tokens token.Tokens) *Problem {
 		case token.MappingKeyType:
 			return refuse(tk, "explicit keys (?) are not allowed", "write key: value")
 		}
-		// Block mappings need no limit: each level costs a column, so 1 MiB has
+		// Block mappings need no limit: each level costs a column, so 1 MB has
 		// room for at most 1,400 levels.
 		if flow > maxDepth || dashes > maxDepth {
 			return refuse(tk, "is nested too deeply", "")

@@ -1,15 +1,27 @@
 package report
 
 import (
+	"strings"
+
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
 // Advice states what happens next and what a person can type.
 type Advice struct {
-	Next string   `json:"next,omitempty"`
-	Type []string `json:"type,omitempty"`
+	Next string    `json:"next,omitempty"`
+	Type []Command `json:"type,omitempty"`
 }
+
+// Command is a command line that a person can type. As JSON it is only the
+// command line.
+type Command struct {
+	Line string
+	When string // "after the fix"; "" if there is no condition
+}
+
+// MarshalText returns the command line.
+func (c Command) MarshalText() ([]byte, error) { return []byte(c.Line), nil }
 
 // startCommand runs firstboot by its service. On success it reaches the target
 // that workloads wait for.
@@ -21,40 +33,118 @@ const forceCommand = "firstboot run --force && " + startCommand
 
 // Facts are the inputs of Advise besides the state.
 type Facts struct {
-	Invalid   bool // the configuration is invalid: it was not saved, so the next run reads an edit
-	Untouched bool // no stage has changed anything
-	Disabled  bool // the unit is not enabled: the host has left, or was never to join
+	Invalid   bool   // the configuration is invalid: it was not saved, so the next run reads an edit
+	Untouched bool   // no stage has changed anything
+	Disabled  bool   // the unit is not enabled: the host has left, or was never to join
+	Root      string // the root directory that was examined; "" for the running machine
 }
 
 // Advise returns the advice for a state.
 func Advise(st state.State, facts Facts) Advice {
+	if facts.Root != "" {
+		return adviseRoot(st, facts)
+	}
+	afterEdit := Command{forceCommand, "after an edit of /etc/firstboot"}
 	switch st {
 	case state.Running:
-		return Advice{"the run continues by itself", []string{"firstboot status --wait", "journalctl -fu " + units.Service}}
+		return Advice{"the run continues by itself", []Command{{Line: "firstboot status --wait"}, {Line: "journalctl -fu " + units.Service}}}
 	case state.Refused:
-		next := "the next boot tries again"
-		if facts.Untouched {
-			next = "nothing was changed; " + next
-		}
-		return Advice{next, []string{startCommand + "   (after the fix)", forceCommand + "   (after an edit of /etc/firstboot)"}}
+		return Advice{nextBoot(st, facts), []Command{{startCommand, "after the fix"}, afterEdit}}
 	case state.Failed:
 		if facts.Invalid {
-			return Advice{"the next boot reads the configuration again",
-				[]string{"firstboot validate", startCommand}}
+			return Advice{nextBoot(st, facts), []Command{{Line: "firstboot validate"}, {Line: startCommand}}}
 		}
-		return Advice{"the next boot continues from here",
-			[]string{startCommand + "   (to continue now)", forceCommand + "   (after an edit of /etc/firstboot)"}}
+		return Advice{nextBoot(st, facts), []Command{{startCommand, "to continue now"}, afterEdit}}
 	case state.NotStarted:
 		if facts.Disabled {
-			return Advice{units.Service + " is not enabled", []string{"systemctl enable --now " + units.Service + " " + units.Target + "   (to join)"}}
+			return Advice{nextBoot(st, facts), []Command{{"systemctl enable --now " + units.Service + " " + units.Target, "to join"}}}
 		}
-		return Advice{units.Service + " starts the run at boot", []string{startCommand + "   (to start it now)"}}
+		return Advice{nextBoot(st, facts), []Command{{startCommand, "to start it now"}}}
 	case state.Drifted:
-		return Advice{"firstboot changes nothing by itself", []string{"firstboot plan --force", "firstboot run --force"}}
+		return Advice{"firstboot changes nothing by itself", []Command{{Line: "firstboot plan --force"}, {Line: "firstboot run --force"}}}
 	case state.Foreign:
-		return Advice{"the next boot sets that state aside and starts over", []string{startCommand + "   (to start it now)"}}
+		return Advice{nextBoot(st, facts), []Command{{startCommand, "to start it now"}}}
 	case state.Unknown:
-		return Advice{"firstboot changes nothing by itself", []string{"firstboot status   (as root, after fixing the cause above)"}}
+		return Advice{"firstboot changes nothing by itself", []Command{{"firstboot status", "as root, after fixing the cause above"}}}
 	}
 	return Advice{}
+}
+
+// adviseRoot returns the advice for the files of a machine that does not run.
+// Commands about the running machine would act on another one.
+func adviseRoot(st state.State, facts Facts) Advice {
+	firstboot := func(command, when string) []Command {
+		return []Command{{"firstboot " + command + " --root " + quote(facts.Root), when}}
+	}
+	switch st {
+	case state.NotStarted:
+		if facts.Disabled {
+			return Advice{nextBoot(st, facts), firstboot("bake", "to enable it")}
+		}
+		return Advice{nextBoot(st, facts), firstboot("plan", "")}
+	case state.Failed, state.Refused:
+		if facts.Invalid {
+			return Advice{nextBoot(st, facts), firstboot("validate", "")}
+		}
+		return Advice{nextBoot(st, facts), nil}
+	case state.Foreign:
+		return Advice{nextBoot(st, facts), firstboot("seal", "to remove it now")}
+	case state.Unknown:
+		return Advice{"", firstboot("status", "as root, after fixing the cause above")}
+	}
+	return Advice{}
+}
+
+// nextBoot describes what the next boot does in a state.
+func nextBoot(st state.State, facts Facts) string {
+	switch st {
+	case state.Refused:
+		if facts.Untouched {
+			return "nothing was changed; the next boot tries again"
+		}
+		return "the next boot tries again"
+	case state.Failed:
+		if facts.Invalid {
+			return "the next boot reads the configuration again"
+		}
+		return "the next boot continues from here"
+	case state.NotStarted:
+		if facts.Disabled {
+			return units.Service + " is not enabled"
+		}
+		return units.Service + " starts the run at boot"
+	case state.Foreign:
+		return "the next boot sets that state aside and starts over"
+	}
+	return ""
+}
+
+// quote quotes a word for a shell if necessary.
+func quote(word string) string {
+	plain := strings.IndexFunc(word, func(r rune) bool {
+		return !strings.ContainsRune("/._-+:@%,=", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) < 0
+	if plain && word != "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// writeAdvice writes what happens next and what to type. A command is never
+// wrapped, so that it can be copied.
+func writeAdvice(b *strings.Builder, a Advice, width int) {
+	if a.Next != "" {
+		wrap(b, "", "next: "+a.Next, width)
+	}
+	for i, command := range a.Type {
+		label := "type: "
+		if i > 0 {
+			label = "  or: "
+		}
+		b.WriteString(label + command.Line)
+		if command.When != "" {
+			b.WriteString("   (" + command.When + ")")
+		}
+		b.WriteByte('\n')
+	}
 }

@@ -91,7 +91,7 @@ func bootMessage(st state.State, cause error, advice Advice, now time.Time) stri
 		outcome = "was refused"
 	}
 	fmt.Fprintf(&b, "firstboot: this host is NOT a member of its Calico network: the run %s at %s\n", outcome,
-		now.UTC().Format("2006-01-02 15:04:05 UTC"))
+		clock(now))
 	for _, line := range Explain(cause) {
 		b.WriteString("  " + line + "\n")
 	}

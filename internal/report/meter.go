@@ -35,7 +35,7 @@ func (m *Meter) Progress(step string, done, total int64) {
 	if step != m.step {
 		m.step, m.began, m.tenth, m.drawn = step, now, -1, time.Time{}
 	}
-	tenth := done >> 30 // of an unknown total: every GiB
+	tenth := done / 1e9 // of an unknown total: every GB
 	if total > 0 {
 		tenth = done * 10 / total
 	}
@@ -51,9 +51,9 @@ func (m *Meter) Progress(step string, done, total int64) {
 }
 
 func (m *Meter) text(now time.Time, done, total int64) string {
-	text := fmt.Sprintf("%s, %d MiB", m.step, done>>20)
+	text := m.step + ", " + Bytes(done)
 	if total > 0 {
-		text += fmt.Sprintf(" of %d (%d%%)", total>>20, done*100/total)
+		text += fmt.Sprintf(" of %s (%d %%)", Bytes(total), done*100/total)
 	}
 	return text + ", " + Elapsed(now.Sub(m.began))
 }

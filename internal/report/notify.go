@@ -71,7 +71,7 @@ func statusText(e engine.Event) string {
 		}
 		return clean(e.Message)
 	case engine.Waiting:
-		text := fmt.Sprintf("waiting for %s since %s", clean(e.Message), wholeSeconds(e.Elapsed()))
+		text := fmt.Sprintf("waiting for %s since %s (%s)", clean(e.Message), timeOfDay(e.Since), wholeSeconds(e.Elapsed()))
 		if e.Err != nil {
 			text += ": " + clean(e.Err.Error())
 		}

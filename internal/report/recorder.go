@@ -81,7 +81,7 @@ func (r *Recorder) record(s *state.Stage, e engine.Event) bool {
 		return false
 	}
 	if !s.Started.IsZero() {
-		s.Seconds = seconds(e.Time.Sub(s.Started))
+		s.Seconds = Seconds(e.Time.Sub(s.Started))
 	}
 	return true
 }
@@ -101,7 +101,7 @@ func (r *Recorder) waiting(s *state.Stage, e engine.Event) bool {
 	clearWait(s)
 	s.WaitsFor, s.Error, s.Hint = clean(e.Message), text, clean(engine.Hint(e.Err))
 	s.WaitSince, s.NextRetry = e.Since.UTC(), e.Next.UTC()
-	s.Seconds = seconds(e.Time.Sub(s.Started))
+	s.Seconds = Seconds(e.Time.Sub(s.Started))
 	return changed || e.Time.Sub(r.saved) >= waitSaveInterval
 }
 
@@ -117,8 +117,6 @@ func failed(s *state.Stage, e engine.Event) {
 		s.Error = "waited for " + waitedFor + ": " + lastError + "; " + s.Error
 	}
 }
-
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
 // write saves the journal.
 func (r *Recorder) write(now time.Time) {

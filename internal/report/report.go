@@ -22,7 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -55,29 +54,6 @@ func clean(text string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
-}
-
-// Elapsed formats a duration for people: 0.4s, 12.3s, 2m5s, 3h2m.
-func Elapsed(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0.0s"
-	case d < time.Minute:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	case d < time.Hour:
-		d = d.Round(time.Second)
-		return fmt.Sprintf("%dm%ds", int(d.Minutes()), int(d.Seconds())%60)
-	}
-	d = d.Round(time.Minute)
-	return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
-}
-
-// wholeSeconds formats the duration of a wait, in whole seconds.
-func wholeSeconds(d time.Duration) string {
-	if d < time.Minute {
-		return fmt.Sprintf("%ds", max(0, int(d.Round(time.Second).Seconds())))
-	}
-	return Elapsed(d)
 }
 
 // maxLines limits how much of one error is shown.

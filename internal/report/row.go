@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
@@ -90,10 +88,10 @@ func (r *row) text(now time.Time) string {
 	}
 	if r.total > 0 {
 		return fmt.Sprintf("%s, %s of %s (%d %%)", text,
-			humanize.Bytes(unsigned(r.done)), humanize.Bytes(unsigned(r.total)), r.share())
+			Bytes(r.done), Bytes(r.total), r.share())
 	}
 	if r.done > 0 {
-		return text + ", " + humanize.Bytes(unsigned(r.done))
+		return text + ", " + Bytes(r.done)
 	}
 	return text
 }
@@ -102,7 +100,7 @@ func (r *row) text(now time.Time) string {
 // the time of the next attempt.
 func waitText(e engine.Event, now time.Time) string {
 	text := fmt.Sprintf("waiting for %s since %s (%s)", clean(e.Message),
-		e.Since.Local().Format("15:04:05"), wholeSeconds(now.Sub(e.Since)))
+		timeOfDay(e.Since), wholeSeconds(now.Sub(e.Since)))
 	if e.Err != nil {
 		text += ": " + clean(e.Err.Error())
 	}
@@ -111,8 +109,6 @@ func waitText(e engine.Event, now time.Time) string {
 	}
 	return text + "; retrying"
 }
-
-func unsigned(n int64) uint64 { return uint64(max(0, n)) } //nolint:gosec // not negative
 
 func (r *row) share() int64 {
 	if r.total <= 0 {
