@@ -113,10 +113,10 @@ func (m *machine) reportLeaveError(o RunOptions, err error) error {
 		return err
 	}
 	st := state.Failed
-	advice := report.Advice{Next: "this host has left only in part; nothing continues by itself", Type: []string{"firstboot leave"}}
+	advice := report.Advice{Next: "this host has left only in part; nothing continues by itself", Type: []report.Command{{Line: "firstboot leave"}}}
 	if refused(err) {
 		st = state.Refused
-		advice = report.Advice{Next: "nothing was changed", Type: []string{"firstboot leave   (after the fix)"}}
+		advice = report.Advice{Next: "nothing was changed", Type: []report.Command{{Line: "firstboot leave", When: "after the fix"}}}
 	}
 	report.WriteFailure(o.Err, st, err, advice, 0)
 	return &ReportedError{ExitCode(err)}

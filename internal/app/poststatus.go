@@ -31,7 +31,7 @@ func (r *run) postStatus(ctx context.Context) {
 
 // postStatus posts a status to report.url.
 func (m *machine) postStatus(ctx context.Context, c *config.Config, status report.Status, printf func(string, ...any)) {
-	body, err := report.Document(status)
+	body, err := report.CompactDocument(status)
 	if err != nil {
 		printf("warning: cannot report to %s: %v", c.Report.URL, err)
 		return
@@ -83,6 +83,6 @@ func ReportInstallFailure(ctx context.Context, o Options, loaded *config.Loaded,
 		}},
 	}
 	status := report.FromJournal(j, []string{InstallStage})
-	status.Advice = report.Advice{Next: "the next boot of the live root tries again", Type: []string{"journalctl -u firstboot-disk"}}
+	status.Advice = report.Advice{Next: "the next boot of the live root tries again", Type: []report.Command{{Line: "journalctl -u firstboot-disk"}}}
 	m.postStatus(ctx, loaded.Config, status, printf)
 }

@@ -64,10 +64,14 @@ func (m *machine) advise(status *report.Status) {
 	if !m.checkable() {
 		status.Notes = append(status.Notes, "this status is from files only; no running machine was checked")
 	}
-	status.Advice = report.Advise(status.State, report.Facts{
+	facts := report.Facts{
 		Invalid: noStageStarted && status.State == state.Failed && status.ConfigDigest == "", Untouched: untouched,
-		Disabled: m.checkable() && !enabled(m.state),
-	})
+		Disabled: !enabled(m.state),
+	}
+	if !m.checkable() {
+		facts.Root = m.Root
+	}
+	status.Advice = report.Advise(status.State, facts)
 	if dir := lastSetAside(m.state); dir != "" {
 		status.Notes = append(status.Notes, "the state of another machine was found here and set aside in "+dir)
 	}
@@ -226,22 +230,14 @@ func applyResults(status *report.Status, mask mask, results []engine.Result) sta
 	st := state.Complete
 	for i, result := range results {
 		stage := &status.Stages[i]
-		stage.Error, stage.Hint, stage.NextRetry = "", "", nil
-		check := mask.checkResult(result.Check)
+		check, err := mask.checkResult(result.Check), mask.err(result.Err)
 		stage.Warnings = check.Warnings
-		differences := check.Differences
+		stage.SetCheck(check.Differences, err)
 		switch {
-		case len(differences) > 0:
-			stage.State, st = state.StageFailed, state.Drifted
-			stage.Error, stage.Hint = report.Summary(differences)
-		case result.Err != nil:
-			err := mask.err(result.Err)
-			stage.State, stage.Error, stage.Hint = state.StageUnknown, err.Error(), engine.Hint(err)
-			if st == state.Complete {
-				st = state.Unknown
-			}
-		case stage.State != state.StageChanged:
-			stage.State = state.StageOK
+		case len(check.Differences) > 0:
+			st = state.Drifted
+		case err != nil && st == state.Complete:
+			st = state.Unknown
 		}
 	}
 	return st

@@ -77,7 +77,7 @@ func TestVerifyDetachedSignature(t *testing.T) {
 		{"a huge signature", text, append(bytes.Clone(good), make([]byte, maxDetachedSignature)...), keys(t, site), "more than 65536 bytes"},
 		{"no key", text, good, nil, "cannot read the public key"},
 		{"a signature as key", text, good, good, "cannot read the public key"},
-		{"huge keys", text, good, make([]byte, maxKeyring+1), "more than 1048576 bytes"},
+		{"huge keys", text, good, make([]byte, maxKeyring+1), "more than 1000000 bytes"},
 		{"a revoked key", text, byRevoked, keys(t, revoked), "is revoked"},
 		{"an expired signature", text, signature(t, early, text, short), keys(t, early), "it expired on"},
 	} {

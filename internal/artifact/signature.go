@@ -16,7 +16,7 @@ import (
 )
 
 // maxKeyring bounds a file of public keys, in bytes.
-const maxKeyring = 1e6
+const maxKeyring = 1_000_000
 
 // VerifySignature verifies that the RPM at path has an OpenPGP signature over
 // header and payload by a key in the armored file keyring, and that all its

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ func (r *Refusal) Hint() string {
 	if len(r.Findings) == 0 {
 		return ""
 	}
-	return r.Findings[0].Fix
+	return Fixes(r.Findings)
 }
 
 // FaultClass implements fault.Classified.
@@ -159,19 +160,26 @@ func WithHint(err error, format string, args ...any) error {
 // Hint returns what a person can do about err, or "" (fault.Hint).
 func Hint(err error) string { return fault.Hint(err) }
 
+// Fixes returns what a person can do about the differences, each fix once.
+func Fixes(all []Difference) string {
+	var fixes []string
+	for _, d := range all {
+		if d.Fix != "" && !slices.Contains(fixes, d.Fix) {
+			fixes = append(fixes, d.Fix)
+		}
+	}
+	return strings.Join(fixes, "; ")
+}
+
 // stillDiffers returns the error of a stage whose check finds differences after
 // Apply.
 func stillDiffers(check CheckResult) error {
 	lines := make([]string, len(check.Differences))
-	hint := ""
 	for i, d := range check.Differences {
 		lines[i] = d.String()
-		if hint == "" {
-			hint = d.Fix
-		}
 	}
 	err := fmt.Errorf("still differs after the change: %s", strings.Join(lines, "; "))
-	if hint != "" {
+	if hint := Fixes(check.Differences); hint != "" {
 		return WithHint(err, "%s", hint)
 	}
 	return err

@@ -95,21 +95,8 @@ func bootMessage(st state.State, cause error, advice Advice, now time.Time) stri
 	for _, line := range Explain(cause) {
 		b.WriteString("  " + line + "\n")
 	}
-	writeAdvice(&b, advice)
+	writeAdvice(&b, advice, defaultWidth)
 	return b.String()
-}
-
-func writeAdvice(b *strings.Builder, a Advice) {
-	if a.Next != "" {
-		b.WriteString("next: " + a.Next + "\n")
-	}
-	for i, command := range a.Type {
-		label := "type: "
-		if i > 0 {
-			label = "  or: "
-		}
-		b.WriteString(label + command + "\n")
-	}
 }
 
 // escapeIssue escapes backslashes, which begin an escape sequence of agetty.
@@ -132,7 +119,7 @@ func WriteFailure(w io.Writer, st state.State, cause error, advice Advice, took 
 		}
 	}
 	var next strings.Builder
-	writeAdvice(&next, advice)
+	writeAdvice(&next, advice, defaultWidth)
 	for line := range strings.Lines(next.String()) {
 		b.WriteString("firstboot: " + line)
 	}

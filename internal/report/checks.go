@@ -9,6 +9,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // Checks are the results of all stages' checks, for plan and verify.
@@ -38,23 +39,37 @@ type StageCheck struct {
 	stops bool // a run would end here and change nothing
 }
 
-// Difference is one difference between the actual and the expected machine.
+// Difference is a difference with the unified diff of a file.
 type Difference struct {
-	Name     string `json:"name,omitempty"`
-	Object   string `json:"what"`
-	Actual   string `json:"seen"`
-	Expected string `json:"want,omitempty"`
-	Fix      string `json:"fix,omitempty"`  // what a person must do; "" if firstboot does it
-	Diff     string `json:"diff,omitempty"` // a unified diff, of files
+	state.Difference
+	Diff string `json:"diff,omitempty"`
+}
+
+// differences converts the differences of a check for output.
+func differences(all []engine.Difference) []state.Difference {
+	var out []state.Difference
+	for _, d := range all {
+		out = append(out, state.Difference{
+			Name: d.Name, Object: clean(d.Object), Actual: clean(d.Actual), Expected: clean(d.Expected), Fix: clean(d.Fix),
+		})
+	}
+	return out
+}
+
+// differenceLine formats a difference as one line.
+func differenceLine(d state.Difference) string {
+	line := engine.Difference{Object: d.Object, Actual: d.Actual, Expected: d.Expected}.String()
+	if d.Name != "" {
+		line = d.Name + ": " + line
+	}
+	return line
 }
 
 // Add adds one result.
 func (c *Checks) Add(r engine.Result) {
 	checked := StageCheck{Name: r.Stage, State: checkedOK, Warnings: r.Check.Warnings}
-	for _, d := range r.Check.Differences {
-		checked.Differences = append(checked.Differences, Difference{
-			Name: d.Name, Object: clean(d.Object), Actual: clean(d.Actual), Expected: clean(d.Expected), Fix: clean(d.Fix), Diff: d.Diff,
-		})
+	for i, d := range differences(r.Check.Differences) {
+		checked.Differences = append(checked.Differences, Difference{d, r.Check.Differences[i].Diff})
 	}
 	if r.Err != nil {
 		checked.Error, checked.Hint = clean(r.Err.Error()), clean(engine.Hint(r.Err))
@@ -124,23 +139,19 @@ func (s StageCheck) title(term Terminal, labels Labels) string {
 
 func (s StageCheck) details(b *strings.Builder, term Terminal) {
 	for _, d := range s.Differences {
-		line := engine.Difference{Object: d.Object, Actual: d.Actual, Expected: d.Expected}.String()
-		if d.Name != "" {
-			line = d.Name + ": " + line
-		}
-		b.WriteString("  " + line + "\n")
+		wrap(b, "  ", differenceLine(d.Difference), term.width())
 		if d.Fix != "" {
-			b.WriteString("    fix: " + d.Fix + "\n")
+			wrap(b, "    ", "fix: "+d.Fix, term.width())
 		}
 		for diff := range strings.Lines(d.Diff) {
 			b.WriteString("    " + paintDiff(term, strings.TrimRight(diff, "\n")) + "\n")
 		}
 	}
 	if s.Hint != "" {
-		b.WriteString("  hint: " + s.Hint + "\n")
+		wrap(b, "  ", "hint: "+s.Hint, term.width())
 	}
 	for _, w := range s.Warnings {
-		b.WriteString("  warning: " + clean(w) + "\n")
+		wrap(b, "  ", "warning: "+clean(w), term.width())
 	}
 }
 

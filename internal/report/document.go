@@ -7,31 +7,38 @@ import (
 	"fmt"
 )
 
-// DocumentSchema is the number of the JSON documents' schema: every document has
-// it in the key "schema". It changes when a key changes its meaning or goes away.
+// DocumentSchema is the number of the JSON documents' schema. Every document has
+// it in the key "schema". It grows when a key changes its meaning or is removed.
 const DocumentSchema = 1
 
-// Document returns v, which must become a JSON object, as one JSON document for
-// other programs.
+// Document returns v, which must become a JSON object, as an indented JSON
+// document.
 func Document(v any) ([]byte, error) {
+	compact, err := CompactDocument(v)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, compact, "", "  "); err != nil {
+		return nil, fmt.Errorf("cannot write JSON: %w", err)
+	}
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
+
+// CompactDocument is like Document, but without white space.
+func CompactDocument(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write JSON: %w", err)
 	}
-	rest, isObject := bytes.CutPrefix(body, []byte("{"))
+	keys, isObject := bytes.CutPrefix(body, []byte("{"))
 	if !isObject {
 		return nil, errors.New("cannot write JSON: the document is not an object")
 	}
-	var document bytes.Buffer
-	fmt.Fprintf(&document, `{"schema":%d`, DocumentSchema)
-	if !bytes.Equal(rest, []byte("}")) {
-		document.WriteByte(',')
+	start := fmt.Sprintf(`{"schema":%d`, DocumentSchema)
+	if !bytes.Equal(keys, []byte("}")) {
+		start += ","
 	}
-	document.Write(rest)
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, document.Bytes(), "", "  "); err != nil {
-		return nil, fmt.Errorf("cannot write JSON: %w", err)
-	}
-	indented.WriteByte('\n')
-	return indented.Bytes(), nil
+	return append([]byte(start), keys...), nil
 }

@@ -50,8 +50,8 @@ func TestSystemdGetsTheProgressOfTheRun(t *testing.T) {
 	want := []string{
 		"STATUS=3/3 node: checking",
 		"STATUS=3/3 node: fetching image (40 %)",
-		"STATUS=3/3 node: waiting for etcd at http://10.0.0.1:2379 X=1 since 35s",
-		"STATUS=3/3 node: waiting for etcd since 36s: connection refused; next attempt in 4s",
+		"STATUS=3/3 node: waiting for etcd at http://10.0.0.1:2379 X=1 since 00:00:00 UTC (35s)",
+		"STATUS=3/3 node: waiting for etcd since 00:00:00 UTC (36s): connection refused; next attempt in 4s",
 		"STATUS=3/3 node: failed: no",
 		"STATUS=end",
 	}

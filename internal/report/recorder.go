@@ -18,6 +18,9 @@ const waitSaveInterval = 5 * time.Second
 // maxWarnings bounds the warnings that are kept of one stage.
 const maxWarnings = 20
 
+// maxDifferences bounds the findings that are kept of one stage.
+const maxDifferences = 50
+
 // Recorder writes the events of a run to the journal, at each change of state.
 type Recorder struct {
 	mu       sync.Mutex
@@ -113,6 +116,10 @@ func failed(s *state.Stage, e engine.Event) {
 	waitedFor, lastError := s.WaitsFor, s.Error
 	clearWait(s)
 	s.State, s.Error, s.Hint = state.StageFailed, clean(errorText(e.Err)), clean(engine.Hint(e.Err))
+	if refusal := (*engine.Refusal)(nil); errors.As(e.Err, &refusal) {
+		all := refusal.Findings
+		s.Differences = differences(all[:min(len(all), maxDifferences)])
+	}
 	if waitedFor != "" && errors.Is(e.Err, context.DeadlineExceeded) {
 		s.Error = "waited for " + waitedFor + ": " + lastError + "; " + s.Error
 	}

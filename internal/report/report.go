@@ -119,14 +119,11 @@ func Tee(sinks ...func(engine.Event)) func(engine.Event) {
 	}
 }
 
-// Summary formats the differences as one line, with the first fix as the hint.
-func Summary(all []engine.Difference) (text, hint string) {
+// summary formats the differences as one line.
+func summary(all []engine.Difference) string {
 	var parts []string
 	for _, d := range all {
 		parts = append(parts, clean(d.String()))
-		if hint == "" {
-			hint = clean(d.Fix)
-		}
 	}
-	return strings.Join(parts, "; "), hint
+	return strings.Join(parts, "; ")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
@@ -40,6 +41,22 @@ type StageStatus struct {
 	WaitsFor  string           `json:"waits_for,omitempty"`
 	WaitSince *time.Time       `json:"wait_since,omitempty"`
 	Warnings  []string         `json:"warnings,omitempty"`
+
+	Differences []state.Difference `json:"differences,omitempty"`
+}
+
+// SetCheck replaces what was recorded about the stage by the result of a check
+// that found these differences, or else by the error of the check.
+func (s *StageStatus) SetCheck(found []engine.Difference, err error) {
+	s.Error, s.Hint, s.NextRetry, s.Differences = "", "", nil, nil
+	switch {
+	case len(found) > 0:
+		s.State, s.Error, s.Hint, s.Differences = state.StageFailed, summary(found), clean(engine.Fixes(found)), differences(found)
+	case err != nil:
+		s.State, s.Error, s.Hint = state.StageUnknown, clean(err.Error()), clean(engine.Hint(err))
+	case s.State != state.StageChanged:
+		s.State = state.StageOK
+	}
 }
 
 // FromJournal returns the status that a journal records, with the stages in the
@@ -68,6 +85,7 @@ func stageStatus(s state.Stage) StageStatus {
 	return StageStatus{
 		Name: s.Name, State: s.State, Attempts: s.Attempts, Seconds: s.Seconds, Error: s.Error, Hint: s.Hint,
 		NextRetry: instant(s.NextRetry), WaitsFor: s.WaitsFor, WaitSince: instant(s.WaitSince), Warnings: s.Warnings,
+		Differences: s.Differences,
 	}
 }
 
@@ -107,19 +125,19 @@ func (s Status) WriteText(w io.Writer, term Terminal, now time.Time) error {
 	fmt.Fprintf(&b, "%s: %s\n", term.paint(stateColour(s.State), string(s.State)), describe(s.State))
 	s.writeHeader(&b)
 	if s.Error != "" {
-		fmt.Fprintf(&b, "  error: %s\n", s.Error)
+		wrap(&b, "  ", "error: "+s.Error, term.width())
 	}
 	if s.Hint != "" {
-		fmt.Fprintf(&b, "  hint: %s\n", s.Hint)
+		wrap(&b, "  ", "hint: "+s.Hint, term.width())
 	}
 	for _, note := range s.Notes {
-		fmt.Fprintf(&b, "  note: %s\n", note)
+		wrap(&b, "  ", "note: "+note, term.width())
 	}
 	b.WriteByte('\n')
 	s.writeTable(&b, term, now)
 	if s.Next != "" || len(s.Type) > 0 {
 		b.WriteByte('\n')
-		writeAdvice(&b, s.Advice)
+		writeAdvice(&b, s.Advice, term.width())
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -163,7 +181,8 @@ func (s Status) writeTable(b *strings.Builder, term Terminal, now time.Time) {
 		fmt.Fprintf(b, "%-*s  %s  %7s  %s\n", width, stage.Name,
 			term.paint(colour, fmt.Sprintf("%-8s", stage.State)), took, attempts)
 		for _, line := range stage.lines(now) {
-			fmt.Fprintf(b, "%*s  %s\n", width, "", line)
+			text := strings.TrimLeft(line, " ")
+			wrap(b, strings.Repeat(" ", width+2+len(line)-len(text)), text, term.width())
 		}
 	}
 }
@@ -174,6 +193,29 @@ func (s StageStatus) lines(now time.Time) []string {
 	if s.WaitsFor != "" && s.WaitSince != nil {
 		lines = append(lines, fmt.Sprintf("waiting for %s since %s (%s)", s.WaitsFor,
 			s.WaitSince.Format(time.RFC3339), wholeSeconds(now.Sub(*s.WaitSince))))
+	}
+	lines = append(lines, s.cause()...)
+	if s.NextRetry != nil && s.State == state.StageRunning && s.NextRetry.After(now) {
+		lines = append(lines, "next attempt in "+wholeSeconds(s.NextRetry.Sub(now)))
+	}
+	for _, w := range s.Warnings {
+		lines = append(lines, "warning: "+w)
+	}
+	return lines
+}
+
+// cause states why the stage is not done: its differences, each with its fix,
+// or else its error and hint.
+func (s StageStatus) cause() []string {
+	var lines []string
+	for _, d := range s.Differences {
+		lines = append(lines, "error: "+differenceLine(d))
+		if d.Fix != "" {
+			lines = append(lines, "  fix: "+d.Fix)
+		}
+	}
+	if len(lines) > 0 {
+		return lines
 	}
 	if s.Error != "" {
 		label := "error: "
@@ -187,12 +229,6 @@ func (s StageStatus) lines(now time.Time) []string {
 	}
 	if s.Hint != "" {
 		lines = append(lines, "hint: "+s.Hint)
-	}
-	if s.NextRetry != nil && s.State == state.StageRunning && s.NextRetry.After(now) {
-		lines = append(lines, "next attempt in "+wholeSeconds(s.NextRetry.Sub(now)))
-	}
-	for _, w := range s.Warnings {
-		lines = append(lines, "warning: "+w)
 	}
 	return lines
 }

@@ -49,6 +49,17 @@ type Stage struct {
 	WaitSince time.Time  `json:"wait_since,omitzero"`
 	NextRetry time.Time  `json:"next_retry,omitzero"`
 	Warnings  []string   `json:"warnings,omitempty"`
+	// Differences are the findings of a refusal, or what a check found.
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// Difference is one difference between the actual and the expected machine.
+type Difference struct {
+	Name     string `json:"name,omitempty"`
+	Object   string `json:"what"`
+	Actual   string `json:"seen"`
+	Expected string `json:"want,omitempty"`
+	Fix      string `json:"fix,omitempty"` // what a person must do; "" if firstboot does it
 }
 
 // Journal is the record of the current run, or of the last one.
