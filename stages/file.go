@@ -6,10 +6,9 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/pmezard/go-difflib/difflib"
-
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/unified"
 )
 
 // fileHeader is the first line of the files that firstboot owns.
@@ -61,16 +60,5 @@ func (f file) diff(have []byte) string {
 	if f.mode&0o044 == 0 {
 		return ""
 	}
-	from := f.path
-	if have == nil {
-		from = "/dev/null"
-	}
-	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: difflib.SplitLines(string(have)), B: difflib.SplitLines(string(f.data)),
-		FromFile: from, ToFile: f.path, Context: 2,
-	})
-	if err != nil {
-		return ""
-	}
-	return text
+	return unified.Diff(f.path, have, f.data)
 }

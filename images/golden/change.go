@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
-
-	"github.com/pmezard/go-difflib/difflib"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/unified"
 )
 
 // Change is one change to an image.
@@ -81,26 +78,7 @@ func (f File) diff(have []byte) string {
 	if f.Secret || f.Mode&0o004 == 0 || bytes.Equal(have, f.Data) {
 		return ""
 	}
-	from := f.Path
-	if have == nil {
-		from = "/dev/null"
-	}
-	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: lines(have), B: lines(f.Data),
-		FromFile: from, ToFile: f.Path, Context: 2,
-	})
-	if err != nil {
-		return "" // the diff is optional
-	}
-	return text
-}
-
-// lines splits text into lines, each with its newline.
-func lines(text []byte) []string {
-	if len(text) > 0 && text[len(text)-1] != '\n' {
-		text = append(slices.Clone(text), '\n')
-	}
-	return slices.Collect(strings.Lines(string(text)))
+	return unified.Diff(f.Path, have, f.Data)
 }
 
 // link returns the change that makes path a symbolic link to target. differs is

@@ -16,6 +16,12 @@ func Offline() Option {
 	return func(h *Host) { h.exec, h.systemd, h.network = offline{}, offline{}, offline{} }
 }
 
+// IsOffline reports whether only the machine's files can be examined.
+func (h *Host) IsOffline() bool {
+	_, is := h.exec.(offline)
+	return is
+}
+
 type offline struct{}
 
 func (offline) Run(context.Context, Command) (Output, error) { return Output{}, ErrOffline }

@@ -147,6 +147,9 @@ func (s StageCheck) details(b *strings.Builder, term Terminal) {
 			b.WriteString("    " + paintDiff(term, strings.TrimRight(diff, "\n")) + "\n")
 		}
 	}
+	if s.State == checkedDiffers && s.Error != "" {
+		wrap(b, "  ", "not checked further: "+s.Error, term.width())
+	}
 	if s.Hint != "" {
 		wrap(b, "  ", "hint: "+s.Hint, term.width())
 	}
