@@ -74,7 +74,7 @@ func TestSysctlShowsADiff(t *testing.T) {
 	m.put(sysctlFile, "net.ipv4.ip_forward = 0\n")
 	for _, d := range m.check("sysctl").Differences {
 		if d.Object == sysctlFile {
-			wantWords(t, d.Diff, "--- "+sysctlFile, "-net.ipv4.ip_forward = 0\n", "+net.ipv4.ip_forward = 1\n")
+			wantWords(t, d.Diff, "--- "+sysctlFile[1:], "-net.ipv4.ip_forward = 0\n", "+net.ipv4.ip_forward = 1\n")
 			return
 		}
 	}
