@@ -73,7 +73,7 @@ func layers() [][]string {
 		{"internal/host"},
 		{"internal/web"},
 		{"internal/config"},
-		{"internal/secret", "internal/fault", "internal/unified"},
+		{"internal/secret", "internal/fault", "internal/sysctl", "internal/unified"},
 		{"internal/text"},
 	}
 }

@@ -55,7 +55,7 @@ func TestSignedConfigurationByURL(t *testing.T) {
 		{"another text", validConfig + "docker: {restart: allow}\n", signature, app.ExitConfig, "cannot trust the signature: it does not match the content"},
 		{"another key", validConfig, foreign, app.ExitConfig, "which is not among the public keys"},
 		{"no signature", validConfig, "", app.ExitConfig, "host.yaml.asc of the configuration: the server answered 404"},
-		{"an endless signature", validConfig, strings.Repeat("a", 2<<20), app.ExitConfig, "the server sent more than 1048576 bytes"},
+		{"an endless signature", validConfig, strings.Repeat("a", 2<<20), app.ExitConfig, "the server sent more than 1000000 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
