@@ -33,14 +33,15 @@ func (c *cli) install() *cobra.Command {
 		Long: `Writes a raw disk image, optionally compressed with gzip, xz or zstd, to a disk
 and reads it back. The first blocks are written last: after an interruption the
 disk does not boot, and the same command starts over. A disk that holds data is
-refused without --wipe. A disk that is in use is always refused.
+refused without --wipe; on a terminal install prompts instead. A disk that is in
+use, or smaller than the image, is always refused.
 
 With --configure the system on the disk gets the configuration of this machine,
 including the kernel command line, and its host.name. If install fails, it sends
 a report to report.url.`,
 		Example: "  firstboot install --image http://10.0.0.5/golden.raw.zst --sha256 DIGEST --disk /dev/vda --reboot",
 		Annotations: codes("0    the image is on the disk", "1    the image cannot be written", "2    usage error, or not root", "3    the configuration is invalid",
-			"4    refused: the disk holds data or is in use", "130  interrupted"),
+			"4    refused: the disk holds data, is in use or is too small; nothing was changed", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doInstall(cmd, f) },
 	}
 	flags := cmd.Flags()
@@ -74,6 +75,11 @@ func (c *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 		out = c.errs
 	}
 	meter := report.NewMeter(out, report.TerminalOf(out, os.Getenv), time.Now)
+	if c.interactive() && !f.fromKernel {
+		f.Confirm = func(contents string) bool {
+			return confirm(os.Stdin, c.errs, fmt.Sprintf("%s holds %s. Overwrite it?", f.Disk, contents))
+		}
+	}
 	f.Progress, f.Waiting = meter.Progress, func(err error) { meter.Printf("waiting for the image: %v", err) }
 	written, err := c.writeDisk(cmd, f, meter)
 	if err != nil {

@@ -94,7 +94,8 @@ func withRoot(ctx context.Context, h *host.Host, disk, mode string, work func(*h
 		if found = root.Exists("/usr/bin/firstboot"); found {
 			err = work(root)
 		}
-		_, unmounted := h.Run(ctx, host.Command{Name: "umount", Args: []string{dir}, Timeout: time.Minute})
+		// After a signal, too: a disk that stays mounted is in use for the next installation.
+		_, unmounted := h.Run(context.WithoutCancel(ctx), host.Command{Name: "umount", Args: []string{dir}, Timeout: time.Minute})
 		if err := errors.Join(err, unmounted); err != nil || found {
 			return found, err
 		}

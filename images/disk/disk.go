@@ -31,6 +31,9 @@ type Options struct {
 	Wipe  bool          // overwrite a disk that holds data
 	// Proxy chooses the proxy of a request; nil: the environment's (web.Proxy).
 	Proxy func(*http.Request) (*url.URL, error)
+	// Confirm is called without Wipe if the disk holds data, and reports whether to
+	// overwrite it. nil: the disk is refused.
+	Confirm func(contents string) bool
 	// Progress reports the progress of a step in bytes; total is 0 if unknown.
 	Progress func(step string, done, total int64)
 	// Waiting reports why the image is not being received at the moment.
@@ -55,7 +58,7 @@ func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer func() { _ = t.Close() }() // everything written has been synced
-	if err := t.check(ctx, h, o.Wipe); err != nil {
+	if err := t.check(ctx, h, o.overwrite); err != nil {
 		return Result{}, err
 	}
 	source, err := openSource(ctx, o)
@@ -65,6 +68,11 @@ func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 	defer func() { _ = source.Close() }()
 	w := &installation{o: o, t: t, source: source}
 	return w.run(ctx)
+}
+
+// overwrite reports whether a disk that holds data may be overwritten.
+func (o Options) overwrite(contents string) bool {
+	return o.Wipe || o.Confirm != nil && o.Confirm(contents)
 }
 
 // installation is an installation in progress.
@@ -77,16 +85,19 @@ type installation struct {
 	rest   uint64 // checksum of the image after the head
 }
 
-// run changes nothing until the image's head has been received and recognised. It
-// writes the head only after it has verified the rest on the disk.
+// run changes nothing until the image's head has been received and recognised, and the
+// image fits on the disk as far as its size is known. It writes the head only after it has verified the rest on the disk.
 func (w *installation) run(ctx context.Context) (Result, error) {
-	image, err := unpack(w.source)
+	image, least, err := unpack(w.source, w.source.total)
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot unpack the image: %w", err)
 	}
 	defer image.Close()
 	if err := w.readHead(image); err != nil {
 		return Result{}, err
+	}
+	if least > w.t.size {
+		return Result{}, refuse("disk-too-small", w.o.Disk, fmt.Sprintf("%d bytes", w.t.size), fmt.Sprintf("at least %d bytes, the size of the image", least), "choose a larger disk")
 	}
 	if err := w.t.eraseEnds(); err != nil {
 		return Result{}, notBootable(err)

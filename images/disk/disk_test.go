@@ -328,3 +328,109 @@ func TestTargetMustBeADisk(t *testing.T) {
 		}
 	}
 }
+
+// The size of a raw image and of a zstd frame is known beforehand.
+func TestDiskSmallerThanTheImageIsUnchanged(t *testing.T) {
+	raw := image(t)
+	file := filepath.Join(t.TempDir(), "golden.raw")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stated := zstdWithSize(t, raw)
+	for name, c := range map[string]struct {
+		url    string
+		served []byte
+	}{
+		"raw, by HTTP": {serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+			_, _ = w.Write(raw)
+		}), raw},
+		"raw, a file": {"file://" + file, raw},
+		"zstd":        {serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(stated) }), stated},
+	} {
+		disk := blankDisk(t, 2<<20, []byte("my data"))
+		before := content(t, disk)
+		o := options(c.url, c.served, disk)
+		o.Wipe = true
+		_, err := write(t, o)
+		var refusal *engine.Refusal
+		if !errors.As(err, &refusal) || refusal.Findings[0].Name != "disk-too-small" || !strings.Contains(err.Error(), "2097152 bytes") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !bytes.Equal(before, content(t, disk)) {
+			t.Errorf("%s: the disk was changed", name)
+		}
+	}
+}
+
+// zstdWithSize compresses data like the program zstd, which states the size.
+func zstdWithSize(t *testing.T, data []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.EncodeAll(data, nil)
+}
+
+func TestPersonMayConsentToOverwriteADisk(t *testing.T) {
+	raw := image(t)
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })
+	for _, consent := range []bool{false, true} {
+		disk := blankDisk(t, diskSize, []byte("my data"))
+		o := options(url, raw, disk)
+		prompts := 0
+		o.Confirm = func(contents string) bool {
+			prompts++
+			if contents == "" {
+				t.Error("the prompt does not name what the disk holds")
+			}
+			return consent
+		}
+		_, err := write(t, o)
+		if (err == nil) != consent || prompts != 1 || bytes.HasPrefix(content(t, disk), []byte("my data")) == consent {
+			t.Errorf("consent %v: %d prompts, %v", consent, prompts, err)
+		}
+		if _, err := write(t, func() Options { o.Disk = blankDisk(t, diskSize, nil); return o }()); err != nil || prompts != 1 {
+			t.Errorf("an empty disk: %d prompts, %v", prompts, err)
+		}
+	}
+}
+
+// mounts is an executor whose mount puts a firstboot into the directory.
+type mounts struct {
+	t       *testing.T
+	umounts []error // the state of the context of each umount
+}
+
+func (m *mounts) Run(ctx context.Context, c host.Command) (host.Output, error) {
+	switch c.Name {
+	case "mount":
+		dir := filepath.Join(c.Args[len(c.Args)-1], "usr/bin")
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "firstboot"), nil, 0o600)); err != nil {
+			m.t.Fatal(err)
+		}
+	case "umount":
+		m.umounts = append(m.umounts, ctx.Err())
+		if err := os.RemoveAll(c.Args[len(c.Args)-1] + "/usr"); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return host.Output{}, nil
+}
+
+// A signal that arrives while the new system is configured must not leave the disk
+// mounted.
+func TestDiskIsUnmountedAfterASignal(t *testing.T) {
+	for name, work := range map[string]error{"work stopped": context.Canceled, "work done": nil} {
+		m := &mounts{t: t}
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := withRoot(ctx, host.New("/", host.WithExecutor(m)), blankDisk(t, diskSize, nil), "rw", func(*host.Host) error { cancel(); return work })
+		if !errors.Is(err, work) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(m.umounts) != 1 || m.umounts[0] != nil {
+			t.Errorf("%s: umount was started with contexts %v, want one that is not done", name, m.umounts)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func openTarget(ctx context.Context, h *host.Host, name string) (*target, error)
 	}
 	f, err := os.OpenFile(name, flags, 0)
 	if errors.Is(err, unix.EBUSY) {
-		return nil, refuse("disk-in-use", name, "in use: "+usage(ctx, h, name), "unmount it, or choose another disk: lsblk lists them")
+		return nil, refuse("disk-in-use", name, "in use: "+usage(ctx, h, name), usable, "unmount it, or choose another disk: lsblk lists them")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot install on %s: %w", name, withoutPath(err))
@@ -60,9 +60,12 @@ func openTarget(ctx context.Context, h *host.Host, name string) (*target, error)
 	return &target{name: name, file: f, size: size, device: device, seed: maphash.MakeSeed()}, nil
 }
 
+// usable is the disk that an installation expects.
+const usable = "an empty disk that is not in use"
+
 // refuse returns a refusal with one finding.
-func refuse(name, disk, actual, fix string) error {
-	return &engine.Refusal{Findings: []engine.Difference{{Name: name, Object: disk, Actual: actual, Expected: "an empty disk that is not in use", Fix: fix}}}
+func refuse(name, disk, actual, expected, fix string) error {
+	return &engine.Refusal{Findings: []engine.Difference{{Name: name, Object: disk, Actual: actual, Expected: expected, Fix: fix}}}
 }
 
 // usage describes what uses a disk, as reported by lsblk.
@@ -77,17 +80,21 @@ func usage(ctx context.Context, h *host.Host, name string) string {
 // Close closes the disk.
 func (t *target) Close() error { return t.file.Close() }
 
-// check refuses a disk that holds data. Both ends of a new disk, and of one whose
-// installation was interrupted, contain only zeros.
-func (t *target) check(ctx context.Context, h *host.Host, wipe bool) error {
+// check refuses a disk that holds data, unless overwrite consents. Both ends of a new
+// disk, and of one whose installation was interrupted, contain only zeros.
+func (t *target) check(ctx context.Context, h *host.Host, overwrite func(contents string) bool) error {
 	buf := make([]byte, headSize)
 	for _, at := range []int64{0, t.size - headSize} {
 		if _, err := t.file.ReadAt(buf, at); err != nil {
 			return fmt.Errorf("cannot read %s: %w", t.name, withoutPath(err))
 		}
-		if len(bytes.Trim(buf, "\x00")) > 0 && !wipe {
-			return refuse("disk-holds-data", t.name, "holds "+contents(ctx, h, t.name), "choose another disk, or overwrite this one with --wipe")
+		if len(bytes.Trim(buf, "\x00")) == 0 {
+			continue
 		}
+		if found := contents(ctx, h, t.name); !overwrite(found) {
+			return refuse("disk-holds-data", t.name, "holds "+found, usable, "choose another disk, or overwrite this one with --wipe")
+		}
+		return nil
 	}
 	return nil
 }
