@@ -121,16 +121,13 @@ func configError(err error) error {
 
 // newBake returns the bake of h with the artifacts and files of the stages.
 func (c *cli) newBake(h *host.Host, f bakeFlags) *golden.Bake {
-	artifacts := func(conf *config.Config) []golden.Artifact {
-		return golden.Artifacts(conf, (&stages.Env{Config: conf}).References())
-	}
 	var bundles []string
 	for _, dir := range stages.BundleDirs() {
 		bundles = append(bundles, h.RealPath(dir))
 	}
 	return &golden.Bake{
 		Host: h, Binary: f.binary, Config: c.files, NoConfig: f.noConfig,
-		Files: earlyFiles, BundleDirs: stages.BundleDirs(), Artifacts: artifacts, Bundle: f.bundle, NoBundle: f.noBundle,
+		Files: earlyFiles, BundleDirs: stages.BundleDirs(), Artifacts: configuredArtifacts, Bundle: f.bundle, NoBundle: f.noBundle,
 		Collect: func(ctx context.Context, conf *config.Config) (golden.Collection, error) {
 			collector := c.newCollector(h, conf, bundles[0], bundles...)
 			collector.Artifacts = golden.Pinned(collector.Artifacts)

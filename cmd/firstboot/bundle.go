@@ -144,7 +144,7 @@ func (c *cli) imageConfig(ctx context.Context, unpinned bool) (*config.Loaded, e
 func (c *cli) newCollector(h *host.Host, conf *config.Config, dir string, bundles ...string) *golden.Collector {
 	progress := func(line string) { fmt.Fprintln(c.errs, "firstboot: "+line) }
 	return &golden.Collector{
-		Config: conf, Artifacts: golden.Artifacts(conf, (&stages.Env{Config: conf}).References()), KeyPath: h.RealPath, Progress: progress,
+		Config: conf, Artifacts: configuredArtifacts(conf), KeyPath: h.RealPath, Progress: progress,
 		Architecture: golden.ImageArchitecture(h),
 		CalicoctlVersion: func(ctx context.Context, path string) (string, error) {
 			return stages.CalicoctlVersion(ctx, host.New("/"), path)

@@ -78,9 +78,7 @@ func (c *cli) loadForRender(cmd *cobra.Command) (*config.Loaded, error) {
 		}
 		return nil, &app.ConfigError{Err: err}
 	}
-	for _, w := range loaded.Warnings {
-		fmt.Fprintln(c.errs, "firstboot: warning:", w.Error())
-	}
+	c.warn(c.validationWarnings(loaded, c.files))
 	return loaded, nil
 }
 

@@ -14,6 +14,9 @@ import (
 // planBundle plans the image's bundle: a copy of an existing one, or the
 // artifacts that the configuration pins.
 func (b *Bake) planBundle(ctx context.Context, p *Plan, loaded *config.Loaded) error {
+	if loaded != nil {
+		b.warnWithoutSource(p, loaded.Config)
+	}
 	if b.NoBundle {
 		return nil
 	}
@@ -43,6 +46,17 @@ func (b *Bake) planBundle(ctx context.Context, p *Plan, loaded *config.Loaded) e
 		return b.collect(ctx, loaded.Config)
 	}})
 	return nil
+}
+
+// warnWithoutSource warns of artifacts that the image's hosts have no source for.
+func (b *Bake) warnWithoutSource(p *Plan, c *config.Config) {
+	bundles := OpenBundles(b.Host, b.BundleDirs)
+	if source, err := artifact.OpenBundle(b.Bundle); b.Bundle != "" && err == nil {
+		bundles = append(OpenBundles(b.Host, b.BundleDirs[1:]), source) // it replaces the first
+	}
+	for _, a := range WithoutSource(b.Artifacts(c), func(a Artifact) bool { return HasArtifact(b.Host, a, bundles) }) {
+		p.warn("the image has no %s, it is in no bundle, and %s.url is not set: preflight will refuse (artifact-missing)", a.Name, a.Section)
+	}
 }
 
 // pinned returns the artifacts that a host takes from a bundle: those with a

@@ -3,9 +3,9 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
+	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
@@ -116,17 +116,8 @@ func (n *temporaryNotes) SetNotes(change func(*state.Notes)) error {
 	return nil
 }
 
-// Validate loads the sources or the named files and returns their warnings. The
-// error is a config.Problems if the configuration is invalid.
-func Validate(ctx context.Context, o Options) ([]string, error) {
-	m := &machine{Options: o}
-	loaded, err := m.loadLocal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	warnings := make([]string, len(loaded.Warnings))
-	for i, w := range loaded.Warnings {
-		warnings[i] = fmt.Sprint(w)
-	}
-	return warnings, nil
+// Validate loads the sources or the named files. The error is a config.Problems
+// if the configuration is invalid.
+func Validate(ctx context.Context, o Options) (*config.Loaded, error) {
+	return (&machine{Options: o}).loadLocal(ctx)
 }
