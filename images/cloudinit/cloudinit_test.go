@@ -175,11 +175,16 @@ func TestSeedDiskHasItsLabelAndFiles(t *testing.T) {
 
 func TestInvalidSeedIsRefused(t *testing.T) {
 	for want, s := range map[string]Seed{
-		"instance-id \"a b\"": {InstanceID: "a b"},
-		"instance-id \"a\\nb": {InstanceID: "a\nb"},
-		"host name \"Web\"":   {Hostname: "Web"},
-		"not a YAML mapping":  {NetworkConfig: []byte("secret: [")},
-		"no version":          {NetworkConfig: []byte("ethernets: {}")},
+		"instance-id \"a b\"":                      {InstanceID: "a b"},
+		"instance-id \"a\\nb":                      {InstanceID: "a\nb"},
+		"host name \"Web\": must be in lower case": {Hostname: "Web"},
+		"\"localhost\" is not a unique host name":  {Hostname: "localhost"},
+		"is not a unique host name":                {Hostname: "localhost.localdomain"},
+		"\"a..b\" is not an RFC 1123 name":         {Hostname: "a..b"},
+		"\"-a\" is not an RFC 1123 name":           {Hostname: "-a"},
+		"longer than 64 characters":                {Hostname: strings.Repeat("a", 65)},
+		"not a YAML mapping":                       {NetworkConfig: []byte("secret: [")},
+		"no version":                               {NetworkConfig: []byte("ethernets: {}")},
 	} {
 		_, err := s.ISO()
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {

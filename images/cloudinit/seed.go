@@ -11,6 +11,7 @@ import (
 	"github.com/kdomanski/iso9660"
 
 	"github.com/projecteru2/firstboot/images"
+	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
@@ -33,9 +34,6 @@ type File struct {
 
 // instanceID matches the IDs that cloud-init accepts and that are valid file names.
 var instanceID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$`)
-
-// hostname matches host names (RFC 1123) in lower case, as Calico requires.
-var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
 // Files returns the seed's files, for a disk or an HTTP server.
 func (s Seed) Files() ([]File, error) {
@@ -74,8 +72,8 @@ func (s Seed) metaData() ([]byte, error) {
 	}
 	text := fmt.Sprintf("instance-id: %q\n", id)
 	if s.Hostname != "" {
-		if !hostname.MatchString(s.Hostname) {
-			return nil, fmt.Errorf("cannot use the host name %q: only lowercase letters, digits, dots and dashes are allowed", s.Hostname)
+		if message, hint := config.CheckHostName(s.Hostname); message != "" {
+			return nil, engine.WithHint(fmt.Errorf("cannot use the host name %q: %s", images.Truncate(s.Hostname), message), "%s", hint)
 		}
 		text += fmt.Sprintf("local-hostname: %q\n", s.Hostname)
 	}

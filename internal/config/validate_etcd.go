@@ -133,16 +133,23 @@ func (v *validator) docker() {
 	}
 }
 
+// CheckHostName returns why name cannot be a host's name, or "" if it can.
+func CheckHostName(name string) (message, hint string) {
+	switch why := checkDNSName(name, 64); { // Linux: HOST_NAME_MAX
+	case name == "localhost" || strings.HasPrefix(name, "localhost."):
+		return quote(name) + " is not a unique host name", "give each host its own name"
+	case why != "" && checkDNSName(strings.ToLower(name), 64) == "":
+		return why + ": Calico converts node names to lower case", didYouMean(strings.ToLower(name))
+	default:
+		return why, ""
+	}
+}
+
 // host checks the machine's name and address.
 func (v *validator) host() {
 	if name := v.cfg.Host.Name; name != "" {
-		switch why := checkDNSName(name, 64); { // Linux: HOST_NAME_MAX
-		case name == "localhost" || strings.HasPrefix(name, "localhost."):
-			v.fail("host.name", quote(name)+" is not a unique host name", "give each host its own name")
-		case why != "" && checkDNSName(strings.ToLower(name), 64) == "":
-			v.fail("host.name", why+": Calico converts node names to lower case", didYouMean(strings.ToLower(name)))
-		case why != "":
-			v.fail("host.name", why, "")
+		if message, hint := CheckHostName(name); message != "" {
+			v.fail("host.name", message, hint)
 		}
 	}
 	if address := v.cfg.Host.Address; address != "" {
