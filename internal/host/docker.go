@@ -35,7 +35,7 @@ type Docker struct {
 // socket activation the first call starts a stopped daemon, so query systemd
 // first.
 func (h *Host) Docker() *Docker {
-	return &Docker{http: &http.Client{Transport: unixTransport(h.path(DockerSocket))}, step: h.step}
+	return &Docker{http: &http.Client{Transport: unixTransport(h.RealPath(DockerSocket))}, step: h.step}
 }
 
 func unixTransport(socket string) *http.Transport {
@@ -167,7 +167,7 @@ func (d *Docker) Info(ctx context.Context) (DockerInfo, error) {
 // machine) and returns what the plugin implements. Only a response proves that
 // the plugin runs: the socket file of a dead plugin remains.
 func (h *Host) ActivatePlugin(ctx context.Context, socket string) ([]string, error) {
-	client := http.Client{Transport: unixTransport(h.path(socket))}
+	client := http.Client{Transport: unixTransport(h.RealPath(socket))}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/Plugin.Activate", nil)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type Host struct {
 	network   Network
 	record    func(path, sha256 string)
 	step      func(op, target string)
+	recorded  func(FileOp) // nil: not recorded
 	freeSpace func(path string) (uint64, error)
 }
 
@@ -92,29 +93,18 @@ func (h *Host) Systemd() Systemd { return h.systemd }
 // Network reads the machine's addresses and routes.
 func (h *Host) Network() Network { return h.network }
 
-// path converts an absolute path of the machine to a path of this process.
-// Under another root it resolves symbolic links to directories inside that
-// root: an absolute link of an image must not lead to this machine's files.
-func (h *Host) path(p string) string {
+// RealPath converts an absolute path of the machine to a path of this process,
+// for sockets and for libraries that open files themselves. It resolves symbolic
+// links inside the root. Whoever opens the result later does not notice a link
+// that was made in between.
+func (h *Host) RealPath(path string) string {
 	if h.Live() {
-		return filepath.Clean("/" + p)
+		return filepath.Clean("/" + path)
 	}
-	dir, err := securejoin.SecureJoin(h.root, filepath.Dir(p))
+	target, err := securejoin.SecureJoin(h.root, path)
 	if err != nil {
-		dir = filepath.Join(h.root, filepath.Dir(filepath.Clean("/"+p)))
-	}
-	return filepath.Join(dir, filepath.Base(p))
-}
-
-// resolve is like path, and also resolves a final symbolic link inside the
-// root.
-func (h *Host) resolve(p string) string {
-	if h.Live() {
-		return h.path(p)
-	}
-	target, err := securejoin.SecureJoin(h.root, p)
-	if err != nil {
-		return h.path(p)
+		// A path that cannot be resolved must not lead out of the root.
+		return filepath.Join(h.root, "unresolved")
 	}
 	return target
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -27,7 +26,7 @@ func (h *Host) Sysctl(key string) (string, error) {
 func (h *Host) SetSysctl(key, value string) error {
 	h.step("sysctl", key)
 	// WriteFile cannot be used: files in /proc cannot be replaced.
-	f, err := os.OpenFile(h.path(sysctlPath(key)), os.O_WRONLY|os.O_TRUNC, 0)
+	f, err := h.openRegular(sysctlPath(key), unix.O_WRONLY|unix.O_TRUNC, 0)
 	if err != nil {
 		return fmt.Errorf("cannot set %s: %w", key, withoutPath(err))
 	}
@@ -115,8 +114,13 @@ func (h *Host) statFreeSpace(path string) (uint64, error) {
 	for !h.Exists(path) && path != "/" {
 		path = filepath.Dir(path)
 	}
+	dir, err := h.open(path, unix.O_PATH, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the free space of %s: %w", path, err)
+	}
+	defer dir.Close()
 	var fs unix.Statfs_t
-	if err := unix.Statfs(h.path(path), &fs); err != nil {
+	if err := unix.Fstatfs(int(dir.Fd()), &fs); err != nil {
 		return 0, fmt.Errorf("cannot read the free space of %s: %w", path, err)
 	}
 	return fs.Bavail * uint64(fs.Bsize), nil //nolint:gosec // a block's size is positive
