@@ -135,9 +135,10 @@ type Preflight struct {
 	Ignore []string // findings, from PreflightNames, whose errors become warnings
 }
 
-// Report configures the report that is sent when a run ends.
+// Report configures the report that is sent when a run ends or waits for long.
 type Report struct {
-	URL secret.Webhook // receives the status JSON by POST; empty: no report
+	URL          secret.Webhook // receives the status JSON by POST; empty: no report
+	WaitingAfter time.Duration  // how long a wait lasts until it is reported; 0: never
 }
 
 // Proxy is used for downloads, instead of the environment variables.

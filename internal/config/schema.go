@@ -84,7 +84,8 @@ func runKeys() []key {
 		{path: "fleet.report", field: func(c *Config) any { return &c.Fleet.Report }, help: "whether to keep a record of this host in etcd; no effect yet"},
 		{path: "fleet.maxJoining", field: func(c *Config) any { return &c.Fleet.MaxJoining }, help: "limit of hosts that do cluster-wide work at the same time; no effect yet"},
 		{path: "preflight.ignore", field: func(c *Config) any { return &c.Preflight.Ignore }, help: "preflight findings to demote to warnings", values: PreflightNames()},
-		{path: "report.url", field: func(c *Config) any { return &c.Report.URL }, help: "http or https URL that receives the result of a run by POST"},
+		{path: "report.url", field: func(c *Config) any { return &c.Report.URL }, help: "http or https URL that receives the result of a run by POST; shown without its path"},
+		{path: "report.waitingAfter", field: func(c *Config) any { return &c.Report.WaitingAfter }, help: "how long a run waits for something until it reports the wait, such as 10m; 0: never"},
 		{path: "proxy.http", field: func(c *Config) any { return &c.Proxy.HTTP }, help: "proxy for http downloads; empty: the environment variable"},
 		{path: "proxy.https", field: func(c *Config) any { return &c.Proxy.HTTPS }, help: "proxy for https downloads; empty: the environment variable"},
 		{path: "proxy.no", field: func(c *Config) any { return &c.Proxy.No }, help: "hosts to reach without a proxy, in the syntax of NO_PROXY; empty: the environment variable"},
@@ -116,6 +117,7 @@ func Default() *Config {
 		},
 		BGP:      BGP{Topology: TopologyMesh},
 		Fleet:    Fleet{Report: true, MaxJoining: 50},
+		Report:   Report{WaitingAfter: 10 * time.Minute},
 		Timeouts: Timeouts{Download: 10 * time.Minute, Node: 2 * time.Minute},
 	}
 }

@@ -103,19 +103,23 @@ func (v *validator) run() {
 	v.checkURL("report.url", c.Report.URL, "http", "https")
 	v.checkURL("proxy.http", c.Proxy.HTTP, "http", "https", "socks5")
 	v.checkURL("proxy.https", c.Proxy.HTTPS, "http", "https", "socks5")
-	v.timeout("timeouts.download", c.Timeouts.Download, time.Second)
-	v.timeout("timeouts.node", c.Timeouts.Node, time.Second)
-	v.timeout("timeouts.total", c.Timeouts.Total, 0)
+	v.timeout("report.waitingAfter", c.Report.WaitingAfter, "no report")
+	v.timeout("timeouts.download", c.Timeouts.Download, "")
+	v.timeout("timeouts.node", c.Timeouts.Node, "")
+	v.timeout("timeouts.total", c.Timeouts.Total, "no limit")
 }
 
-func (v *validator) timeout(path string, d, least time.Duration) {
+// timeout checks a duration of at least a second. zero is the meaning of 0, or
+// "" if 0 is not allowed.
+func (v *validator) timeout(path string, d time.Duration, zero string) {
 	switch {
 	case d < 0:
 		v.fail(path, "must not be negative", "")
-	case d < least:
-		v.fail(path, "must be at least "+least.String(), "")
-	case path == "timeouts.total" && d > 0 && d < time.Second:
-		v.fail(path, "must be at least 1s, or 0 for no limit", "")
+	case d >= time.Second || d == 0 && zero != "":
+	case zero != "":
+		v.fail(path, "must be at least 1s, or 0 for "+zero, "")
+	default:
+		v.fail(path, "must be at least 1s", "")
 	}
 }
 

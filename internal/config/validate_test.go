@@ -176,6 +176,8 @@ func TestInvalidValues(t *testing.T) {
 		{"report: {url: \"file:///x\"}", `must begin with http:// or https://`},
 		{"proxy: {http: \"p:3128\"}", `must begin with http://, https:// or socks5://`},
 		{"timeouts: {total: -1s}", `must not be negative`},
+		{"report: {waitingAfter: 5ms}", `report.waitingAfter: must be at least 1s, or 0 for no report`},
+		{"report: {waitingAfter: -1m}", `report.waitingAfter: must not be negative`},
 		{"timeouts: {total: 5ms}", `must be at least 1s, or 0 for no limit`},
 		{"timeouts: {node: 0}", `must be at least 1s`},
 		{"timeouts: {download: 10ms}", `must be at least 1s`},
