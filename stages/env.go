@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,10 @@ const queryTimeout = 10 * time.Second
 // nodeName returns this host's name in Calico. It is always the host name,
 // because the plugin uses no other.
 func (e *Env) nodeName() string { return e.Host.Hostname() }
+
+// ignores reports whether preflight.ignore contains the name of a finding. A
+// stage then warns of what preflight would have refused.
+func (e *Env) ignores(name string) bool { return slices.Contains(e.Config.Preflight.Ignore, name) }
 
 // etcd returns a client for the cluster's etcd. The caller closes it.
 func (e *Env) etcd() (*cluster.Client, error) {

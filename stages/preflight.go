@@ -38,6 +38,7 @@ func (s preflight) checks() []preflightCheck {
 		s.diskSpace,
 		s.defaultRoute,
 		s.kernelModules,
+		s.sysctlKeys,
 		s.ipv6InUse,
 		s.appArmor,
 		s.forwardPolicy,

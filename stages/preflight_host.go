@@ -5,7 +5,6 @@ import (
 	"errors"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -84,9 +83,6 @@ func (s preflight) clock(context.Context, dockerState) ([]finding, error) {
 	}
 	return nil, &engine.Wait{For: "the clock to be set (" + expected + ")", Err: errors.New(actual)}
 }
-
-// ignores reports whether preflight.ignore contains name.
-func (s preflight) ignores(name string) bool { return slices.Contains(s.Config.Preflight.Ignore, name) }
 
 // Free space that a host needs, in bytes. freeForFiles is for firstboot's state,
 // its cache and calicoctl (43–70 MB); freeForImage is for an image of 85–230 MB

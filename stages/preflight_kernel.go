@@ -3,10 +3,12 @@ package stages
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	kernel "github.com/projecteru2/firstboot/internal/sysctl"
 )
 
 // kernelModules checks that the sysctl stage can load its modules: an image with
@@ -14,7 +16,7 @@ import (
 func (s preflight) kernelModules(ctx context.Context, _ dockerState) ([]finding, error) {
 	var missing []string
 	for _, m := range modules(s.Config) {
-		if !s.Host.ModuleLoaded(m) && !s.Host.ModuleAvailable(ctx, m) {
+		if !s.provides(m) && !s.loadable(ctx, m) {
 			missing = append(missing, m)
 		}
 	}
@@ -23,6 +25,54 @@ func (s preflight) kernelModules(ctx context.Context, _ dockerState) ([]finding,
 	}
 	return newFinding("kernel-modules", "kernel modules", "not found: "+strings.Join(missing, ", "), "loaded, or found by modprobe",
 		"install the modules of the running kernel (uname -r)"), nil
+}
+
+// sysctlKeys finds keys that the sysctl stage could not set.
+func (s preflight) sysctlKeys(context.Context, dockerState) ([]finding, error) {
+	var found []finding
+	for _, key := range s.keys() {
+		want := kernel.Normalize(s.Config.Sysctl[key])
+		k := s.readKey(key)
+		refuse := func(actual, expected, fix string) {
+			found = append(found, newFinding("sysctl", key, actual, expected, fix)...)
+		}
+		switch {
+		case k.missing && s.madeByModule(key), k.writeOnly, k.err != nil:
+		case k.missing:
+			refuse("the kernel has no such key", want, s.missingKeyFix(key))
+		case k.is(want):
+		case k.noIPv6:
+			refuse("the kernel has no IPv6", want, s.missingKeyFix(key))
+		case k.readOnly:
+			refuse("read-only, "+orNone(k.value), want, "remove the key from sysctl in the configuration")
+		case !acceptable(k.value, want):
+			refuse(k.value, want, "set as many numbers as the kernel prints, or remove the key from sysctl in the configuration")
+		}
+	}
+	return found, nil
+}
+
+// madeByModule reports whether a module that the sysctl stage loads may make the
+// key.
+func (s preflight) madeByModule(key string) bool {
+	switch {
+	case strings.HasPrefix(key, "net.netfilter."), key == "net.nf_conntrack_max":
+		return !s.provides("nf_conntrack")
+	case strings.HasPrefix(key, "net.ipv4.conf.tunl0."):
+		return slices.Contains(modules(s.Config), "ipip") && !s.provides("ipip")
+	}
+	return false
+}
+
+// acceptable reports whether the kernel can accept want as the value of a key:
+// if the present value has only numbers, want has at most as many.
+func acceptable(have, want string) bool {
+	numbers, ok := kernel.Numbers(have)
+	if !ok {
+		return true
+	}
+	wanted, ok := kernel.Numbers(want)
+	return ok && len(wanted) <= len(numbers)
 }
 
 // appArmor checks for apparmor_parser if AppArmor is enabled. Without it Docker

@@ -9,6 +9,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	kernel "github.com/projecteru2/firstboot/internal/sysctl"
 )
 
 // bgpAddress checks that this host has the address that the configuration
@@ -74,7 +75,8 @@ func (s preflight) localhost(context.Context, dockerState) ([]finding, error) {
 // does so because Docker cannot start a container on the plugin's network
 // while IPv6 is enabled.
 func (s preflight) ipv6InUse(_ context.Context, d dockerState) ([]finding, error) {
-	if s.Config.Sysctl["net.ipv6.conf.all.disable_ipv6"] != "1" {
+	const key = "net.ipv6.conf.all.disable_ipv6"
+	if !kernel.Same(key, s.Config.Sysctl[key], "1") {
 		return nil, nil
 	}
 	all, err := s.Host.Network().Addresses()

@@ -58,6 +58,28 @@ func kernelCases() []refusedCase {
 			m.override("pool: {ipip: Always}")
 			m.modules["ipip"] = false
 		}},
+		{name: "sysctl", problem: "no such key", words: []string{"net.bridge.bridge-nf-call-iptables", "no such key", "/etc/modules-load.d"}, arrange: func(m *machine) {
+			m.override("sysctl: {net.bridge.bridge-nf-call-iptables: 1}")
+		}},
+		{name: "sysctl", problem: "no such key of a loaded module", words: []string{"net.netfilter.nf_conntrack_maximum"}, arrange: func(m *machine) {
+			m.put("/proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
+			m.override("sysctl: {net.netfilter.nf_conntrack_maximum: 1}")
+		}},
+		{name: "sysctl", problem: "IPv6 wanted, kernel without IPv6", words: []string{"net.ipv6.conf.all.disable_ipv6", "no IPv6", "ipv6.disable=1"}, arrange: func(m *machine) {
+			m.remove("/proc/sys/net/ipv6")
+			m.override("sysctl: {net.ipv6.conf.all.disable_ipv6: 0}")
+		}},
+		{name: "sysctl", problem: "read-only", words: []string{"read-only, 65536", "1000000"}, arrange: func(m *machine) {
+			putFile(m.t, m.root, "/proc/sys/net/netfilter/nf_conntrack_max", "65536\n", 0o444)
+		}},
+		{name: "sysctl", problem: "not a number", words: []string{"kernel.panic", "expected never"}, arrange: func(m *machine) {
+			m.put("/proc/sys/kernel/panic", "0\n")
+			m.override("sysctl: {kernel.panic: never}")
+		}},
+		{name: "sysctl", problem: "more numbers than the kernel has", words: []string{"kernel.printk"}, arrange: func(m *machine) {
+			m.put("/proc/sys/kernel/printk", "3\t4\t1\t7\n")
+			m.override("sysctl: {kernel.printk: 3 4 1 7 9}")
+		}},
 		{name: "apparmor-parser", problem: "", arrange: func(m *machine) { m.put("/sys/module/apparmor/parameters/enabled", "Y\n") }, words: []string{"apparmor=0"}},
 		{name: "forward-policy", problem: "", warning: true, arrange: func(m *machine) { m.forward = "-P FORWARD DROP\n" }, words: []string{"DROP", "ACCEPT"}},
 		{name: "networkmanager", problem: "no configuration directory", warning: true, arrange: func(m *machine) {
@@ -65,6 +87,24 @@ func kernelCases() []refusedCase {
 			m.boot("NetworkManager.service")
 		}},
 	}
+}
+
+// builtIn makes the kernel list its modules as built in.
+func builtIn(m *machine) {
+	m.remove("/proc/modules")
+	m.put("/proc/sys/kernel/osrelease", "6.1.0\n")
+	m.put("/lib/modules/6.1.0/modules.builtin", "kernel/net/netfilter/nf_conntrack.ko\nkernel/net/ipv4/netfilter/ip_tables.ko\n"+
+		"kernel/net/ipv6/netfilter/ip6_tables.ko.xz\nkernel/net/netfilter/xt-set.ko\n")
+	m.put("/proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
+}
+
+// working makes the kernel show in /proc what its modules provide.
+func working(m *machine) {
+	m.remove("/proc/modules")
+	m.put("/proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
+	m.put("/proc/net/ip_tables_names", "filter\n")
+	m.put("/proc/net/ip6_tables_names", "")
+	m.put("/proc/net/ip6_tables_matches", "tcp\nset\nset\n")
 }
 
 func networkCases() []refusedCase {
@@ -203,7 +243,17 @@ func acceptedHosts() map[string]func(*machine) {
 			for _, name := range []string{"nf_conntrack", "ip6_tables", "xt_set"} {
 				m.put("/sys/module/"+name+"/initstate", "live\n")
 			}
+			m.put("/proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
 		},
+		"modules that are built in": func(m *machine) {
+			m.modules = map[string]bool{}
+			builtIn(m)
+		},
+		"modules that work, without a list of them": func(m *machine) {
+			m.modules = map[string]bool{}
+			working(m)
+		},
+		"a kernel without IPv6":             func(m *machine) { m.remove("/proc/sys/net/ipv6") },
 		"no ipip module, without pool.ipip": func(m *machine) { m.modules["ipip"] = false },
 		"IPv6 only on Docker's bridge":      func(m *machine) { m.net.add("docker0", "2001:db8:1::1/64") },
 		"IPv6 that is not disabled": func(m *machine) {

@@ -2,14 +2,16 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	kernel "github.com/projecteru2/firstboot/internal/sysctl"
 )
 
 const (
@@ -26,87 +28,147 @@ type sysctl struct{ *Env }
 func (sysctl) Name() string    { return "sysctl" }
 func (sysctl) After() []string { return []string{"preflight"} }
 
-// modules returns the kernel modules to load. The key of nf_conntrack does not
-// exist before the module is loaded. The others are those that calicoctl loads
-// for Felix, which cannot load modules from inside its container.
-func modules(c *config.Config) []string {
-	list := []string{"nf_conntrack", "ip_tables", "ip6_tables", "xt_set"}
-	if c.Pool.IPIP != config.IPIPNever {
-		list = append(list, "ipip")
-	}
-	return list
+// keys returns the configured keys in the order in which they are set.
+func (e *Env) keys() []string {
+	keys := slices.Collect(maps.Keys(e.Config.Sysctl))
+	kernel.Sort(keys)
+	return keys
 }
 
 // files returns the files that repeat the settings at every boot.
-func (s sysctl) files() []file {
+func (s sysctl) files(ctx context.Context) []file {
 	var settings strings.Builder
 	settings.WriteString(fileHeader)
-	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
+	for _, key := range s.keys() {
 		fmt.Fprintf(&settings, "%s = %s\n", key, s.Config.Sysctl[key])
 	}
-	return []file{
-		{modulesPath, []byte(fileHeader + strings.Join(modules(s.Config), "\n") + "\n"), 0o644},
-		{sysctlPath, []byte(settings.String()), 0o644},
+	var list strings.Builder
+	list.WriteString(fileHeader)
+	for _, m := range s.bootModules(ctx) {
+		list.WriteString(m + "\n")
 	}
+	return []file{{modulesPath, []byte(list.String()), 0o644}, {sysctlPath, []byte(settings.String()), 0o644}}
 }
 
-func (s sysctl) Check(context.Context) (engine.CheckResult, error) {
+func (s sysctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
-	for _, want := range s.files() {
+	for _, want := range s.files(ctx) {
 		want.check(s.Host, &f)
 	}
 	if s.Host.IsOffline() {
 		return f, host.ErrOffline // a directory has no kernel
 	}
-	for _, m := range modules(s.Config) {
-		if !s.Host.ModuleLoaded(m) {
-			f.Add(engine.Difference{Object: "kernel module " + m, Actual: "not loaded", Expected: "loaded"})
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
-		want := normalize(s.Config.Sysctl[key])
-		seen, err := s.Host.Sysctl(key)
-		switch {
-		case host.NotExist(err):
-			f.Add(engine.Difference{
-				Object: key, Actual: "the kernel has no such key", Expected: want,
-				Fix: "load the module that provides the key, or remove the key from sysctl in the configuration",
-			})
-		case err != nil:
-			return f, err
-		case seen != want:
-			f.Add(engine.Difference{Object: key, Actual: seen, Expected: want})
-		}
+	s.checkModules(ctx, &f)
+	for _, key := range s.keys() {
+		s.checkKey(key, &f)
 	}
 	return f, nil
 }
 
-// normalize returns a value as the kernel prints it, with one space between
-// fields.
-func normalize(value string) string { return strings.Join(strings.Fields(value), " ") }
+// checkKey compares a key with the configuration, by what the kernel means.
+func (s sysctl) checkKey(key string, f *engine.CheckResult) {
+	want := kernel.Normalize(s.Config.Sysctl[key])
+	k := s.readKey(key)
+	switch {
+	case k.missing && s.ignores("sysctl"):
+		f.Warn("%s: the kernel has no such key", key)
+	case k.missing:
+		f.Add(engine.Difference{Object: key, Actual: "the kernel has no such key", Expected: want, Fix: s.missingKeyFix(key)})
+	case k.writeOnly:
+		f.Warn("%s: cannot be read; it is set at boot only", key)
+	case errors.Is(k.err, fs.ErrPermission):
+		f.Warn("%s: cannot be read by this user", key)
+	case k.err != nil:
+		f.Add(engine.Difference{Object: key, Actual: k.err.Error(), Expected: want})
+	case k.is(want):
+	case k.readOnly && s.ignores("sysctl"):
+		f.Warn("%s: read-only, %s, expected %s", key, orNone(k.value), want)
+	default:
+		f.Add(engine.Difference{Object: key, Actual: orNone(k.value), Expected: want})
+	}
+}
+
+// kernelKey is a key as the kernel has it.
+type kernelKey struct {
+	name      string
+	value     string
+	missing   bool
+	noIPv6    bool // the kernel has no IPv6, which counts as IPv6 disabled
+	writeOnly bool // the kernel accepts a value and prints none
+	readOnly  bool
+	err       error // why the value cannot be read
+}
+
+// is reports whether the key has a value.
+func (k kernelKey) is(want string) bool { return kernel.Same(k.name, want, k.value) }
+
+// readKey reads a key.
+func (e *Env) readKey(key string) kernelKey {
+	k := kernelKey{name: key}
+	mode, err := e.Host.SysctlMode(key)
+	switch {
+	case host.NotExist(err) && disablesIPv6(key) && e.lacksIPv6():
+		k.value, k.noIPv6 = "1", true
+		return k
+	case host.NotExist(err):
+		k.missing = true
+		return k
+	case err != nil:
+		k.err = err
+		return k
+	}
+	k.writeOnly, k.readOnly = mode&0o444 == 0, mode&0o222 == 0
+	if !k.writeOnly {
+		k.value, k.err = e.Host.Sysctl(key)
+	}
+	return k
+}
+
+func disablesIPv6(key string) bool {
+	return strings.HasPrefix(key, "net.ipv6.conf.") && strings.HasSuffix(key, ".disable_ipv6")
+}
+
+// lacksIPv6 reports whether the running kernel has no IPv6: it was built without
+// it, or booted with ipv6.disable=1.
+func (e *Env) lacksIPv6() bool {
+	return e.Host.Exists("/proc/sys/net") && !e.Host.Exists("/proc/sys/net/ipv6/conf")
+}
+
+// missingKeyFix returns what a person can do about a key that does not exist.
+func (e *Env) missingKeyFix(key string) string {
+	if strings.HasPrefix(key, "net.ipv6.") && e.lacksIPv6() {
+		return "this kernel has no IPv6: boot without ipv6.disable=1, or remove the key from sysctl in the configuration"
+	}
+	return "load the module that provides the key at every boot (/etc/modules-load.d), or remove the key from sysctl in the configuration"
+}
 
 func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
-	for _, f := range s.files() {
+	for _, f := range s.files(ctx) {
 		if err := f.write(s.Host); err != nil {
 			return err
 		}
 	}
-	for _, m := range modules(s.Config) {
-		if s.Host.ModuleLoaded(m) {
-			continue
-		}
-		if err := s.Host.LoadModule(ctx, m); err != nil {
-			return engine.WithHint(err, "install the modules of the running kernel (a package such as linux-modules-extra)")
-		}
+	if err := s.loadModules(ctx); err != nil {
+		return err
 	}
-	for _, key := range slices.Sorted(maps.Keys(s.Config.Sysctl)) {
-		want := normalize(s.Config.Sysctl[key])
-		if seen, err := s.Host.Sysctl(key); err == nil && seen == want {
-			continue
-		}
-		if err := s.Host.SetSysctl(key, want); err != nil {
+	for _, key := range s.keys() {
+		if err := s.setKey(key); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// setKey sets a key unless it has the value already. One that cannot be read is
+// set at boot only: whether it was set would never be known.
+func (s sysctl) setKey(key string) error {
+	want := kernel.Normalize(s.Config.Sysctl[key])
+	k := s.readKey(key)
+	switch {
+	case k.writeOnly, k.noIPv6, (k.missing || k.readOnly) && s.ignores("sysctl"), k.err == nil && !k.missing && k.is(want):
+		return nil
+	case k.missing:
+		return engine.WithHint(fmt.Errorf("cannot set %s: the kernel has no such key", key), "%s", s.missingKeyFix(key))
+	}
+	return s.Host.SetSysctl(key, want)
 }

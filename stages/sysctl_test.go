@@ -126,3 +126,94 @@ func TestSysctlLoadsIPIPModule(t *testing.T) {
 		t.Error("ipip is not loaded now, or not at the next boot")
 	}
 }
+
+func TestSysctlComparesWhatTheKernelMeans(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.put("/proc/sys/net/ipv4/ip_local_reserved_ports", "8080-8081,30000-32767\n")
+	m.put("/proc/sys/net/core/somaxconn", "4096\n")
+	m.put("/proc/sys/kernel/printk", "3\t4\t1\t7\n")
+	m.override(`sysctl: {net.ipv4.ip_local_reserved_ports: "30000-32767,8080,8081", net.core.somaxconn: 0010000, kernel.printk: 3}`)
+	m.mustApply("sysctl")
+	for _, key := range []string{"net.ipv4.ip_local_reserved_ports", "net.core.somaxconn", "kernel.printk"} {
+		if steps := m.stepsWith("sysctl " + key); len(steps) > 0 {
+			t.Errorf("set a key that had the value already: %q", steps)
+		}
+	}
+}
+
+// TestSysctlSetsWriteOnlyKeysAtBootOnly also checks that such a key does not hide
+// the keys after it.
+func TestSysctlSetsWriteOnlyKeysAtBootOnly(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	putFile(t, m.root, "/proc/sys/net/ipv4/route/flush", "", 0o200)
+	m.put("/proc/sys/net/ipv4/tcp_syncookies", "0\n")
+	m.override("sysctl: {net.ipv4.route.flush: 1, net.ipv4.tcp_syncookies: 1}")
+	m.mustApply("sysctl")
+	if steps := m.stepsWith("sysctl net.ipv4.route.flush"); len(steps) > 0 {
+		t.Errorf("set a key that cannot be read back: %q", steps)
+	}
+	wantWords(t, m.get(sysctlFile), "net.ipv4.route.flush = 1\n")
+	if f := m.check("sysctl"); len(f.Warnings) != 1 || !strings.Contains(f.Warnings[0], "net.ipv4.route.flush: cannot be read; it is set at boot only") {
+		t.Errorf("warnings: %q", f.Warnings)
+	}
+	m.put("/proc/sys/net/ipv4/tcp_syncookies", "0\n")
+	m.wantDifference("sysctl", "net.ipv4.tcp_syncookies")
+}
+
+// TestSysctlReportsUnreadableKeys covers a key that the kernel does not print
+// before it is set.
+func TestSysctlReportsUnreadableKeys(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.mustApply("sysctl")
+	m.remove("/proc/sys/net/ipv4/ip_forward")
+	m.put("/proc/sys/net/ipv4/ip_forward/not-a-file", "")
+	m.put("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n")
+	f := m.check("sysctl")
+	if len(f.Differences) != 2 || f.Differences[0].Object != "net.ipv4.ip_forward" || f.Differences[1].Object != "net.ipv6.conf.all.disable_ipv6" {
+		t.Errorf("differences: %v", f.Differences)
+	}
+}
+
+// TestSysctlAcceptsAKernelWithoutIPv6 covers ipv6.disable=1.
+func TestSysctlAcceptsAKernelWithoutIPv6(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.remove("/proc/sys/net/ipv6")
+	m.mustApply("sysctl")
+	m.override("sysctl: {net.ipv6.conf.all.forwarding: 1}")
+	if d := m.check("sysctl").Differences; !slices.ContainsFunc(d, func(d engine.Difference) bool { return strings.Contains(d.Fix, "ipv6.disable=1") }) {
+		t.Errorf("no fix that names ipv6.disable=1: %+v", d)
+	}
+}
+
+// TestSysctlSetsForwardingFirst: the kernel then resets settings of interfaces.
+func TestSysctlSetsForwardingFirst(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.put("/proc/sys/net/ipv4/conf/all/accept_redirects", "0\n")
+	m.override("sysctl: {net.ipv4.conf.all.accept_redirects: 1}")
+	m.mustApply("sysctl")
+	steps := m.stepsWith("sysctl ")
+	if slices.Index(steps, "sysctl net.ipv4.ip_forward") > slices.Index(steps, "sysctl net.ipv4.conf.all.accept_redirects") {
+		t.Errorf("set in the order %q", steps)
+	}
+	if file := m.get(sysctlFile); strings.Index(file, "ip_forward") > strings.Index(file, "accept_redirects") {
+		t.Errorf("set at boot in the order\n%s", file)
+	}
+}
+
+func TestIgnoredKeysAreWarnings(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	putFile(t, m.root, "/proc/sys/net/netfilter/nf_conntrack_max", "65536\n", 0o444)
+	m.override("{sysctl: {net.bridge.bridge-nf-call-iptables: 1}, preflight: {ignore: [sysctl]}}")
+	m.mustApply("sysctl")
+	f := m.check("sysctl")
+	if len(f.Warnings) != 2 {
+		t.Fatalf("warnings: %q", f.Warnings)
+	}
+	wantWords(t, strings.Join(f.Warnings, "\n"), "net.bridge.bridge-nf-call-iptables: the kernel has no such key", "nf_conntrack_max: read-only, 65536, expected 1000000")
+}

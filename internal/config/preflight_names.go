@@ -13,6 +13,7 @@ func PreflightNames() []string {
 		"disk-space",
 		"default-route",
 		"kernel-modules",
+		"sysctl",
 		"ipv6-in-use",
 		"apparmor-parser",
 		"forward-policy",

@@ -22,6 +22,16 @@ func (h *Host) Sysctl(key string) (string, error) {
 	return strings.Join(strings.Fields(string(data)), " "), nil
 }
 
+// SysctlMode returns the mode of a kernel setting. If the kernel does not have the
+// key, the error wraps fs.ErrNotExist.
+func (h *Host) SysctlMode(key string) (fs.FileMode, error) {
+	info, err := h.Stat(sysctlPath(key))
+	if err != nil {
+		return 0, err
+	}
+	return info.Mode().Perm(), nil
+}
+
 // SetSysctl sets a kernel setting until the next boot.
 func (h *Host) SetSysctl(key, value string) error {
 	h.step("sysctl", key)
@@ -43,7 +53,8 @@ func sysctlPath(key string) string {
 	return "/proc/sys/" + strings.NewReplacer(".", "/", "/", ".").Replace(key)
 }
 
-// ModuleLoaded reports whether a kernel module is loaded or built in.
+// ModuleLoaded reports whether a kernel module is loaded, or is built in and has
+// parameters.
 func (h *Host) ModuleLoaded(name string) bool {
 	if h.Exists("/sys/module/" + name) {
 		return true
@@ -55,6 +66,28 @@ func (h *Host) ModuleLoaded(name string) bool {
 	for line := range strings.Lines(string(data)) {
 		if strings.HasPrefix(line, name+" ") {
 			return true
+		}
+	}
+	return false
+}
+
+// ModuleBuiltIn reports whether the running kernel's list of modules that are
+// built in contains name.
+func (h *Host) ModuleBuiltIn(name string) bool {
+	release := h.firstLine("/proc/sys/kernel/osrelease")
+	if release == "" || strings.Contains(release, "/") {
+		return false
+	}
+	for _, dir := range []string{"/lib/modules/", "/usr/lib/modules/"} {
+		data, err := h.ReadFile(dir + release + "/modules.builtin")
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) { // kernel/net/netfilter/nf_conntrack.ko
+			file, _, _ := strings.Cut(filepath.Base(strings.TrimSpace(line)), ".ko")
+			if strings.ReplaceAll(file, "-", "_") == name {
+				return true
+			}
 		}
 	}
 	return false

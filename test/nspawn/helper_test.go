@@ -34,7 +34,7 @@ calicoctl: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000
 node: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
 minions: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
 # These tests do not depend on the kernel of this machine.
-preflight: {ignore: [apparmor-parser, disk-space, kernel-modules]}
+preflight: {ignore: [apparmor-parser, disk-space, kernel-modules, sysctl]}
 `
 
 // configured returns the files of most tests: a configuration, and a user's

@@ -29,7 +29,7 @@ const WithSecret = Minimal + `node: {environment: {FELIX_SECRET: "` + Secret + `
 
 // WaitingForEtcd is a configuration with which a run waits for an etcd that does not
 // exist. It ignores the findings that the small test machines would cause.
-const WaitingForEtcd = WithSecret + `preflight: {ignore: [localhost, default-route, kernel-modules, apparmor-parser, disk-space, docker-missing, artifact-missing, rpm-missing]}
+const WaitingForEtcd = WithSecret + `preflight: {ignore: [localhost, default-route, kernel-modules, sysctl, apparmor-parser, disk-space, docker-missing, artifact-missing, rpm-missing]}
 `
 
 // FakeDigest returns a valid SHA-256 that matches no file.
