@@ -43,6 +43,7 @@ type machine struct {
 	cmdline string
 	events  func(engine.Event)
 	web     http.RoundTripper
+	record  host.Option // records the file operations, if not nil
 }
 
 // newMachine returns a machine with the stages first, second and third, each
@@ -123,7 +124,12 @@ func (m *machine) build(p app.BuildOptions) (app.StageSet, error) {
 }
 
 func (m *machine) options() app.Options {
+	record := m.record
+	if record == nil {
+		record = func(*host.Host) {}
+	}
 	return app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: "v1.0.0", Build: m.build, Transport: m.web, Host: []host.Option{
+		record,
 		host.WithStep(func(op, target string) {
 			m.steps.Add(1)
 			if m.onStep != nil {
