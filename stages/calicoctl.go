@@ -34,13 +34,13 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 		f.Add(engine.Difference{Object: CalicoctlPath, Actual: "not executable", Expected: "mode 0755"})
 		return f, nil
 	}
-	if want.SHA256 != "" {
+	if digest := s.pinnedDigest(calicoctlName); digest != "" {
 		seen, err := s.Host.SHA256(CalicoctlPath)
 		if err != nil {
 			return f, err
 		}
-		if seen != want.SHA256 {
-			f.Add(engine.Difference{Object: CalicoctlPath, Actual: "sha256 " + seen, Expected: "sha256 " + want.SHA256})
+		if seen != digest {
+			f.Add(engine.Difference{Object: CalicoctlPath, Actual: "sha256 " + seen, Expected: "sha256 " + digest})
 			return f, nil
 		}
 	}

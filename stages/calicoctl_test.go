@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -171,8 +172,9 @@ func TestPrefetchFetchesOnlyMissingArtifacts(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	m.override(fmt.Sprintf("{calicoctl: {url: %[1]s/c}, node: {url: %[1]s/i}, minions: {url: %[1]s/m}}", s.URL))
-	m.docker.images["calico/node:v3.23.0"] = image{ID: "sha256:1"}
+	m.hasVerifiedImage()
 	m.rpmInstall([]string{"--nodeps", m.artifacts.rpm})
+	m.notes.n.Installed["eru-minions"] = state.Installed{Artifact: digestOf(m.artifacts.rpm), ID: m.installed + " " + m.sigMD5}
 	m.env().Prefetch(t.Context())
 	if requested.String() != "/c" {
 		t.Errorf("fetched %s, want calicoctl only", &requested)

@@ -96,14 +96,29 @@ func orNone(s string) string {
 	return s
 }
 
-// checkImage adds a difference unless Docker has the node image.
+// checkImage adds a difference unless Docker has the node image, and the image
+// comes from the pinned archive.
 func (s docker) checkImage(ctx context.Context, f *engine.CheckResult) error {
-	_, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
-	if host.DockerNotFound(err) {
-		f.Add(engine.Difference{Object: "image " + s.Config.Node.Image, Actual: "missing", Expected: "loaded"})
+	id, err := s.imageID(ctx)
+	if err != nil {
+		return err
+	}
+	object := "image " + s.Config.Node.Image
+	if id == "" {
+		f.Add(engine.Difference{Object: object, Actual: "missing", Expected: "loaded"})
 		return nil
 	}
-	return err
+	s.checkOrigin(imageName, object, id, f)
+	return nil
+}
+
+// imageID returns the ID of the node image in Docker, "" if it is missing.
+func (s docker) imageID(ctx context.Context) (string, error) {
+	image, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
+	if host.DockerNotFound(err) {
+		return "", nil
+	}
+	return image.ID, err
 }
 
 func (s docker) Apply(ctx context.Context, report engine.Progress) error {
@@ -120,7 +135,7 @@ func (s docker) Apply(ctx context.Context, report engine.Progress) error {
 	if f.OK() {
 		return nil
 	}
-	return s.loadOrPullImage(ctx, report)
+	return s.provideImage(ctx, report)
 }
 
 // start queues the start of Docker and returns a *engine.Wait until its unit is
@@ -234,44 +249,4 @@ func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 		}
 	}
 	return foreign, nil
-}
-
-// loadTimeout bounds the load of the node image. Measured: 40 s for 85 MB on an
-// emulated machine.
-const loadTimeout = 15 * time.Minute
-
-// loadOrPullImage loads the node image from its archive. If there is no archive,
-// it pulls the image.
-func (s docker) loadOrPullImage(ctx context.Context, report engine.Progress) error {
-	if !s.hasSource(imageName) {
-		return s.pull(ctx, report)
-	}
-	archive, err := s.getArtifact(ctx, imageName, report)
-	if err != nil {
-		return err
-	}
-	size := fileSize(archive)
-	err = s.Host.Docker().LoadImage(ctx, loadTimeout, archive, func(sent int64) { report("loading the node image", sent, size) })
-	if err != nil {
-		return &engine.Retry{Err: err}
-	}
-	var f engine.CheckResult
-	if err := s.checkImage(ctx, &f); err != nil {
-		return &engine.Retry{Err: err}
-	}
-	if !f.OK() {
-		return engine.WithHint(fmt.Errorf("the archive does not contain the image %s", s.Config.Node.Image),
-			"set node.image to the name of an image in the archive")
-	}
-	return nil
-}
-
-func (s docker) pull(ctx context.Context, report engine.Progress) error {
-	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Download)
-	defer cancel()
-	err := s.Host.Docker().PullImage(ctx, s.Config.Node.Image, func(line string) { report("pulling "+s.Config.Node.Image+": "+line, 0, 0) })
-	if err != nil {
-		return &engine.Wait{For: "the image " + s.Config.Node.Image + " from its registry", Err: err}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package stages_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -66,10 +67,16 @@ func withOtherStore(t *testing.T) *machine {
 	if err := m.systemd.job("restart", units.Docker); err != nil {
 		t.Fatal(err)
 	}
-	m.docker.images[nodeImage] = image{ID: "sha256:1"}
+	m.hasVerifiedImage()
 	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 	m.mustApply("config")
 	return m
+}
+
+// hasVerifiedImage makes Docker have the pinned image, recorded by an earlier run.
+func (m *machine) hasVerifiedImage() {
+	m.docker.images[nodeImage] = image{ID: "sha256:1"}
+	m.notes.n.Installed = map[string]state.Installed{"node-image": {Artifact: digestOf(m.artifacts.image), ID: "sha256:1"}}
 }
 
 func TestRestartForAnotherStoreMustBeAllowed(t *testing.T) {
@@ -252,13 +259,31 @@ func TestNodeImageIsPulledWithoutAnArchive(t *testing.T) {
 	m := newMachine(t)
 	m.override(`node: {url: "", sha256: ""}`)
 	m.mustApply("config")
+	m.docker.pullFails = httpAnswer{http.StatusInternalServerError, "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host"}
 	err := m.apply(t.Context(), "docker")
-	wait, waits := asError[*engine.Wait](err)
-	if !waits || !strings.Contains(wait.For, nodeImage) || !strings.Contains(err.Error(), "manifest unknown") {
-		t.Errorf("from a registry without the image got %v", err)
+	if wait, waits := asError[*engine.Wait](err); !waits || !strings.Contains(wait.For, nodeImage) || !strings.Contains(err.Error(), "no such host") {
+		t.Errorf("without a network got %v", err)
 	}
 	m.docker.pullable[nodeImage] = true
 	m.mustApply("docker")
+}
+
+// TestMissingTagIsPermanent: time does not add a tag to a registry.
+func TestMissingTagIsPermanent(t *testing.T) {
+	t.Parallel()
+	for what, answer := range map[string]httpAnswer{
+		"status 404":          {http.StatusNotFound, "manifest for calico/node:v3.23.0 not found: manifest unknown: manifest unknown"},
+		"error in the stream": {http.StatusOK, `{"status":"Pulling from calico/node"}` + "\n" + `{"errorDetail":{},"error":"manifest unknown"}` + "\n"},
+		"private repository":  {http.StatusNotFound, "pull access denied for calico/node, repository does not exist or may require 'docker login'"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMachine(t)
+			m.override(`node: {url: "", sha256: ""}`)
+			m.mustApply("config")
+			m.docker.pullFails = answer
+			m.wantPermanentError("docker", "cannot pull "+nodeImage, "node.image")
+		})
+	}
 }
 
 func TestClusterStoreOffLeavesDockerUnchanged(t *testing.T) {

@@ -46,8 +46,14 @@ type fakeDocker struct {
 	// onContainerStart may change a started container, or the files in its
 	// /proc/PID/net.
 	onContainerStart func(c *container, proc map[string]string)
+	pullFails        httpAnswer // to a pull of an image that is not pullable
 	// onInfo is called between the request for /info and its response.
 	onInfo func()
+}
+
+type httpAnswer struct {
+	status int
+	body   string
 }
 
 type image struct{ ID, program string }
@@ -71,7 +77,8 @@ func newFakeDocker(w *fakeSystem) *fakeDocker {
 	bridge := host.DockerNetwork{ID: "0b", Name: "bridge", Scope: "local", Driver: "bridge"}
 	bridge.IPAM.Config = append(bridge.IPAM.Config, struct{ Subnet string }{"172.17.0.0/16"})
 	return &fakeDocker{
-		w: w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
+		pullFails: httpAnswer{http.StatusNotFound, "manifest for calico/node:v3.23.0 not found: manifest unknown: manifest unknown"},
+		w:         w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
 		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noReply: map[string]bool{},
 		own: []host.DockerNetwork{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
 	}
@@ -288,17 +295,22 @@ func (d *fakeDocker) load(r *http.Request) (int, any) {
 		if header.Name != "manifest.json" {
 			continue
 		}
-		var manifest []struct{ RepoTags []string }
+		var manifest []struct {
+			Config   string
+			RepoTags []string
+		}
 		if err := json.NewDecoder(archive).Decode(&manifest); err != nil {
 			return http.StatusInternalServerError, err
 		}
 		d.mu.Lock()
+		var out strings.Builder
 		for _, tag := range manifest[0].RepoTags {
-			d.images[tag] = image{ID: "sha256:" + fakeID(tag)}
+			d.images[tag] = image{ID: "sha256:" + strings.TrimSuffix(manifest[0].Config, ".json")}
+			fmt.Fprintf(&out, `{"stream":"Loaded image: %s\n"}`+"\r\n", tag)
 		}
 		d.mu.Unlock()
 		d.w.cluster.pauseAt("the image is loaded")
-		return http.StatusOK, `{"stream":"Loaded image"}` + "\n"
+		return http.StatusOK, out.String()
 	}
 }
 
@@ -314,7 +326,7 @@ func (d *fakeDocker) create(r *http.Request) (int, any) {
 	defer d.mu.Unlock()
 	if name := query.Get("fromImage"); name != "" {
 		if !d.pullable[name] {
-			return http.StatusOK, `{"status":"Pulling from calico/node"}` + "\n" + `{"error":"manifest unknown"}` + "\n"
+			return d.pullFails.status, d.pullFails.body
 		}
 		d.images[name] = image{ID: "sha256:" + fakeID(name)}
 		return http.StatusOK, `{"status":"Downloaded newer image"}` + "\n"

@@ -51,7 +51,13 @@ func (w *fakeSystem) rpm(args []string) CommandResult {
 		if w.installed == "" {
 			return CommandResult{Exit: 1, Stdout: "package eru-minions is not installed\n"}
 		}
-		return CommandResult{Stdout: w.installed + "\n"}
+		return CommandResult{Stdout: w.installed + " " + w.sigMD5 + "\n"}
+	case "-qp":
+		name, digest, err := w.readRPM(args[len(args)-1])
+		if err != nil {
+			return CommandResult{Exit: 1, Stderr: err.Error()}
+		}
+		return CommandResult{Stdout: name + " " + digest + "\n"}
 	case "-V":
 		return w.rpmVerify()
 	case "-ql":
@@ -103,11 +109,10 @@ func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 	if !slices.Contains(args, "--nodeps") && fileExists(w.file("/var/lib/dpkg/status")) {
 		return CommandResult{Exit: 1, Stderr: "error: Failed dependencies:\n\t/bin/sh is needed by eru-minions"}
 	}
-	p, err := artifact.ReadPackage(args[len(args)-1])
+	name, digest, err := w.readRPM(args[len(args)-1])
 	if err != nil {
 		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
-	name := fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release)
 	if name == w.installed && !slices.Contains(args, "--replacepkgs") {
 		return CommandResult{Exit: 2, Stderr: "package " + name + " is already installed"}
 	}
@@ -127,7 +132,7 @@ func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 		return CommandResult{Exit: -1}
 	}
 	w.makeDatabase()
-	w.installed = name
+	w.installed, w.sigMD5 = name, digest
 	if w.cluster.pauseAt("rpm has recorded the package") {
 		return CommandResult{Exit: -1}
 	}
@@ -136,6 +141,19 @@ func (w *fakeSystem) rpmInstall(args []string) CommandResult {
 		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
 	return CommandResult{}
+}
+
+// readRPM returns a package's NAME-VERSION-RELEASE and a digest of its bytes. A
+// package without a digest is printed as rpm does.
+func (w *fakeSystem) readRPM(path string) (name, digest string, err error) {
+	p, err := artifact.ReadPackage(path)
+	if err != nil {
+		return "", "", err
+	}
+	if digest = digestOf(path); w.rpmWithoutDigest {
+		digest = "(none)"
+	}
+	return fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release), digest, nil
 }
 
 // beginPlugin starts eru-minions. If its configuration names the cluster's etcd,

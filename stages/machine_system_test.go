@@ -34,18 +34,20 @@ type fakeSystem struct {
 	node    *fakeNode
 	net     *fakeNetwork
 
-	rpmMu     sync.Mutex // one rpm at a time
-	mu        sync.Mutex
-	commands  []string        // every command that was run
-	modules   map[string]bool // that modprobe finds
-	installed string          // NAME-VERSION-RELEASE of eru-minions in rpm's database
-	rpmFails  string          // the error of rpm -U; "": it installs
-	rpms      int             // the number of rpm transactions so far
-	forward   string          // the output of iptables -S FORWARD
-	plugin    bool            // eru-minions runs
-	conf      string          // the configuration that eru-minions has read
-	linkRead  bool            // udevd has read the .link file
-	calicoctl func(host.Command) CommandResult
+	rpmMu            sync.Mutex // one rpm at a time
+	mu               sync.Mutex
+	commands         []string        // every command that was run
+	modules          map[string]bool // that modprobe finds
+	installed        string          // NAME-VERSION-RELEASE of eru-minions in rpm's database
+	sigMD5           string          // and the digest of its header and files
+	rpmWithoutDigest bool            // packages have no SIGMD5
+	rpmFails         string          // the error of rpm -U; "": it installs
+	rpms             int             // the number of rpm transactions so far
+	forward          string          // the output of iptables -S FORWARD
+	plugin           bool            // eru-minions runs
+	conf             string          // the configuration that eru-minions has read
+	linkRead         bool            // udevd has read the .link file
+	calicoctl        func(host.Command) CommandResult
 
 	commandFails map[string]CommandResult          // results by the program's name
 	realRPM      func(args []string) CommandResult // runs the real rpm, if not nil
@@ -291,10 +293,14 @@ func calicoctlScript(version string) string {
 		"echo 'invalid datastore type: none' >&2\nexit 1\n"
 }
 
+// archivedID returns the ID of the image in an archive with these names, without
+// its algorithm.
+func archivedID(names []string) string { return fakeID(strings.Join(names, " ")) }
+
 // imageArchive returns an archive like that of `docker save`, without layers.
 func imageArchive(t testing.TB, names ...string) string {
 	t.Helper()
-	manifest, err := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": names, "Layers": []string{}}})
+	manifest, err := json.Marshal([]map[string]any{{"Config": archivedID(names) + ".json", "RepoTags": names, "Layers": []string{}}})
 	if err != nil {
 		t.Fatal(err)
 	}

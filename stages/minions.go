@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -93,17 +94,33 @@ func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 		f.Add(engine.Difference{Object: units.Minions, Actual: unit.Active, Expected: "active", Fix: "journalctl -u eru-minions"})
 		return nil
 	}
-	older, err := s.startedBefore(unit.Since, minionsConfPath)
+	outdated, err := s.outdated(unit)
 	if err != nil {
 		return err
 	}
-	if older {
-		f.Add(engine.Difference{Object: units.Minions, Actual: "started before " + minionsConfPath + " was written", Expected: "restarted"})
+	if outdated != "" {
+		f.Add(engine.Difference{Object: units.Minions, Actual: outdated, Expected: "restarted"})
 	}
 	for _, problem := range s.pluginErrors(ctx) {
 		f.Add(engine.Difference{Object: "plugin", Actual: problem, Expected: "a response to Plugin.Activate", Fix: "journalctl -u eru-minions"})
 	}
 	return nil
+}
+
+// outdated describes why the running plugin must be restarted, or returns "".
+func (s minions) outdated(unit host.UnitState) (string, error) {
+	older, err := s.startedBefore(unit.Since, minionsConfPath)
+	if err != nil {
+		return "", err
+	}
+	if older {
+		return "started before " + minionsConfPath + " was written", nil
+	}
+	installed := s.Notes.Notes().Installed[minionsName].Time
+	if unit.Since.Before(installed) && !installed.After(time.Now()) {
+		return "started before its package was installed", nil
+	}
+	return "", nil
 }
 
 // pluginErrors describes what is wrong with each of the plugin's sockets.
@@ -172,11 +189,11 @@ func (s minions) startUnit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	older, err := s.startedBefore(unit.Since, minionsConfPath)
+	outdated, err := s.outdated(unit)
 	if err != nil {
 		return err
 	}
-	if unit.Active == "active" && !older {
+	if unit.Active == "active" && outdated == "" {
 		return nil
 	}
 	return systemd.Restart(ctx, units.Minions)

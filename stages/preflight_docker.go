@@ -134,7 +134,7 @@ func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding,
 func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, error) {
 	var found []finding
 	missing := func(name string) {
-		found = append(found, newFinding("artifact-missing", name, "not installed, not in a bundle, and has no url", "a source",
+		found = append(found, newFinding("artifact-missing", name, "not installed from a verified file, not in a bundle, and has no url", "a source",
 			"set "+configSection(name)+".url and "+configSection(name)+".sha256, or add a bundle in "+BundleDirs()[0])...)
 	}
 	if !s.isPresent(ctx, calicoctlName) && !s.hasSource(calicoctlName) {
@@ -145,6 +145,9 @@ func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, err
 	}
 	if !s.isPresent(ctx, minionsName) && !s.hasSource(minionsName) {
 		missing(minionsName)
+	}
+	if s.pin(imageName) != "" && !s.isPresent(ctx, imageName) && !s.hasSource(imageName) {
+		missing(imageName)
 	}
 	return append(found, s.imageByTag(ctx, d)...), nil
 }

@@ -127,8 +127,8 @@ func (s preflight) hasImage(ctx context.Context, d dockerState) bool {
 		return true
 	}
 	if d.active {
-		var f engine.CheckResult
-		return docker(s).checkImage(ctx, &f) == nil && f.OK()
+		id, err := docker(s).imageID(ctx)
+		return err == nil && id != ""
 	}
 	store := dockerRoot(d) + "/image"
 	drivers, _ := s.Host.ReadDir(store) // no such directory: Docker never ran

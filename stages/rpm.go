@@ -22,10 +22,11 @@ const rpmTimeout = 5 * time.Minute
 // checkPackage adds a difference unless the configured RPM is installed and its
 // files are unchanged.
 func (s minions) checkPackage(ctx context.Context, f *engine.CheckResult) error {
-	installed, err := s.installedPackage(ctx)
+	id, err := s.installedPackage(ctx)
 	if err != nil {
 		return err
 	}
+	installed, _, _ := strings.Cut(id, " ")
 	if installed == "" {
 		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: "not installed", Expected: "installed"})
 		return nil
@@ -34,20 +35,27 @@ func (s minions) checkPackage(ctx context.Context, f *engine.CheckResult) error 
 		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: installed, Expected: want})
 		return nil
 	}
+	if s.checkOrigin(minionsName, "package "+installed, id, f); !f.OK() {
+		return nil
+	}
 	for _, changed := range s.verifyPackage(ctx) {
 		f.Add(engine.Difference{Object: "package " + minionsPackage, Actual: changed, Expected: "as packaged"})
 	}
 	return nil
 }
 
-// installedPackage queries rpm's database. It returns NAME-VERSION-RELEASE, or
-// "" if the package is not installed.
+// packageFormat is the format in which rpm prints a package: its name, version
+// and release, and the digest of its header and files, "(none)" if it has none.
+const packageFormat = `%{NAME}-%{VERSION}-%{RELEASE} %{SIGMD5}\n`
+
+// installedPackage queries rpm's database. It returns the package in
+// packageFormat, or "" if it is not installed.
 func (s minions) installedPackage(ctx context.Context) (string, error) {
 	if s.lacksDatabase(ctx) {
 		return "", nil
 	}
 	out, err := s.Host.Query(ctx, host.Command{
-		Name: "rpm", Args: []string{"-q", "--qf", `%{NAME}-%{VERSION}-%{RELEASE}\n`, minionsPackage}, Timeout: rpmTimeout,
+		Name: "rpm", Args: []string{"-q", "--qf", packageFormat, minionsPackage}, Timeout: rpmTimeout,
 	})
 	if err == nil {
 		return strings.TrimSpace(string(out.Stdout)), nil
@@ -57,6 +65,17 @@ func (s minions) installedPackage(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return "", fmt.Errorf("cannot query rpm for %s: %w", minionsPackage, err)
+}
+
+// packageOf returns the package in the file at path in packageFormat. It is "" if
+// the file has no digest that shows whether this package is installed.
+func (s minions) packageOf(ctx context.Context, path string) string {
+	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"-qp", "--qf", packageFormat, path}, Timeout: rpmTimeout})
+	id := strings.TrimSpace(string(out.Stdout))
+	if err != nil || strings.HasSuffix(id, "(none)") {
+		return ""
+	}
+	return id
 }
 
 // lacksDatabase reports whether rpm has no database yet. Even a query would then
@@ -122,7 +141,22 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 	if err := s.verifyArtifact(path); err != nil {
 		return errors.Join(err, s.removeUnpinned())
 	}
+	if id, err := s.installedPackage(ctx); err == nil && id != "" && id == s.packageOf(ctx, path) && len(s.verifyPackage(ctx)) == 0 {
+		return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
+	}
 	report("installing "+minionsPackage, 0, 0)
+	if err := s.runInstall(ctx, path); err != nil {
+		return err
+	}
+	id, err := s.installedPackage(ctx)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	return s.recordOrigin(ctx, minionsName, path, id, time.Now())
+}
+
+// runInstall installs the package at path, or replaces the installed one by it.
+func (s minions) runInstall(ctx context.Context, path string) error {
 	// -U installs or upgrades. --replacepkgs repairs an installation that a power
 	// cut interrupted. --oldpackage allows a downgrade to an older pin.
 	args := []string{"-U", "--replacepkgs", "--oldpackage"}
@@ -131,7 +165,7 @@ func (s minions) install(ctx context.Context, report engine.Progress) error {
 		// even /bin/sh as missing.
 		args = append(args, "--nodeps")
 	}
-	_, err = s.Host.Run(ctx, host.Command{Name: "rpm", Args: append(args, path), Timeout: rpmTimeout})
+	_, err := s.Host.Run(ctx, host.Command{Name: "rpm", Args: append(args, path), Timeout: rpmTimeout})
 	if err == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/fault"
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // DockerSocket is the socket of the Docker daemon.
@@ -110,8 +111,12 @@ func (d *Docker) call(ctx context.Context, method, path string, query url.Values
 		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxDockerResponse))
 		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxDockerResponse)).Decode(result); err != nil {
-		return fmt.Errorf("cannot decode Docker's response to %s: %w", path, err)
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxDockerResponse)).Decode(result)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("cannot read Docker's response to %s: %w", path, ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot decode Docker's response to %s: %s", path, text.Line(err.Error()))
 	}
 	return nil
 }
@@ -138,14 +143,18 @@ func (d *Docker) send(ctx context.Context, method, path string, query url.Values
 	return nil, responseError(resp)
 }
 
+// maxDockerMessage bounds an error message of the daemon, in bytes. Docker joins
+// the messages of its plugins and runtimes.
+const maxDockerMessage = 1000
+
 // responseError is the error of a response with a status of 400 or more.
 func responseError(resp *http.Response) error {
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var body struct{ Message string }
 	if json.Unmarshal(data, &body) != nil || body.Message == "" {
-		body.Message = fmt.Sprintf("Docker answered %s", resp.Status)
+		body.Message = "Docker answered " + resp.Status
 	}
-	return &DockerError{Status: resp.StatusCode, Message: body.Message}
+	return &DockerError{Status: resp.StatusCode, Message: text.LineOf(body.Message, maxDockerMessage)}
 }
 
 // DockerInfo is the daemon's version and settings.

@@ -67,7 +67,8 @@ func TestCallsThatHangAreEnded(t *testing.T) {
 			return err
 		},
 		"cannot load the image: timed out after 50ms": func(ctx context.Context) error {
-			return h.Docker().LoadImage(ctx, limit, archive, nil)
+			_, err := h.Docker().LoadImage(ctx, limit, archive, nil)
+			return err
 		},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

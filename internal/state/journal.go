@@ -88,8 +88,23 @@ type Notes struct {
 	// FilesReloaded is the time when udevd and NetworkManager last reloaded
 	// their files.
 	FilesReloaded time.Time `json:"files_reloaded,omitzero"`
+	// Installed is what firstboot installed, or found and verified, by the
+	// artifact's name.
+	Installed map[string]Installed `json:"installed,omitempty"`
 	// Probe is the last successful test with a probe container.
 	Probe Probe `json:"probe,omitzero"`
+}
+
+// Installed records from which file an image or a package on this machine comes.
+type Installed struct {
+	// Artifact identifies the file: its sha256 or, if only a signature pins it,
+	// "url-" and the sha256 of its URL.
+	Artifact string `json:"artifact"`
+	SHA256   string `json:"sha256"` // of the file
+	// ID identifies what the machine then had: an image's ID, or a package's name,
+	// version, release and digest.
+	ID   string    `json:"id"`
+	Time time.Time `json:"time,omitzero"` // of the installation; zero: it was already installed
 }
 
 // Probe records a successful test with a probe container.

@@ -1,0 +1,31 @@
+package artifact
+
+import "context"
+
+// Digest returns the sha256 of a file, in lower-case hexadecimal digits.
+func Digest(ctx context.Context, path string) (string, error) { return fileDigest(ctx, path) }
+
+// Identity identifies the file that a Ref pins: its sha256 or, if only a
+// signature pins it, "url-" and the sha256 of its URL without credentials.
+func (r Ref) Identity() string { return r.key() }
+
+// BundledDigest returns the sha256 that the manifest of the first bundle with the
+// artifact states. It is "" if no bundle has the artifact, or if the bundle has
+// several versions. It does not read the file.
+func (s *Store) BundledDigest(name string) string {
+	for _, b := range s.openBundles() {
+		digest := ""
+		for _, e := range b.Entries {
+			if e.Name == name && digest != "" {
+				return ""
+			}
+			if e.Name == name {
+				digest = e.SHA256
+			}
+		}
+		if digest != "" {
+			return digest
+		}
+	}
+	return ""
+}
