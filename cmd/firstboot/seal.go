@@ -98,7 +98,7 @@ func (c *cli) doSeal(f sealFlags) error {
 		if !f.yes && !confirmSeal(os.Stdin, c.errs, identities) {
 			return errors.New("not sealed: nothing was changed")
 		}
-		lock, err := state.AcquireLock(h)
+		lock, err := state.AcquireLock(h, state.CommandSeal)
 		if err != nil {
 			return withSudoHint(err)
 		}

@@ -46,21 +46,25 @@ func (m *machine) checks(mask mask, results []engine.Result) report.Checks {
 }
 
 // Verify checks every stage and repeats the tests that start a container. It
-// fails while a run holds the lock.
+// holds the lock: a run's probe container has the same name.
 func Verify(ctx context.Context, o Options) (report.Checks, error) {
 	m, err := open(o)
 	if err != nil {
 		return report.Checks{}, err
 	}
-	if pid, held := state.LockHolder(m.state); held {
-		return report.Checks{}, &state.LockHeldError{PID: pid}
+	lock, err := state.AcquireLock(m.state, state.CommandVerify)
+	if err != nil {
+		return report.Checks{}, withStateHint(err)
 	}
+	defer lock.Release()
 	loaded, err := m.effective(ctx, false)
 	if err != nil {
 		return report.Checks{}, err
 	}
+	// Without notes the checks report what they miss.
 	j, _, err := state.LoadJournal(m.state)
-	if err != nil {
+	var damaged *state.DamagedError
+	if err != nil && !errors.As(err, &damaged) {
 		return report.Checks{}, withStateHint(err)
 	}
 	set, err := m.build(m.openHost(), loaded.Config, &temporaryNotes{notes: j.Notes})

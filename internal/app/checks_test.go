@@ -61,7 +61,7 @@ func TestVerifyRepeatsTheProbe(t *testing.T) {
 	if d, u := verify(); d != 0 || u != 1 {
 		t.Errorf("a probe that waits: %d differ, %d unknown", d, u)
 	}
-	lock, err := state.AcquireLock(m.h)
+	lock, err := state.AcquireLock(m.h, state.CommandRun)
 	if err != nil {
 		t.Fatal(err)
 	}

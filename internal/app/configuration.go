@@ -11,7 +11,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
@@ -52,20 +51,42 @@ func LoadSources(ctx context.Context, o Options, printf func(string, ...any)) (*
 }
 
 // saved reads the configuration of the first valid load. It returns nil if none was
-// saved.
+// saved, and a *state.DamagedError if it cannot be used.
 func (m *machine) saved() (*config.Loaded, error) {
-	data, err := m.state.ReadFile(state.EffectivePath)
-	if host.NotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &ConfigError{withStateHint(err)}
+	data, found, err := state.ReadEffective(m.state)
+	if err != nil || !found {
+		return nil, engine.WithHint(withStateHint(err), readAgainHint)
 	}
 	loaded, err := config.LoadEffective(data)
-	if err != nil {
+	switch {
+	case err == nil:
+		return loaded, nil
+	case otherFormat(err):
 		return nil, &ConfigError{engine.WithHint(err, readAgainHint)}
 	}
-	return loaded, nil
+	return nil, engine.WithHint(&state.DamagedError{Path: state.EffectivePath, Err: err}, readAgainHint)
+}
+
+// otherFormat reports whether a saved configuration has another format version,
+// which a newer firstboot writes. Such a file is not damaged.
+func otherFormat(err error) bool {
+	var problems config.Problems
+	return errors.As(err, &problems) && problems[0].Path == "effective"
+}
+
+// savedOrSetAside is saved for a run: it sets a damaged file aside, and the run
+// reads the sources again.
+func (r *run) savedOrSetAside() (*config.Loaded, error) {
+	loaded, err := r.saved()
+	var damaged *state.DamagedError
+	if !errors.As(err, &damaged) {
+		return loaded, err
+	}
+	if err := state.SetAsideDamaged(r.state, damaged.Path); err != nil {
+		return nil, err
+	}
+	r.printf("%v; it was renamed to %s, and the configuration files are read again", damaged, state.DamagedPath(damaged.Path))
+	return nil, nil
 }
 
 // readAgainHint helps if the saved configuration is missing or damaged.
@@ -118,10 +139,12 @@ func (m *machine) configChange(ctx context.Context, saved *config.Loaded, savedF
 }
 
 // effective returns the configuration for a command that only checks: the saved
-// one, unless --config or fresh is set or none was saved; then the sources'.
+// one, unless --config or fresh is set, none was saved or it is damaged; then the
+// sources', as a run does.
 func (m *machine) effective(ctx context.Context, fresh bool) (*config.Loaded, error) {
 	if !fresh && len(m.Files) == 0 {
-		if loaded, err := m.saved(); loaded != nil || err != nil {
+		var damaged *state.DamagedError
+		if loaded, err := m.saved(); loaded != nil || err != nil && !errors.As(err, &damaged) {
 			return loaded, err
 		}
 	}
@@ -137,8 +160,9 @@ func EffectiveConfiguration(ctx context.Context, o Options) (loaded *config.Load
 		return nil, false, "", err
 	}
 	if len(o.Files) == 0 {
+		var damaged *state.DamagedError
 		loaded, err = m.saved()
-		if err != nil {
+		if err != nil && !errors.As(err, &damaged) {
 			return nil, false, "", err
 		}
 		if loaded != nil {

@@ -24,6 +24,7 @@ const (
 	ExitDrifted     = 9   // status, verify: the machine differs from the configuration that it was completed with
 	ExitForeign     = 10  // status: the marker belongs to another machine
 	ExitUnknown     = 11  // status, verify, plan: a check could not be made
+	ExitLeft        = 12  // status: the host left the network; run: a boot does not join it again
 	ExitTimeout     = 124 // status --wait timed out
 	ExitInterrupted = 130 // stopped by a signal
 )
@@ -64,6 +65,7 @@ func ExitCode(err error) int {
 	var reported *ReportedError
 	var usage *UsageError
 	var held *state.LockHeldError
+	var left *LeftError
 	switch {
 	case err == nil:
 		return ExitDone
@@ -75,6 +77,8 @@ func ExitCode(err error) int {
 		return ExitConfig
 	case errors.As(err, &held):
 		return ExitHeld
+	case errors.As(err, &left):
+		return ExitLeft
 	case refused(err):
 		return ExitRefused
 	case interrupted(err):
@@ -100,6 +104,8 @@ func StateExitCode(s state.State) int {
 		return ExitDrifted
 	case state.Foreign:
 		return ExitForeign
+	case state.Left:
+		return ExitLeft
 	}
 	return ExitUnknown
 }

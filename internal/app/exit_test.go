@@ -39,7 +39,8 @@ func TestExitCodes(t *testing.T) {
 		{"a wrong key", fmt.Errorf("wrapped: %w", config.Problems{{}}), 3},
 		{"a missing file", &app.ConfigError{Err: failed}, 3},
 		{"a refusal", run(refusal), 4},
-		{"a held lock", &state.LockHeldError{PID: 1}, 5},
+		{"a held lock", &state.LockHeldError{Holder: state.Holder{PID: 1}}, 5},
+		{"a boot of a host that left", &app.LeftError{State: state.Left}, 12},
 		{"changes pending", &app.ReportedError{Code: app.ExitPending}, 6},
 		{"a signal", stopSignal{}, 130},
 	} {
@@ -49,7 +50,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	for st, code := range map[state.State]int{
 		state.Complete: 0, state.Failed: 1, state.Refused: 4, state.Running: 7, state.NotStarted: 8,
-		state.Drifted: 9, state.Foreign: 10, state.Unknown: 11,
+		state.Drifted: 9, state.Foreign: 10, state.Unknown: 11, state.Left: 12,
 	} {
 		if got := app.StateExitCode(st); got != code {
 			t.Errorf("%s: exit code %d, want %d", st, got, code)

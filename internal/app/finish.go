@@ -16,17 +16,25 @@ import (
 
 // finish records the outcome of the run. The marker is the last file it writes.
 func (r *run) finish(err error) error {
-	st, text := r.outcome(err)
+	event, text := r.outcome(err)
+	st, endErr := r.life.End(event)
+	if endErr != nil {
+		return errors.Join(err, endErr)
+	}
+	r.final = st
 	now := time.Now().UTC()
 	saveErr := r.recorder.Change(func(j *state.Journal) { j.State, j.Error, j.Finished = st, text, now })
-	if err != nil || st != state.Complete {
+	if st != state.Complete {
 		return err
 	}
 	if saveErr != nil {
 		return r.recordFailure(fmt.Errorf("cannot write the journal after the last stage: %w", saveErr))
 	}
-	if err := r.writeMarker(now); err != nil {
+	if err := r.life.Commit(r.recorder.Journal()); err != nil {
 		return r.recordFailure(fmt.Errorf("cannot write the completion marker after the last stage: %w", err))
+	}
+	if err != nil {
+		return err // the run failed, but changed nothing
 	}
 	if err := r.messages().Clear(); err != nil {
 		r.console.Printf("warning: cannot remove the message of an earlier failure from the login screen: %v", err)
@@ -35,24 +43,30 @@ func (r *run) finish(err error) error {
 	return nil
 }
 
-// outcome returns the state of the machine after the run, and the reason.
-func (r *run) outcome(err error) (state.State, string) {
+// outcome returns what the result of the run means for the host, and why.
+func (r *run) outcome(err error) (event state.Event, text string) {
 	var usage *UsageError
+	keeps := r.life.KeepsComplete(r.recorder.Journal().ConfigDigest)
+	if err != nil {
+		text = err.Error()
+	}
 	switch {
 	case err == nil && !r.partial:
-		return state.Complete, ""
-	case err == nil && r.stillComplete():
-		return state.Complete, ""
+		return state.RunPassed, ""
+	case err == nil && keeps:
+		return state.MarkerRestored, ""
 	case err == nil:
-		return state.NotStarted, "only these stages were run: " + strings.Join(r.names, ", ")
-	case errors.As(err, &usage) && r.retired == nil:
-		return state.NotStarted, err.Error()
+		return state.SelectedPassed, "only these stages were run: " + strings.Join(r.names, ", ")
+	case keeps && !r.changes.any():
+		return state.MarkerRestored, text
+	case errors.As(err, &usage) && !r.life.WasComplete():
+		return state.RunRejected, text
 	case interrupted(err):
-		return state.Failed, interruption(err)
+		return state.RunFailed, interruption(err)
 	case refused(err):
-		return state.Refused, err.Error()
+		return state.RunRefused, text
 	}
-	return state.Failed, err.Error()
+	return state.RunFailed, text
 }
 
 // interruption describes why a run was interrupted. The cause of a context that
@@ -66,28 +80,10 @@ func interruption(err error) string {
 	return "interrupted: " + err.Error()
 }
 
-// stillComplete reports whether a run of selected stages used the configuration
-// that the host was complete with before.
-func (r *run) stillComplete() bool {
-	return r.retired != nil && r.retired.ConfigDigest == r.recorder.Journal().ConfigDigest
-}
-
-// writeMarker writes the completion marker. After a run of selected stages it
-// restores the retired one.
-func (r *run) writeMarker(now time.Time) error {
-	if r.partial {
-		return state.RestoreMarker(r.state)
-	}
-	j := r.recorder.Journal()
-	marker := state.Marker{
-		Version: r.Version, ConfigDigest: j.ConfigDigest, Machine: r.identity, BootID: j.BootID,
-		Started: j.Started, Finished: now,
-	}
-	return marker.Save(r.state)
-}
-
 // recordFailure records a failure after the last stage and returns it.
 func (r *run) recordFailure(err error) error {
+	r.life.Fail()
+	r.final = state.Failed
 	// The disk that refused the marker may also refuse the journal.
 	_ = r.recorder.Change(func(j *state.Journal) { j.State, j.Error = state.Failed, err.Error() })
 	return engine.WithHint(err, "is the disk full? see df -h %s", state.Dir)
@@ -120,21 +116,50 @@ func (r *run) messages() report.BootMessages {
 func (r *run) reportError(err error) error {
 	var usage *UsageError
 	var unchanged *unchangedError
+	var left *LeftError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &usage), errors.As(err, &unchanged):
+	case errors.As(err, &usage), errors.As(err, &unchanged), errors.As(err, &left):
 		return err
 	case interrupted(err):
-		fmt.Fprintf(r.o.Err, "firstboot: interrupted after %s; the next run continues from here\n", report.Elapsed(time.Since(r.began)))
+		fmt.Fprintf(r.o.Err, "firstboot: interrupted after %s; %s\n", report.Elapsed(time.Since(r.began)), r.afterInterruption())
 		return &ReportedError{ExitInterrupted}
 	}
-	st, _ := r.outcome(err)
+	st := state.Failed
+	if refused(err) {
+		st = state.Refused
+	}
 	advice := report.Advise(st, report.Facts{Invalid: r.invalid, Untouched: r.changedNothing()})
+	if note := r.unaffected(); note != "" {
+		// The host's own state has not changed, so the login screen does not either.
+		advice = report.Advice{Next: note, Type: []report.Command{{Line: "firstboot status"}}}
+		report.WriteFailure(r.o.Err, st, err, advice, time.Since(r.began))
+		return &ReportedError{ExitCode(err)}
+	}
 	report.WriteFailure(r.o.Err, st, err, advice, time.Since(r.began))
 	r.notifier.Send(string(st) + ": " + err.Error())
 	if showErr := r.messages().Show(st, err, advice, time.Now()); showErr != nil {
 		fmt.Fprintf(r.o.Err, "firstboot: warning: cannot show this on the login screen: %v\n", showErr)
 	}
 	return &ReportedError{ExitCode(err)}
+}
+
+// unaffected describes the state of a host that a failed run of selected stages
+// did not change; otherwise it returns "".
+func (r *run) unaffected() string {
+	switch r.final {
+	case state.Complete:
+		return "nothing was changed; this host is still complete"
+	case state.Left, state.Leaving:
+		return "this host stays out of the network"
+	}
+	return ""
+}
+
+func (r *run) afterInterruption() string {
+	if note := r.unaffected(); note != "" {
+		return note
+	}
+	return "the next run continues from here"
 }

@@ -3,6 +3,7 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -191,6 +192,17 @@ func (m *machine) writeFile(path, text string) {
 	if err := m.h.WriteFile(path, []byte(text), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// writeJSON writes a state file of this schema. The product has no function to
+// write any state that it wants.
+func (m *machine) writeJSON(path string, v any) {
+	m.t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.writeFile(path, string(data))
 }
 
 func (m *machine) readFile(path string) string {

@@ -10,7 +10,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/units"
 )
 
 // PlanLeave checks what leave would change. It changes nothing.
@@ -40,84 +39,110 @@ func openSaved(ctx context.Context, o Options) (*machine, *config.Loaded, error)
 // containers lose their network. If it is interrupted, the next Leave continues.
 // Failures are printed to Err; the error is for ExitCode.
 func Leave(ctx context.Context, o RunOptions) error {
-	m, loaded, err := openSaved(ctx, o.Options)
+	m, err := open(o.Options)
 	if err != nil {
 		return err
 	}
-	lock, err := state.AcquireLock(m.state)
+	lock, err := state.AcquireLock(m.state, state.CommandLeave)
 	if err != nil {
-		return err
+		return withStateHint(err)
 	}
 	defer lock.Release()
-	h, mask := m.openHost(), newMask(m.state, loaded.Config)
-	set, err := m.build(h, loaded.Config, report.ReadOnlyNotes{})
+	printf := func(format string, args ...any) { fmt.Fprintf(o.Out, "firstboot: "+format+"\n", args...) }
+	if err := m.records.Recover(time.Now(), printf); err != nil {
+		return withStateHint(err)
+	}
+	loaded, err := m.effective(ctx, false)
 	if err != nil {
 		return err
 	}
-	steps, began := set.Leave(o.Force), time.Now()
-	console := report.NewConsole(o.Out, o.Terminal, engine.Names(steps))
-	options := o.Engine
-	options.Events = mask.events(console.Event)
-	err = mask.runError(m.leave(ctx, steps, options))
-	if err == nil {
-		console.Printf("this host has left the network, %s; to join again: systemctl enable --now %s %s", report.Elapsed(time.Since(began)), units.Service, units.Target)
+	j, _, err := state.LoadJournal(m.state)
+	if err != nil {
+		return withStateHint(err)
 	}
-	console.Close()
-	return m.reportLeaveError(o, err)
-}
-
-// leave runs the first step, which may refuse, before anything is changed. Then
-// it retires the marker and runs the other steps.
-func (m *machine) leave(ctx context.Context, steps []engine.Stage, options engine.Options) error {
-	if err := engine.Run(ctx, steps[:1], options); err != nil {
+	set, err := m.build(m.openHost(), loaded.Config, report.ReadOnlyNotes{Journal: j})
+	if err != nil {
 		return err
 	}
-	if err := m.recordLeave("this host is leaving the network"); err != nil {
-		return err
-	}
-	if err := engine.Run(ctx, steps[1:], options); err != nil {
-		return err
-	}
-	return m.recordLeave("this host has left the network")
+	steps, mask := set.Leave(o.Force), newMask(m.state, loaded.Config)
+	l := &leave{machine: m, o: o, steps: steps, began: time.Now(), console: report.NewConsole(o.Out, o.Terminal, engine.Names(steps))}
+	l.options = o.Engine
+	l.options.Events = mask.events(report.Tee(l.changes.Event, l.console.Event))
+	err = mask.runError(l.execute(ctx))
+	l.console.Close()
+	return l.reportError(err)
 }
 
-// recordLeave retires the marker and writes a journal that states, with text,
-// that this host has not joined.
-func (m *machine) recordLeave(text string) error {
-	if _, found, err := state.LoadMarker(m.state); err != nil || found {
-		if err := errors.Join(err, state.RetireMarker(m.state)); err != nil {
-			return fmt.Errorf("cannot retire the completion marker: %w", withStateHint(err))
-		}
-	}
-	now := time.Now().UTC()
-	j := state.Journal{
-		State: state.NotStarted, Version: m.Version, Machine: m.identity, BootID: m.state.BootID(),
-		Started: now, Finished: now, Error: text,
-	}
-	for _, name := range m.stageNames() {
-		j.Stage(name)
-	}
-	return j.Save(m.state)
+// leave is one leave. It holds the lock.
+type leave struct {
+	*machine
+	o       RunOptions
+	steps   []engine.Stage
+	options engine.Options
+	console *report.Console
+	began   time.Time
+	changes changes
+	started bool // the state of the host has changed
 }
 
-// reportLeaveError prints why leave failed.
-func (m *machine) reportLeaveError(o RunOptions, err error) error {
+// execute runs the first step, which may refuse, before anything is changed. Then
+// it records that this host is leaving and runs the other steps.
+func (l *leave) execute(ctx context.Context) error {
+	if err := engine.Run(ctx, l.steps[:1], l.options); err != nil {
+		return err
+	}
+	leaving, err := l.records.StartLeave(time.Now())
+	if err != nil {
+		return withStateHint(err)
+	}
+	l.started = true
+	if err := engine.Run(ctx, l.steps[1:], l.options); err != nil {
+		return l.cancel(leaving, err)
+	}
+	if err := leaving.Finish(time.Now(), l.Version, l.state.BootID(), l.stageNames()); err != nil {
+		return engine.WithHint(err, "is the disk full? see df -h %s; then run firstboot leave again", state.Dir)
+	}
+	if err := (report.BootMessages{State: l.state, Machine: l.state}).Clear(); err != nil {
+		l.console.Printf("warning: cannot remove the message of an earlier failure from the login screen: %v", err)
+	}
+	l.console.Printf("this host has left the network, %s; to join again: %s", report.Elapsed(time.Since(l.began)), report.JoinCommand)
+	return nil
+}
+
+// cancel returns the host to its former state if no step has changed anything.
+func (l *leave) cancel(leaving *state.Leave, err error) error {
+	if l.changes.any() {
+		return err
+	}
+	canceled, cancelErr := leaving.Cancel()
+	l.started = !canceled
+	return errors.Join(err, cancelErr)
+}
+
+// reportError prints why leave failed.
+func (l *leave) reportError(err error) error {
+	next := report.Advice{Next: "this host has left only in part; nothing continues by itself", Type: []report.Command{{Line: "firstboot leave"}}}
+	if !l.started {
+		next = report.Advice{Next: "nothing was changed", Type: []report.Command{{Line: "firstboot leave", When: "after the fix"}}}
+	}
 	var run *engine.Error
 	switch {
 	case err == nil:
 		return nil
 	case interrupted(err):
-		fmt.Fprintln(o.Err, "firstboot: interrupted; firstboot leave continues from here")
+		text := "nothing was changed"
+		if l.started {
+			text = "firstboot leave continues from here"
+		}
+		fmt.Fprintln(l.o.Err, "firstboot: interrupted; "+text)
 		return &ReportedError{ExitInterrupted}
 	case !errors.As(err, &run):
 		return err
 	}
 	st := state.Failed
-	advice := report.Advice{Next: "this host has left only in part; nothing continues by itself", Type: []report.Command{{Line: "firstboot leave"}}}
 	if refused(err) {
 		st = state.Refused
-		advice = report.Advice{Next: "nothing was changed", Type: []report.Command{{Line: "firstboot leave", When: "after the fix"}}}
 	}
-	report.WriteFailure(o.Err, st, err, advice, 0)
+	report.WriteFailure(l.o.Err, st, err, next, time.Since(l.began))
 	return &ReportedError{ExitCode(err)}
 }

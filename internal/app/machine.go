@@ -14,6 +14,7 @@ type machine struct {
 	Options
 	state    *host.Host     // for firstboot's own directories
 	identity state.Machine  // of this machine
+	records  *state.Records // of its state
 	stages   []engine.Stage // only for their names and order
 }
 
@@ -21,6 +22,7 @@ func open(o Options) (*machine, error) {
 	m := &machine{Options: o}
 	m.state = m.openHost()
 	m.identity = state.ThisMachine(m.state)
+	m.records = state.OpenRecords(m.state, m.identity)
 	set, err := o.Build(BuildOptions{Host: m.state})
 	if err != nil {
 		return nil, err

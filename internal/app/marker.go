@@ -2,38 +2,15 @@ package app
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"time"
+	"strings"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/units"
 )
-
-// markerState is what the completion marker states about this machine. A run on
-// a complete host reads nothing else.
-type markerState struct {
-	marker  state.Marker
-	found   bool
-	foreign bool  // the marker names another machine
-	damaged error // why the marker cannot be parsed
-}
-
-// complete reports whether the marker names this machine.
-func (s markerState) complete() bool { return s.found && !s.foreign }
-
-func (m *machine) markerState() (markerState, error) {
-	marker, found, err := state.LoadMarker(m.state)
-	var damaged *state.DamagedError
-	switch {
-	case errors.As(err, &damaged):
-		return markerState{damaged: damaged}, nil
-	case err != nil:
-		return markerState{}, withStateHint(err)
-	}
-	return markerState{marker: marker, found: found, foreign: found && !marker.Machine.Same(m.identity)}, nil
-}
 
 // withStateHint adds a hint to the error of a state file.
 func withStateHint(err error) error {
@@ -41,55 +18,74 @@ func withStateHint(err error) error {
 	switch {
 	case errors.As(err, &newer):
 		return engine.WithHint(err, "it was written by a newer firstboot; use that version")
+	case errors.Is(err, state.ErrNoIdentity):
+		return engine.WithHint(err, "systemd-machine-id-setup creates one")
 	case errors.Is(err, fs.ErrPermission):
 		return engine.WithHint(err, "try again as root: sudo firstboot …")
 	}
 	return err
 }
 
-// moveMarker moves a marker that is foreign, damaged or to be replaced by force
-// out of the way of a run. printf gets a line about a foreign or damaged one.
-func (m *machine) moveMarker(ms markerState, force bool, printf func(string, ...any)) error {
-	if ms.damaged != nil {
-		printf("%v; it was renamed to %s.damaged, and this host is treated as incomplete", ms.damaged, state.MarkerPath)
-		return m.state.Rename(state.MarkerPath, state.MarkerPath+".damaged")
+// LeftError reports that the service started a run on a host that left. A boot
+// does not make it join again.
+type LeftError struct{ State state.State }
+
+func (e *LeftError) Error() string {
+	if e.State == state.Leaving {
+		return "this host was leaving the network when firstboot leave was interrupted; a boot does not join it again"
 	}
-	if ms.foreign {
-		return m.setAside("the completion marker", ms.marker.Machine, printf)
-	}
-	if ms.found && force {
-		return state.RetireMarker(m.state)
-	}
-	return nil
+	return "this host has left the network; a boot does not join it again"
 }
 
-// setAside sets aside the state of another machine, the owner of file.
-func (m *machine) setAside(file string, owner state.Machine, printf func(string, ...any)) error {
-	dir, err := state.SetAside(m.state, owner, time.Now())
-	if err != nil {
-		return fmt.Errorf("cannot set aside the state of another machine: %w", err)
+// Hint returns what a person can do.
+func (e *LeftError) Hint() string {
+	if e.State == state.Leaving {
+		return "to continue: firstboot leave; to join again: firstboot run"
 	}
-	theirs, ours := owner.Distinguish(m.identity)
-	printf("%s belongs to another machine (%s, this is %s); it was set aside in %s, and the run starts from the beginning", file, theirs, ours, dir)
-	return nil
+	return "to join again: " + report.JoinCommand
 }
 
-// previousJournal loads the journal of the last run. It renames a damaged one
-// and sets aside that of another machine; in both cases it returns an empty one.
-func (m *machine) previousJournal(printf func(string, ...any)) (state.Journal, error) {
-	j, found, err := state.LoadJournal(m.state)
-	var damaged *state.DamagedError
+// startEvent returns what this run means for a host in state st. Selected stages
+// never decide about a host that is complete or that left.
+func (r *run) startEvent(st state.State) state.Event {
+	left := st == state.Left || st == state.Leaving
+	selected := len(r.o.Stages) > 0
 	switch {
-	case errors.As(err, &damaged):
-		printf("%v; it was renamed to %s.damaged", damaged, state.JournalPath)
-		return state.Journal{}, m.state.Rename(state.JournalPath, state.JournalPath+".damaged")
-	case err != nil:
-		return j, withStateHint(err)
-	case found && !j.Machine.Same(m.identity):
-		return state.Journal{}, m.setAside("the journal", j.Machine, printf)
+	case selected && (len(r.names) < len(r.stages) || left || st == state.Complete && !r.o.Force):
+		return state.StartSelected
+	case r.o.Force:
+		return state.StartForced
+	case startedByService(r.state) && !(st == state.Left && enabledByAdmin(r.state)):
+		return state.StartAtBoot
 	}
-	return j, nil
+	return state.StartRun
 }
+
+// startedByService reports whether systemd started this process as
+// firstboot.service, at boot or because a unit needs it. A person who types
+// firstboot run is in the control group of a session.
+func startedByService(h *host.Host) bool {
+	data, err := h.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(data)) {
+		if strings.HasSuffix(strings.TrimSpace(line), "/"+units.Service) {
+			return true
+		}
+	}
+	return false
+}
+
+// enabledByAdmin reports whether a person enabled the service: leave removes the
+// link that systemctl enable makes.
+func enabledByAdmin(h *host.Host) bool { return h.Exists(units.AdminDir + serviceLink()) }
+
+// enabled reports whether a boot starts the run. systemctl makes the link in
+// AdminDir, the maker of an image may make it in Dir.
+func enabled(h *host.Host) bool { return enabledByAdmin(h) || h.Exists(units.Dir+serviceLink()) }
+
+func serviceLink() string { return "/" + units.Enabled()[units.Service] + ".wants/" + units.Service }
 
 // lastSetAside returns the directory of the last state that was set aside, or "".
 func lastSetAside(h *host.Host) string {

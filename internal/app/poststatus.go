@@ -16,7 +16,7 @@ import (
 // report.url, as firstboot status -o json prints it. An error is printed and
 // does not change the result of the run.
 func (r *run) postStatus(ctx context.Context) {
-	if r.recorder == nil || r.loaded == nil || r.loaded.Config.Report.URL == "" || ctx.Err() != nil {
+	if r.partial || r.recorder == nil || r.loaded == nil || r.loaded.Config.Report.URL == "" || ctx.Err() != nil {
 		return
 	}
 	status := report.FromJournal(r.recorder.Journal(), r.stageNames())

@@ -30,8 +30,9 @@ type RunOptions struct {
 // Run brings the machine to the state that its configuration describes. Failures
 // are printed to Err and shown on the login screen; the error is for ExitCode.
 //
-// On a complete host Run only reads the marker and the machine's identity. It
-// loads no configuration, takes no lock and uses no network.
+// On a complete host Run only reads the marker and the machine's identity, unless
+// stages are selected. It loads no configuration, takes no lock and uses no
+// network.
 func Run(ctx context.Context, o RunOptions) error {
 	m, err := open(o.Options)
 	if err != nil {
@@ -41,25 +42,52 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return &UsageError{err}
 	}
-	ms, err := m.markerState()
-	if err == nil && ms.complete() && !o.Force {
+	if marker, complete := m.records.Complete(); complete && !o.Force && len(o.Stages) == 0 {
 		// The host is complete even if this cannot be written.
-		_, _ = fmt.Fprintln(o.Out, completeLine(ms.marker))
+		_, _ = fmt.Fprintln(o.Out, completeLine(marker))
 		return nil
 	}
-	lock, err := state.AcquireLock(m.state)
+	names := engine.Names(selected)
+	r := &run{machine: m, o: o, names: names, began: time.Now(),
+		console: report.NewConsole(o.Out, o.Terminal, names), notifier: report.NewNotifier(names)}
+	lock, err := r.acquireLock(ctx)
 	if err != nil {
-		return err
+		r.console.Close()
+		return withStateHint(err)
 	}
 	defer lock.Release()
-	names := engine.Names(selected)
-	r := &run{machine: m, o: o, names: names, partial: len(selected) < len(m.stages), began: time.Now(),
-		console: report.NewConsole(o.Out, o.Terminal, names), notifier: report.NewNotifier(names)}
 	err = r.execute(ctx)
 	r.console.Close()
 	err = r.reportError(err)
 	r.postStatus(ctx)
 	return err
+}
+
+// The run of a boot must not fail because of a verify, which takes less than
+// verifyTimeout.
+const (
+	verifyTimeout = 5 * time.Minute
+	verifyPause   = 500 * time.Millisecond
+)
+
+// acquireLock takes the lock. It waits for a verify in progress.
+func (r *run) acquireLock(ctx context.Context) (*state.Lock, error) {
+	for deadline, waits := time.Now().Add(verifyTimeout), false; ; {
+		lock, err := state.AcquireLock(r.state, state.CommandRun)
+		var held *state.LockHeldError
+		if !errors.As(err, &held) || held.Holder.Command != state.CommandVerify || time.Now().After(deadline) {
+			return lock, err
+		}
+		if !waits {
+			waits = true
+			r.printf("waiting for the end of firstboot verify (pid %d)", held.Holder.PID)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(verifyPause):
+		}
+	}
 }
 
 func completeLine(marker state.Marker) string {
@@ -72,7 +100,7 @@ type run struct {
 	*machine
 	o        RunOptions
 	names    []string // of the selected stages
-	partial  bool     // not all stages are selected
+	partial  bool     // a run of selected stages
 	began    time.Time
 	console  *report.Console
 	notifier *report.Notifier
@@ -81,13 +109,15 @@ type run struct {
 	mask     mask
 	loaded   *config.Loaded // nil until a valid configuration is loaded
 	invalid  bool           // the configuration made the run fail
-	retired  *state.Marker  // nil without one
+	life     *state.Run     // nil until the run has started
+	changes  changes
+	final    state.State    // after the run
 	fresh    *config.Loaded // with --force: the configuration files as they are now
 	freshErr error          // with --force: why fresh could not be loaded
 }
 
-// unchangedError reports a forced run that failed before it changed a complete
-// host.
+// unchangedError reports a forced run that failed before it changed the state of
+// the host.
 type unchangedError struct{ error }
 
 func (e *unchangedError) Unwrap() error { return e.error }
@@ -101,25 +131,27 @@ func (r *run) printf(format string, args ...any) {
 // execute runs everything that needs the lock, in order.
 func (r *run) execute(ctx context.Context) error {
 	// Another run may have completed the host before this one got the lock.
-	ms, err := r.markerState()
-	if err != nil {
-		return err
-	}
-	if ms.complete() && !r.o.Force {
+	_, complete := r.records.Complete()
+	if complete && !r.o.Force && len(r.o.Stages) == 0 {
 		r.printf("complete (not re-checked)")
 		return nil
 	}
+	if err := r.records.Recover(time.Now(), r.printf); err != nil {
+		return withStateHint(err)
+	}
+	before, err := r.records.Read()
+	if err != nil {
+		return withStateHint(err)
+	}
 	if r.o.Force {
-		// Load first, so that a mistake in a file does not make a complete host
-		// incomplete.
-		if r.fresh, r.freshErr = r.load(ctx, r.printf); r.freshErr != nil && ms.complete() {
+		// Load first, so that a mistake in a file does not change the state of a
+		// host that is complete or that left.
+		r.fresh, r.freshErr = r.load(ctx, r.printf)
+		if r.freshErr != nil && (before.State == state.Complete || before.State == state.Left || before.State == state.Leaving) {
 			return &unchangedError{r.freshErr}
 		}
 	}
-	if err := r.moveMarker(ms, r.o.Force, r.printf); err != nil {
-		return err
-	}
-	if err := r.openJournal(); err != nil {
+	if err := r.start(before.State); err != nil {
 		return err
 	}
 	if r.state.RootInMemory() {
@@ -134,32 +166,27 @@ func (r *run) execute(ctx context.Context) error {
 	return r.finish(r.runStages(ctx, loaded))
 }
 
-// openJournal starts the journal of this run.
-func (r *run) openJournal() error {
-	previous, err := r.previousJournal(r.printf)
-	if err != nil {
-		return err
+// start starts the run and its journal.
+func (r *run) start(before state.State) error {
+	event := r.startEvent(before)
+	started, err := r.records.Start(state.Start{Event: event, Version: r.Version, BootID: r.state.BootID(), Now: r.began})
+	var illegal *state.TransitionError
+	switch {
+	case errors.As(err, &illegal) && event == state.StartAtBoot:
+		return &LeftError{before}
+	case err != nil:
+		return withStateHint(err)
 	}
-	if marker, found, err := state.LoadRetired(r.state); err == nil && found {
-		r.retired = &marker
-	}
-	attempt := previous.Attempt + 1
-	if previous.State == state.Complete {
-		attempt = 1
-	}
-	notes := previous.Notes
+	r.life, r.partial = started, event == state.StartSelected
+	j := started.Journal()
 	if r.o.Force {
-		notes.Probe = state.Probe{} // repeat the test with the probe container
-	}
-	j := state.Journal{
-		State: state.Running, Version: r.Version, Machine: r.identity, BootID: r.state.BootID(), Attempt: attempt,
-		Started: r.began.UTC(), Notes: notes, ConfigFiles: previous.ConfigFiles, ConfigDigest: previous.ConfigDigest,
+		j.Notes.Probe = state.Probe{} // repeat the test with the probe container
 	}
 	for _, name := range r.stageNames() {
 		j.Stage(name)
 	}
 	warn := func(err error) { r.console.Printf("warning: %v; the run continues without its journal", err) }
-	r.recorder = report.NewRecorder(j, func(j *state.Journal) error { return j.Save(r.state) }, warn)
+	r.recorder = report.NewRecorder(j, started.Save, warn)
 	if err := r.recorder.Change(func(*state.Journal) {}); err != nil {
 		warn(err)
 	}
@@ -170,7 +197,7 @@ func (r *run) openJournal() error {
 // none, or with --force, that of the sources, which it saves.
 func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 	if !r.o.Force {
-		saved, err := r.saved()
+		saved, err := r.savedOrSetAside()
 		if err != nil {
 			return nil, err
 		}
@@ -237,7 +264,7 @@ func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 	if set.Prefetch != nil && !r.partial {
 		prefetching.Go(func() { set.Prefetch(prefetchCtx) })
 	}
-	sinks := []func(engine.Event){r.recorder.Event, r.console.Event, r.notifier.Event}
+	sinks := []func(engine.Event){r.changes.Event, r.recorder.Event, r.console.Event, r.notifier.Event}
 	if r.o.Engine.Events != nil {
 		sinks = append(sinks, r.o.Engine.Events)
 	}
@@ -252,7 +279,7 @@ func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 // openRecordedHost opens the machine such that every file written on it is
 // recorded in the manifest.
 func (r *run) openRecordedHost() (*host.Host, error) {
-	manifest, err := state.OpenManifest(r.state)
+	manifest, err := r.openManifest()
 	if err != nil {
 		return nil, withStateHint(err)
 	}
@@ -265,4 +292,18 @@ func (r *run) openRecordedHost() (*host.Host, error) {
 			warnOnce.Do(func() { r.console.Printf("warning: %v; the manifest of written files is incomplete", err) })
 		}
 	})), nil
+}
+
+// openManifest opens the manifest. It sets a damaged one aside.
+func (r *run) openManifest() (*state.Manifest, error) {
+	manifest, err := state.OpenManifest(r.state)
+	var damaged *state.DamagedError
+	if !errors.As(err, &damaged) {
+		return manifest, err
+	}
+	if err := state.SetAsideDamaged(r.state, damaged.Path); err != nil {
+		return nil, err
+	}
+	r.printf("%v; it was renamed to %s, and the files that it listed are not in the new manifest", damaged, state.DamagedPath(damaged.Path))
+	return state.OpenManifest(r.state)
 }

@@ -226,7 +226,7 @@ func TestRunTimesOutAndReportsWhatItWaitedFor(t *testing.T) {
 
 func TestSecondRunNamesTheOneThatHoldsTheLock(t *testing.T) {
 	m := newMachine(t)
-	lock, err := state.AcquireLock(m.h)
+	lock, err := state.AcquireLock(m.h, state.CommandRun)
 	if err != nil {
 		t.Fatal(err)
 	}

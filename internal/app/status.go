@@ -2,17 +2,13 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/units"
 )
 
 // checkTimeout limits the check of one stage in status, plan and verify, for
@@ -71,7 +67,12 @@ func (m *machine) advise(status *report.Status) {
 	if !m.checkable() {
 		facts.Root = m.Root
 	}
-	status.Advice = report.Advise(status.State, facts)
+	if status.State == state.Left {
+		facts.Disabled = !enabledByAdmin(m.state)
+	}
+	if status.Next == "" {
+		status.Advice = report.Advise(status.State, facts)
+	}
 	if dir := lastSetAside(m.state); dir != "" {
 		status.Notes = append(status.Notes, "the state of another machine was found here and set aside in "+dir)
 	}
@@ -79,109 +80,6 @@ func (m *machine) advise(status *report.Status) {
 	if version := status.Version; (status.State == state.Complete || status.State == state.Drifted) && version != m.Version {
 		status.Notes = append(status.Notes, fmt.Sprintf(
 			"this is firstboot %s, but %s completed this host; firstboot run --force applies the difference", m.Version, version))
-	}
-}
-
-// enabled reports whether a boot starts the run. systemctl makes the link in
-// AdminDir, the maker of an image may make it in Dir.
-func enabled(h *host.Host) bool {
-	link := "/" + units.Enabled()[units.Service] + ".wants/" + units.Service
-	return h.Exists(units.AdminDir+link) || h.Exists(units.Dir+link)
-}
-
-// recorded returns the status by the lock, the marker and the journal.
-func (m *machine) recorded() report.Status {
-	pid, held := state.LockHolder(m.state)
-	ms, markerErr := m.markerState()
-	j, found, journalErr := state.LoadJournal(m.state)
-	if journalErr != nil || !found {
-		j = state.Journal{Version: m.Version, Machine: m.identity, State: state.NotStarted}
-	}
-	status := report.FromJournal(j, m.stageNames())
-	switch {
-	case held:
-		m.setRunning(&status, pid, j.State)
-	case markerErr != nil:
-		setUnknown(&status, markerErr)
-	case ms.foreign:
-		status = m.emptyStatus(state.Foreign)
-		theirs, ours := ms.marker.Machine.Distinguish(m.identity)
-		status.Error = fmt.Sprintf("the marker belongs to another machine (%s, this is %s)", theirs, ours)
-	case ms.found:
-		setComplete(&status, ms.marker)
-	case journalErr != nil:
-		m.setUnreadable(&status, journalErr)
-	case !j.Machine.Same(m.identity):
-		status = m.emptyStatus(state.NotStarted)
-		theirs, ours := j.Machine.Distinguish(m.identity)
-		status.Notes = append(status.Notes, fmt.Sprintf("the journal belongs to another machine (%s, this is %s); the next run sets it aside", theirs, ours))
-	default:
-		setUnfinished(&status, j)
-	}
-	if ms.damaged != nil {
-		status.Notes = append(status.Notes, ms.damaged.Error()+"; this host is treated as incomplete")
-	}
-	if ms.foreign && held {
-		status.Notes = append(status.Notes, fmt.Sprintf("the marker of another machine (%s) is being set aside", ms.marker.Machine))
-	}
-	return status
-}
-
-// emptyStatus returns the status of a host without records.
-func (m *machine) emptyStatus(st state.State) report.Status {
-	return report.FromJournal(state.Journal{Version: m.Version, Machine: m.identity, State: st}, m.stageNames())
-}
-
-// setRunning sets the status of a host while a run holds the lock.
-func (m *machine) setRunning(status *report.Status, pid int, recorded state.State) {
-	if recorded != state.Running { // the run has not written its journal yet
-		*status = m.emptyStatus(state.Running)
-	}
-	status.State, status.PID, status.Finished = state.Running, pid, nil
-}
-
-// setUnknown sets the status of a host whose state cannot be determined.
-func setUnknown(status *report.Status, err error) {
-	status.State, status.Error, status.Hint = state.Unknown, err.Error(), engine.Hint(err)
-}
-
-// setUnreadable sets the status of a host whose journal cannot be read.
-func (m *machine) setUnreadable(status *report.Status, err error) {
-	var damaged *state.DamagedError
-	if errors.As(err, &damaged) {
-		*status = m.emptyStatus(state.NotStarted)
-		status.Notes = append(status.Notes, err.Error()+"; the next run starts a new one")
-		return
-	}
-	setUnknown(status, withStateHint(err))
-}
-
-// setComplete sets the status of a complete host from its marker. The journal may
-// be that of another run.
-func setComplete(status *report.Status, marker state.Marker) {
-	started, finished := marker.Started.UTC().Truncate(time.Second), marker.Finished.UTC().Truncate(time.Second)
-	status.State, status.Version, status.ConfigDigest = state.Complete, marker.Version, marker.ConfigDigest
-	status.Machine, status.Started, status.Finished, status.Error = marker.Machine.String(), &started, &finished, ""
-	status.Attempt = max(1, status.Attempt)
-}
-
-// setUnfinished marks a run that did not record its outcome as failed. No run
-// holds the lock, so the journal's last record is out of date.
-func setUnfinished(status *report.Status, j state.Journal) {
-	switch j.State {
-	case state.Running:
-		status.State, status.Error = state.Failed, "the last run did not finish: it was killed, or the power failed"
-	case state.Complete:
-		status.State, status.Error = state.Failed, "the last run did not finish: it ended before it wrote the completion marker"
-	default:
-		return
-	}
-	for i := range status.Stages {
-		stage := &status.Stages[i]
-		if stage.State == state.StageRunning {
-			stage.State, stage.NextRetry = state.StagePending, nil
-			stage.Error = strings.TrimSuffix("did not finish; "+stage.Error, "; ")
-		}
 	}
 }
 

@@ -61,12 +61,10 @@ func TestStatusNotesAnotherVersion(t *testing.T) {
 func TestRunWithoutLockAndOutcomeIsFailed(t *testing.T) {
 	for _, st := range []state.State{state.Running, state.Complete} {
 		m := newMachine(t)
-		j := state.Journal{State: st, Machine: state.Machine{MachineID: "aaaa"}}
+		j := state.Journal{Schema: state.Schema, State: st, Machine: state.Machine{MachineID: "aaaa"}}
 		j.Stage("first").State = state.StageOK
 		j.Stage("second").State = state.StageRunning
-		if err := j.Save(m.h); err != nil {
-			t.Fatal(err)
-		}
+		m.writeJSON(state.JournalPath, j)
 		m.is(state.Failed, "the last run did not finish", "Name:second State:pending")
 	}
 }

@@ -51,7 +51,7 @@ func (m *machine) ended(ctx context.Context, status report.Status) bool {
 	switch status.State {
 	case state.Complete, state.Unknown:
 		return true
-	case state.Failed, state.Refused, state.Foreign:
+	case state.Failed, state.Refused, state.Foreign, state.Left:
 		return !m.runExpected(ctx)
 	}
 	return false

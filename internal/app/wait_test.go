@@ -72,10 +72,8 @@ func TestWaitExpectsARunThatTheServiceWillStart(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMachine(t)
-			j := state.Journal{State: state.Failed, BootID: c.boot, Machine: state.Machine{MachineID: "aaaa"}}
-			if err := j.Save(m.h); err != nil {
-				t.Fatal(err)
-			}
+			j := state.Journal{Schema: state.Schema, State: state.Failed, BootID: c.boot, Machine: state.Machine{MachineID: "aaaa"}}
+			m.writeJSON(state.JournalPath, j)
 			o := m.options()
 			o.Host = append(o.Host, host.WithSystemd(c.unit))
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

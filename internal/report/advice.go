@@ -31,6 +31,9 @@ const startCommand = "systemctl start " + units.Target
 // does.
 const forceCommand = "firstboot run --force && " + startCommand
 
+// JoinCommand makes a host that left join again, now and at later boots.
+const JoinCommand = "systemctl enable --now " + units.Service + " " + units.Target
+
 // Facts are the inputs of Advise besides the state.
 type Facts struct {
 	Invalid   bool   // the configuration is invalid: it was not saved, so the next run reads an edit
@@ -57,9 +60,14 @@ func Advise(st state.State, facts Facts) Advice {
 		return Advice{nextBoot(st, facts), []Command{{startCommand, "to continue now"}, afterEdit}}
 	case state.NotStarted:
 		if facts.Disabled {
-			return Advice{nextBoot(st, facts), []Command{{"systemctl enable --now " + units.Service + " " + units.Target, "to join"}}}
+			return Advice{nextBoot(st, facts), []Command{{JoinCommand, "to join"}}}
 		}
 		return Advice{nextBoot(st, facts), []Command{{startCommand, "to start it now"}}}
+	case state.Left:
+		if facts.Disabled {
+			return Advice{nextBoot(st, facts), []Command{{JoinCommand, "to join again"}}}
+		}
+		return Advice{nextBoot(st, facts), []Command{{startCommand, "to join again now"}}}
 	case state.Drifted:
 		return Advice{"firstboot changes nothing by itself", []Command{{Line: "firstboot plan --force"}, {Line: "firstboot run --force"}}}
 	case state.Foreign:
@@ -86,6 +94,8 @@ func adviseRoot(st state.State, facts Facts) Advice {
 		if facts.Invalid {
 			return Advice{nextBoot(st, facts), firstboot("validate", "")}
 		}
+		return Advice{nextBoot(st, facts), nil}
+	case state.Left:
 		return Advice{nextBoot(st, facts), nil}
 	case state.Foreign:
 		return Advice{nextBoot(st, facts), firstboot("seal", "to remove it now")}
@@ -115,6 +125,11 @@ func nextBoot(st state.State, facts Facts) string {
 		return units.Service + " starts the run at boot"
 	case state.Foreign:
 		return "the next boot sets that state aside and starts over"
+	case state.Left:
+		if facts.Disabled {
+			return units.Service + " is not enabled: this host stays out of the network"
+		}
+		return units.Service + " is enabled: the next boot joins again"
 	}
 	return ""
 }

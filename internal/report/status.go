@@ -114,6 +114,8 @@ func describe(s state.State) string {
 		return "this host was complete and has changed since"
 	case state.Foreign:
 		return "the completion marker belongs to another machine"
+	case state.Left:
+		return "this host has left the network"
 	}
 	return "cannot determine the state of this host"
 }

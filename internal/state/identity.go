@@ -1,10 +1,6 @@
 package state
 
 import (
-	"fmt"
-	"path/filepath"
-	"time"
-
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
@@ -17,13 +13,18 @@ type Machine struct {
 
 // ThisMachine reads the machine's identity.
 func ThisMachine(h *host.Host) Machine {
-	return Machine{MachineID: h.MachineID(), ProductUUID: h.ProductUUID()}
+	return Machine{MachineID: boundedID(h.MachineID()), ProductUUID: boundedID(h.ProductUUID())}
 }
 
-// Same reports whether m and other are the same machine. A part that is empty in
-// either of them is not compared.
+// Known reports whether m names a machine.
+func (m Machine) Known() bool { return m.MachineID != "" || m.ProductUUID != "" }
+
+// Same reports whether m and other are the same machine: they have an ID in
+// common, and no ID differs. An ID that is empty in either of them is not
+// compared.
 func (m Machine) Same(other Machine) bool {
-	return equalIfKnown(m.MachineID, other.MachineID) && equalIfKnown(m.ProductUUID, other.ProductUUID)
+	common := m.MachineID != "" && m.MachineID == other.MachineID || m.ProductUUID != "" && m.ProductUUID == other.ProductUUID
+	return common && equalIfKnown(m.MachineID, other.MachineID) && equalIfKnown(m.ProductUUID, other.ProductUUID)
 }
 
 func equalIfKnown(a, b string) bool { return a == "" || b == "" || a == b }
@@ -57,40 +58,4 @@ func BakedIdentity() []string {
 		"/etc/systemd/system/calico-node.service",
 		"/var/lib/calico/nodename",
 	}
-}
-
-// SetAside moves another machine's state to a new directory under ForeignDir and
-// returns the directory. Nothing is lost, and the next run starts from the
-// beginning.
-func SetAside(h *host.Host, foreign Machine, now time.Time) (string, error) {
-	dir := fmt.Sprintf("%s/%s-%s", ForeignDir, now.UTC().Format("20060102T150405Z"), foreign)
-	if err := h.MkdirAll(dir); err != nil {
-		return "", err
-	}
-	// The marker is moved last. Until then the next boot recognizes that the
-	// other files are foreign.
-	files := append(BakedIdentity(), ManifestPath, EffectivePath, RetiredPath, JournalPath, MarkerPath)
-	for _, path := range files {
-		if !h.Exists(path) {
-			continue
-		}
-		if err := setAsideFile(h, path, dir); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
-}
-
-func setAsideFile(h *host.Host, path, dir string) error {
-	if h.Readlink(path) != "" {
-		return h.Remove(path) // its target is set aside on its own
-	}
-	data, err := h.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := h.WriteFile(dir+"/"+filepath.Base(path), data, private); err != nil {
-		return err
-	}
-	return h.Remove(path)
 }

@@ -1,25 +1,10 @@
 package state
 
 import (
+	"errors"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/host"
-)
-
-// State is the state of a machine, in the words of `firstboot status`.
-type State string
-
-// The states. Drifted, foreign and unknown are never written to a journal: only
-// status reports them, after it checked the machine.
-const (
-	Complete   State = "complete"
-	Running    State = "running"
-	Refused    State = "refused"
-	Failed     State = "failed"
-	NotStarted State = "not-started"
-	Drifted    State = "drifted"
-	Foreign    State = "foreign"
-	Unknown    State = "unknown"
 )
 
 // StageState is the state of a stage.
@@ -118,13 +103,22 @@ type Probe struct {
 // LoadJournal reads the journal. found is false if it does not exist.
 func LoadJournal(h *host.Host) (j Journal, found bool, err error) {
 	found, err = load(h, JournalPath, &j)
+	if found && !j.Machine.Known() {
+		return Journal{}, false, &DamagedError{JournalPath, errNoMachine}
+	}
 	return j, found, err
 }
 
-// Save writes the journal.
-func (j *Journal) Save(h *host.Host) error {
+// save writes the journal. It cuts texts that are too long, in j as well.
+func (j *Journal) save(h *host.Host) error {
 	j.Schema = Schema
-	return save(h, JournalPath, j)
+	j.bound()
+	err := save(h, JournalPath, j)
+	if errors.Is(err, errTooLarge) {
+		j.shorten()
+		err = save(h, JournalPath, j)
+	}
+	return err
 }
 
 // Stage returns the record of a stage. It adds a missing one.

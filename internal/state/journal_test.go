@@ -1,11 +1,8 @@
 package state_test
 
 import (
-	"bufio"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,18 +21,47 @@ func writeFile(t *testing.T, h *host.Host, path, data string) {
 	}
 }
 
+var self = state.Machine{MachineID: "aaaa"}
+
+// start starts a run on the machine self.
+func start(t interface {
+	Helper()
+	Fatal(...any)
+}, h *host.Host, event state.Event) *state.Run {
+	t.Helper()
+	run, err := state.OpenRecords(h, self).Start(state.Start{Event: event, Version: "v1", BootID: "boot1", Now: time.Unix(1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// pass makes a whole run that passes.
+func pass(t *testing.T, h *host.Host, event state.Event, version string) {
+	t.Helper()
+	run := start(t, h, event)
+	j := run.Journal()
+	st, err := run.End(state.RunPassed)
+	if err != nil || st != state.Complete {
+		t.Fatal(st, err)
+	}
+	j.State, j.Version = st, version
+	if err := errors.Join(run.Save(&j), run.Commit(j)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestJournalIsReadAsWritten(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		h := host.New(root)
-		want := state.Journal{
-			State:   rapid.SampledFrom([]state.State{state.Running, state.Failed}).Draw(t, "state"),
-			Attempt: rapid.IntRange(0, 1000).Draw(t, "attempt"),
-			Error:   rapid.String().Filter(isText).Draw(t, "error"),
-			Started: time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "started"), 0).UTC(),
-		}
-		want.Stage("node").Warnings = []string{rapid.String().Filter(isText).Draw(t, "warning")}
-		if err := want.Save(h); err != nil {
+		run := start(t, h, state.StartRun)
+		want := run.Journal()
+		want.Attempt = rapid.IntRange(0, 1000).Draw(t, "attempt")
+		want.Error = rapid.StringMatching(`[ -~äö]{0,300}`).Draw(t, "error")
+		want.Started = time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "started"), 0).UTC()
+		want.Stage("node").Warnings = []string{rapid.StringMatching(`\S[ -~]{0,300}\S`).Draw(t, "warning")}
+		if err := run.Save(&want); err != nil {
 			t.Fatal(err)
 		}
 		got, found, err := state.LoadJournal(h)
@@ -48,8 +74,6 @@ func TestJournalIsReadAsWritten(t *testing.T) {
 	})
 }
 
-func isText(s string) bool { return strings.ToValidUTF8(s, "") == s }
-
 func TestNewerSchemaIsAnError(t *testing.T) {
 	h := host.New(t.TempDir())
 	writeFile(t, h, state.JournalPath, `{"schema": 99, "stages": "not even a list any more"}`)
@@ -61,17 +85,11 @@ func TestNewerSchemaIsAnError(t *testing.T) {
 }
 
 func TestErrorAboutADamagedFileNamesIt(t *testing.T) {
-	for _, data := range []string{"", "{", "[]", `{"schema": 0}`, `{"schema": 1, "attempt": "x"}`, "\x00\x00\x00"} {
+	for _, data := range []string{"", "{", "[]", `{"schema": 0}`, `{"schema": 1, "version": 1}`, "\x00\x00\x00", `{"schema": 1, "machine": {}}`} {
 		h := host.New(t.TempDir())
 		writeFile(t, h, state.MarkerPath, data)
 		_, _, err := state.LoadMarker(h)
 		var damaged *state.DamagedError
-		if data == `{"schema": 1, "attempt": "x"}` {
-			if err != nil {
-				t.Errorf("%q: an unknown field is an error: %v", data, err)
-			}
-			continue
-		}
 		if !errors.As(err, &damaged) || !strings.Contains(err.Error(), state.MarkerPath) {
 			t.Errorf("%q: got %v", data, err)
 		}
@@ -80,12 +98,9 @@ func TestErrorAboutADamagedFileNamesIt(t *testing.T) {
 
 func TestMarkerKeepsThePreviousOne(t *testing.T) {
 	h := host.New(t.TempDir())
-	for _, version := range []string{"v1", "v2", "v3"} {
-		c := state.Marker{Version: version}
-		if err := c.Save(h); err != nil {
-			t.Fatal(err)
-		}
-	}
+	pass(t, h, state.StartRun, "v1")
+	pass(t, h, state.StartForced, "v2")
+	pass(t, h, state.StartForced, "v3")
 	c, _, err := state.LoadMarker(h)
 	if err != nil || c.Version != "v3" || c.Previous == nil || c.Previous.Version != "v2" || c.Previous.Previous != nil {
 		t.Errorf("got %+v, %v", c, err)
@@ -108,87 +123,12 @@ func TestMachinesAreComparedByTheirKnownIDs(t *testing.T) {
 		{"a sealed image on the same hardware", state.Machine{MachineID: "bbbb", ProductUUID: "1111"}, false},
 		{"no DMI", state.Machine{MachineID: "aaaa"}, true},
 		{"another machine without DMI", state.Machine{MachineID: "bbbb"}, false},
+		{"no machine", state.Machine{}, false},
+		{"no ID in common", state.Machine{ProductUUID: "2222"}, false},
 	} {
 		if got := a.Same(c.other); got != c.same {
 			t.Errorf("%s: same is %v", c.name, got)
 		}
-	}
-}
-
-func TestSetAsideKeepsTheFiles(t *testing.T) {
-	h := host.New(t.TempDir())
-	const unit = "/etc/systemd/system/calico-node.service"
-	const link = "/etc/systemd/system/docker.service.wants/calico-node.service"
-	writeFile(t, h, "/var/lib/calico/nodename", "host1")
-	writeFile(t, h, unit, "[Service]")
-	if err := h.Symlink(unit, link); err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, h, state.JournalPath, "journal")
-	writeFile(t, h, state.MarkerPath, "marker")
-	dir, err := state.SetAside(h, state.Machine{MachineID: "aaaa"}, time.Unix(0, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.Exists(link) {
-		t.Error("calico-node is still enabled")
-	}
-	for _, path := range []string{"/var/lib/calico/nodename", unit, state.JournalPath, state.MarkerPath} {
-		if h.Exists(path) {
-			t.Errorf("%s still exists", path)
-		}
-		if !h.Exists(filepath.Join(dir, filepath.Base(path))) {
-			t.Errorf("%s was lost", path)
-		}
-	}
-}
-
-// TestMain makes this binary a process that holds the lock.
-func TestMain(m *testing.M) {
-	if root := os.Getenv("STATE_TEST_HOLD_LOCK"); root != "" {
-		if _, err := state.AcquireLock(host.New(root)); err != nil {
-			os.Exit(1)
-		}
-		os.Stdout.WriteString("held\n")
-		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func TestLockHolderIsNamedAndItsDeathReleasesTheLock(t *testing.T) {
-	root := t.TempDir()
-	h := host.New(root)
-	if _, held := state.LockHolder(h); held {
-		t.Error("the lock is held before it was taken")
-	}
-	holder := exec.Command(os.Args[0])
-	holder.Env = append(os.Environ(), "STATE_TEST_HOLD_LOCK="+root)
-	stdin, _ := holder.StdinPipe()
-	stdout, _ := holder.StdoutPipe()
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "held\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
-	_, err := state.AcquireLock(h)
-	var held *state.LockHeldError
-	if !errors.As(err, &held) || held.PID != holder.Process.Pid {
-		t.Errorf("got %v, want the pid %d", err, holder.Process.Pid)
-	}
-	if pid, held := state.LockHolder(h); !held || pid != holder.Process.Pid {
-		t.Errorf("holder %d, %v", pid, held)
-	}
-	_ = holder.Process.Kill()
-	_ = holder.Wait()
-	_ = stdin.Close()
-	lock, err := state.AcquireLock(h)
-	if err != nil {
-		t.Fatalf("the lock is still held after its holder died: %v", err)
-	}
-	if err := lock.Release(); err != nil {
-		t.Error(err)
 	}
 }
 

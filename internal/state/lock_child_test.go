@@ -26,10 +26,11 @@ func TestLockHeldByTheChildOfADeadRunIsAwaited(t *testing.T) {
 	if err := dead.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(dead.Process.Pid)+"\n"), 0o644); err != nil {
+	record := `{"pid": ` + strconv.Itoa(dead.Process.Pid) + `, "command": "run"}`
+	if err := os.WriteFile(filepath.Join(root, state.HolderPath), []byte(record), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	child, err := os.OpenFile(path, os.O_RDWR, 0)
+	child, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func TestLockHeldByTheChildOfADeadRunIsAwaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(100*time.Millisecond, func() { _ = child.Close() })
-	lock, err := state.AcquireLock(host.New(root))
+	lock, err := state.AcquireLock(host.New(root), state.CommandRun)
 	if err != nil {
 		t.Fatalf("cannot take the lock from the child of a dead run: %v", err)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // Marker is the completion marker: this machine was verified and complete at
-// Finished. It is the last file that a run writes.
+// Finished. It is the last file that a run writes. Only Run.Commit writes one.
 type Marker struct {
 	Schema       int       `json:"schema"`
 	Version      string    `json:"version"`
@@ -19,19 +19,23 @@ type Marker struct {
 	Previous     *Marker   `json:"previous,omitempty"` // the marker that this one replaced, without its own Previous
 }
 
-// LoadMarker reads the marker; found is false if it does not exist.
-func LoadMarker(h *host.Host) (m Marker, found bool, err error) {
-	found, err = load(h, MarkerPath, &m)
+// loadMarker reads the marker at path; found is false if it does not exist. A
+// marker that names no machine is damaged: it would be valid on every machine.
+func loadMarker(h *host.Host, path string) (m Marker, found bool, err error) {
+	found, err = load(h, path, &m)
+	if found && !m.Machine.Known() {
+		return Marker{}, false, &DamagedError{path, errNoMachine}
+	}
 	return m, found, err
 }
 
-// Save writes the marker and keeps the one that it replaces as Previous.
-func (m *Marker) Save(h *host.Host) error {
-	before, found, err := LoadMarker(h)
-	if err == nil && !found {
-		found, err = load(h, RetiredPath, &before)
-	}
-	if err == nil && found {
+// LoadMarker reads the marker; found is false if it does not exist.
+func LoadMarker(h *host.Host) (m Marker, found bool, err error) { return loadMarker(h, MarkerPath) }
+
+// save writes the marker, with the retired one as Previous.
+func (m *Marker) save(h *host.Host, retired *Marker) error {
+	if retired != nil {
+		before := *retired
 		before.Previous = nil
 		m.Previous = &before
 	}
@@ -40,20 +44,18 @@ func (m *Marker) Save(h *host.Host) error {
 		return err
 	}
 	if h.Exists(RetiredPath) {
-		return h.Remove(RetiredPath)
+		return h.RemoveAll(RetiredPath)
 	}
 	return nil
 }
 
-// RetireMarker makes the machine incomplete until a new marker is written. This
-// holds even if the run that follows is killed.
-func RetireMarker(h *host.Host) error { return h.Rename(MarkerPath, RetiredPath) }
-
-// RestoreMarker makes the retired marker the completion marker again.
-func RestoreMarker(h *host.Host) error { return h.Rename(RetiredPath, MarkerPath) }
-
-// LoadRetired reads the retired marker; found is false if it does not exist.
-func LoadRetired(h *host.Host) (m Marker, found bool, err error) {
-	found, err = load(h, RetiredPath, &m)
-	return m, found, err
+// retireMarker makes the machine incomplete until a new marker is written. This
+// holds even if the command that follows is killed.
+func retireMarker(h *host.Host) error {
+	if info, err := h.Stat(RetiredPath); err == nil && info.IsDir() {
+		if err := SetAsideDamaged(h, RetiredPath); err != nil {
+			return err
+		}
+	}
+	return h.Rename(MarkerPath, RetiredPath)
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,9 @@ func (e *NewerError) Error() string {
 	return fmt.Sprintf("%s has schema %d, but this firstboot supports only up to %d", e.Path, e.Schema, Schema)
 }
 
-// DamagedError reports a state file that cannot be parsed.
+// DamagedError reports a state file that cannot be used: it cannot be parsed, is
+// too large, is not a regular file, or the disk cannot read it. A run sets it
+// aside (SetAsideDamaged).
 type DamagedError struct {
 	Path string
 	Err  error
@@ -31,13 +34,50 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 const private fs.FileMode = 0o600
 
+// maxFile is the size in bytes of the largest state file that is read and
+// written.
+const maxFile = 4 << 20
+
+// errTooLarge means that firstboot could not read a file that it would write.
+var errTooLarge = errors.New("the file would be too large")
+
+// errNoMachine makes a file that could be valid on any machine damaged.
+var errNoMachine = errors.New("it names no machine")
+
+// read reads a state file. found is false if it does not exist. A missing
+// permission is not a damage: another user can read the file.
+func read(h *host.Host, path string) (data []byte, found bool, err error) {
+	info, err := h.Stat(path)
+	switch {
+	case host.NotExist(err):
+		return nil, false, nil
+	case err != nil && (errors.Is(err, fs.ErrPermission) || !h.Exists(path)):
+		return nil, false, err
+	case err != nil:
+		return nil, false, &DamagedError{path, err}
+	case info.IsDir():
+		return nil, false, &DamagedError{path, errors.New("it is a directory")}
+	case !info.Mode().IsRegular(): // the read of a FIFO never ends
+		return nil, false, &DamagedError{path, errors.New("it is not a regular file")}
+	case info.Size() > maxFile:
+		return nil, false, &DamagedError{path, fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxFile)}
+	}
+	data, err = h.ReadFile(path)
+	switch {
+	case host.NotExist(err):
+		return nil, false, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, false, err
+	case err != nil:
+		return nil, false, &DamagedError{path, err}
+	}
+	return data, true, nil
+}
+
 // load reads a state file into v. found is false if it does not exist.
 func load(h *host.Host, path string, v any) (found bool, err error) {
-	data, err := h.ReadFile(path)
-	if host.NotExist(err) {
-		return false, nil
-	}
-	if err != nil {
+	data, found, err := read(h, path)
+	if err != nil || !found {
 		return false, err
 	}
 	var head struct{ Schema int }
@@ -58,9 +98,31 @@ func load(h *host.Host, path string, v any) (found bool, err error) {
 
 // save writes a state file atomically and durably.
 func save(h *host.Host, path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var data bytes.Buffer
+	e := json.NewEncoder(&data)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	return h.WriteFile(path, append(data, '\n'), private)
+	if data.Len() > maxFile {
+		return fmt.Errorf("cannot write %s: %w: %d bytes", path, errTooLarge, data.Len())
+	}
+	return h.WriteFile(path, data.Bytes(), private)
+}
+
+// ReadEffective reads the saved configuration. found is false if none was saved.
+func ReadEffective(h *host.Host) (data []byte, found bool, err error) { return read(h, EffectivePath) }
+
+// DamagedPath returns the path to which a damaged file is renamed.
+func DamagedPath(path string) string { return path + ".damaged" }
+
+// SetAsideDamaged renames a damaged file. It replaces an earlier one.
+func SetAsideDamaged(h *host.Host, path string) error {
+	if h.Exists(DamagedPath(path)) {
+		if err := h.RemoveAll(DamagedPath(path)); err != nil { // may be a directory
+			return err
+		}
+	}
+	return h.Rename(path, DamagedPath(path))
 }

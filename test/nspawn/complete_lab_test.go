@@ -4,6 +4,7 @@ package nspawn
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -190,9 +191,13 @@ func (h *host) writeCompleteState(id string) {
 		h.t.Fatal(err)
 	}
 	now, this := time.Now().UTC(), state.Machine{MachineID: id}
-	j := state.Journal{State: state.Complete, Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Attempt: 1, Started: now, Finished: now}
-	c := state.Marker{Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Started: now, Finished: now}
-	for _, err := range []error{j.Save(disk), c.Save(disk)} {
+	j := state.Journal{Schema: state.Schema, State: state.Complete, Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Attempt: 1, Started: now, Finished: now}
+	c := state.Marker{Schema: state.Schema, Version: "v1", ConfigDigest: loaded.Digest, Machine: this, BootID: "1", Started: now, Finished: now}
+	for path, v := range map[string]any{state.JournalPath: j, state.MarkerPath: c} {
+		data, err := json.Marshal(v)
+		if err == nil {
+			err = disk.WriteFile(path, data, 0o600)
+		}
 		if err != nil {
 			h.t.Fatal(err)
 		}

@@ -1,0 +1,92 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The commands that hold the lock.
+const (
+	CommandRun    = "run"
+	CommandLeave  = "leave"
+	CommandSeal   = "seal"
+	CommandVerify = "verify"
+)
+
+// Holder is the process that holds the lock. It is recorded beside the lock, in a
+// file that every user can read, because a user who can open the lock itself can
+// also hold it.
+type Holder struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	Started uint64 `json:"started"` // of the process, in clock ticks since the boot: a PID is used again
+}
+
+// writeHolder records this process.
+func writeHolder(path, command string) error {
+	started, _ := processStart(os.Getpid()) // 0 without /proc
+	data, err := json.Marshal(Holder{os.Getpid(), command, started})
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".holder-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+// maxHolder limits the record, in bytes.
+const maxHolder = 1000
+
+// readHolder returns the recorded process and whether it still exists. The record
+// is not durable and may be of a killed command.
+func readHolder(path string) (Holder, bool) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Holder{}, false
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxHolder))
+	var h Holder
+	if err != nil || json.Unmarshal(data, &h) != nil || h.PID <= 0 || errors.Is(unix.Kill(h.PID, 0), unix.ESRCH) {
+		return Holder{}, false
+	}
+	if started, ok := processStart(h.PID); ok && started != h.Started {
+		return Holder{}, false // another process has this PID now
+	}
+	return h, true
+}
+
+// startField is the index of starttime in /proc/PID/stat after the command name,
+// which ends with ")" (proc(5): field 22 of all).
+const startField = 19
+
+// processStart returns when a process started, in clock ticks since the boot.
+func processStart(pid int) (uint64, bool) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	text := string(data)
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) <= startField {
+		return 0, false
+	}
+	started, err := strconv.ParseUint(fields[startField], 10, 64)
+	return started, err == nil
+}
