@@ -20,13 +20,14 @@ func (c *cli) run() *cobra.Command {
 		Use:   "run [--stage NAME]... [--force]",
 		Short: "Make this host a member of its network, or continue an interrupted run",
 		Long: `Runs the stages. Each stage checks the machine, makes the necessary changes and
-checks again. On a complete host, run exits at once and needs no network.
+checks again. On a complete host, run exits at once and needs no network; with
+--stage it runs these stages, and the host stays complete if they pass.
 
 run keeps using the configuration of the first run. --force reads the
 configuration files again.`,
 		Example: "  firstboot run\n  firstboot run --stage sysctl\n  firstboot run --force",
 		Annotations: codes("0    complete", "1    a stage failed", "2    usage error, or not root", "3    the configuration is invalid",
-			"4    preflight refused; nothing was changed", "5    another run holds the lock", "130  interrupted"),
+			"4    preflight refused; nothing was changed", "5    another run holds the lock", "12   started by systemd on a host that left", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doRun(cmd, o) },
 	}
 	cmd.Flags().StringArrayVar(&o.Stages, "stage", nil, "run only the stage `NAME` and the stages that it needs (repeatable)")

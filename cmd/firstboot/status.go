@@ -27,7 +27,7 @@ has yet to start.`,
 		Example: "  firstboot status\n  firstboot status --wait=10m && echo joined\n  firstboot status -o json",
 		Annotations: codes("0    complete", "1    the run failed", "2    usage error", "4    the run was refused", "7    a run is in progress", "8    not started",
 			"9    drifted: changed since it was complete", "10   the marker belongs to another machine",
-			"11   unknown, a check failed", "124  --wait timed out"),
+			"11   unknown, a check failed", "12   this host left the network", "124  --wait timed out"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doStatus(cmd, wait) },
 	}
 	cmd.Flags().StringVar(&wait, "wait", "", "wait until the run has ended, for at most `DURATION` if given (such as 10m)")
