@@ -54,12 +54,18 @@ func (c *cli) doRun(cmd *cobra.Command, o app.RunOptions) error {
 	if c.json() {
 		o.Out, o.Terminal = c.errs, report.TerminalOf(c.errs, os.Getenv)
 	}
-	err := app.Run(ctx, o)
+	return c.printRecordedStatus(o.Options, app.Run(ctx, o))
+}
+
+// printRecordedStatus prints, with -o json, the status after a command that
+// returned err. An error that the command has not reported is the document
+// instead.
+func (c *cli) printRecordedStatus(o app.Options, err error) error {
 	var reported *app.ReportedError
 	if !c.json() || err != nil && !errors.As(err, &reported) {
 		return err
 	}
-	status, statusErr := app.RecordedStatus(o.Options)
+	status, statusErr := app.RecordedStatus(o)
 	if statusErr != nil {
 		return errors.Join(err, statusErr)
 	}
