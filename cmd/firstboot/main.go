@@ -2,8 +2,15 @@
 // Docker at its first boot.
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/projecteru2/firstboot/internal/report"
+)
 
 func main() {
-	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+	stdout, stderr, closeOutputs := report.Outputs()
+	code := execute(os.Args[1:], stdout, stderr)
+	closeOutputs()
+	os.Exit(code)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
@@ -81,7 +83,7 @@ func (c *Console) tick(interval time.Duration) {
 func (c *Console) Printf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.print("firstboot: " + clean(fmt.Sprintf(format, args...)))
+	c.print(parseLine(clean(fmt.Sprintf(format, args...))))
 }
 
 // Event shows one event (engine.Options.Events).
@@ -103,13 +105,13 @@ func (c *Console) Event(e engine.Event) {
 				c.draw(e.Time)
 			}
 		} else if r.needsLine(e) {
-			c.printStage(e.Stage, r.text(e.Time))
+			c.printEvent(e, priorityOf(e.Kind), r.text(e.Time))
 		}
 	case engine.Retrying:
-		c.printStage(e.Stage, c.term.paint(yellow, fmt.Sprintf("attempt %d failed", e.Attempt-1))+
+		c.printEvent(e, journal.PriWarning, c.term.paint(yellow, fmt.Sprintf("attempt %d failed", e.Attempt-1))+
 			fmt.Sprintf(": %s; next attempt in %s", clean(errorText(e.Err)), wholeSeconds(e.Next.Sub(e.Time))))
 	case engine.Warned:
-		c.printStage(e.Stage, c.term.paint(yellow, "warning")+": "+clean(e.Message))
+		c.printEvent(e, journal.PriWarning, c.term.paint(yellow, "warning")+": "+clean(e.Message))
 	case engine.Done, engine.Failed, engine.Stopped, engine.Interrupted, engine.Skipped:
 		delete(c.running, e.Stage)
 		c.printEnd(e)
@@ -121,20 +123,20 @@ func (c *Console) printEnd(e engine.Event) {
 	elapsed := Elapsed(e.Elapsed())
 	switch {
 	case e.Kind == engine.Skipped:
-		c.printStage(e.Stage, c.term.paint(dim, "skipped")+": "+e.Message+" is not done")
+		c.printEvent(e, journal.PriNotice, c.term.paint(dim, "skipped")+": "+e.Message+" is not done")
 	case e.Kind == engine.Done && e.Changed:
-		c.printStage(e.Stage, c.term.paint(green, "done")+", "+elapsed+" (changed)")
+		c.printEvent(e, journal.PriInfo, c.term.paint(green, "done")+", "+elapsed+" (changed)")
 	case e.Kind == engine.Done:
-		c.printStage(e.Stage, c.term.paint(green, "done")+", "+elapsed+" (ok)")
+		c.printEvent(e, journal.PriInfo, c.term.paint(green, "done")+", "+elapsed+" (ok)")
 	case e.Kind == engine.Interrupted:
-		c.printStage(e.Stage, c.term.paint(yellow, "interrupted")+", "+elapsed)
+		c.printEvent(e, journal.PriNotice, c.term.paint(yellow, "interrupted")+", "+elapsed)
 	case e.Kind == engine.Stopped:
-		c.printStage(e.Stage, c.term.paint(dim, "skipped")+", "+elapsed+": "+clean(errorText(e.Err)))
+		c.printEvent(e, journal.PriNotice, c.term.paint(dim, "skipped")+", "+elapsed+": "+clean(errorText(e.Err)))
 	default:
 		lines := append(Explain(e.Err), "")
-		c.printStage(e.Stage, c.term.paint(red, "failed")+", "+elapsed+": "+lines[0])
+		c.printEvent(e, journal.PriErr, c.term.paint(red, "failed")+", "+elapsed+": "+lines[0])
 		for _, more := range lines[1 : len(lines)-1] {
-			c.print("firstboot:   " + more)
+			c.print(eventLine(e, journal.PriErr, "  "+more))
 		}
 	}
 }
@@ -144,13 +146,31 @@ func (c *Console) printEnd(e engine.Event) {
 func (c *Console) printOverdue(now time.Time) {
 	for _, name := range c.order {
 		if r, ok := c.running[name]; ok && r.overdue(now) {
-			c.printStage(name, r.text(now))
+			c.print(Line{Text: c.prefix(name) + r.text(now), Priority: journal.PriInfo, Stage: name})
 		}
 	}
 }
 
-// printStage prints one line of a stage: its name, its position and text.
-func (c *Console) printStage(stage, text string) { c.print(c.prefix(stage) + text) }
+// printEvent prints one line of a stage: its name, its position and text.
+func (c *Console) printEvent(e engine.Event, p journal.Priority, text string) {
+	c.print(eventLine(e, p, c.prefix(e.Stage)+text))
+}
+
+// priorityOf returns the priority of a line about a stage that still runs.
+func priorityOf(kind engine.Kind) journal.Priority {
+	if kind == engine.Waiting {
+		return journal.PriNotice
+	}
+	return journal.PriInfo
+}
+
+func eventLine(e engine.Event, p journal.Priority, text string) Line {
+	l := Line{Text: text, Priority: p, Stage: e.Stage, Attempt: e.Attempt, Cause: e.Err}
+	if e.Kind == engine.Retrying {
+		l.Attempt-- // the attempt that failed
+	}
+	return l
+}
 
 func (c *Console) prefix(stage string) string {
 	width := 0
@@ -158,14 +178,18 @@ func (c *Console) prefix(stage string) string {
 		width = max(width, len(name))
 	}
 	position := fmt.Sprintf("(%d/%d)", slices.Index(c.order, stage)+1, len(c.order))
-	return fmt.Sprintf("firstboot: %-*s %-*s ", width, stage, 2*len(fmt.Sprint(len(c.order)))+3, position)
+	return fmt.Sprintf("%-*s %-*s ", width, stage, 2*len(fmt.Sprint(len(c.order)))+3, position)
 }
 
 // print prints a line that stays above the moving part.
-func (c *Console) print(line string) {
+func (c *Console) print(line Line) {
+	if journal, ok := c.out.(interface{ Log(Line) }); ok {
+		journal.Log(line)
+		return
+	}
 	c.erase()
 	// A closed pipe must not end the run.
-	_, _ = io.WriteString(c.out, line+"\n")
+	_, _ = io.WriteString(c.out, "firstboot: "+line.Text+"\n")
 	if c.term.Live {
 		c.draw(time.Now())
 	}
@@ -178,7 +202,7 @@ func (c *Console) draw(now time.Time) {
 	var b strings.Builder
 	for _, name := range c.order {
 		if r, ok := c.running[name]; ok {
-			b.WriteString(c.term.paint(dim, c.term.cut(c.prefix(name)+r.text(now))) + "\n")
+			b.WriteString(c.term.paint(dim, c.term.cut("firstboot: "+c.prefix(name)+r.text(now))) + "\n")
 			c.drawn++
 		}
 	}

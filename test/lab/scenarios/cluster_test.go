@@ -259,7 +259,7 @@ func (r *reboot) statusAndLogs(t *testing.T) {
 	labtest.Contains(t, labtest.Run(t, two, 0, "stat -c %a /root/report.tar.gz; tar tzf /root/report.tar.gz"), "600", "firstboot.log", "status.json", "journal.json")
 	report := labtest.Run(t, two, 0, "tar xzOf /root/report.tar.gz; firstboot logs; firstboot status -o json; firstboot config; true")
 	labtest.NotContains(t, report, secret)
-	labtest.Contains(t, report, "firstboot: complete")
+	labtest.Contains(t, report, ": complete")
 	labtest.Contains(t, labtest.Run(t, two, 0, "cat /etc/firstboot/config.yaml"), secret)
 }
 
