@@ -123,7 +123,7 @@ func (s *Store) Lookup(ref Ref) (path string, ok bool) {
 		return "", false
 	}
 	for _, b := range s.openBundles() {
-		if e, found := b.find(ref.SHA256); found && hasSize(b.Path(e), e.Size) {
+		if e, found := b.find(ref.SHA256); found && b.has(e) {
 			return b.Path(e), true
 		}
 	}

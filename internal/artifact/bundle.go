@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"unicode"
 
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/text"
 )
 
@@ -50,26 +50,37 @@ type manifest struct {
 type Bundle struct {
 	Dir     string
 	Entries []Entry // in the manifest's order
+
+	options []host.Option // for tests
 }
+
+// files gives access to the bundle's files. Symbolic links are resolved inside
+// the bundle: one in an image must not lead to the files of the machine that
+// builds it.
+func (b *Bundle) files() *host.Host {
+	dir, err := filepath.Abs(b.Dir)
+	if err != nil {
+		dir = b.Dir
+	}
+	return host.New(dir, b.options...)
+}
+
+// contentPath is the path of an entry's file in the bundle.
+func contentPath(digest string) string { return "/" + contentDir + "/" + digest }
 
 // OpenBundle reads the manifest of the bundle in dir. If there is no bundle, the
 // error wraps fs.ErrNotExist.
 func OpenBundle(dir string) (*Bundle, error) {
-	path := filepath.Join(dir, manifestName)
-	f, err := os.Open(path)
+	b := &Bundle{Dir: dir}
+	data, err := b.files().ReadFile("/" + manifestName)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the bundle in %s: %w", dir, withoutPath(err))
+		return nil, fmt.Errorf("cannot open the bundle in %s: %w", dir, bareCause(err))
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, withoutPath(err))
-	}
-	entries, err := decodeManifest(data)
+	b.Entries, err = decodeManifest(data)
 	if err != nil {
 		return nil, invalidf("create the bundle again: firstboot bundle", "cannot use the bundle in %s: %s: %v", dir, manifestName, err)
 	}
-	return &Bundle{Dir: dir, Entries: entries}, nil
+	return b, nil
 }
 
 // decodeManifest decodes a manifest strictly: unknown keys are errors.
@@ -132,7 +143,7 @@ func (e Entry) check() error {
 }
 
 // Path is the path of an entry's file.
-func (b *Bundle) Path(e Entry) string { return filepath.Join(b.Dir, contentDir, e.SHA256) }
+func (b *Bundle) Path(e Entry) string { return b.files().RealPath(contentPath(e.SHA256)) }
 
 // Verify hashes every file. Its error names all that do not match the manifest.
 func (b *Bundle) Verify(ctx context.Context) error {
@@ -150,17 +161,12 @@ func (b *Bundle) Verify(ctx context.Context) error {
 
 // VerifyEntry checks one entry's file against the manifest.
 func (b *Bundle) VerifyEntry(ctx context.Context, e Entry) error {
-	path := b.Path(e)
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
+	f, err := b.open(e)
+	if err != nil {
 		return fmt.Errorf("cannot use %s of the bundle in %s: %w", e.Name, b.Dir, withoutPath(err))
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("cannot use %s of the bundle in %s: not a regular file", e.Name, b.Dir)
-	case info.Size() != e.Size:
-		return fmt.Errorf("cannot use %s of the bundle in %s: size is %d bytes, want %d", e.Name, b.Dir, info.Size(), e.Size)
 	}
-	digest, err := fileDigest(ctx, path)
+	defer f.Close()
+	digest, err := digestFrom(ctx, f)
 	if err != nil {
 		return fmt.Errorf("cannot read %s of the bundle in %s: %w", e.Name, b.Dir, err)
 	}
@@ -168,6 +174,36 @@ func (b *Bundle) VerifyEntry(ctx context.Context, e Entry) error {
 		return &MismatchError{Name: e.Name, Source: b.Dir, Want: e.SHA256, Got: digest, Size: e.Size}
 	}
 	return nil
+}
+
+// open opens an entry's file, if it has the right size.
+func (b *Bundle) open(e Entry) (*os.File, error) {
+	if b.files().Readlink(contentPath(e.SHA256)) != "" {
+		return nil, errNotRegular
+	}
+	f, err := b.files().Open(contentPath(e.SHA256))
+	if err != nil {
+		return nil, bareCause(err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != e.Size {
+		err = fmt.Errorf("size is %d bytes, want %d", info.Size(), e.Size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// has reports whether an entry's file exists with the right size.
+func (b *Bundle) has(e Entry) bool {
+	f, err := b.open(e)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }
 
 // find returns the entry with a digest.

@@ -7,11 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // Item is an artifact to put into a bundle, and its current file.
@@ -23,10 +21,11 @@ type Item struct {
 // WriteBundle makes dir a bundle of exactly these artifacts. It keeps files that
 // are already correct. An existing bundle stays usable until WriteBundle
 // replaces its manifest; then it removes the artifacts that are no longer named.
-func WriteBundle(ctx context.Context, dir string, items []Item) (*Bundle, error) {
-	b := &Bundle{Dir: dir, Entries: []Entry{}}
-	if err := os.MkdirAll(filepath.Join(dir, contentDir), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot create the bundle in %s: %w", dir, withoutPath(err))
+// The options are for tests.
+func WriteBundle(ctx context.Context, dir string, items []Item, options ...host.Option) (*Bundle, error) {
+	b := &Bundle{Dir: dir, Entries: []Entry{}, options: options}
+	if err := b.files().MkdirAll("/" + contentDir); err != nil {
+		return nil, fmt.Errorf("cannot create the bundle in %s: %w", dir, bareCause(err))
 	}
 	for _, item := range items {
 		e, err := b.add(ctx, item)
@@ -39,7 +38,7 @@ func WriteBundle(ctx context.Context, dir string, items []Item) (*Bundle, error)
 		return nil, fmt.Errorf("cannot create the bundle in %s: %w", dir, err)
 	}
 	if err := b.writeManifest(); err != nil {
-		return nil, fmt.Errorf("cannot write the manifest of the bundle in %s: %w", dir, withoutPath(err))
+		return nil, fmt.Errorf("cannot write the manifest of the bundle in %s: %w", dir, bareCause(err))
 	}
 	return b, b.removeUnnamed()
 }
@@ -69,7 +68,7 @@ func (b *Bundle) add(ctx context.Context, item Item) (Entry, error) {
 	if b.VerifyEntry(ctx, e) == nil {
 		return e, nil
 	}
-	if err := copyDurably(ctx, item.Path, b.Path(e)); err != nil {
+	if err := b.copy(ctx, item.Path, e); err != nil {
 		return fail(err)
 	}
 	if err := b.VerifyEntry(ctx, e); err != nil {
@@ -78,25 +77,23 @@ func (b *Bundle) add(ctx context.Context, item Item) (Entry, error) {
 	return e, nil
 }
 
-// copyDurably copies a file atomically and durably.
-func copyDurably(ctx context.Context, from, to string) error {
-	in, err := os.Open(from)
+// copy copies a file into the bundle, atomically and durably.
+func (b *Bundle) copy(ctx context.Context, from string, to Entry) error {
+	in, err := openRegular(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
+	return bareCause(b.files().WriteFrom(contentPath(to.SHA256), contextReader{ctx, in}, 0o644))
+}
+
+// bareCause removes the path in the bundle from an error of its files: the
+// caller's message names the bundle.
+func bareCause(err error) error {
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause
 	}
-	defer out.Cleanup()
-	if _, err := io.Copy(out, contextReader{ctx, in}); err != nil {
-		return err
-	}
-	if err := out.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(to))
+	return err
 }
 
 func (b *Bundle) writeManifest() error {
@@ -107,35 +104,30 @@ func (b *Bundle) writeManifest() error {
 	if err := enc.Encode(manifest{Schema: manifestSchema, Entries: b.Entries}); err != nil {
 		return err
 	}
-	path := filepath.Join(b.Dir, manifestName)
-	if err := renameio.WriteFile(path, data.Bytes(), 0o644, renameio.WithTempDir(b.Dir)); err != nil {
-		return err
-	}
-	return syncDir(b.Dir)
+	return b.files().WriteFile("/"+manifestName, data.Bytes(), 0o644)
 }
 
 // removeUnnamed removes the artifacts that the manifest does not name, and the
 // temporary files of interrupted copies. It keeps files with other names.
 func (b *Bundle) removeUnnamed() error {
-	content := filepath.Join(b.Dir, contentDir)
-	files, err := os.ReadDir(content)
+	names, err := b.files().ReadDir("/" + contentDir)
 	if err != nil {
-		return fmt.Errorf("cannot clean the bundle in %s: %w", b.Dir, withoutPath(err))
+		return fmt.Errorf("cannot clean the bundle in %s: %w", b.Dir, bareCause(err))
 	}
 	var all []error
-	for _, f := range files {
-		if _, named := b.find(f.Name()); named || !isSHA256(f.Name()) && !isTemporary(f.Name()) {
+	for _, name := range names {
+		if _, named := b.find(name); named || !isSHA256(name) && !isTemporary(name) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(content, f.Name())); err != nil {
-			all = append(all, fmt.Errorf("cannot remove %s from the bundle in %s: %w", f.Name(), b.Dir, withoutPath(err)))
+		if err := b.files().Remove(contentPath(name)); err != nil {
+			all = append(all, fmt.Errorf("cannot remove %s from the bundle in %s: %w", name, b.Dir, bareCause(err)))
 		}
 	}
 	return errors.Join(all...)
 }
 
-// isTemporary reports whether name is the name of renameio's temporary file for
-// an artifact: .DIGEST followed by digits.
+// isTemporary reports whether name is the name of a temporary file for an
+// artifact: .DIGEST followed by digits.
 func isTemporary(name string) bool {
 	const digestEnd = 1 + 2*sha256.Size
 	return len(name) > digestEnd && name[0] == '.' && isSHA256(name[1:digestEnd])

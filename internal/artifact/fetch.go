@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 
 	"github.com/projecteru2/firstboot/internal/fault"
@@ -99,7 +98,7 @@ func (s *Store) copyFile(ctx context.Context, ref Ref, path string, p *partialFi
 	if err := p.reset(); err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return ref.permanentError(withoutPath(err), "check the path, and that its file system is mounted when firstboot runs")
 	}
@@ -107,9 +106,6 @@ func (s *Store) copyFile(ctx context.Context, ref Ref, path string, p *partialFi
 	info, err := f.Stat()
 	if err != nil {
 		return ref.transientError(withoutPath(err), "")
-	}
-	if !info.Mode().IsRegular() {
-		return ref.permanentError(errors.New("not a regular file"), "")
 	}
 	if err := s.checkSize(ref, p, info.Size()); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // syncDir makes created, renamed and removed names in a directory durable.
@@ -20,24 +21,43 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
+var errNotRegular = errors.New("not a regular file")
+
+// openRegular opens a regular file for reading. Opening anything else, such as a
+// FIFO, fails without waiting.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // fileDigest returns a file's sha256.
 func fileDigest(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return "", withoutPath(err)
 	}
 	defer f.Close()
+	return digestFrom(ctx, f)
+}
+
+// digestFrom returns the sha256 of what r returns.
+func digestFrom(ctx context.Context, r io.Reader) (string, error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
+	if _, err := io.Copy(h, contextReader{ctx, r}); err != nil {
 		return "", withoutPath(err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// hasSize reports whether path is a regular file of that size, in bytes.
-func hasSize(path string, size int64) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode().IsRegular() && info.Size() == size
 }
 
 // withoutPath removes the operation and the path from an error, because the

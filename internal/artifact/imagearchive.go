@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 
 	"github.com/projecteru2/firstboot/internal/text"
@@ -33,7 +32,7 @@ const (
 // one image, imageID is the image's ID (sha256:…). ReadImageTags reads only the
 // archive's manifest; the archive's digest verifies the layers.
 func ReadImageTags(path string) (tags []string, imageID string, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot read the image archive %s: %w", path, withoutPath(err))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"io/fs"
@@ -43,9 +44,13 @@ func openPartial(ctx context.Context, dir, key string) (*partialFile, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, key+".part")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, errNotRegular)
 	}
 	p := &partialFile{file: f, path: path, hash: sha256.New()}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
@@ -95,7 +100,10 @@ func (p *partialFile) digest() string { return hex.EncodeToString(p.hash.Sum(nil
 // validators reads the recorded validators. They are empty if none are recorded
 // or a power cut damaged them.
 func (p *partialFile) validators() (v validators) {
-	f, err := os.Open(p.path + ".json")
+	if info, err := os.Lstat(p.path + ".json"); err != nil || !info.Mode().IsRegular() {
+		return validators{}
+	}
+	f, err := openRegular(p.path + ".json")
 	if err != nil {
 		return validators{}
 	}
@@ -121,7 +129,16 @@ func (p *partialFile) setValidators(v validators) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(p.path+".json", data, 0o600)
+	// Replaced rather than overwritten, so that a link is not followed.
+	if err := p.setValidators(validators{}); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(p.path+".json", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }
 
 // commit syncs the file, renames it to path and syncs the directory, because a

@@ -54,13 +54,13 @@ func ReadPackage(path string) (Package, error) {
 
 // openPackage opens an RPM and checks its size.
 func openPackage(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the package %s: %w", path, withoutPath(err))
 	}
 	info, err := f.Stat()
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxPackage) {
-		err = fmt.Errorf("not a regular file of at most %d bytes", int64(maxPackage))
+	if err == nil && info.Size() > maxPackage {
+		err = fmt.Errorf("larger than %d bytes", int64(maxPackage))
 	}
 	if err != nil {
 		f.Close()

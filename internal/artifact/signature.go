@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/cavaliergopher/rpm"
@@ -45,9 +44,9 @@ func VerifySignature(path, keyring string) error {
 	return nil
 }
 
-// readKeyring reads one armored block of public keys.
+// readKeyring reads the armored public keys of a file.
 func readKeyring(path string) (keys openpgp.EntityList, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the public key %s: %w", path, withoutPath(err))
 	}
@@ -66,11 +65,18 @@ func readKeyring(path string) (keys openpgp.EntityList, err error) {
 	return keys, nil
 }
 
+// decodeKeyring decodes every armored block of public keys. A vendor adds its new
+// key to a file by appending a block, and rpm --import reads all of them.
 func decodeKeyring(data []byte) (keys openpgp.EntityList, err error) {
 	defer recoverPanic(&err)
-	keys, err = openpgp.ReadArmoredKeyRing(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("%s", text.Line(err.Error()))
+	begin := []byte("-----BEGIN PGP ")
+	blocks := bytes.Split(data, begin)
+	for i, block := range blocks[1:] {
+		found, err := openpgp.ReadArmoredKeyRing(io.MultiReader(bytes.NewReader(begin), bytes.NewReader(block)))
+		if err != nil {
+			return nil, fmt.Errorf("block %d of %d: %s", i+1, len(blocks)-1, text.Line(err.Error()))
+		}
+		keys = append(keys, found...)
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("no key found")
