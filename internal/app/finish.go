@@ -108,7 +108,11 @@ func (r *run) messages() report.BootMessages {
 	if h == nil {
 		h = r.state
 	}
-	return report.BootMessages{State: r.state, Machine: h}
+	messages := report.BootMessages{State: r.state, Machine: h}
+	if r.recorder != nil {
+		messages.Attempt = r.recorder.Journal().Attempt
+	}
+	return messages
 }
 
 // reportError prints why the run failed, what happens next and what to type, and
@@ -121,9 +125,11 @@ func (r *run) reportError(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &usage), errors.As(err, &unchanged), errors.As(err, &left):
+		r.showInterrupted(err.Error())
 		return err
 	case interrupted(err):
 		fmt.Fprintf(r.o.Err, "firstboot: interrupted after %s; %s\n", report.Elapsed(time.Since(r.began)), r.afterInterruption())
+		r.showInterrupted(interruption(err))
 		return &ReportedError{ExitInterrupted}
 	}
 	st := state.Failed
@@ -155,6 +161,14 @@ func (r *run) unaffected() string {
 		return "this host stays out of the network"
 	}
 	return ""
+}
+
+// showInterrupted replaces the login screen's message about the run in progress.
+func (r *run) showInterrupted(reason string) {
+	if r.screen != nil && r.unaffected() == "" {
+		// status reports the same, so an error here hides nothing.
+		_ = r.messages().ShowInterrupted(reason, report.Advise(state.Failed, report.Facts{}), time.Now())
+	}
 }
 
 func (r *run) afterInterruption() string {

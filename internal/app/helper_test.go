@@ -229,6 +229,11 @@ func (m *machine) tree(ignore ...string) map[string]string {
 				return nil
 			}
 		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			target, err := os.Readlink(path)
+			files[name] = "-> " + target
+			return err
+		}
 		data, err := os.ReadFile(path)
 		files[name] = string(data)
 		return err

@@ -104,8 +104,9 @@ type run struct {
 	began    time.Time
 	console  *report.Console
 	notifier *report.Notifier
-	recorder *report.Recorder // nil until the journal is open
-	host     *host.Host       // for the stages; nil until they start
+	recorder *report.Recorder    // nil until the journal is open
+	screen   *report.LoginScreen // nil in a run of selected stages, and until the configuration is read
+	host     *host.Host          // for the stages; nil until they start
 	mask     mask
 	loaded   *config.Loaded // nil until a valid configuration is loaded
 	invalid  bool           // the configuration made the run fail
@@ -153,6 +154,9 @@ func (r *run) execute(ctx context.Context) error {
 	}
 	if err := r.start(before.State); err != nil {
 		return err
+	}
+	if !r.partial {
+		r.screen = report.NewLoginScreen(r.messages(), r.names, r.began)
 	}
 	if r.state.RootInMemory() {
 		r.printf("%s", inMemoryNote)
@@ -207,7 +211,12 @@ func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 	}
 	loaded, err := r.fresh, r.freshErr
 	if !r.o.Force {
-		loaded, err = r.load(ctx, r.printf)
+		loaded, err = r.load(ctx, func(format string, args ...any) {
+			r.printf(format, args...)
+			if r.screen != nil {
+				r.screen.Wait(fmt.Sprintf(format, args...), time.Now())
+			}
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -265,6 +274,9 @@ func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 		prefetching.Go(func() { set.Prefetch(prefetchCtx) })
 	}
 	sinks := []func(engine.Event){r.changes.Event, r.recorder.Event, r.console.Event, r.notifier.Event}
+	if r.screen != nil {
+		sinks = append(sinks, r.screen.Event)
+	}
 	if r.o.Engine.Events != nil {
 		sinks = append(sinks, r.o.Engine.Events)
 	}

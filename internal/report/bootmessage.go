@@ -13,14 +13,14 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// The files that show a failure on the login screen and after a login.
+// The files that show the state of a run on the login screen and after a login.
 //
 // agetty (util-linux 2.35 and later) reads /run/issue.d only on machines
-// without /etc/issue (measured with 2.38), so an image should have IssueLink as
-// a symbolic link to RunIssue. Then a refused run is shown on the login screen
-// although it wrote only below /run and to firstboot's own directory. agetty
+// without /etc/issue (measured with 2.38), so IssueLink is a symbolic link to
+// RunIssue: an image has it, or else the first failed run makes it. agetty
 // ignores a dangling link. pam_motd (Linux-PAM 1.3.1 and later) reads
-// /run/motd.d by default.
+// /run/motd.d by default. What is below /run does not survive a reboot, so no
+// boot shows the state of an earlier one.
 const (
 	RunIssue  = "/run/issue.d/firstboot.issue"
 	RunMotd   = "/run/motd.d/firstboot"
@@ -32,25 +32,36 @@ type BootMessages struct {
 	// State writes below /run. Machine writes elsewhere and records the files
 	// in the manifest.
 	State, Machine *host.Host
+	Attempt        int // of the run; 0 if it is not known
 }
 
 // Show writes why the run ended in state st, what happens next and what to
-// type. A refused run writes below /run only. A failed run also writes IssueLink
-// unless that is a symbolic link, so that the message survives a reboot.
+// type. A refused run writes below /run only. A failed run also makes IssueLink.
 func (b BootMessages) Show(st state.State, cause error, advice Advice, now time.Time) error {
-	text := bootMessage(st, cause, advice, now)
-	issue := []byte(escapeIssue(text))
-	err := errors.Join(
-		b.State.WriteFile(RunIssue, issue, 0o644),
-		b.State.WriteFile(RunMotd, []byte(text), 0o644))
-	defer b.reload()
-	if b.State.Readlink(IssueLink) != "" {
+	outcome := "failed"
+	if st == state.Refused {
+		outcome = "was refused"
+	}
+	err := b.write(b.text(outcome, Explain(cause), advice, now))
+	if st == state.Refused || b.State.Readlink(IssueLink) != "" {
 		return err
 	}
-	if st == state.Refused {
-		return errors.Join(err, b.removeIssue())
-	}
-	return errors.Join(err, b.Machine.WriteFile(IssueLink, issue, 0o644))
+	// An earlier version of firstboot wrote a file.
+	return errors.Join(err, b.removeIssue(), b.Machine.Symlink(RunIssue, IssueLink))
+}
+
+// ShowInterrupted writes that a person or a shutdown stopped the run. It writes
+// below /run only.
+func (b BootMessages) ShowInterrupted(reason string, advice Advice, now time.Time) error {
+	return b.write(b.text("did not finish", []string{clean(reason)}, advice, now))
+}
+
+// write writes the messages below /run, and shows them.
+func (b BootMessages) write(text string) error {
+	defer b.reload()
+	return errors.Join(
+		b.State.WriteFile(RunIssue, []byte(escapeIssue(text)), 0o644),
+		b.State.WriteFile(RunMotd, []byte(text), 0o644))
 }
 
 // Clear removes the messages.
@@ -76,7 +87,7 @@ func (b BootMessages) reload() {
 // reloadTimeout limits agetty --reload, which only touches a file.
 const reloadTimeout = 5 * time.Second
 
-// removeIssue removes the message of an earlier failure; an image's link stays.
+// removeIssue removes the message that an earlier version wrote; a link stays.
 func (b BootMessages) removeIssue() error {
 	if b.State.Readlink(IssueLink) != "" || !b.State.Exists(IssueLink) {
 		return nil
@@ -84,19 +95,15 @@ func (b BootMessages) removeIssue() error {
 	return b.Machine.Remove(IssueLink)
 }
 
-func bootMessage(st state.State, cause error, advice Advice, now time.Time) string {
-	var b strings.Builder
-	outcome := "failed"
-	if st == state.Refused {
-		outcome = "was refused"
+// text is the message about a run that has ended.
+func (b BootMessages) text(outcome string, cause []string, advice Advice, now time.Time) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "firstboot: this host is NOT a member of its Calico network: the run %s, %sat %s\n", outcome, attemptText(b.Attempt), clock(now))
+	for _, line := range cause {
+		text.WriteString("  " + line + "\n")
 	}
-	fmt.Fprintf(&b, "firstboot: this host is NOT a member of its Calico network: the run %s at %s\n", outcome,
-		clock(now))
-	for _, line := range Explain(cause) {
-		b.WriteString("  " + line + "\n")
-	}
-	writeAdvice(&b, advice, defaultWidth)
-	return b.String()
+	writeAdvice(&text, advice, defaultWidth)
+	return text.String()
 }
 
 // escapeIssue escapes backslashes, which begin an escape sequence of agetty.

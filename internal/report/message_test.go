@@ -39,7 +39,7 @@ func TestLoginScreenShowsCauseHintAndCommand(t *testing.T) {
 	if err := b.Show(state.Failed, cause, report.Advise(state.Failed, report.Facts{}), epoch); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
+	for _, path := range []string{report.RunIssue, report.RunMotd} {
 		text := read(t, h, path)
 		for _, part := range []string{"NOT a member", "2025-01-01 00:00:00 UTC", "stage minions: sha256 is aa", "correct minions.sha256", "next: the next boot continues", "type: systemctl start"} {
 			if !strings.Contains(text, part) {
@@ -53,11 +53,86 @@ func TestLoginScreenShowsCauseHintAndCommand(t *testing.T) {
 	if err := b.Clear(); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{report.RunIssue, report.IssueLink, report.RunMotd} {
+	for _, path := range []string{report.RunIssue, report.RunMotd} {
 		if h.Exists(path) {
 			t.Errorf("%s remains after Clear", path)
 		}
 	}
+	if h.Readlink(report.IssueLink) != report.RunIssue {
+		t.Errorf("%s is not a link to %s", report.IssueLink, report.RunIssue)
+	}
+}
+
+// An earlier version of firstboot wrote a file instead of the link.
+func TestMessageOfAnEarlierVersionIsReplaced(t *testing.T) {
+	b, h := messages(t)
+	old := func() {
+		t.Helper()
+		if err := h.WriteFile(report.IssueLink, []byte("attempt 1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old()
+	if err := b.Show(state.Failed, errors.New("no"), report.Advice{}, epoch); err != nil || h.Readlink(report.IssueLink) != report.RunIssue {
+		t.Errorf("%q, %v", h.Readlink(report.IssueLink), err)
+	}
+	if err := h.Remove(report.IssueLink); err != nil {
+		t.Fatal(err)
+	}
+	old()
+	if err := b.Clear(); err != nil || h.Exists(report.IssueLink) {
+		t.Errorf("the message remains: %v", err)
+	}
+}
+
+// TestLoginScreenShowsTheCurrentState plays the third attempt of a run.
+func TestLoginScreenShowsTheCurrentState(t *testing.T) {
+	b, h := messages(t)
+	b.Attempt = 3
+	l := report.NewLoginScreen(b, stages, epoch)
+	shows := func(want ...string) {
+		t.Helper()
+		for _, path := range []string{report.RunIssue, report.RunMotd} {
+			text := read(t, h, path)
+			for _, part := range append(want, "attempt 3, ") {
+				if !strings.Contains(text, part) {
+					t.Errorf("%s lacks %q:\n%s", path, part, text)
+				}
+			}
+		}
+		if h.Exists("/etc") {
+			t.Error("a run in progress wrote to /etc")
+		}
+	}
+	shows("is joining its Calico network", "started at 2025-01-01 00:00:00 UTC", "the run continues by itself", "firstboot status --wait")
+	at := func(seconds int, e engine.Event) {
+		e.Time = epoch.Add(time.Duration(seconds) * time.Second)
+		l.Event(e)
+	}
+	wait := engine.Event{Stage: "preflight", Kind: engine.Waiting, Message: "etcd at http://10.0.0.1:2379", Err: errors.New("connection\x1b[2J refused"), Since: epoch.Add(5 * time.Second)}
+	at(20, wait)
+	shows("preflight is waiting for etcd at http://10.0.0.1:2379 since 2025-01-01 00:00:05 UTC: connection[2J refused")
+	wait.Err = errors.New("no route to host")
+	at(21, wait) // too soon after the last change
+	shows("refused")
+	at(31, wait)
+	shows("no route to host")
+	at(50, engine.Event{Stage: "preflight", Kind: engine.Done})
+	at(70, engine.Event{Stage: "sysctl", Kind: engine.Failed, Err: errors.New("no such key")})
+	shows("sysctl failed: no such key")
+	if text := read(t, h, report.RunIssue); strings.Contains(text, "etcd") {
+		t.Errorf("the wait is over, but still shown:\n%s", text)
+	}
+	at(90, engine.Event{Stage: "node", Kind: engine.Retrying, Attempt: 2, Err: errors.New("not ready")})
+	shows("sysctl failed: no such key", "node failed in attempt 1 and is tried again: not ready")
+	if err := b.ShowInterrupted("stopped by SIGTERM", report.Advise(state.Failed, report.Facts{}), epoch); err != nil {
+		t.Fatal(err)
+	}
+	shows("NOT a member", "did not finish", "stopped by SIGTERM", "systemctl start firstboot-complete.target")
+	if err := b.Show(state.Refused, errors.New("no"), report.Advice{}, epoch); err != nil {
+		t.Fatal(err)
+	}
+	shows("was refused")
 }
 
 func TestRefusedRunWritesOnlyBelowRun(t *testing.T) {
@@ -76,9 +151,12 @@ func TestRefusedRunWritesOnlyBelowRun(t *testing.T) {
 		t.Error("the message does not state that nothing was changed")
 	}
 	show(state.Failed)
+	if text := read(t, h, report.RunIssue); !strings.Contains(text, "the run failed") {
+		t.Errorf("login screen:\n%s", text)
+	}
 	show(state.Refused)
-	if h.Exists(report.IssueLink) {
-		t.Error("the message of the earlier failure remains")
+	if text := read(t, h, report.RunIssue); !strings.Contains(text, "was refused") {
+		t.Errorf("login screen:\n%s", text)
 	}
 }
 
