@@ -58,7 +58,7 @@ func (e *Env) daemonFile(ctx context.Context) (*file, error) {
 		return nil, err
 	}
 	if storeWithoutAdvertise(have, store) {
-		return &file{DaemonPath, have, daemonMode(e.Host)}, nil
+		return &file{e.Host.Target(DaemonPath), have, daemonMode(e.Host)}, nil
 	}
 	return e.mergeStore(ctx, have, store)
 }
@@ -75,10 +75,9 @@ func (e *Env) mergeStore(ctx context.Context, have []byte, store string) (*file,
 		"cluster-advertise": fmt.Sprintf("%s:%d", addr, advertisePort),
 	})
 	if err != nil {
-		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err),
-			"repair the file; Docker cannot start with it either")
+		return nil, fmt.Errorf("cannot merge %s: %w", DaemonPath, err)
 	}
-	return &file{DaemonPath, data, daemonMode(e.Host)}, nil
+	return &file{e.Host.Target(DaemonPath), data, daemonMode(e.Host)}, nil
 }
 
 // daemonMode returns the mode of daemon.json, which is kept: the file may hold
@@ -99,13 +98,13 @@ func MergeDaemon(have []byte, set map[string]any) ([]byte, error) {
 		d := json.NewDecoder(bytes.NewReader(have))
 		d.UseNumber()
 		if err := d.Decode(&merged); err != nil {
-			return nil, fmt.Errorf("not a JSON object: %w", err)
+			return nil, engine.WithHint(fmt.Errorf("not a JSON object: %w", err), "repair the file; Docker cannot start with it either")
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, errors.New("more than one JSON value")
+			return nil, engine.WithHint(errors.New("more than one JSON value"), "Docker reads only the first value: remove the rest, or merge it into the first")
 		}
 		if merged == nil {
-			return nil, errors.New("not a JSON object: null")
+			return nil, engine.WithHint(errors.New("not a JSON object: null"), "replace it with {}, which means the same to Docker")
 		}
 	}
 	changed := len(have) == 0

@@ -15,9 +15,6 @@ const (
 	calicoctlConfigPath = "/etc/calico/calicoctl.cfg"
 	linkPath            = "/etc/systemd/network/10-calico.link"
 	udevUnit            = "systemd-udevd.service"
-	networkManagerUnit  = "NetworkManager.service"
-	networkManagerDir   = "/etc/NetworkManager"
-	networkManagerPath  = networkManagerDir + "/conf.d/90-firstboot-calico.conf"
 )
 
 // linkFile stops udevd (242 and later) from changing the MAC addresses of the
@@ -29,10 +26,6 @@ OriginalName=cali* temp*
 
 [Link]
 MACAddressPolicy=none
-`
-
-const networkManagerFile = fileHeader + `[keyfile]
-unmanaged-devices=interface-name:cali*;interface-name:tunl*
 `
 
 // files is the stage "config": it writes the configuration files of calicoctl,
@@ -99,6 +92,7 @@ func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
 		want.check(s.Host, &f)
 	}
 	if f.OK() {
+		s.checkManager(ctx, &f)
 		s.checkLoaded(ctx, &f)
 	}
 	return f, nil

@@ -92,7 +92,7 @@ func TestConfigExcludesInterfacesFromNetworkManager(t *testing.T) {
 	m := newMachine(t)
 	m.put("/etc/NetworkManager/NetworkManager.conf", "")
 	m.mustApply("config")
-	wantWords(t, m.get(managerFile), "unmanaged-devices=interface-name:cali*;interface-name:tunl*")
+	wantWords(t, m.get(managerFile), "unmanaged-devices+=interface-name:cali*;interface-name:tunl*")
 	if jobs := m.stepsWith("unit "); len(jobs) > 0 {
 		t.Errorf("reloaded a NetworkManager that does not run: %q", jobs)
 	}
@@ -103,6 +103,46 @@ func TestConfigExcludesInterfacesFromNetworkManager(t *testing.T) {
 	m.mustApply("config")
 	if jobs := m.stepsWith("unit "); !slices.Equal(jobs, []string{"unit reload NetworkManager.service"}) {
 		t.Errorf("ran %q, want one reload", jobs)
+	}
+}
+
+// TestConfigChecksNetworkManagersOwnView checks the configuration that the program
+// prints, because files of other directories can replace the list.
+func TestConfigChecksNetworkManagersOwnView(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.put("/etc/NetworkManager/NetworkManager.conf", "")
+	m.putProgram("/usr/sbin/NetworkManager", "")
+	m.managerPrints = "[main]\nplugins=keyfile\n\n[keyfile]\nunmanaged-devices=*,except:type:wifi,interface-name:cali*,interface-name:tunl*\n"
+	m.mustApply("config")
+	m.managerPrints = "[keyfile]\nunmanaged-devices=*,except:type:wifi,interface-name:cali*\n"
+	m.wantDifference("config", "NetworkManager", "unmanaged-devices is *,except:type:wifi,interface-name:cali*", "a list with interface-name:tunl*")
+	m.managerPrints = ""
+	m.wantDifference("config", "NetworkManager", "unmanaged-devices is none")
+	m.override("preflight: {ignore: [networkmanager]}")
+	if f := m.check("config"); !f.OK() || len(f.Warnings) != 1 {
+		t.Errorf("with networkmanager ignored: %v and %q", f.Differences, f.Warnings)
+	}
+}
+
+// TestConfigKeepsTheLinkOfDaemonJSON covers a file that another tool manages
+// elsewhere.
+func TestConfigKeepsTheLinkOfDaemonJSON(t *testing.T) {
+	t.Parallel()
+	for name, target := range map[string]string{"absolute": "/srv/docker/daemon.json", "relative": "../../srv/docker/daemon.json", "two links": "linked.json"} {
+		m := newMachine(t)
+		m.put("/srv/docker/daemon.json", `{"data-root": "/srv/docker"}`)
+		m.put("/etc/docker/.keep", "")
+		for path, to := range map[string]string{stages.DaemonPath: target, "/etc/docker/linked.json": "/srv/docker/daemon.json"} {
+			if err := os.Symlink(to, m.file(path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.mustApply("config")
+		if to, err := os.Readlink(m.file(stages.DaemonPath)); err != nil || to != target {
+			t.Errorf("%s: the link became %s, %v", name, to, err)
+		}
+		wantWords(t, m.get("/srv/docker/daemon.json"), "cluster-store", "data-root")
 	}
 }
 

@@ -24,8 +24,12 @@ type ImageFile struct {
 // files depend on the machine, or must wait until preflight has passed.
 func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 	list := []ImageFile{{linkPath, []byte(linkFile), 0o644}}
-	if h.Exists(networkManagerDir) {
-		list = append(list, ImageFile{networkManagerPath, []byte(networkManagerFile), 0o644})
+	manager, err := managerImageFile(h)
+	if err != nil {
+		return nil, err
+	}
+	if manager != nil {
+		list = append(list, *manager)
 	}
 	store := clusterStore(c)
 	if store == "" {
@@ -37,9 +41,12 @@ func ImageFiles(c *config.Config, h *host.Host) ([]ImageFile, error) {
 	}
 	data, err := MergeDaemon(have, map[string]any{"cluster-store": store})
 	if err != nil {
-		return nil, engine.WithHint(fmt.Errorf("cannot merge %s: %w", DaemonPath, err), "repair the file: Docker does not start with it")
+		return nil, fmt.Errorf("cannot merge %s: %w", DaemonPath, err)
 	}
-	return append(list, ImageFile{DaemonPath, data, daemonMode(h)}), nil
+	if key := storeOption(have); key != "" {
+		return nil, engine.WithHint(fmt.Errorf("cannot set the cluster-store in %s: cluster-store-opts sets %s", DaemonPath, key), storeOptionFix)
+	}
+	return append(list, ImageFile{h.Target(DaemonPath), data, daemonMode(h)}), nil
 }
 
 // storeWithoutAdvertise reports whether a daemon.json sets the cluster store but

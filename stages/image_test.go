@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
@@ -87,5 +88,22 @@ func TestImageFilesFollowTheConfiguration(t *testing.T) {
 	}
 	if got := imageFile(t, c, h, networkManagerPath); !strings.Contains(got, "cali*") {
 		t.Errorf("%s is %q", networkManagerPath, got)
+	}
+}
+
+// TestImageFilesRefuseWhatTheFirstBootWould covers files of an image that conflict
+// with those to write.
+func TestImageFilesRefuseWhatTheFirstBootWould(t *testing.T) {
+	for path, data := range map[string]string{
+		networkManagerConf + "/99-site.conf": "[keyfile]\nunmanaged-devices=mac:02:00:00:00:00:08\n",
+		DaemonPath:                           `{"cluster-store-opts": {"kv.cacertfile": "/ca"}}`,
+	} {
+		h := host.New(t.TempDir(), host.Offline())
+		if err := h.WriteFile(path, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ImageFiles(imageConfig(), h); err == nil || engine.Hint(err) == "" || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }

@@ -44,6 +44,7 @@ type fakeSystem struct {
 	rpmFails         string          // the error of rpm -U; "": it installs
 	rpms             int             // the number of rpm transactions so far
 	forward          string          // the output of iptables -S FORWARD
+	managerPrints    string          // the output of NetworkManager --print-config
 	plugin           bool            // eru-minions runs
 	conf             string          // the configuration that eru-minions has read
 	linkRead         bool            // udevd has read the .link file
@@ -229,6 +230,8 @@ func (w *fakeSystem) runCommand(c host.Command) CommandResult {
 	case "udevadm":
 		_ = w.readLink("")
 		return CommandResult{}
+	case "NetworkManager":
+		return CommandResult{Stdout: w.managerPrints}
 	case "iptables":
 		return CommandResult{Stdout: w.forward}
 	case "dockerd":

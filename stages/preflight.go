@@ -48,6 +48,7 @@ func (s preflight) checks() []preflightCheck {
 		s.cidrOverlap,
 		s.dockerVersion,
 		s.dockerStore,
+		s.userNamespaces,
 		s.dockerRestart,
 		s.artifacts,
 		s.etcdAndCalico,

@@ -93,7 +93,7 @@ func (s preflight) nodeNameTaken(ctx context.Context, c *cluster.Client) ([]find
 	}
 	own, err := s.address(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil //nolint:nilerr // bgpAddress reports it
 	}
 	if node.Address.Addr() == own {
 		return nil, nil

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,56 +62,6 @@ func dockerRelease(version string) (major, minor int, ok bool) {
 	return major, minor, errMajor == nil && errMinor == nil
 }
 
-// dockerStore finds what prevents Docker from using the cluster-store.
-func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, error) {
-	refuse := func(object, actual, expected, fix string) ([]finding, error) {
-		return newFinding("docker-cluster-store", object, actual, expected, fix), nil
-	}
-	want := clusterStore(s.Config)
-	if want == "" {
-		if d.active && !d.unresponsive && d.info.ClusterStore == "" {
-			return refuse("Docker", "no cluster-store, and docker.clusterStore is off", "a cluster-store, because the network is global",
-				"set cluster-store in "+DaemonPath+" yourself, or docker.clusterStore: auto")
-		}
-		return nil, nil
-	}
-	if d.info.Swarm.LocalNodeState == "active" {
-		return refuse("Docker", "member of a swarm", "no swarm, because a swarm excludes a cluster-store", "docker swarm leave")
-	}
-	if flag := s.storeFlag(ctx); flag != "" {
-		return refuse("dockerd", "started with "+flag, "only the key in "+DaemonPath+", because dockerd refuses a setting that is given twice",
-			"remove the flag from docker.service's ExecStart or from /etc/default/docker")
-	}
-	if have, err := s.Host.ReadFile(DaemonPath); err == nil {
-		if _, err := MergeDaemon(have, nil); err != nil {
-			return refuse(DaemonPath, err.Error(), "a JSON object", "repair the file; Docker cannot start with it either")
-		}
-	}
-	return nil, nil
-}
-
-// storeFlag returns the flag of dockerd that conflicts with a key which
-// firstboot sets in daemon.json, or "".
-func (s preflight) storeFlag(ctx context.Context) string {
-	var flags string
-	if start, err := s.Host.Systemd().Property(ctx, units.Docker, "Service", "ExecStart"); err == nil {
-		flags = fmt.Sprint(start)
-	}
-	if defaults, err := s.Host.ReadFile("/etc/default/docker"); err == nil {
-		for line := range strings.Lines(string(defaults)) {
-			if !strings.HasPrefix(strings.TrimSpace(line), "#") {
-				flags += " " + line
-			}
-		}
-	}
-	for _, flag := range []string{"--cluster-store", "--cluster-advertise"} {
-		if strings.Contains(flags, flag) {
-			return flag
-		}
-	}
-	return ""
-}
-
 // dockerRestart finds containers of others that a restart of Docker would stop.
 // Docker uses its first cluster-store after a reload, so that one needs no
 // restart.
@@ -135,7 +84,7 @@ func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, err
 	var found []finding
 	missing := func(name string) {
 		found = append(found, newFinding("artifact-missing", name, "not installed from a verified file, not in a bundle, and has no url", "a source",
-			"set "+configSection(name)+".url and "+configSection(name)+".sha256, or add a bundle in "+BundleDirs()[0])...)
+			"set "+configSection(name)+".url, then run: firstboot bundle --config FILE --lock --write (it sets sha256); or write a bundle with firstboot bundle --dir DIR and copy it to "+BundleDirs()[0])...)
 	}
 	if !s.isPresent(ctx, calicoctlName) && !s.hasSource(calicoctlName) {
 		missing(calicoctlName)

@@ -104,15 +104,22 @@ func (s preflight) forwardPolicy(ctx context.Context, _ dockerState) ([]finding,
 		"other hosts may not reach the containers: iptables -P FORWARD ACCEPT"), nil
 }
 
-// networkManager warns if NetworkManager runs and its configuration directory
-// is missing. Otherwise the config stage excludes Calico's interfaces from it.
+// networkManager checks that the config stage can exclude Calico's interfaces
+// from NetworkManager.
 func (s preflight) networkManager(ctx context.Context, _ dockerState) ([]finding, error) {
+	if s.Host.Exists(networkManagerDir) {
+		file, err := managerOverride(s.Host)
+		if err != nil || file == "" {
+			return nil, err
+		}
+		return newFinding("networkmanager", file, "replaces the list of unmanaged devices", "cali* and tunl* unmanaged", managerOverrideFix(file)), nil
+	}
 	unit, err := s.Host.Systemd().Unit(ctx, networkManagerUnit)
-	if err != nil || unit.Active != "active" || s.Host.Exists(networkManagerPath) || s.Host.Exists(networkManagerDir) {
+	if err != nil || unit.Active != "active" {
 		return nil, err
 	}
 	return newWarning("networkmanager", "NetworkManager", "running, but "+networkManagerDir+" does not exist", "cali* and tunl* unmanaged",
-		"add to its configuration: unmanaged-devices=interface-name:cali*;interface-name:tunl*"), nil
+		"add to its configuration: unmanaged-devices+=interface-name:cali*;interface-name:tunl*"), nil
 }
 
 const nodenamePath = "/var/lib/calico/nodename"

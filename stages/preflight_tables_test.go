@@ -82,6 +82,12 @@ func kernelCases() []refusedCase {
 		}},
 		{name: "apparmor-parser", problem: "", arrange: func(m *machine) { m.put("/sys/module/apparmor/parameters/enabled", "Y\n") }, words: []string{"apparmor=0"}},
 		{name: "forward-policy", problem: "", warning: true, arrange: func(m *machine) { m.forward = "-P FORWARD DROP\n" }, words: []string{"DROP", "ACCEPT"}},
+		{name: "networkmanager", problem: "a later file replaces the list", words: []string{"99-site.conf", "unmanaged-devices+="}, arrange: func(m *machine) {
+			m.put("/etc/NetworkManager/conf.d/99-site.conf", "[keyfile]\nunmanaged-devices = mac:02:00:00:00:00:08\n")
+		}},
+		{name: "networkmanager", problem: "a later file removes an item", words: []string{"99-site.conf"}, arrange: func(m *machine) {
+			m.put("/etc/NetworkManager/conf.d/99-site.conf", "[keyfile]\nunmanaged-devices-=interface-name:tunl*\n")
+		}},
 		{name: "networkmanager", problem: "no configuration directory", warning: true, arrange: func(m *machine) {
 			m.put(units.Dir+"/NetworkManager.service", "[Service]\nExecStart=/usr/sbin/NetworkManager\n")
 			m.boot("NetworkManager.service")
@@ -197,6 +203,23 @@ func dockerCases() []refusedCase {
 			m.put("/etc/default/docker", "# DOCKER_OPTS=\nDOCKER_OPTS=\"--cluster-advertise=eth0:2376\"\n")
 		}},
 		{name: "docker-cluster-store", problem: "damaged daemon.json", arrange: func(m *machine) { m.put("/etc/docker/daemon.json", "{\"debug\": true") }, words: []string{"/etc/docker/daemon.json", "repair"}},
+		{name: "docker-cluster-store", problem: "two JSON values", arrange: func(m *machine) { m.put("/etc/docker/daemon.json", "{\"debug\": true}\n{}\n") }, words: []string{"more than one JSON value", "Docker reads only the first value"}},
+		{name: "docker-cluster-store", problem: "null", arrange: func(m *machine) { m.put("/etc/docker/daemon.json", "null") }, words: []string{"replace it with {}"}},
+		{name: "docker-cluster-store", problem: "certificates of another store", words: []string{"cluster-store-opts sets kv.cacertfile"}, arrange: func(m *machine) {
+			m.put("/etc/docker/daemon.json", `{"cluster-store": "etcd://10.0.0.9:2379", "cluster-store-opts": {"discovery.ttl": "60", "kv.certfile": "/c", "kv.cacertfile": "/ca"}}`)
+		}},
+		{name: "docker-cluster-store", problem: "prefix of another store", words: []string{"kv.path"}, arrange: func(m *machine) {
+			m.put("/etc/docker/daemon.json", `{"cluster-store-opts": {"kv.path": "prod"}}`)
+		}},
+		{name: "docker-cluster-store", problem: "another configuration file", words: []string{"--config-file /srv/daemon.json"}, arrange: func(m *machine) {
+			m.put("/etc/default/docker", "DOCKER_OPTS=\"--config-file=/srv/daemon.json\"\n")
+		}},
+		{name: "docker-userns", problem: "in daemon.json", words: []string{"userns-remap is default"}, arrange: func(m *machine) {
+			m.put("/etc/docker/daemon.json", `{"userns-remap": "default"}`)
+		}},
+		{name: "docker-userns", problem: "flag", words: []string{"--userns-remap"}, arrange: func(m *machine) {
+			m.put("/etc/default/docker", "DOCKER_OPTS=--userns-remap=default\n")
+		}},
 		{name: "foreign-containers", problem: "another cluster-store in use", words: []string{other, "shop", "docker.restart: allow"}, arrange: func(m *machine) {
 			m.docker.shownStore, m.docker.effectiveStore = other, other
 			m.docker.containers["shop"] = &container{Name: "shop", Running: true}
@@ -267,6 +290,13 @@ func acceptedHosts() map[string]func(*machine) {
 		"AppArmor disabled":           func(m *machine) { m.put("/sys/module/apparmor/parameters/enabled", "N\n") },
 		"Docker's own forward policy": func(m *machine) { m.forward = "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n" },
 		"no iptables":                 func(m *machine) { m.forward = "-P FORWARD DROP\n"; m.remove("/usr/sbin/iptables") },
+		"NetworkManager with other lists": func(m *machine) {
+			m.put("/etc/NetworkManager/conf.d/10-site.conf", "[keyfile]\nunmanaged-devices=mac:02:00:00:00:00:08\n")
+			m.put("/etc/NetworkManager/conf.d/99-a.conf", "[keyfile]\nunmanaged-devices+=mac:02:00:00:00:00:09\n")
+			m.put("/etc/NetworkManager/conf.d/99-b.conf", "[keyfile]\nunmanaged-devices=interface-name:tunl*,interface-name:cali*\n")
+			m.put("/etc/NetworkManager/conf.d/99-c.conf", "[device]\nunmanaged-devices=x\n[keyfile]\n# unmanaged-devices=y\n")
+			m.put("/etc/NetworkManager/conf.d/99-d.txt", "[keyfile]\nunmanaged-devices=z\n")
+		},
 		"NetworkManager with its directory": func(m *machine) {
 			m.put("/etc/NetworkManager/NetworkManager.conf", "")
 			m.put(units.Dir+"/NetworkManager.service", "[Service]")
@@ -314,6 +344,12 @@ func acceptedHosts() map[string]func(*machine) {
 			m.docker.shownStore = "etcd://10.0.0.9:2379"
 			m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 			m.override("docker: {restart: allow}")
+		},
+		"intervals of a cluster-store": func(m *machine) {
+			m.put("/etc/docker/daemon.json", `{"cluster-store-opts": {"discovery.heartbeat": "20", "discovery.ttl": "60"}, "userns-remap": ""}`)
+		},
+		"the usual configuration file as a flag": func(m *machine) {
+			m.put("/etc/default/docker", "DOCKER_OPTS=\"--config-file /etc/docker/daemon.json\"\n")
 		},
 		"clusterStore off, one set":  func(m *machine) { m.docker.shownStore = "consul://x"; m.override(`docker: {clusterStore: "off"}`) },
 		"a flag in a comment":        func(m *machine) { m.put("/etc/default/docker", "  # DOCKER_OPTS=--cluster-store=x\n") },

@@ -24,6 +24,7 @@ func PreflightNames() []string {
 		"docker-missing",
 		"docker-version",
 		"docker-cluster-store",
+		"docker-userns",
 		"foreign-containers",
 		"artifact-missing",
 		"image-by-tag",
