@@ -86,7 +86,7 @@ func (c *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 		if err != nil {
 			return err
 		}
-		if f.render.Hosts, err = pxe.ParseHosts(data); err != nil {
+		if f.render.Hosts, err = pxe.ParseHosts(f.hosts, data); err != nil {
 			return &app.ConfigError{Err: err}
 		}
 	}
@@ -100,7 +100,7 @@ func (c *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) error {
 	files, err := pxe.Render(cmd.Context(), loaded, f.render)
 	if err != nil {
-		return err
+		return configError(err)
 	}
 	dir, err := filepath.Abs(f.dir)
 	if err != nil {
@@ -110,10 +110,7 @@ func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 	if err != nil {
 		return err
 	}
-	if loaded.HoldsSecrets() {
-		fmt.Fprintf(c.errs, "firstboot: warning: the configuration holds secrets, and everyone who can reach the server can read them; %s\n",
-			"its files have mode 0640: give them the group of the server")
-	}
+	c.warnOfSecrets(f.dir, files)
 	for _, name := range append([]string{f.render.Kernel}, f.render.Initrd...) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil && pxe.IsLocal(name) {
 			fmt.Fprintf(c.errs, "firstboot: warning: %s is missing in %s: copy it there\n", name, f.dir)
@@ -129,4 +126,25 @@ func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 	_, err = fmt.Fprintf(c.out, "%s: %d written, %d unchanged, %d removed; boot %s/boot.ipxe\n",
 		f.dir, len(done.Written), len(done.Unchanged), len(done.Removed), strings.TrimSuffix(f.render.URL.String(), "/"))
 	return err
+}
+
+// warnOfSecrets names the files that contain secrets.
+func (c *cli) warnOfSecrets(dir string, files []pxe.File) {
+	const most = 5
+	var names []string
+	for _, f := range files {
+		if f.Secret {
+			names = append(names, filepath.Join(dir, f.Path))
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-most)
+		names = names[:most]
+	}
+	fmt.Fprintf(c.errs, "firstboot: warning: everyone who can reach the server can read the secrets in %s%s; the files have mode 0640: give them the group of the server\n",
+		strings.Join(names, ", "), more)
 }

@@ -11,14 +11,15 @@ func FuzzParseHosts(f *testing.F) {
 	f.Add(hostList)
 	f.Add("hosts: [{mac: 52:54:00:12:34:56, args: ['a=\"b c\"']}]")
 	f.Add(strings.Repeat("[", 1000))
+	f.Add("hosts:\r\n# x\r\n- uuid: 3f0c7a1e-0000-4000-8000-1234567890ab\r\n  values: {a: |\r\n   b}")
 	f.Fuzz(func(t *testing.T, text string) {
-		hosts, err := ParseHosts([]byte(text))
+		hosts, err := ParseHosts("hosts.yaml", []byte(text))
 		if err != nil {
 			return
 		}
 		for _, h := range hosts {
 			if strings.ContainsAny(h.script()+h.label(), "\n\r") && h.Name == "" {
-				t.Errorf("%q", h)
+				t.Errorf("%+v", h)
 			}
 			for _, arg := range append(h.args(), h.Args...) {
 				if err := checkArg(arg); err != nil {

@@ -1,18 +1,19 @@
 package pxe
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/config"
@@ -22,84 +23,200 @@ import (
 // Host is a host with its own values, identified by MAC address or UUID. The zero
 // Host stands for all hosts that are not listed.
 type Host struct {
-	MAC    string            `yaml:"mac"`    // of the network interface that it boots from
-	UUID   string            `yaml:"uuid"`   // as reported by the firmware (DMI)
-	Name   string            `yaml:"name"`   // host name
-	Values map[string]string `yaml:"values"` // configuration keys, such as host.address
-	Args   []string          `yaml:"args"`   // kernel arguments
+	MAC    string            // of the network interface that it boots from
+	UUID   string            // as reported by the firmware (DMI)
+	Name   string            // host name
+	Values map[string]string // configuration keys, such as host.address
+	Args   []string          // kernel arguments
+
+	at  config.Problem            // where the list names the host
+	set map[string]config.Problem // where it sets a value
 }
 
 // maxHosts limits a list: all hosts share one directory, with a few files per host.
 const maxHosts = 10000
 
-// ParseHosts reads a list of hosts: {hosts: [{mac|uuid, name, values, args}]}.
-func ParseHosts(data []byte) ([]Host, error) {
-	var file struct {
-		Hosts []Host `yaml:"hosts"`
-	}
-	if err := images.CheckYAML(data); err != nil {
-		return nil, fmt.Errorf("cannot read the list of hosts: %w", err)
-	}
-	if err := yaml.UnmarshalWithOptions(data, &file, yaml.Strict()); err != nil {
-		var at yaml.Error
-		if errors.As(err, &at) && at.GetToken() != nil {
-			p := at.GetToken().Position
-			return nil, fmt.Errorf("cannot read the list of hosts: line %d, column %d: %s", p.Line, p.Column, images.Truncate(at.GetMessage()))
-		}
-		return nil, errors.New("cannot read the list of hosts: not YAML of the form hosts: [{mac: …, name: …}]")
-	}
-	if len(file.Hosts) > maxHosts {
-		return nil, fmt.Errorf("cannot read the list of hosts: it has %d hosts, the limit is %d", len(file.Hosts), maxHosts)
-	}
-	seen := map[string]bool{}
-	for i := range file.Hosts {
-		h := &file.Hosts[i]
-		if err := h.normalise(); err != nil {
-			return nil, fmt.Errorf("cannot read the list of hosts: host %d: %w", i+1, err)
-		}
-		for _, key := range []string{h.id(), "name " + h.Name} {
-			if seen[key] && key != "name " {
-				return nil, fmt.Errorf("cannot read the list of hosts: host %d: duplicate %s", i+1, strings.TrimPrefix(key, prefix))
+// maxProblems limits the problems of a list that are reported.
+const maxProblems = 100
+
+// hostForm is an example of a host.
+const hostForm = "such as {mac: 52:54:00:12:34:56, name: web-1}"
+
+// ParseHosts reads a list of hosts: {hosts: [{mac|uuid, name, values, args}]}. name is
+// the list's file. An invalid list is an error of type config.Problems, with all
+// problems.
+func ParseHosts(name string, data []byte) ([]Host, error) {
+	l := &list{name: name}
+	var hosts []Host
+	if body := l.parse(data); body != nil {
+		l.mapping(body, "", "begin with hosts:", func(key string, at *token.Token, v ast.Node) {
+			if key != "hosts" {
+				l.problem(at, "", fmt.Sprintf("unknown key %q", images.Truncate(key)), "write hosts: [{mac: …, name: …}]")
+				return
 			}
-			seen[key] = true
+			l.sequence(v, "hosts", hostForm, func(_ int, item ast.Node) { hosts = append(hosts, l.host(item)) })
+		})
+	}
+	if len(hosts) > maxHosts {
+		l.problem(nil, "hosts", fmt.Sprintf("has %d hosts, the limit is %d", len(hosts), maxHosts), "")
+	}
+	l.checkUnique(hosts)
+	if len(l.problems) == 0 {
+		return hosts, nil
+	}
+	return nil, l.sorted()
+}
+
+// sorted returns the problems in the order of their positions.
+func (l *list) sorted() config.Problems {
+	slices.SortStableFunc(l.problems, func(a, b config.Problem) int {
+		return cmp.Or(a.Line-b.Line, a.Col-b.Col)
+	})
+	if n := len(l.problems) - maxProblems; n > 0 {
+		last := l.problems[maxProblems]
+		last.Path, last.Message, last.Hint = "", fmt.Sprintf("and %d more", n), ""
+		l.problems = append(l.problems[:maxProblems], last)
+	}
+	return l.problems
+}
+
+// host reads one host.
+func (l *list) host(node ast.Node) Host {
+	h := Host{Values: map[string]string{}, set: map[string]config.Problem{}, at: l.position(firstToken(node))}
+	before := len(l.problems)
+	text := func(key string, at *token.Token, v ast.Node, to *string, check func(string) (string, string)) {
+		s, ok := l.text(v, key)
+		if !ok {
+			return
+		}
+		if message, hint := check(s); message != "" {
+			l.problem(at, key, message, hint)
+		}
+		*to = s
+	}
+	l.mapping(node, "", hostForm, func(key string, at *token.Token, v ast.Node) {
+		switch key {
+		case "mac":
+			text(key, at, v, &h.MAC, checkMAC)
+		case "uuid":
+			text(key, at, v, &h.UUID, checkUUID)
+		case "name":
+			text(key, at, v, &h.Name, config.CheckHostName)
+		case "values":
+			l.mapping(v, key, "such as {host.address: 10.0.0.11}", func(name string, at *token.Token, v ast.Node) { l.value(&h, name, at, v) })
+		case "args":
+			l.sequence(v, key, "such as [console=ttyS1]", func(_ int, item ast.Node) {
+				if s, ok := l.text(item, key); ok {
+					l.argument(firstToken(item), key, s)
+					h.Args = append(h.Args, s)
+				}
+			})
+		default:
+			l.problem(at, "", fmt.Sprintf("unknown key %q", images.Truncate(key)), "a host has mac or uuid, name, values and args")
+		}
+	})
+	if (h.MAC == "") == (h.UUID == "") && len(l.problems) == before {
+		l.problem(firstToken(node), "", "a host needs either a mac or a uuid", "mac: 52:54:00:12:34:56")
+	}
+	if mac, err := net.ParseMAC(h.MAC); err == nil {
+		h.MAC = mac.String() // like iPXE and matchbox
+	}
+	h.UUID = strings.ToLower(h.UUID)
+	return h
+}
+
+// value reads one configuration key of a host.
+func (l *list) value(h *Host, key string, at *token.Token, node ast.Node) {
+	path := join("values", key)
+	s, ok := l.text(node, path)
+	if !ok {
+		return
+	}
+	switch {
+	case strings.Contains(key, "environment"):
+		l.problem(at, path, "may be a secret, and every user can read the kernel command line", "set it in the configuration")
+	case key == "host.name":
+		l.problem(at, path, "cannot be set here", "set name")
+	case key == "config", strings.HasPrefix(key, "config."), strings.HasPrefix(key, "install."):
+		l.problem(at, path, "cannot be set in the list of hosts", "")
+	case hasPassword(s):
+		l.problem(at, path, "contains a password, and every user can read the kernel command line", "set it in the configuration")
+	default:
+		l.argument(at, path, "firstboot."+key+"="+s)
+	}
+	h.Values[key], h.set[key] = s, l.position(at)
+}
+
+// argument checks one kernel argument.
+func (l *list) argument(at *token.Token, path, arg string) {
+	if err := checkArg(arg); err != nil {
+		l.problem(at, path, err.Error(), engine.Hint(err))
+	}
+}
+
+func (l *list) position(at *token.Token) config.Problem {
+	one := &list{name: l.name}
+	one.problem(at, "", "", "")
+	return one.problems[0]
+}
+
+// firstToken returns the token where a node begins.
+func firstToken(node ast.Node) *token.Token {
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return n.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken()
+	}
+	return node.GetToken()
+}
+
+// checkUnique reports what must not occur twice: MAC addresses, UUIDs, names and
+// addresses.
+func (l *list) checkUnique(hosts []Host) {
+	seen := map[string]config.Problem{}
+	unique := func(what, value string, at config.Problem) {
+		key := what + " " + value
+		first, found := seen[key]
+		if !found {
+			seen[key] = at
+			return
+		}
+		at.Message = fmt.Sprintf("duplicate %s %s, first on line %d", what, images.Truncate(value), first.Line)
+		l.problems = append(l.problems, at)
+	}
+	for _, h := range hosts {
+		if h.MAC != "" {
+			unique("MAC address", h.MAC, h.at)
+		}
+		if h.UUID != "" {
+			unique("UUID", h.UUID, h.at)
+		}
+		if h.Name != "" {
+			unique("name", h.Name, h.at)
+		}
+		if address, err := netip.ParseAddr(h.Values["host.address"]); err == nil {
+			unique("host.address", address.Unmap().String(), h.set["host.address"])
 		}
 	}
-	return file.Hosts, nil
+}
+
+func checkMAC(s string) (message, hint string) {
+	if mac, err := net.ParseMAC(s); err != nil || len(mac) != 6 {
+		return fmt.Sprintf("%q is not a MAC address", images.Truncate(s)), "such as 52:54:00:12:34:56"
+	}
+	return "", ""
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// normalise writes MAC address and UUID like iPXE and matchbox, and checks the other
-// fields.
-func (h *Host) normalise() error {
-	if (h.MAC == "") == (h.UUID == "") {
-		return engine.WithHint(errors.New("needs either a mac or a uuid"), "mac: 52:54:00:12:34:56")
+func checkUUID(s string) (message, hint string) {
+	if !uuidForm.MatchString(strings.ToLower(s)) {
+		return fmt.Sprintf("%q is not a UUID", images.Truncate(s)), "dmidecode -s system-uuid prints it"
 	}
-	if h.MAC != "" {
-		mac, err := net.ParseMAC(h.MAC)
-		if err != nil || len(mac) != 6 {
-			return fmt.Errorf("mac %q is not a MAC address", images.Truncate(h.MAC))
-		}
-		h.MAC = mac.String()
-	}
-	h.UUID = strings.ToLower(h.UUID)
-	if h.UUID != "" && !uuidForm.MatchString(h.UUID) {
-		return fmt.Errorf("uuid %q is not a UUID", images.Truncate(h.UUID))
-	}
-	for _, arg := range append(h.args(), h.Args...) {
-		if err := checkArg(arg); err != nil {
-			return err
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(h.Values)) {
-		switch {
-		case strings.Contains(key, "environment"):
-			return engine.WithHint(fmt.Errorf("%s may be a secret, and every user can read the kernel command line", key), "set it in the configuration")
-		case key == "host.name", key == "config", strings.HasPrefix(key, "config."), strings.HasPrefix(key, "install."):
-			return fmt.Errorf("cannot set %s in the list of hosts", images.Truncate(key))
-		}
-	}
-	return nil
+	return "", ""
 }
 
 // args returns the kernel arguments that set the host's values.
@@ -114,25 +231,43 @@ func (h Host) args() []string {
 	return args
 }
 
-// effective returns the configuration that the host will load.
-func (h Host) effective(ctx context.Context, loaded *config.Loaded) (*config.Loaded, error) {
+// effective returns the configuration that the host will load. root is a directory
+// with the configuration that all hosts load. The error of invalid values is of type
+// config.Problems, with their positions in the list.
+func (h Host) effective(ctx context.Context, root string, loaded *config.Loaded) (*config.Loaded, error) {
 	if len(h.args()) == 0 {
 		return loaded, nil
 	}
-	root, err := os.MkdirTemp("", "firstboot-pxe")
-	if err != nil {
-		return nil, fmt.Errorf("cannot check the values of %s: %w", h.label(), err)
-	}
-	defer os.RemoveAll(root)
-	path := filepath.Join(root, config.MainFile)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, loaded.Explicit(), 0o600)); err != nil {
-		return nil, fmt.Errorf("cannot check the values of %s: %w", h.label(), err)
-	}
 	effective, err := config.Load(ctx, config.Options{Root: root, Cmdline: strings.Join(h.args(), " ")})
+	if problems, invalid := config.IsInvalid(err); invalid {
+		return nil, h.locate(problems)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the values of %s: %w", h.label(), err)
 	}
 	return effective, nil
+}
+
+// locate moves problems of the host's values from the kernel command line to their
+// positions in the list.
+func (h Host) locate(problems config.Problems) config.Problems {
+	var all config.Problems
+	for _, p := range problems {
+		at, ok := h.set[p.Path]
+		if !ok {
+			at = h.at
+			for key, position := range h.set { // the problem of an unknown key has no path
+				if strings.Contains(p.Message, strconv.Quote(key)) {
+					at = position
+				}
+			}
+		}
+		all = append(all, config.Problem{
+			File: at.File, Line: at.Line, Col: at.Col, Path: p.Path,
+			Message: "cannot use the values of " + h.label() + ": " + p.Message, Hint: p.Hint,
+		})
+	}
+	return all
 }
 
 // prefix distinguishes firstboot's files from others in the same directory.

@@ -6,9 +6,12 @@ package pxe
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -66,18 +69,82 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 	served, common := o.configFile(loaded)
 	common = append(common, o.installArgs()...)
 	files := []File{served, {Path: "boot.ipxe", Data: entryScript(o.URL.Reveal(), o.Hosts)}}
-	for _, h := range append([]Host{{}}, o.Hosts...) {
-		effective, err := h.effective(ctx, loaded)
-		if err != nil {
-			return nil, err
-		}
+	all := append([]Host{{}}, o.Hosts...)
+	configs, err := effectiveConfigs(ctx, loaded, all)
+	if err != nil {
+		return nil, err
+	}
+	for i, h := range all {
+		effective := configs[i]
 		hostFiles, err := o.hostFiles(h, effective, slices.Concat(common, h.args(), o.Args, h.Args))
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, hostFiles...)
 	}
+	o.markSecrets(files)
 	return files, nil
+}
+
+// effectiveConfigs returns the configurations that the hosts will load, or the problems
+// of all hosts' values.
+func effectiveConfigs(ctx context.Context, loaded *config.Loaded, hosts []Host) ([]*config.Loaded, error) {
+	root, err := os.MkdirTemp("", "firstboot-pxe")
+	if err != nil {
+		return nil, fmt.Errorf("cannot check the values of the hosts: %w", err)
+	}
+	defer os.RemoveAll(root)
+	path := filepath.Join(root, config.MainFile)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, loaded.Explicit(), 0o600)); err != nil {
+		return nil, fmt.Errorf("cannot check the values of the hosts: %w", err)
+	}
+	configs := make([]*config.Loaded, len(hosts))
+	var all config.Problems
+	for i, h := range hosts {
+		var err error
+		configs[i], err = h.effective(ctx, root, loaded)
+		problems, invalid := config.IsInvalid(err)
+		if err != nil && !invalid {
+			return nil, err
+		}
+		if all = append(all, problems...); len(all) >= maxProblems {
+			break
+		}
+	}
+	if len(all) > 0 {
+		return nil, all
+	}
+	return configs, nil
+}
+
+// markSecrets marks the files that contain the query of a URL: it may be a token.
+func (o Options) markSecrets(files []File) {
+	var secrets []string
+	add := func(text string) {
+		if strings.Contains(text, "://") {
+			secrets = append(secrets, secret.URL(text).Secrets()...)
+		}
+	}
+	for _, name := range append([]string{o.URL.Reveal(), o.Ignition.Reveal(), o.Kernel}, o.Initrd...) {
+		add(name)
+	}
+	if o.Install != nil {
+		add(o.Install.Image.URL.Reveal())
+	}
+	for _, h := range o.Hosts {
+		for _, value := range h.Values {
+			add(value)
+		}
+	}
+	if len(secrets) == 0 {
+		return
+	}
+	mask := secret.NewMask(secrets...)
+	for i, f := range files {
+		if text := string(f.Data); mask.Text(text) != text {
+			files[i].Secret = true
+		}
+	}
 }
 
 // SignedPath is the path below the directory of a configuration that is verified by a
@@ -172,10 +239,13 @@ func (o Options) installArgs() []string {
 
 // Check reports an error if no host can boot with the options.
 func (o Options) Check() error {
-	if err := images.CheckURL(o.URL); err != nil {
+	if err := checkURL(o.URL); err != nil {
 		return engine.WithHint(fmt.Errorf("cannot use --url: %w", err), "set the URL at which hosts reach the directory: --url http://10.0.0.5:8080")
 	}
 	for _, name := range append([]string{o.Kernel}, o.Initrd...) {
+		if hasPassword(name) {
+			return fmt.Errorf("cannot boot %s: %w", secret.URL(name), errPassword)
+		}
 		if name == "" || hasSpecial(name) {
 			return fmt.Errorf("cannot boot %q: not a file name or URL", images.Truncate(name))
 		}
@@ -186,7 +256,7 @@ func (o Options) Check() error {
 		}
 	}
 	if o.Ignition != "" {
-		if err := images.CheckURL(o.Ignition); err != nil {
+		if err := checkURL(o.Ignition); err != nil {
 			return fmt.Errorf("cannot use --matchbox: %w", err)
 		}
 	}
@@ -202,6 +272,10 @@ func (in *Install) check() error {
 	if in == nil {
 		return nil
 	}
+	if hasPassword(in.Image.URL.Reveal()) {
+		return engine.WithHint(fmt.Errorf("cannot use --image %s: %w", in.Image.URL, errPassword),
+			"serve the image without a password: its sha256 verifies it")
+	}
 	if err := in.Image.Check("--image", "--sha256"); err != nil {
 		return err
 	}
@@ -209,6 +283,36 @@ func (in *Install) check() error {
 		return engine.WithHint(fmt.Errorf("cannot install on %q: not a device", images.Truncate(in.Disk)), "--disk /dev/vda")
 	}
 	return nil
+}
+
+// errPassword is the error of a URL with a password. Files of the boot server and the
+// kernel command line are no place for one.
+var errPassword = errors.New("it contains a password, which everyone who can reach the server could read, and every user of a host")
+
+// hasPassword reports whether text contains a URL with a user or a password.
+func hasPassword(text string) bool {
+	for from := 0; ; {
+		n := strings.Index(text[from:], "://")
+		if n < 0 {
+			return false
+		}
+		from += n + len("://")
+		authority := text[from:]
+		if end := strings.IndexAny(authority, "/?#"); end >= 0 {
+			authority = authority[:end]
+		}
+		if strings.Contains(authority, "@") {
+			return true
+		}
+	}
+}
+
+// checkURL is images.CheckURL for URLs that must not contain a password.
+func checkURL(location secret.URL) error {
+	if hasPassword(location.Reveal()) {
+		return errPassword
+	}
+	return images.CheckURL(location)
 }
 
 // hasSpecial reports whether s contains characters that are not allowed in a word of
@@ -220,12 +324,16 @@ func hasSpecial(s string) bool {
 // checkArg reports an error unless arg is one kernel argument. A value with spaces is
 // quoted with "…", as the kernel requires.
 func checkArg(arg string) error {
+	name, value, ok := strings.Cut(arg, "=") // the value may be a secret
+	if hasPassword(arg) {
+		return fmt.Errorf("cannot use the kernel argument %q: %w", images.Truncate(name), errPassword)
+	}
 	plain := arg
-	if name, value, ok := strings.Cut(arg, "="); ok && len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+	if ok && len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
 		plain = name + strings.ReplaceAll(value[1:len(value)-1], " ", "")
 	}
 	if arg == "" || hasSpecial(plain) {
-		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q", images.Truncate(arg)), `write NAME=VALUE, or NAME="VALUE WITH SPACES"`)
+		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q: it contains a character that cannot be quoted", images.Truncate(name)), `write NAME=VALUE, or NAME="VALUE WITH SPACES"`)
 	}
 	return nil
 }

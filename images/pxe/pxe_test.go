@@ -28,7 +28,7 @@ const hostList = `hosts:
 
 func options(t *testing.T) Options {
 	t.Helper()
-	hosts, err := ParseHosts([]byte(hostList))
+	hosts, err := ParseHosts("hosts.yaml", []byte(hostList))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,11 +166,11 @@ func TestInvalidOptionsAreRefused(t *testing.T) {
 		"cannot install on \"vda\"": func(o *Options) {
 			o.Install = &Install{Image: images.Remote{URL: "http://a/b", SHA256: provisiontest.FakeDigest()}, Disk: "vda"}
 		},
-		"cannot use --signed-by \"site.asc\"": func(o *Options) { o.SignedBy = "site.asc" },
-		"cannot use --signed-by \"/a b\"":     func(o *Options) { o.SignedBy = "/a b" },
-		"the limit is 2047":                   func(o *Options) { o.Args = []string{"a=" + strings.Repeat("x", 2000)} },
-		"cannot use the values of web-1: ":    func(o *Options) { o.Hosts[0].Values = map[string]string{"host.adress": "10.0.0.1"} },
-		"host.name: must be in lower case":    func(o *Options) { o.Hosts[0].Name = "Web" },
+		"cannot use --signed-by \"site.asc\"":                            func(o *Options) { o.SignedBy = "site.asc" },
+		"cannot use --signed-by \"/a b\"":                                func(o *Options) { o.SignedBy = "/a b" },
+		"the limit is 2047":                                              func(o *Options) { o.Args = []string{"a=" + strings.Repeat("x", 2000)} },
+		"cannot use the values of web-1: ":                               func(o *Options) { o.Hosts[0].Values = map[string]string{"host.adress": "10.0.0.1"} },
+		"host.name: cannot use the values of Web: must be in lower case": func(o *Options) { o.Hosts[0].Name = "Web" },
 	} {
 		o := options(t)
 		change(&o)
@@ -183,20 +183,205 @@ func TestInvalidOptionsAreRefused(t *testing.T) {
 
 func TestInvalidListOfHostsIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"hosts: [{name: a}]":                      "host 1: needs either a mac or a uuid",
-		"hosts: [{mac: 52:54:00:12:34}]":          "mac \"52:54:00:12:34\" is not a MAC address",
-		"hosts: [{uuid: 1-2}]":                    "uuid \"1-2\" is not a UUID",
-		"hosts: [{mac: 52:54:00:12:34:56, x: 1}]": "line 1, column 34",
-		"hosts: {": "cannot read the list of hosts",
-		"hosts: [{mac: 52:54:00:12:34:56}, {mac: 52-54-00-12-34-56}]":                             "host 2: duplicate mac-52-54-00-12-34-56",
-		"hosts: [{mac: 52:54:00:12:34:56, name: a}, {mac: 52:54:00:12:34:57, name: a}]":           "host 2: duplicate name a",
-		"hosts: [{mac: 52:54:00:12:34:56, values: {node.environment.A: secret}}]":                 "every user can read the kernel command line",
-		"hosts: [{mac: 52:54:00:12:34:56, values: {install.disk: /dev/sda}}]":                     "cannot set install.disk in the list of hosts",
-		"hosts: [{mac: 52:54:00:12:34:56, values: {host.address: '1 firstboot.install.disk=x'}}]": "cannot use the kernel argument",
+		"hosts: [{name: a}]":                      "hosts.yaml:1:9: a host needs either a mac or a uuid",
+		"hosts: [{mac: 52:54:00:12:34}]":          "1:10: mac: \"52:54:00:12:34\" is not a MAC address",
+		"hosts: [{uuid: 1-2}]":                    "uuid: \"1-2\" is not a UUID",
+		"hosts: [{mac: 52:54:00:12:34:56, x: 1}]": "hosts.yaml:1:34: unknown key \"x\"",
+		"hosts: {":      "hosts.yaml:1:",
+		"hosts: {a: b}": "hosts: must be a list",
+		"hosts: [a]":    "must be a mapping",
+		"- a":           "must be a mapping",
+		"":              "must be one YAML document",
+		"host: []":      "unknown key \"host\"",
+		"hosts: [{mac: 52:54:00:12:34:56, name: }]":                                                                                       "name: has no value",
+		"hosts: [{mac: 52:54:00:12:34:56, mac: 52:54:00:12:34:57}]":                                                                       "mac: duplicate key",
+		"hosts: [{mac: 52:54:00:12:34:56, name: [a]}]":                                                                                    "name: must be text",
+		"hosts: [&a {mac: 52:54:00:12:34:56}, *a]":                                                                                        "anchors, aliases and merge keys are not allowed",
+		"hosts: [{mac: 52:54:00:12:34:56, name: localhost}]":                                                                              "name: \"localhost\" is not a unique host name",
+		"hosts: [{mac: 52:54:00:12:34:56, name: 1_000}]":                                                                                  "name: \"1_000\" is not an RFC 1123 name",
+		"hosts:\r\n# a comment\r\n  - {mac: 52:54:00:12:34:56, x: 1}":                                                                     "hosts.yaml:3:",
+		"hosts: [{mac: 52:54:00:12:34:56}, {mac: 52-54-00-12-34-56}]":                                                                     "duplicate MAC address 52:54:00:12:34:56, first on line 1",
+		"hosts: [{mac: 52:54:00:12:34:56, name: a}, {mac: 52:54:00:12:34:57, name: a}]":                                                   "duplicate name a",
+		"hosts: [{uuid: 3f0c7a1e-0000-4000-8000-1234567890ab}, {uuid: 3F0C7A1E-0000-4000-8000-1234567890AB}]":                             "duplicate UUID 3f0c7a1e-",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {host.address: 10.0.0.1}}, {mac: 52:54:00:12:34:57, values: {host.address: 10.0.0.1}}]": "duplicate host.address 10.0.0.1",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {node.environment.A: secret}}]":                                                         "every user can read the kernel command line",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {report.url: 'http://u:secret@h/'}}]":                                                   "values.report.url: contains a password",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {proxy.http: 'http://u:secret@h'}}]":                                                    "values.proxy.http: contains a password",
+		"hosts: [{mac: 52:54:00:12:34:56, args: ['inst.repo=http://u:secret@h/']}]":                                                       "the kernel argument \"inst.repo\": it contains a password",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {install.disk: /dev/sda}}]":                                                             "values.install.disk: cannot be set in the list of hosts",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {host.address: '1 firstboot.install.disk=x'}}]":                                         "cannot use the kernel argument",
 	} {
-		_, err := ParseHosts([]byte(text))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		_, err := ParseHosts("hosts.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret@") {
 			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// YAML would read these names as numbers, booleans and dates.
+func TestNamesOfHostsAreTakenAsTheyAreWritten(t *testing.T) {
+	for _, name := range []string{"0123", "1e3", "no", "2024-01-01", "0017", "0o17", "0x1f", "0089", "1.50", "12345678901234567890123", "null1", "~"} {
+		hosts, err := ParseHosts("hosts.yaml", []byte("hosts:\n  - mac: 52:54:00:00:00:01\n    name: "+name+"\n    values: {pool.blockSize: "+name+"}\n"))
+		if name == "~" {
+			if err == nil {
+				t.Error("a host without a name was accepted")
+			}
+			continue
+		}
+		if err != nil || hosts[0].Name != name || hosts[0].Values["pool.blockSize"] != name {
+			t.Errorf("%s: %+v, %v", name, hosts, err)
+		}
+	}
+}
+
+func TestAllProblemsOfTheListAreReportedInOrder(t *testing.T) {
+	_, err := ParseHosts("hosts.yaml", []byte(`hosts:
+  - mac: 52:54:00:00:00
+    name: Web
+  - name: b
+  - mac: 52:54:00:00:00:02
+    name: c
+    valeus: {host.address: 10.0.0.1}
+  - mac: 52:54:00:00:00:02
+`))
+	want := `hosts.yaml:2:5: mac: "52:54:00:00:00" is not a MAC address (such as 52:54:00:12:34:56)
+hosts.yaml:3:5: name: must be in lower case: Calico converts node names to lower case (did you mean "web"?)
+hosts.yaml:4:5: a host needs either a mac or a uuid (mac: 52:54:00:12:34:56)
+hosts.yaml:7:5: unknown key "valeus" (a host has mac or uuid, name, values and args)
+hosts.yaml:8:5: duplicate MAC address 52:54:00:00:00:02, first on line 5`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	many := "hosts:\n" + strings.Repeat("  - {x: 1}\n", 500)
+	if _, err := ParseHosts("hosts.yaml", []byte(many)); err == nil || strings.Count(err.Error(), "\n") != maxProblems || !strings.Contains(err.Error(), "and 400 more") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Values are checked as on the host, for all hosts at once, with their lines.
+func TestProblemsOfValuesHaveTheirLines(t *testing.T) {
+	hosts, err := ParseHosts("hosts.yaml", []byte(`hosts:
+  - mac: 52:54:00:00:00:01
+    values:
+      host.adress: 10.0.0.1
+  - mac: 52:54:00:00:00:02
+    values:
+      pool.blockSize: "8"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t)
+	o.Hosts = hosts
+	_, err = Render(t.Context(), provisiontest.Load(t, provisiontest.Minimal), o)
+	if err == nil || !strings.Contains(err.Error(), "hosts.yaml:4:7: ") || !strings.Contains(err.Error(), "hosts.yaml:7:7: pool.blockSize: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestURLsWithAPasswordAreRefused(t *testing.T) {
+	image := images.Remote{URL: "http://u:hunter@10.0.0.5/g.raw", SHA256: provisiontest.FakeDigest()}
+	for name, change := range map[string]func(*Options){
+		"url":      func(o *Options) { o.URL = "http://u:hunter@10.0.0.5" },
+		"image":    func(o *Options) { o.Install = &Install{Image: image, Disk: "/dev/vda"} },
+		"kernel":   func(o *Options) { o.Kernel = "http://u:hunter@10.0.0.5/vmlinuz" },
+		"initrd":   func(o *Options) { o.Initrd = []string{"http://hunter@10.0.0.5/initrd"} },
+		"matchbox": func(o *Options) { o.Ignition = "http://u:hunter@10.0.0.5" },
+		"argument": func(o *Options) { o.Args = []string{"root=live:http://u:hunter@10.0.0.5/x"} },
+	} {
+		o := options(t)
+		change(&o)
+		_, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Minimal), o)
+		if err == nil || !strings.Contains(err.Error(), "contains a password") || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A query may be a token. The files that contain it are not for everyone.
+func TestFilesWithATokenAreSecret(t *testing.T) {
+	o := options(t)
+	o.Install = &Install{Image: images.Remote{URL: "http://10.0.0.5/g.raw?token=hunter22&x=y", SHA256: provisiontest.FakeDigest()}, Disk: "/dev/vda"}
+	o.Hosts[1].Values = map[string]string{"report.url": "https://10.0.0.5/?token=hunter33"}
+	secrets := 0
+	for path, f := range renderFiles(t, provisiontest.Load(t, provisiontest.Minimal), o) {
+		if found := strings.Contains(string(f.Data), "hunter"); found && !f.Secret {
+			t.Errorf("%s contains a token and has mode %o", path, f.mode())
+		} else if found {
+			secrets++
+		}
+	}
+	if secrets < 6 { // scripts and profiles of three hosts
+		t.Errorf("only %d files contain a token", secrets)
+	}
+}
+
+// A file whose content stays may have become secret.
+func TestWriteCorrectsTheModeOfAnUnchangedFile(t *testing.T) {
+	dir := t.TempDir()
+	for _, secret := range []bool{false, true} {
+		if _, err := Write(dir, []File{{Path: "config/a", Data: []byte("x"), Secret: secret}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(dir + "/config/a"); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestWriteReplacesTheFilesOfAnInterruptedWrite(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(dir+"/hosts", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"firstboot-default.ipxe", "firstboot-mac-1.ipxe"} {
+		if err := os.WriteFile(dir+"/hosts/"+name+newSuffix, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Write(dir, []File{{Path: "hosts/firstboot-default.ipxe", Data: []byte("whole")}}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir + "/hosts")
+	if err != nil || len(entries) != 1 || entries[0].Name() != "firstboot-default.ipxe" {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// A sync of each file takes half a minute for 1,000 hosts.
+func TestFilesOfManyHostsAreSyncedTogether(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("hosts:\n")
+	for i := range 100 {
+		fmt.Fprintf(&text, "  - {mac: 52:54:00:00:00:%02x, name: web-%d, values: {host.address: 10.1.0.%d}}\n", i, i, i)
+	}
+	hosts, err := ParseHosts("hosts.yaml", []byte(text.String()))
+	if err != nil || len(hosts) != 100 {
+		t.Fatal(len(hosts), err)
+	}
+	o := options(t)
+	o.Hosts = hosts
+	files, err := Render(t.Context(), provisiontest.Load(t, provisiontest.Minimal), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{2, 0} { // the second write changes nothing
+		syncs, dir := 0, t.TempDir()
+		if want == 0 {
+			if _, err := Write(dir, files); err != nil {
+				t.Fatal(err)
+			}
+		}
+		result, err := write(dir, files, func(string) error {
+			if syncs++; syncs == 1 {
+				if _, err := os.Stat(dir + "/boot.ipxe"); err == nil {
+					t.Error("a file had its name before the sync")
+				}
+			}
+			return nil
+		})
+		if err != nil || syncs != want || len(result.Written)+len(result.Unchanged) != 406 {
+			t.Errorf("%d syncs, want %d; %d written, %d unchanged, %v", syncs, want, len(result.Written), len(result.Unchanged), err)
 		}
 	}
 }

@@ -2,12 +2,14 @@ package pxe
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/projecteru2/firstboot/internal/host"
+	"golang.org/x/sys/unix"
 )
 
 // Result lists what Write did, as paths below the directory.
@@ -26,45 +28,127 @@ func (f File) mode() fs.FileMode {
 	return 0o644
 }
 
-// Write writes the files to the directory, each atomically. It removes the files of
+// newSuffix ends the name of a file that is being written. An interrupted write leaves
+// it, and the next one replaces it.
+const newSuffix = ".firstboot-new"
+
+// Write writes the files to the directory, each atomically, and removes the files of
 // hosts that are no longer in the list. Previous configurations stay, for hosts that
-// are booting.
-func Write(dir string, files []File) (Result, error) {
-	h := host.New("/")
+// are booting. All new files are synced at once, since a sync of each takes half a
+// minute for 1,000 hosts.
+func Write(dir string, files []File) (Result, error) { return write(dir, files, syncDisk) }
+
+func write(dir string, files []File, sync func(dir string) error) (Result, error) {
 	result := Result{Written: []string{}, Unchanged: []string{}, Removed: []string{}}
+	var changed []File
 	for _, f := range files {
-		path := filepath.Join(dir, f.Path)
-		have, err := h.ReadFile(path)
-		if err == nil && bytes.Equal(have, f.Data) {
+		if f.isWritten(dir) {
 			result.Unchanged = append(result.Unchanged, f.Path)
 			continue
 		}
-		if err := h.WriteFile(path, f.Data, f.mode()); err != nil {
+		if err := writeNew(filepath.Join(dir, f.Path), f); err != nil {
 			return result, err
+		}
+		changed = append(changed, f)
+	}
+	stale, err := staleFiles(dir, files)
+	if err != nil || len(changed)+len(stale) == 0 {
+		return result, err
+	}
+	if err := sync(dir); err != nil { // before the renames: no name leads to an incomplete file
+		return result, err
+	}
+	for _, f := range changed {
+		path := filepath.Join(dir, f.Path)
+		if err := os.Rename(path+newSuffix, path); err != nil {
+			return result, fmt.Errorf("cannot write %s: %w", path, cause(err))
 		}
 		result.Written = append(result.Written, f.Path)
 	}
-	return result, removeStale(h, dir, files, &result)
+	for _, path := range stale {
+		if err := os.Remove(filepath.Join(dir, path)); err != nil {
+			return result, fmt.Errorf("cannot remove %s: %w", filepath.Join(dir, path), cause(err))
+		}
+		result.Removed = append(result.Removed, path)
+	}
+	return result, sync(dir)
 }
 
-// removeStale removes files of hosts that were in an earlier list.
-func removeStale(h *host.Host, dir string, files []File, result *Result) error {
-	for _, subdir := range []string{"hosts", "matchbox/groups", "matchbox/profiles", "matchbox/ignition"} {
-		names, err := h.ReadDir(filepath.Join(dir, subdir))
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			path := subdir + "/" + name
-			known := slices.ContainsFunc(files, func(f File) bool { return f.Path == path })
-			if known || !strings.HasPrefix(name, prefix) {
-				continue
-			}
-			if err := h.Remove(filepath.Join(dir, path)); err != nil {
-				return err
-			}
-			result.Removed = append(result.Removed, path)
-		}
+// isWritten reports whether the directory has the file, with its mode.
+func (f File) isWritten(dir string) bool {
+	path := filepath.Join(dir, f.Path)
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode() != f.mode() || info.Size() != int64(len(f.Data)) {
+		return false
+	}
+	have, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(have, f.Data)
+}
+
+// writeNew writes a file next to its path.
+func writeNew(path string, f File) error {
+	fail := func(err error) error { return fmt.Errorf("cannot write %s: %w", path, cause(err)) }
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fail(err)
+	}
+	if err := os.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fail(err)
+	}
+	out, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	_, err = out.Write(f.Data)
+	if err := errors.Join(err, out.Chmod(f.mode()), out.Close()); err != nil {
+		return fail(err)
 	}
 	return nil
+}
+
+// syncDisk makes everything written to the directory's file system durable.
+func syncDisk(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("cannot sync %s: %w", dir, cause(err))
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil { //nolint:gosec // descriptors are small
+		return fmt.Errorf("cannot sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// staleFiles returns the files of hosts that were in an earlier list.
+func staleFiles(dir string, files []File) ([]string, error) {
+	known := map[string]bool{}
+	for _, f := range files {
+		known[f.Path] = true
+	}
+	var stale []string
+	for _, subdir := range []string{"hosts", "matchbox/groups", "matchbox/profiles", "matchbox/ignition"} {
+		entries, err := os.ReadDir(filepath.Join(dir, subdir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("cannot read %s: %w", filepath.Join(dir, subdir), cause(err))
+		}
+		for _, e := range entries {
+			path := subdir + "/" + e.Name()
+			if strings.HasPrefix(e.Name(), prefix) && !known[path] && !known[strings.TrimSuffix(path, newSuffix)] {
+				stale = append(stale, path)
+			}
+		}
+	}
+	return stale, nil
+}
+
+// cause removes the operation and the path from an error: the message names both.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return l.Err
+	}
+	return err
 }
