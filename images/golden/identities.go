@@ -44,6 +44,8 @@ func categories(live bool) []category {
 			{"/var/lib/dhcpcd", []string{"*.lease", "*.lease6", "duid", "secret"}},
 			{"/var/lib/NetworkManager", []string{"*.lease", "secret_key"}},
 			{"/var/lib/systemd/network", []string{"*"}},
+			{"/var/lib/dhcpv6", []string{"*duid*"}},
+			{"/etc", []string{"dhcpcd.duid", "dhcpcd.secret"}},
 		}},
 		// See systemd's list for image builders, systemd.io/BUILDING_IMAGES.
 		{"random-seed", "clones would start with the same random seed", []location{
@@ -59,11 +61,50 @@ func categories(live bool) []category {
 			exactPath("/var/lib/docker/engine-id"), // Docker 23 and later
 		}},
 	}
+	list = append(list, agents()...)
 	if !live {
 		// On a running machine this is in memory; in an image it is a copy.
 		list = append(list, category{"dhcp-leases", "clones would request the same address", []location{{"/run/systemd/netif/leases", []string{"*"}}}})
 	}
 	return list
+}
+
+// agents returns the identities by which storage and management services know a
+// machine. Each service creates a new one, or asks for a new registration. Most are on
+// the list of virt-sysprep(1).
+func agents() []category {
+	return []category{
+		{"nvme-host", "clones would be one NVMe host to the target", []location{{"/etc/nvme", []string{"hostnqn", "hostid"}}}},
+		{"lvm-devices", "the file lists the disks of one machine; clones would not find theirs", []location{exactPath("/etc/lvm/devices/system.devices")}},
+		{"kerberos-keytab", "clones would be one Kerberos host", []location{exactPath("/etc/krb5.keytab")}},
+		{"samba-account", "clones would be one member of the domain", []location{{"/var/lib/samba/private", []string{"secrets.tdb", "secrets.ldb"}}}},
+		{"salt-minion", "clones would be one minion to the Salt master", []location{
+			exactPath("/etc/salt/minion_id"),
+			{"/etc/salt/pki/minion", []string{"minion.pem", "minion.pub"}},
+		}},
+		{"puppet-agent", "clones would be one node to the Puppet server", slices.Concat(puppet("/etc/puppetlabs/puppet/ssl"), puppet("/var/lib/puppet/ssl"))},
+		{"chef-client", "clones would be one node to the Chef server", []location{exactPath("/etc/chef/client.pem")}},
+		{"subscription", "clones would be one registered system", []location{
+			{"/etc/pki/consumer", []string{"cert.pem", "key.pem"}},
+			{"/etc/pki/entitlement", []string{"*.pem"}},
+			exactPath("/etc/sysconfig/rhn/systemid"),
+			{"/etc/insights-client", []string{"machine-id", ".registered"}},
+			{"/var/lib/ubuntu-advantage/private", []string{"machine-token.json"}},
+		}},
+		{"vpn-identity", "clones would be one node of the network", []location{
+			exactPath("/var/lib/tailscale/tailscaled.state"),
+			{"/var/lib/zerotier-one", []string{"identity.secret", "identity.public"}},
+		}},
+		{"cloud-agent", "clones would be one instance to the management service", []location{exactPath("/var/lib/amazon/ssm/registration")}},
+	}
+}
+
+// puppet returns the agent's own keys and certificates; those of the CA stay.
+func puppet(dir string) []location {
+	return []location{
+		{dir + "/private_keys", []string{"*.pem"}}, {dir + "/public_keys", []string{"*.pem"}},
+		{dir + "/certificate_requests", []string{"*.pem"}}, {dir + "/certs", []string{"[^c]*.pem", "c[^a]*.pem", "ca?*.pem"}},
+	}
 }
 
 func exactPath(p string) location { return location{path.Dir(p), []string{path.Base(p)}} }

@@ -52,16 +52,28 @@ func Identities(h *host.Host, o SealOptions) ([]Identity, error) {
 			}
 		}
 	}
-	for _, find := range []func(*host.Host, SealOptions) (*Identity, error){machineIDIdentity, dbusIdentity, swarmIdentity} {
-		i, err := find(h, o)
+	for _, find := range []func(*host.Host, SealOptions) ([]Identity, error){
+		one(machineIDIdentity), one(dbusIdentity), one(swarmIdentity),
+		hostnameIdentity, initiatorIdentity, networkIdentities, hostKeyIdentities,
+	} {
+		found, err := find(h, o)
 		if err != nil {
 			return nil, err
 		}
-		if i != nil {
-			all = append(all, *i)
-		}
+		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// one returns a function that lists the item that find returns, if any.
+func one(find func(*host.Host, SealOptions) (*Identity, error)) func(*host.Host, SealOptions) ([]Identity, error) {
+	return func(h *host.Host, o SealOptions) ([]Identity, error) {
+		i, err := find(h, o)
+		if i == nil || err != nil {
+			return nil, err
+		}
+		return []Identity{*i}, nil
+	}
 }
 
 // machineIDIdentity returns the machine-id, or nil if systemd will generate a new

@@ -109,7 +109,9 @@ func usedImage() (files map[string]string, removed []string) {
 		"/etc/NetworkManager/system-connections/eth0.nmconnection": "x",
 		"/var/lib/systemd/timers/stamp-fstrim.timer":               "", "/boot/loader/loader.conf": "timeout 3",
 		"/etc/docker/daemon.json": "{}", "/var/lib/docker/overlay2/l/x": "layer", "/var/lib/calico/other": "x",
-		"/etc/eru/minions.conf": "ETCD_ENDPOINTS=http://10.0.0.1:2379", "/etc/hostname": "image",
+		"/etc/eru/minions.conf":                   "ETCD_ENDPOINTS=http://10.0.0.1:2379",
+		"/etc/puppetlabs/puppet/ssl/certs/ca.pem": "x", "/etc/salt/pki/minion/minion_master.pub": "x", "/etc/netplan/50-dhcp.yaml": "network: {version: 2}",
+		"/etc/iscsi/initiatorname.iscsi": "# InitiatorName=x\nGenerateName=yes\n", "/etc/systemd/network/80-dhcp.network": "[Match]\nName=e*\n# 52:54:00:00:00:01\n",
 	}
 	removed = []string{
 		"/var/lib/firstboot/complete.json", "/var/lib/firstboot/complete.former.json", "/var/lib/firstboot/journal.json",
@@ -122,6 +124,12 @@ func usedImage() (files map[string]string, removed []string) {
 		"/var/lib/dhcpcd/eth0.lease", "/var/lib/dhcpcd/duid", "/var/lib/NetworkManager/internal-abc-eth0.lease", "/var/lib/NetworkManager/secret_key",
 		"/var/lib/systemd/network/x", "/run/systemd/netif/leases/2",
 		"/var/lib/systemd/random-seed", "/boot/efi/loader/random-seed", "/efi/loader/random-seed", "/boot/loader/random-seed", "/var/lib/urandom/random-seed",
+		"/etc/hostname", "/etc/nvme/hostnqn", "/etc/nvme/hostid", "/etc/lvm/devices/system.devices", "/etc/krb5.keytab", "/var/lib/samba/private/secrets.tdb",
+		"/etc/salt/minion_id", "/etc/salt/pki/minion/minion.pem", "/etc/salt/pki/minion/minion.pub", "/etc/chef/client.pem",
+		"/etc/puppetlabs/puppet/ssl/private_keys/web-1.pem", "/etc/puppetlabs/puppet/ssl/certs/web-1.pem", "/var/lib/puppet/ssl/certs/camera.pem",
+		"/etc/pki/consumer/key.pem", "/etc/pki/entitlement/123.pem", "/etc/sysconfig/rhn/systemid", "/etc/insights-client/machine-id",
+		"/var/lib/ubuntu-advantage/private/machine-token.json", "/var/lib/tailscale/tailscaled.state", "/var/lib/zerotier-one/identity.secret",
+		"/var/lib/amazon/ssm/registration", "/var/lib/dhcpv6/dhcp6c_duid", "/etc/dhcpcd.duid",
 		"/var/lib/systemd/credential.secret", "/etc/docker/key.json", "/var/lib/docker/engine-id",
 	}
 	for _, path := range removed {

@@ -69,9 +69,12 @@ func butaneMap(m map[string]any) yaml.MapSlice {
 	var out yaml.MapSlice
 	text, isText := inlineText(m)
 	for _, name := range slices.SortedFunc(maps.Keys(m), nameAndPathFirst) {
-		if name == "source" && isText {
+		switch {
+		case name == "source" && isText:
 			out = append(out, yaml.MapItem{Key: "inline", Value: text})
 			continue
+		case name == "compression" && isText:
+			continue // Butane decides
 		}
 		out = append(out, yaml.MapItem{Key: snake(name), Value: butane(name, m[name])})
 	}
@@ -91,7 +94,8 @@ func nameAndPathFirst(a, b string) int {
 // inlineText returns the text of a data URL if it can be written as readable text.
 func inlineText(m map[string]any) (string, bool) {
 	source, _ := m["source"].(string)
-	if !strings.HasPrefix(source, "data:") || m["compression"] != nil || m["httpHeaders"] != nil {
+	compression, _ := m["compression"].(string) // "" is none
+	if !strings.HasPrefix(source, "data:") || compression != "" || m["httpHeaders"] != nil {
 		return "", false
 	}
 	u, err := dataurl.DecodeString(source)

@@ -54,7 +54,12 @@ func Render(loaded *config.Loaded, o Options) (Rendered, error) {
 		if err != nil {
 			return Rendered{}, err
 		}
-		warnings = slices.Concat(found, removeReplaced(&theirs, ours), unverified(theirs))
+		replaced := removeReplaced(&theirs, ours) // what ours replaces does no harm
+		overriding, err := checkConflicts(theirs, ours)
+		if err != nil {
+			return Rendered{}, err
+		}
+		warnings = slices.Concat(found, replaced, overriding, unverified(theirs))
 		if ours, err = merged(theirs, ours); err != nil {
 			return Rendered{}, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/test/provisiontest"
 )
 
@@ -132,6 +133,49 @@ func TestInvalidMergeIsRefused(t *testing.T) {
 	}
 }
 
+func TestMergeThatKeepsFirstbootFromRunningIsRefused(t *testing.T) {
+	for what, want := range map[string]string{
+		`"systemd": {"units": [{"name": "firstboot.service", "mask": true}]}`:                                                     "it masks firstboot.service",
+		`"systemd": {"units": [{"name": "a.service", "mask": true}, {"name": "firstboot-complete.target", "mask": true}]}`:        "it masks firstboot-complete.target",
+		`"systemd": {"units": [{"name": "firstboot.service", "contents": "[Service]\nExecStart=/bin/true\n"}]}`:                   "it replaces the unit firstboot.service",
+		`"storage": {"links": [{"path": "/etc/systemd/system/firstboot.service", "target": "/dev/null"}]}`:                        "it overrides /etc/systemd/system/firstboot.service",
+		`"storage": {"files": [{"path": "/usr/bin/firstboot", "overwrite": true, "contents": {"source": "data:,"}}]}`:             "it overrides /usr/bin/firstboot",
+		`"storage": {"files": [{"path": "/etc/systemd/system-preset/10-a.preset", "contents": {"source": "data:,disable%20*"}}]}`: "10-a.preset disables firstboot",
+		`"kernelArguments": {"shouldExist": ["quiet", "systemd.mask=firstboot.service"]}`:                                         "the kernel argument systemd.mask=firstboot.service",
+	} {
+		_, err := Render(provisiontest.Load(t, provisiontest.Minimal), Options{Merge: []byte(`{"ignition": {"version": "3.3.0"}, ` + what + "}")})
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(engine.Hint(err), "--merge") {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	replace := `{"ignition": {"version": "3.3.0", "config": {"replace": {"source": "http://h/x"}}}}`
+	if _, err := Render(provisiontest.Load(t, provisiontest.Minimal), Options{Merge: []byte(replace)}); err == nil || !strings.Contains(err.Error(), "replaces the whole config") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMergeThatDoesNotStopFirstbootIsAccepted(t *testing.T) {
+	before := render(t, Options{Install: install})
+	for name, merge := range map[string]string{
+		"an earlier rendering": string(before.JSON),
+		"a later preset":       `{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "/etc/systemd/system-preset/99-a.preset", "contents": {"source": "data:,disable%20*"}}]}}`,
+		"an enabling preset":   `{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "/etc/systemd/system-preset/10-a.preset", "contents": {"source": "data:,enable%20firstboot*%0Adisable%20*"}}]}}`,
+		"a drop-in":            `{"ignition": {"version": "3.3.0"}, "systemd": {"units": [{"name": "firstboot.service", "dropins": [{"name": "a.conf", "contents": "[Unit]\nAfter=x.service\n"}]}]}}`,
+	} {
+		if _, err := Render(provisiontest.Load(t, provisiontest.WithSecret), Options{Install: install, Merge: []byte(merge)}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r := render(t, Options{Merge: []byte(`{"ignition": {"version": "3.3.0"}, "systemd": {"units": [{"name": "docker.service", "mask": true}]},
+		"storage": {"files": [{"path": "/etc/firstboot/config.d/9.yaml", "contents": {"source": "data:,"}}]}}`)})
+	all := strings.Join(r.Warnings, "\n")
+	for _, want := range []string{"masks docker.service", "/etc/firstboot/config.d/9.yaml overrides this configuration"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("warning %q is missing in %s", want, all)
+		}
+	}
+}
+
 func TestInvalidInstallIsRefused(t *testing.T) {
 	for want, from := range map[string]images.Remote{
 		"without --sha256":           {URL: "http://h/f"},
@@ -152,6 +196,12 @@ func TestButaneTranslatesToTheSameConfig(t *testing.T) {
 			yaml, err := r.Butane()
 			if err != nil {
 				t.Fatal(err)
+			}
+			if strings.Contains(string(yaml), "data:,") {
+				t.Errorf("a file is written as a data URL, which nobody can edit:\n%s", yaml)
+			}
+			if !strings.Contains(string(yaml), "inline: |\n") {
+				t.Errorf("no file is written as a block of text:\n%s", yaml)
 			}
 			options := common.TranslateBytesOptions{}
 			options.NoResourceAutoCompression = true
