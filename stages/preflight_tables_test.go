@@ -232,6 +232,13 @@ func clusterCases() []refusedCase {
 		{name: "calico-version", problem: "other version in the cluster", words: []string{"v3.22.0", "v3.23.0"}, arrange: func(m *machine) {
 			m.cluster.store("clusterinformations", "default", resource("ClusterInformation", "default", map[string]any{"calicoVersion": "v3.22.0"}))
 		}},
+		{name: "address", problem: "no such address, in a cluster with a Node of this name", words: []string{"10.0.0.99"}, arrange: func(m *machine) {
+			m.cluster.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.2/24"}}))
+			m.override("host: {address: 10.0.0.99}")
+		}},
+		{name: "etcd-v3", problem: "a value that cannot be decoded", words: []string{"cannot decode ClusterInformation default"}, arrange: func(m *machine) {
+			m.cluster.store("clusterinformations", "default", map[string]any{"kind": "Other"})
+		}},
 		{name: "node-name-taken", problem: "another address", words: []string{"10.0.0.77", "10.0.0.2", "calicoctl delete node host1"}, arrange: func(m *machine) {
 			m.cluster.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.77/24"}}))
 		}},
