@@ -294,6 +294,15 @@ func (f *fakeCluster) delete(kind string) {
 	}
 }
 
+// remove deletes one resource from etcd.
+func (f *fakeCluster) remove(kindAndName string) {
+	ctx, cancel := etcdContext()
+	defer cancel()
+	if _, err := f.etcd.Delete(ctx, calicoKeys+kindAndName); err != nil {
+		f.t.Error(err)
+	}
+}
+
 // reset removes the pool, its Profile and its network.
 func (f *fakeCluster) reset() {
 	f.delete("ippools")

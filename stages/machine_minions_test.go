@@ -177,13 +177,42 @@ func (w *fakeSystem) beginPlugin(string) error {
 }
 
 func (w *fakeSystem) activate(driver string) func(http.ResponseWriter, *http.Request) {
-	return func(rw http.ResponseWriter, _ *http.Request) {
+	return func(rw http.ResponseWriter, r *http.Request) {
 		if !w.pluginRuns() {
 			panic(http.ErrAbortHandler) // no process listens on the socket
+		}
+		if r.URL.Path == "/NetworkDriver.DeleteEndpoint" && driver == "NetworkDriver" {
+			w.deleteEndpoint(rw, r)
+			return
 		}
 		_ = json.NewEncoder(rw).Encode(map[string][]string{"Implements": {driver}})
 	}
 }
+
+// deleteEndpoint deletes the WorkloadEndpoint of this host with Docker's ID, as
+// the plugin does. Its name and namespace contain the host name.
+func (w *fakeSystem) deleteEndpoint(rw http.ResponseWriter, r *http.Request) {
+	var body struct{ EndpointID string }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || w.deleteFails != "" {
+		rw.WriteHeader(http.StatusInternalServerError)
+		_ = json.NewEncoder(rw).Encode(map[string]string{"Err": fmt.Sprint(w.deleteFails, err)})
+		return
+	}
+	ctx, cancel := etcdContext()
+	defer cancel()
+	deleted, err := w.cluster.etcd.Delete(ctx, calicoKeys+"workloadendpoints/"+w.name+"/"+endpointName(w.name, body.EndpointID))
+	if err == nil && deleted.Deleted == 0 {
+		err = errors.New("resource does not exist: WorkloadEndpoint(" + w.name + "/" + endpointName(w.name, body.EndpointID) + ") with error: <nil>")
+	}
+	if err != nil {
+		rw.WriteHeader(http.StatusInternalServerError)
+		_ = json.NewEncoder(rw).Encode(map[string]string{"Err": err.Error()})
+		return
+	}
+	_, _ = rw.Write([]byte("{}\n"))
+}
+
+func endpointName(host, id string) string { return host + "-libnetwork-libnetwork-" + id }
 
 func (w *fakeSystem) endPlugin() { w.setPlugin(false) }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/rpc"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,6 +83,10 @@ func (s FakeService) Resolve(name string, r *[]netip.Addr) error {
 func (s FakeService) Listening(at netip.AddrPort, r *bool) error {
 	*r = s.w.net.listening[at]
 	return nil
+}
+
+func (s FakeService) RemoveVeth(name string, _ *struct{}) error {
+	return os.RemoveAll(s.w.file("/sys/class/net/" + name))
 }
 
 func (s FakeService) Ping(to netip.Addr, _ *struct{}) error { return s.w.docker.ping(to) }
@@ -258,6 +263,12 @@ func (s fakeClient) Listening(_ context.Context, at netip.AddrPort) bool {
 func (s fakeClient) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	var found []netip.Addr
 	return found, s.call(ctx, "Resolve", name, &found)
+}
+
+func (s fakeClient) RemoveVeth(name string) error {
+	s.step("link", "remove "+name)
+	_, err := query[struct{}](s, "RemoveVeth", name)
+	return err
 }
 
 func (s fakeClient) Ping(ctx context.Context, to netip.Addr) error {

@@ -45,6 +45,7 @@ type fakeSystem struct {
 	rpms             int             // the number of rpm transactions so far
 	forward          string          // the output of iptables -S FORWARD
 	managerPrints    string          // the output of NetworkManager --print-config
+	deleteFails      string          // the error of the plugin's DeleteEndpoint
 	plugin           bool            // eru-minions runs
 	conf             string          // the configuration that eru-minions has read
 	linkRead         bool            // udevd has read the .link file

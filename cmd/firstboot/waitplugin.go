@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/stages"
 )
@@ -35,11 +36,26 @@ func (c *cli) waitPlugin() *cobra.Command {
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			return c.doWaitPlugin(ctx, host.New(c.root), limit)
+			if err := c.doWaitPlugin(ctx, host.New(c.root), limit); err != nil {
+				return err
+			}
+			c.removeStale(ctx)
+			return nil
 		},
 	}
 	cmd.Flags().DurationVar(&limit, "for", 15*time.Minute, "time out after `DURATION`")
 	return cmd
+}
+
+// removeStale removes stale endpoints if it can: Docker must start in any case.
+func (c *cli) removeStale(ctx context.Context) {
+	summary, err := app.RemoveStale(ctx, c.options())
+	if summary != "" {
+		fmt.Fprintf(c.out, "firstboot: %s\n", summary)
+	}
+	if err != nil {
+		fmt.Fprintf(c.errs, "firstboot: warning: %v\n", err)
+	}
 }
 
 func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duration) error {

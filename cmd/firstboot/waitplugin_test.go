@@ -55,7 +55,7 @@ func TestWaitPluginReportsTheSocketThatFails(t *testing.T) {
 	serve(t, root, stages.PluginSockets()[0], `{"Implements": ["NetworkDriver"]}`)
 	serve(t, root, stages.PluginSockets()[1], "")
 	code, out := waitForPlugin(root)
-	if code != 1 || !strings.Contains(out, "calico-ipam.sock: Docker answered 500") || strings.Contains(out, "calico.sock:") {
+	if code != 1 || !strings.Contains(out, "calico-ipam.sock: the plugin answered with status 500") || strings.Contains(out, "calico.sock:") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 }

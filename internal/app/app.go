@@ -38,6 +38,9 @@ type StageSet struct {
 	// Leave returns the steps that take the host out of its network. The first
 	// step refuses if containers need the network, unless force is set.
 	Leave func(force bool) []engine.Stage
+	// RemoveStale removes the endpoints and interfaces of containers that no
+	// longer run, before Docker starts, and returns their numbers. It may be nil.
+	RemoveStale func(ctx context.Context) (endpoints, links int, err error)
 }
 
 // Build creates the stages.

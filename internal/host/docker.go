@@ -171,25 +171,3 @@ func (d *Docker) Info(ctx context.Context) (DockerInfo, error) {
 	err := d.call(ctx, http.MethodGet, "/info", nil, nil, &info)
 	return info, err
 }
-
-// ActivatePlugin calls Plugin.Activate on a plugin's socket (a path of the
-// machine) and returns what the plugin implements. Only a response proves that
-// the plugin runs: the socket file of a dead plugin remains.
-func (h *Host) ActivatePlugin(ctx context.Context, socket string) ([]string, error) {
-	client := http.Client{Transport: unixTransport(h.RealPath(socket))}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/Plugin.Activate", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, withoutURL(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, responseError(resp)
-	}
-	var result struct{ Implements []string }
-	err = json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<10)).Decode(&result)
-	return result.Implements, err
-}

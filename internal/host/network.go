@@ -2,11 +2,13 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Address is an address of an interface, with its prefix length.
@@ -80,6 +82,9 @@ type Network interface {
 	// Ping sends an ICMP echo request to an IPv4 address and waits for its
 	// reply.
 	Ping(ctx context.Context, to netip.Addr) error
+	// RemoveVeth removes a pair of virtual interfaces by the name of one of them.
+	// It removes no other kind of interface; one that does not exist is no error.
+	RemoveVeth(name string) error
 }
 
 // kernelNetwork reads the network of the machine that this process runs on.
@@ -95,6 +100,23 @@ func (kernelNetwork) SourceAddress(to netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("no local address for %s", to)
 	}
 	return source.Unmap(), nil
+}
+
+func (kernelNetwork) RemoveVeth(name string) error {
+	link, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &missing):
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot remove the interface %s: %w", name, err)
+	case link.Type() != "veth":
+		return fmt.Errorf("cannot remove the interface %s: it is not a veth but a %s", name, link.Type())
+	}
+	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("cannot remove the interface %s: %w", name, err)
+	}
+	return nil
 }
 
 func (kernelNetwork) Listening(ctx context.Context, addr netip.AddrPort) bool {

@@ -144,3 +144,23 @@ func TestRouteTo(t *testing.T) {
 		})
 	}
 }
+
+// TestRemoveVethRemovesNothingElse, such as a bridge with a container's name.
+func TestRemoveVethRemovesNothingElse(t *testing.T) {
+	t.Parallel()
+	inNamespace(t, func(t *testing.T) {
+		var network kernelNetwork
+		for _, name := range []string{"cali0", "cali0"} { // the second time it no longer exists
+			if err := network.RemoveVeth(name); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := network.RemoveVeth("cali1"); err == nil || !strings.Contains(err.Error(), "not a veth but a bridge") {
+			t.Errorf("got %v", err)
+		}
+		out, err := exec.CommandContext(t.Context(), "ip", "-o", "link").Output()
+		if err != nil || strings.Contains(string(out), "temp0") || !strings.Contains(string(out), "cali1") {
+			t.Errorf("left are %s (%v)", out, err)
+		}
+	}, "link add cali0 type veth peer name temp0", "link add cali1 type bridge")
+}

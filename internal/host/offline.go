@@ -38,6 +38,7 @@ func (offline) Property(context.Context, string, string, string) (any, error) {
 	return nil, ErrOffline
 }
 
+func (offline) RemoveVeth(string) error                        { return ErrOffline }
 func (offline) Addresses() ([]Address, error)                  { return nil, ErrOffline }
 func (offline) Routes() ([]Route, error)                       { return nil, ErrOffline }
 func (offline) RouteTo(netip.Addr) (Route, error)              { return Route{}, ErrOffline }
