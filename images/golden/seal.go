@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // SealOptions are the options of a seal.
@@ -47,7 +48,7 @@ func Identities(h *host.Host, o SealOptions) ([]Identity, error) {
 			}
 			for _, path := range found {
 				if !isKept(h, path, o) {
-					all = append(all, Identity{c.name, path, "remove", c.why, func() error { return h.RemoveAll(path) }})
+					all = append(all, Identity{c.name, path, "remove", c.why, func() error { return remove(h, path) }})
 				}
 			}
 		}
@@ -74,6 +75,14 @@ func one(find func(*host.Host, SealOptions) (*Identity, error)) func(*host.Host,
 		}
 		return []Identity{*i}, nil
 	}
+}
+
+// remove removes a file or directory. internal/state decides about its own files.
+func remove(h *host.Host, path string) error {
+	if strings.HasPrefix(path, state.Dir+"/") {
+		return state.SealFile(h, path)
+	}
+	return h.RemoveAll(path)
 }
 
 // machineIDIdentity returns the machine-id, or nil if systemd will generate a new

@@ -43,6 +43,9 @@ type machine struct {
 	files   []string
 	cmdline string
 	events  func(engine.Event)
+	notes   app.Notes // of the last build
+	version string
+	leaving map[string]func(ctx context.Context) error // replaces what a step of leave does
 	web     http.RoundTripper
 	record  host.Option // records the file operations, if not nil
 }
@@ -59,7 +62,7 @@ func newMachine(t *testing.T) *machine {
 }
 
 func newMachineAt(root string) *machine {
-	m := &machine{root: root, h: host.New(root), ctx: context.Background()}
+	m := &machine{root: root, version: "v1.0.0", leaving: map[string]func(context.Context) error{}, h: host.New(root), ctx: context.Background()}
 	m.stages = []*fileStage{{name: "first"}, {name: "second", after: []string{"first"}}, {name: "third", after: []string{"second"}}}
 	return m
 }
@@ -121,7 +124,86 @@ func (m *machine) build(p app.BuildOptions) (app.StageSet, error) {
 		}
 		set.Stages = append(set.Stages, s)
 	}
+	m.notes = p.Notes
+	set.Leave = func(force bool) []engine.Stage {
+		return []engine.Stage{
+			&removal{m: m, name: "containers", h: p.Host, path: container, refuses: !force},
+			&removal{m: m, name: "autostart", after: "containers", h: p.Host, path: serviceLink},
+			&removal{m: m, name: "node", after: "autostart", h: p.Host, path: "/etc/third"},
+		}
+	}
 	return set, nil
+}
+
+// container is the file of a container that uses the network. serviceLink enables
+// the service.
+const (
+	container   = "/run/container"
+	serviceLink = "/etc/systemd/system/multi-user.target.wants/firstboot.service"
+)
+
+// removal is a step of leave. It is done if its file does not exist.
+type removal struct {
+	m           *machine
+	name, after string
+	h           *host.Host
+	path        string
+	refuses     bool
+}
+
+func (s *removal) Name() string { return s.name }
+
+func (s *removal) After() []string {
+	if s.after == "" {
+		return nil
+	}
+	return []string{s.after}
+}
+
+func (s *removal) Check(ctx context.Context) (engine.CheckResult, error) {
+	var result engine.CheckResult
+	if check := s.m.leaving["check"]; check != nil && s.name == "autostart" {
+		return result, check(ctx)
+	}
+	if s.h.Exists(s.path) {
+		result.Add(engine.Difference{Object: s.path, Actual: "present", Expected: "removed"})
+	}
+	return result, nil
+}
+
+func (s *removal) Apply(ctx context.Context, _ engine.Progress) error {
+	if s.refuses {
+		return &engine.Refusal{Findings: []engine.Difference{{Name: "container-on-network", Object: s.path, Actual: "present"}}}
+	}
+	if replaced := s.m.leaving[s.name]; replaced != nil {
+		if err := replaced(ctx); err != nil {
+			return err
+		}
+	}
+	return s.h.Remove(s.path)
+}
+
+// leave leaves the network and returns the exit code.
+func (m *machine) leave() int {
+	m.t.Helper()
+	m.out.Reset()
+	m.errs.Reset()
+	return m.exitCode(app.Leave(m.ctx, app.RunOptions{Options: m.options(), Force: m.force, Out: &m.out, Err: &m.errs, Engine: m.engine()}))
+}
+
+// leaves leaves and checks the exit code and words of the output.
+func (m *machine) leaves(code int, words ...string) {
+	m.t.Helper()
+	got := m.leave()
+	m.wantOutput(got, code, words)
+}
+
+// boots makes the run that systemd starts at boot, with another boot ID.
+func (m *machine) boots(code int, words ...string) {
+	m.t.Helper()
+	m.writeFile("/proc/self/cgroup", "0::/system.slice/firstboot.service\n")
+	defer m.writeFile("/proc/self/cgroup", "0::/user.slice/user-0.slice/session-1.scope\n")
+	m.runs(code, words...)
 }
 
 func (m *machine) options() app.Options {
@@ -129,7 +211,7 @@ func (m *machine) options() app.Options {
 	if record == nil {
 		record = func(*host.Host) {}
 	}
-	return app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: "v1.0.0", Build: m.build, Transport: m.web, Host: []host.Option{
+	return app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: m.version, Build: m.build, Transport: m.web, Host: []host.Option{
 		record,
 		host.WithStep(func(op, target string) {
 			m.steps.Add(1)
@@ -145,10 +227,17 @@ func (m *machine) run() int {
 	m.t.Helper()
 	m.out.Reset()
 	m.errs.Reset()
-	err := app.Run(m.ctx, app.RunOptions{
-		Options: m.options(), Force: m.force, Stages: m.only, Out: &m.out, Err: &m.errs,
-		Engine: engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 2, Events: m.events},
-	})
+	return m.exitCode(app.Run(m.ctx, app.RunOptions{
+		Options: m.options(), Force: m.force, Stages: m.only, Out: &m.out, Err: &m.errs, Engine: m.engine(),
+	}))
+}
+
+func (m *machine) engine() engine.Options {
+	return engine.Options{MinBackOff: time.Millisecond, MaxBackOff: 2 * time.Millisecond, Attempts: 2, Events: m.events}
+}
+
+// exitCode prints an error that was not reported, and returns its exit code.
+func (m *machine) exitCode(err error) int {
 	var reported *app.ReportedError
 	if err != nil && !errors.As(err, &reported) {
 		fmt.Fprintln(&m.errs, err, engine.Hint(err))
@@ -159,7 +248,13 @@ func (m *machine) run() int {
 // runs makes a run and checks its exit code and words of its output.
 func (m *machine) runs(code int, words ...string) {
 	m.t.Helper()
-	if got := m.run(); got != code {
+	got := m.run()
+	m.wantOutput(got, code, words)
+}
+
+func (m *machine) wantOutput(got, code int, words []string) {
+	m.t.Helper()
+	if got != code {
 		m.t.Fatalf("exit code %d, want %d\n%s%s", got, code, &m.out, &m.errs)
 	}
 	for _, w := range words {

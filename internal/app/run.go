@@ -200,14 +200,12 @@ func (r *run) start(before state.State) error {
 // configure returns the configuration of this run: the saved one, or if there is
 // none, or with --force, that of the sources, which it saves.
 func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
-	if !r.o.Force {
-		saved, err := r.savedOrSetAside()
-		if err != nil {
-			return nil, err
-		}
-		if saved != nil {
-			return saved, r.compareSources(ctx, saved)
-		}
+	saved, err := r.savedOrSetAside()
+	if !r.o.Force && err != nil {
+		return nil, err
+	}
+	if !r.o.Force && saved != nil {
+		return saved, r.compareSources(ctx, saved)
 	}
 	loaded, err := r.fresh, r.freshErr
 	if !r.o.Force {
