@@ -28,7 +28,9 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 	if err != nil {
 		return report.Checks{}, err
 	}
-	return m.checks(newMask(m.state, loaded.Config), results), nil
+	checks := m.checks(newMask(m.state, loaded.Config), results)
+	checks.Notes = upgradeNotes(loaded)
+	return checks, nil
 }
 
 // checks converts results for output: secrets are masked, and below a root

@@ -114,9 +114,6 @@ func absolutePaths(files []string) []string {
 	return all
 }
 
-// maxChangedKeys limits the keys that configChange names.
-const maxChangedKeys = 5
-
 // configChange describes how the sources differ from the saved configuration.
 // It returns "" if they do not, or if they cannot be read. savedFrom are the
 // files of --config from which the saved configuration was loaded.
@@ -132,10 +129,8 @@ func (m *machine) configChange(ctx context.Context, saved *config.Loaded, savedF
 		return "configuration changed and is now invalid: " + problems[0].Error()
 	case err != nil || len(keys) == 0:
 		return ""
-	case len(keys) > maxChangedKeys:
-		keys = append(keys[:maxChangedKeys], fmt.Sprintf("and %d more", len(keys)-maxChangedKeys))
 	}
-	return "configuration changed: " + strings.Join(keys, ", ")
+	return "configuration changed: " + strings.Join(firstKeys(keys), ", ")
 }
 
 // effective returns the configuration for a command that only checks: the saved

@@ -3,9 +3,12 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
@@ -39,26 +42,31 @@ func BootLog(ctx context.Context, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := m.runDiagnostic(ctx, Diagnostic{Command: host.Command{
+	mask, err := m.logMask(ctx)
+	if err != nil {
+		return "", engine.WithHint(fmt.Errorf("cannot mask the secrets in the logs: %w", err), "journalctl --unit %s shows them unmasked", units.Service)
+	}
+	return mask.Text(m.bootLog(ctx)), nil
+}
+
+func (m *machine) bootLog(ctx context.Context) string {
+	return m.runDiagnostic(ctx, Diagnostic{Command: host.Command{
 		Name: "journalctl", Timeout: journalTimeout,
 		Args: []string{"--no-pager", "--quiet", "--output=short-iso", "--lines=5000", "--unit=" + units.Service},
 	}})
-	return m.logMask().Text(text), nil
 }
 
 // CollectLogs returns the files of a bug report: firstboot's output, status and
 // state files, the configuration, and the diagnostics. The text of a file that
-// cannot be read is the error.
+// cannot be read is the error. If the secrets are not known, because the
+// configuration is damaged, every text is omitted except that of config.yaml,
+// which states why.
 func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]LogFile, error) {
 	m, err := open(o)
 	if err != nil {
 		return nil, err
 	}
-	bootLog, err := BootLog(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	files := []LogFile{{"firstboot.log", bootLog}, {"status.json", m.statusText(ctx)}, {"config.yaml", m.configText(ctx)}}
+	files := []LogFile{{"firstboot.log", m.bootLog(ctx)}, {"status.json", m.statusText(ctx)}}
 	own := []string{state.JournalPath, state.MarkerPath, state.RetiredPath, state.LeftPath, state.ManifestPath}
 	for _, path := range append(own, diagnostics.Files...) {
 		data, err := m.state.ReadFile(path)
@@ -66,17 +74,24 @@ func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]Log
 			continue
 		}
 		text := string(data)
-		if err != nil {
+		switch {
+		case err != nil:
 			text = err.Error() + "\n"
+		case strings.HasSuffix(path, ".json") && !slices.Contains(own, path):
+			text = redactJSON(data)
 		}
 		files = append(files, LogFile{"files" + path, text})
 	}
 	files = append(files, m.runDiagnostics(ctx, diagnostics.Commands)...)
-	mask := m.logMask()
+	mask, why := m.logMask(ctx)
 	for i := range files {
 		files[i].Text = mask.Text(files[i].Text)
 	}
-	return files, ctx.Err()
+	configuration := LogFile{"config.yaml", m.configText(ctx)}
+	if why != nil {
+		configuration.Text = why.Error() + "\n"
+	}
+	return append(files, configuration), ctx.Err()
 }
 
 // runDiagnostics runs the commands in parallel: some may only end by a timeout.
@@ -117,14 +132,4 @@ func (m *machine) configText(ctx context.Context) string {
 		return err.Error() + "\n"
 	}
 	return string(loaded.YAML())
-}
-
-// logMask masks the secrets of the configuration. Without a
-// configuration it omits all text.
-func (m *machine) logMask() mask {
-	loaded, err := m.effective(context.Background(), false)
-	if err != nil {
-		return mask{}
-	}
-	return newMask(m.state, loaded.Config)
 }

@@ -14,13 +14,16 @@ import (
 // zero mask omits all text.
 type mask struct{ secret.Mask }
 
-// newMask returns the mask of a configuration's secrets, including the content
+// newMask returns the mask of the configurations' secrets, including the content
 // of the file that holds etcd's password.
-func newMask(h *host.Host, cfg *config.Config) mask {
-	secrets := cfg.Secrets()
-	if path := cfg.Etcd.PasswordFile; path != "" {
-		if data, err := h.ReadFile(path); err == nil {
-			secrets = append(secrets, string(data))
+func newMask(h *host.Host, all ...*config.Config) mask {
+	var secrets []string
+	for _, cfg := range all {
+		secrets = append(secrets, cfg.Secrets()...)
+		if path := cfg.Etcd.PasswordFile; path != "" {
+			if data, err := h.ReadFile(path); err == nil {
+				secrets = append(secrets, string(data))
+			}
 		}
 	}
 	return mask{secret.NewMask(secrets...)}

@@ -103,6 +103,7 @@ func (m *machine) checkComplete(ctx context.Context, status *report.Status) {
 		setUnknown(status, err)
 		return
 	}
+	status.Notes = append(status.Notes, upgradeNotes(loaded)...)
 	status.State = applyResults(status, newMask(m.state, loaded.Config), results)
 	change := m.configChange(ctx, loaded, j.ConfigFiles)
 	if loaded.Digest != status.ConfigDigest {

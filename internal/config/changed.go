@@ -22,19 +22,34 @@ func ChangedKeys(ctx context.Context, o Options, saved *Loaded) ([]string, error
 			return nil, err
 		}
 	}
-	layers, present := []layer{defaults()}, map[string]bool{}
+	written, present := layer{}, map[string]bool{}
 	var problems Problems
 	for _, d := range l.decoded {
-		layers, problems = append(layers, d.layer), append(problems, d.problems...)
+		written, problems = merge(written, d.layer), append(problems, d.problems...)
 		present[d.source.Name] = true
 	}
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	return compareValues(saved, merge(layers...).config(), func(origin string) bool {
-		source := originLine.ReplaceAllString(origin, "")
+	now := merge(defaults(), written)
+	return saved.compare(now, func(path string) bool {
+		_, isWritten := written[path]
+		source := saved.SourceOf(path)
+		if source == "" || source == defaultSource {
+			return isWritten // otherwise a default changed: see ChangedDefaults
+		}
 		return present[source] || isPermanentSource(source, o.Files)
 	}), nil
+}
+
+// ChangedDefaults returns the keys that no source sets and that have other values
+// than in this firstboot's defaults. They are what an upgrade changes, as soon as
+// the configuration is loaded again.
+func (l *Loaded) ChangedDefaults() []string {
+	return l.compare(defaults(), func(path string) bool {
+		origin := l.Origins[path]
+		return origin == "" || origin == defaultSource
+	})
 }
 
 // originLine matches the position at the end of an origin.
@@ -43,26 +58,25 @@ var originLine = regexp.MustCompile(`:\d+:\d+$`)
 // isPermanentSource reports whether a source can only be missing because
 // someone removed it.
 func isPermanentSource(source string, files []string) bool {
-	return source == "" || source == "default" || source == MainFile || slices.Contains(files, source) ||
+	return source == MainFile || slices.Contains(files, source) ||
 		strings.HasPrefix(source, VendorDir+"/") || strings.HasPrefix(source, DropInDir+"/")
 }
 
-// compareValues returns the keys whose values differ between saved and now, if
-// compare accepts the saved origin.
-func compareValues(saved *Loaded, now *Config, compare func(origin string) bool) []string {
-	was, is := map[string]string{}, map[string]string{}
-	for _, s := range flatten(saved.Config) {
+// compare returns the keys whose values differ between l and now, if include
+// accepts the key.
+func (l *Loaded) compare(now layer, include func(path string) bool) []string {
+	was := map[string]string{}
+	for _, s := range flatten(l.Config) {
 		was[s.path] = encode(s.value, reveal)
 	}
 	var keys []string
-	for _, s := range flatten(now) {
-		is[s.path] = encode(s.value, reveal)
-		if was[s.path] != is[s.path] && compare(saved.Origins[s.path]) {
-			keys = append(keys, s.path)
+	for path, v := range now {
+		if old, ok := was[path]; (!ok || old != encode(v.data, reveal)) && include(path) {
+			keys = append(keys, path)
 		}
 	}
 	for path := range was {
-		if _, ok := is[path]; !ok && compare(saved.Origins[path]) {
+		if _, ok := now[path]; !ok && include(path) {
 			keys = append(keys, path)
 		}
 	}

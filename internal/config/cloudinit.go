@@ -39,6 +39,14 @@ func (t tree) cloudSource() (s Source, found bool, err error) {
 	return Source{}, false, nil
 }
 
+// isUserData reports whether a file is user-data for cloud-init rather than a
+// configuration: it begins with a header.
+func isUserData(data []byte) bool {
+	return userDataHeader.Match(data)
+}
+
+var userDataHeader = regexp.MustCompile(`^(?:\x{FEFF})?(?:## template: ?jinja[ \t]*\r?\n)?#cloud-config[ \t]*(?:\r?\n|$)`)
+
 // decodeCloudConfig reads the top-level key firstboot of a cloud-config. The
 // other keys may contain syntax that parse rejects (tags, anchors), so they are
 // replaced by blanks, which keeps the positions.
@@ -54,6 +62,7 @@ func decodeCloudConfig(s Source) *decoder {
 		section.Data = blankOthers(s.Data)
 	}
 	d := newDecoder(section)
+	d.yaml11 = !isJSON && s.Name != CloudConfigFile // that file was already written again
 	if !ok {
 		d.unreadable = true
 		d.fail(position{source: s.Name, line: 1, col: 1}, "", "is not valid JSON", "")

@@ -15,6 +15,8 @@ type decoder struct {
 	seen       map[string]bool     // paths that have a value, valid or not
 	unreadable bool                // the text could not be parsed
 	problems   Problems
+	warnings   Problems
+	yaml11     bool // another program reads the source first, as YAML 1.1
 }
 
 func newDecoder(s Source) *decoder {
@@ -115,6 +117,7 @@ func (d *decoder) list(k key, node ast.Node) {
 	}
 	items, positions := []string{}, []position{}
 	for _, item := range seq.Values {
+		d.checkYAML11(k.path, item)
 		s, _, ok := scalarOf(item)
 		if !ok {
 			d.fail(d.nodePosition(item), k.path, "must be a list of text", "")
@@ -132,6 +135,7 @@ func (d *decoder) list(k key, node ast.Node) {
 
 // scalar reads one value. If k is a map, path includes the name of the entry.
 func (d *decoder) scalar(k key, path string, node ast.Node) {
+	d.checkYAML11(path, node)
 	s, tk, ok := scalarOf(node)
 	if !ok {
 		hint := ""

@@ -8,7 +8,7 @@ import "bytes"
 func (l *Loaded) Explicit() []byte {
 	var explicit []setting
 	for _, s := range flatten(l.Config) {
-		if origin := l.Origins[s.path]; origin != "" && origin != "default" {
+		if origin := l.Origins[s.path]; origin != "" && origin != defaultSource {
 			explicit = append(explicit, s)
 		}
 	}

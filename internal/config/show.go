@@ -22,7 +22,7 @@ func (l *Loaded) Redacted() []Entry {
 	for _, s := range flatten(l.Config) {
 		e := Entry{Key: s.path, Origin: l.Origins[s.path], JSON: json.RawMessage(encode(s.value, redact))}
 		if e.Origin == "" {
-			e.Origin = "default"
+			e.Origin = defaultSource
 		}
 		if list, ok := s.value.([]string); ok {
 			e.Value = strings.Join(list, ", ")
@@ -43,7 +43,7 @@ func (l *Loaded) YAML() []byte {
 		if origin := l.Origins[path]; origin != "" {
 			return origin
 		}
-		return "default"
+		return defaultSource
 	})
 	return b.Bytes()
 }
@@ -62,10 +62,9 @@ func (l *Loaded) MarshalJSON() ([]byte, error) {
 	}{l.Digest, l.Redacted(), warnings})
 }
 
-// Format prints only the digest, for every verb. For an unsuitable verb, fmt
-// would print the fields without calling their own formatting methods, and so
-// reveal secrets.
-func (c Config) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "configuration %s", Digest(&c)) }
+// Format prints no value, for every verb. For an unsuitable verb, fmt would print
+// the fields without calling their own formatting methods, and so reveal secrets.
+func (c Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, "configuration") }
 
-// Format prints only the digest, as Config's Format does.
+// Format prints only the digest, for the same reason.
 func (l Loaded) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "configuration %s", l.Digest) }

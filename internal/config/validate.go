@@ -33,6 +33,7 @@ func validate(l layer, unpinned bool) (*Config, Problems, Problems) {
 	v.environments()
 	v.pool()
 	v.run()
+	v.ipv6()
 	return v.cfg, v.problems, v.warnings
 }
 
@@ -96,7 +97,7 @@ func (v *validator) run() {
 		v.fail("fleet.maxJoining", "must be at least 1", "")
 	}
 	for _, path := range []string{"fleet.report", "fleet.maxJoining"} {
-		if from := v.layer[path].at.source; from != "default" && from != effectiveSource {
+		if from := v.layer[path].at.source; from != defaultSource && from != effectiveSource {
 			v.warn(path, "has no effect in this version", "it is reserved for firstboot fleet")
 		}
 	}

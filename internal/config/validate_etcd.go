@@ -18,6 +18,8 @@ func (v *validator) etcd() {
 			v.failItem("etcd.endpoints", i, err.Error(), hint)
 		} else if slices.Contains(c.Endpoints[:i], endpoint) {
 			v.failItem("etcd.endpoints", i, "duplicate endpoint "+quote(endpoint), "")
+		} else if u, err := url.Parse(endpoint); err == nil && v.disablesIPv6() && isIPv6(u.Hostname()) {
+			v.failItem("etcd.endpoints", i, quote(u.Hostname())+ipv6Message, ipv6Hint)
 		}
 	}
 	v.unsupported("etcd.caFile", c.CAFile, tlsMessage)
@@ -129,6 +131,8 @@ func (v *validator) docker() {
 	for host := range strings.SplitSeq(hosts, ",") {
 		if err := checkHostPort(host); err != nil {
 			v.fail("docker.clusterStore", err.Error(), "write etcd://HOST:2379")
+		} else if name, _, _ := net.SplitHostPort(host); v.disablesIPv6() && isIPv6(name) {
+			v.fail("docker.clusterStore", quote(name)+ipv6Message, ipv6Hint)
 		}
 	}
 }

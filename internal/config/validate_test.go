@@ -14,7 +14,7 @@ func loadWithDropIn(t *testing.T, dropIn string) (*Loaded, error) {
 // TestValidValues lists values that must be accepted.
 func TestValidValues(t *testing.T) {
 	for _, text := range []string{
-		"etcd: {endpoints: [http://etcd.example.com:2379, \"http://[fd00::1]:2379\", http://etcd-1:4001]}",
+		"etcd: {endpoints: [http://etcd.example.com:2379, http://etcd-1:4001]}",
 		"host: {name: web-1}", "host: {name: web-1.example.com}", "host: {name: a}", "host: {name: 1a}",
 		"host: {address: 10.0.0.1}", "host: {address: 10.0.0.0/24}", "host: {address: interface=eth0}", "host: {address: interface=enp1s0f0.100}",
 		"host: {address: 8.8.8.8}",

@@ -17,6 +17,7 @@ type Checks struct {
 	Differing int          `json:"differing"` // stages with differences
 	Unknown   int          `json:"unknown"`   // stages that could not be checked
 	Stages    []StageCheck `json:"stages"`
+	Notes     []string     `json:"notes,omitempty"` // further remarks
 }
 
 // The states of a checked stage.
@@ -100,6 +101,9 @@ func (c Checks) WriteText(w io.Writer, term Terminal, labels Labels) error {
 		s.details(&b, term)
 	}
 	fmt.Fprintf(&b, "\n%s\n", labels.Summary(c))
+	for _, note := range c.Notes {
+		wrap(&b, "", "note: "+clean(note), term.width())
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestChangesInYAML11(t *testing.T) {
+	for _, plain := range []string{"0644", "12:30", "12:30:00", "off", "on", "yes", "No", "True", "FALSE", "0x1F", "0b11", "1_000", "+5", "1.50", "1_0.5", "12:30.5", ".5", "2024-01-01 12:30:00", "2024-01-01T12:30:00Z"} {
+		if !changesInYAML11(plain) {
+			t.Errorf("%s is said to stay the same", plain)
+		}
+	}
+	for _, plain := range []string{"true", "false", "0", "1", "-1", "1500000", "1.5", "3.0", "text", "0x", "2024-01-01", "10.0.0.1", "v3.23.0", "0o17", "1e6", "08a", ""} {
+		if changesInYAML11(plain) {
+			t.Errorf("%s is said to change", plain)
+		}
+	}
+}
+
+// TestUserDataIsCheckedAsCloudInitReadsIt: a file that begins like user-data is
+// read as such, and values that YAML 1.1 changes cause warnings.
+func TestUserDataIsCheckedAsCloudInitReadsIt(t *testing.T) {
+	const values = "  sysctl:\n    vm.a: 0644\n    vm.b: \"0644\"\n  node:\n    environment:\n      A: off\n      B: 'off'\n      C: 12:30\n      D: |\n        0644\n      E: text\n"
+	inner := strings.ReplaceAll("  "+strings.ReplaceAll(strings.TrimSuffix(minimal, "\n"), "\n", "\n  ")+"\n"+values, "      D: |\n        0644\n", "")
+	for _, header := range []string{"#cloud-config\n", "## template: jinja\n#cloud-config\n", "#cloud-config\r\n"} {
+		file := filepath.Join(t.TempDir(), "user-data")
+		if err := os.WriteFile(file, []byte(header+"hostname: 0644\nfirstboot:\n"+inner), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Load(t.Context(), Options{Files: []string{file}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, w := range l.Warnings {
+			if strings.Contains(w.Message, "YAML 1.1") {
+				got = append(got, w.Path)
+			}
+			if strings.Contains(w.Error(), "0644") || strings.Contains(w.Error(), "12:30") {
+				t.Errorf("the warning quotes a value: %v", w)
+			}
+		}
+		if want := "sysctl.vm.a node.environment.A node.environment.C"; strings.Join(got, " ") != want {
+			t.Errorf("warnings for %v, want %s", got, want)
+		}
+	}
+}
+
+// TestOtherSourcesAreNotYAML11: firstboot reads its own files itself, and
+// cloud-init has already written the user-data that it keeps.
+func TestOtherSourcesAreNotYAML11(t *testing.T) {
+	l := mustLoad(t, Options{Root: rootWith(t, map[string]string{
+		MainFile: minimal + "node: {environment: {A: off}}\n", CloudConfigFile: "#cloud-config\nfirstboot:\n  node: {environment: {B: 0644}}\n",
+	})})
+	if text := Problems(l.Warnings).Error(); strings.Contains(text, "YAML 1.1") {
+		t.Error(text)
+	}
+}
