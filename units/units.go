@@ -25,6 +25,8 @@ const (
 	CalicoNode = "calico-node.service"
 	// DiskService writes a disk from a live root. Nothing enables it.
 	DiskService = "firstboot-disk.service"
+	// ReportService posts a run's report to report.url. The run starts it.
+	ReportService = "firstboot-report.service"
 
 	// Dir contains the units of an image or a package.
 	Dir = "/usr/lib/systemd/system"
@@ -57,6 +59,7 @@ func ImageFiles() []File {
 		{Dir + "/" + Service, read(Service)},
 		{Dir + "/" + Target, read(Target)},
 		{Dir + "/" + DiskService, read(DiskService)},
+		{Dir + "/" + ReportService, read(ReportService)},
 		{PresetPath, read("90-firstboot.preset")},
 	}
 }

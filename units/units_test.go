@@ -84,3 +84,22 @@ func TestQuoteRemovesSpecialMeanings(t *testing.T) {
 		}
 	}
 }
+
+// A boot ends although a report cannot be delivered.
+func TestReportServiceDelaysNothing(t *testing.T) {
+	var unit, preset string
+	for _, f := range units.ImageFiles() {
+		switch f.Path {
+		case units.Dir + "/" + units.ReportService:
+			unit = string(f.Data)
+		case units.PresetPath:
+			preset = string(f.Data)
+		}
+	}
+	if !strings.Contains(unit, "\nType=simple\n") || strings.Contains(unit, "[Install]") || strings.Contains(unit, "\nBefore=") {
+		t.Errorf("systemd waits for the unit, or enables it:\n%s", unit)
+	}
+	if !strings.Contains(preset, "\ndisable "+units.ReportService+"\n") || units.Enabled()[units.ReportService] != "" {
+		t.Errorf("the preset pass enables the unit:\n%s", preset)
+	}
+}

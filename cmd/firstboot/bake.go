@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +38,7 @@ in /etc/firstboot/config.d. Without --config the image must have a configuration
 		Annotations: codes("0    baked, or nothing to do", "1    the image or an artifact cannot be used", "2    usage error",
 			"3    the configuration is invalid, or cannot be read", "6    --plan: bake would change something", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := app.NotifyContext(cmd.Context())
 			defer stop()
 			return c.doBake(ctx, f)
 		},

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/signal"
 	"runtime"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +44,7 @@ bundle runs it.`,
 		Annotations: codes("0    the bundle is complete", "1    an artifact cannot be fetched or verified", "2    usage error",
 			"3    the configuration is invalid, or cannot be read", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := app.NotifyContext(cmd.Context())
 			defer stop()
 			return c.doBundle(ctx, f)
 		},

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +65,7 @@ func (c *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 	if os.Geteuid() != 0 {
 		return &app.UsageError{Err: hint(errors.New("install must be started as root: it writes to a disk"), "sudo firstboot install …")}
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := app.NotifyContext(cmd.Context())
 	defer stop()
 	cmd.SetContext(ctx)
 	out := c.out

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +67,7 @@ func (c *cli) doLeave(cmd *cobra.Command, f leaveFlags) error {
 	if os.Geteuid() != 0 {
 		return &app.UsageError{Err: hint(errors.New("leave must be started as root: it changes this machine"), "sudo firstboot leave")}
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := app.NotifyContext(cmd.Context())
 	defer stop()
 	if !f.yes && !confirmLeave(os.Stdin, c.errs) {
 		return errors.New("not left: nothing was changed")

@@ -6,9 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +29,7 @@ masked. Check the archive all the same before you send it.`,
 		Example:     "  firstboot logs\n  firstboot logs --file host-7.tar.gz",
 		Annotations: logsCodes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := app.NotifyContext(cmd.Context())
 			defer stop()
 			cmd.SetContext(ctx)
 			return c.doLogs(cmd, file)

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"os/signal"
-	"syscall"
-
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/stages"
 )
 
@@ -19,7 +17,7 @@ func (c *cli) probeContainer() *cobra.Command {
 		Annotations: codes("0    stopped", "2    usage error"),
 		Hidden:      true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := app.NotifyContext(cmd.Context())
 			defer stop()
 			<-ctx.Done()
 			return nil

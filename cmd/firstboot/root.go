@@ -101,6 +101,7 @@ and continues after any interruption.`,
 		c.bake(),
 		c.seal(),
 		c.waitPlugin(),
+		c.report(),
 		c.probeContainer(),
 	)
 	root.AddCommand(c.docsCommands()...)

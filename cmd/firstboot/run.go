@@ -43,7 +43,7 @@ func (c *cli) doRun(cmd *cobra.Command, o app.RunOptions) error {
 	if os.Geteuid() != 0 {
 		return &app.UsageError{Err: hint(errors.New("run must be started as root: it changes this machine"), "sudo firstboot run")}
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := app.NotifyContext(cmd.Context())
 	defer stop()
 	// A closed output (run | head) must not end the run. With a handler, unlike
 	// with SIG_IGN, child processes start with the default action.

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +25,7 @@ removes it. Nothing else is changed.`,
 				return &app.UsageError{Err: hint(errors.New("verify checks the running machine, not a directory"), "firstboot status --root %s", c.root)}
 			}
 			// After a signal the probe container is still removed.
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := app.NotifyContext(cmd.Context())
 			defer stop()
 			checks, err := app.Verify(ctx, c.options())
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/projecteru2/firstboot/internal/app"
@@ -42,7 +43,7 @@ func TestExitCodes(t *testing.T) {
 		{"a held lock", &state.LockHeldError{Holder: state.Holder{PID: 1}}, 5},
 		{"a boot of a host that left", &app.LeftError{State: state.Left}, 12},
 		{"changes pending", &app.ReportedError{Code: app.ExitPending}, 6},
-		{"a signal", stopSignal{}, 130},
+		{"a signal", &app.SignalError{Signal: syscall.SIGTERM}, 130},
 	} {
 		if got := app.ExitCode(c.err); got != c.code {
 			t.Errorf("%s: exit code %d, want %d", c.name, got, c.code)

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/report"
@@ -69,13 +66,11 @@ func (r *run) outcome(err error) (event state.Event, text string) {
 	return state.RunFailed, text
 }
 
-// interruption describes why a run was interrupted. The cause of a context that
-// signal.NotifyContext ended is only known by its text.
+// interruption describes why a run was interrupted.
 func interruption(err error) string {
-	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if strings.HasPrefix(err.Error(), s.String()+" ") {
-			return "stopped by " + unix.SignalName(s)
-		}
+	var stopped *SignalError
+	if errors.As(err, &stopped) {
+		return stopped.Error()
 	}
 	return "interrupted: " + err.Error()
 }

@@ -47,7 +47,8 @@ type machine struct {
 	version string
 	leaving map[string]func(ctx context.Context) error // replaces what a step of leave does
 	web     http.RoundTripper
-	record  host.Option // records the file operations, if not nil
+	record  host.Option   // records the file operations, if not nil
+	systemd *unitRecorder // nil: none
 }
 
 // newMachine returns a machine with the stages first, second and third, each
@@ -211,7 +212,7 @@ func (m *machine) options() app.Options {
 	if record == nil {
 		record = func(*host.Host) {}
 	}
-	return app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: m.version, Build: m.build, Transport: m.web, Host: []host.Option{
+	o := app.Options{Root: m.root, Files: m.files, Cmdline: m.cmdline, Version: m.version, Build: m.build, Transport: m.web, Host: []host.Option{
 		record,
 		host.WithStep(func(op, target string) {
 			m.steps.Add(1)
@@ -220,6 +221,10 @@ func (m *machine) options() app.Options {
 			}
 		}),
 	}}
+	if m.systemd != nil {
+		o.Host = append(o.Host, host.WithSystemd(m.systemd))
+	}
+	return o
 }
 
 // run makes a run and returns its exit code.

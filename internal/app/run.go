@@ -14,6 +14,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // RunOptions are the options of a run.
@@ -45,6 +46,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	if marker, complete := m.records.Complete(); complete && !o.Force && len(o.Stages) == 0 {
 		// The host is complete even if this cannot be written.
 		_, _ = fmt.Fprintln(o.Out, completeLine(marker))
+		m.resumeDelivery(ctx, printTo(o.Err))
 		return nil
 	}
 	names := engine.Names(selected)
@@ -55,11 +57,18 @@ func Run(ctx context.Context, o RunOptions) error {
 		r.console.Close()
 		return withStateHint(err)
 	}
-	defer lock.Release()
+	m.resumeDelivery(ctx, r.console.Printf)
 	err = r.execute(ctx)
 	r.console.Close()
 	err = r.reportError(err)
-	r.postStatus(ctx)
+	pending := r.writeReport(ctx)
+	if releaseErr := lock.Release(); releaseErr != nil {
+		r.console.Printf("warning: cannot release the lock, which ends with this process: %v", releaseErr)
+	}
+	if pending {
+		r.console.Printf("%s reports the result to %s", units.ReportService, r.loaded.Config.Report.URL)
+		m.startDelivery(ctx, r.console.Printf)
+	}
 	return err
 }
 
@@ -87,6 +96,14 @@ func (r *run) acquireLock(ctx context.Context) (*state.Lock, error) {
 			return nil, err
 		case <-time.After(verifyPause):
 		}
+	}
+}
+
+// printTo returns a function that prints lines of a run to w.
+func printTo(w io.Writer) func(string, ...any) {
+	return func(format string, args ...any) {
+		// What happens does not depend on whether this can be written.
+		_, _ = fmt.Fprintf(w, "firstboot: "+format+"\n", args...)
 	}
 }
 

@@ -194,7 +194,7 @@ func TestInterruptedRunIsContinuedByTheNext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	m.ctx = ctx
 	m.stages[1].apply = func(ctx context.Context) error {
-		cancel(stopSignal{})
+		cancel(&app.SignalError{Signal: syscall.SIGTERM})
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -207,12 +207,6 @@ func TestInterruptedRunIsContinuedByTheNext(t *testing.T) {
 	m.stages[1].apply = nil
 	m.runs(app.ExitDone, "first  (1/3) done", "(ok)")
 }
-
-// stopSignal is the cause of a context that signal.NotifyContext ended.
-type stopSignal struct{}
-
-func (stopSignal) Error() string        { return syscall.SIGTERM.String() + " signal received" }
-func (stopSignal) Is(target error) bool { return target == context.Canceled }
 
 func TestRunTimesOutAndReportsWhatItWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,6 +15,7 @@ const (
 	LeftPath      = Dir + "/left.json"            // 0600; only a host that left, or is leaving, has one
 	ManifestPath  = Dir + "/manifest.json"        // 0600
 	EffectivePath = Dir + "/effective.yaml"       // 0600; the configuration of the first valid load
+	ReportPath    = Dir + "/report.json"          // 0600; a report that is to be delivered
 	ForeignDir    = Dir + "/foreign"              // the state of other machines, set aside
 	LockPath      = "/run/firstboot/lock"         // 0600; whoever may open it can hold the lock
 	HolderPath    = "/run/firstboot/holder.json"  // 0644; which process holds the lock

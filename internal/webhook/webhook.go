@@ -1,5 +1,4 @@
-// Package webhook posts one JSON document to a URL. It retries, and gives up
-// after a minute by default, because a report must not delay a boot.
+// Package webhook posts one JSON document to a URL. It retries for a limited time.
 package webhook
 
 import (
@@ -23,7 +22,7 @@ const (
 	// attemptTimeout bounds one attempt.
 	attemptTimeout = 10 * time.Second
 	// firstPause and longestPause are the mean pauses between attempts.
-	firstPause, longestPause = 500 * time.Millisecond, 10 * time.Second
+	firstPause, longestPause = 500 * time.Millisecond, time.Minute
 	// maxRedirects bounds the redirects of one attempt.
 	maxRedirects = 3
 )

@@ -1,0 +1,44 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+// Report is a status that is to be posted to report.url. It is kept in ReportPath
+// until the server has accepted it.
+type Report struct {
+	Schema  int             `json:"schema"`
+	Machine Machine         `json:"machine"` // that the status is about
+	State   State           `json:"state"`
+	Written time.Time       `json:"written"`
+	Status  json.RawMessage `json:"status"` // as status -o json prints it; secrets are masked
+}
+
+// LoadReport reads the report that is to be delivered. found is false if there is
+// none.
+func LoadReport(h *host.Host) (r Report, found bool, err error) {
+	found, err = load(h, ReportPath, &r)
+	if err == nil && found && len(r.Status) == 0 {
+		return r, false, &DamagedError{ReportPath, errors.New("it has no status")}
+	}
+	return r, found, err
+}
+
+// Save writes the report. It replaces one that was not delivered yet.
+func (r *Report) Save(h *host.Host) error {
+	r.Schema = Schema
+	return save(h, ReportPath, r)
+}
+
+// RemoveReport removes a delivered report, unless another one has replaced it.
+func RemoveReport(h *host.Host, delivered Report) (removed bool, err error) {
+	now, found, err := LoadReport(h)
+	if err != nil || !found || !now.Written.Equal(delivered.Written) {
+		return false, err
+	}
+	return true, h.Remove(ReportPath)
+}
