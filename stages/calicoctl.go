@@ -2,7 +2,9 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -45,6 +47,9 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 		}
 	}
 	seen, err := s.version(ctx, CalicoctlPath)
+	if errors.Is(err, fs.ErrPermission) {
+		return f, err
+	}
 	if err != nil {
 		f.Add(engine.Difference{Object: CalicoctlPath, Actual: err.Error(), Expected: want.Version})
 	} else if seen != want.Version {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	info, err := s.Host.Docker().Info(ctx)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return f, ctx.Err()
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return f, err
 	}
 	if err != nil {
 		f.Add(engine.Difference{Object: "Docker", Actual: err.Error(), Expected: "a response"})

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -21,23 +22,37 @@ type file struct {
 	mode fs.FileMode
 }
 
+// checkFiles checks every file. The error names the files that only another user
+// can read.
+func checkFiles(h *host.Host, list []file, result *engine.CheckResult) error {
+	var errs []error
+	for _, f := range list {
+		errs = append(errs, f.check(h, result))
+	}
+	return errors.Join(errs...)
+}
+
 // check adds a difference to result if the host's file differs from f in content
-// or mode.
-func (f file) check(h *host.Host, result *engine.CheckResult) {
+// or mode. It returns an error if this user may not read the file: that is no
+// difference.
+func (f file) check(h *host.Host, result *engine.CheckResult) error {
 	have, err := h.ReadFile(f.path)
 	switch {
 	case host.NotExist(err):
 		result.Add(engine.Difference{Object: f.path, Actual: "missing", Expected: "the configured content", Diff: f.diff(nil)})
-		return
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return err
 	case err != nil:
 		result.Add(engine.Difference{Object: f.path, Actual: err.Error(), Expected: "the configured content"})
-		return
+		return nil
 	case !bytes.Equal(have, f.data):
 		result.Add(engine.Difference{Object: f.path, Actual: "different content", Expected: "the configured content", Diff: f.diff(have)})
 	}
 	if info, err := h.Stat(f.path); err == nil && info.Mode().Perm() != f.mode {
 		result.Add(engine.Difference{Object: f.path, Actual: fmt.Sprintf("mode %04o", info.Mode().Perm()), Expected: fmt.Sprintf("mode %04o", f.mode)})
 	}
+	return nil
 }
 
 func (f file) write(h *host.Host) error { return h.WriteFile(f.path, f.data, f.mode) }

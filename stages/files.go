@@ -88,8 +88,8 @@ func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil {
 		return f, err
 	}
-	for _, want := range list {
-		want.check(s.Host, &f)
+	if err := checkFiles(s.Host, list, &f); err != nil {
+		return f, err
 	}
 	if f.OK() {
 		s.checkManager(ctx, &f)
@@ -124,7 +124,7 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 	}
 	for _, want := range list {
 		var f engine.CheckResult
-		if want.check(s.Host, &f); f.OK() {
+		if err := want.check(s.Host, &f); err == nil && f.OK() {
 			continue
 		}
 		if err := want.write(s.Host); err != nil {

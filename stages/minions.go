@@ -68,8 +68,8 @@ func (s minions) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err := s.checkPackage(ctx, &f); err != nil {
 		return f, err
 	}
-	for _, want := range s.files() {
-		want.check(s.Host, &f)
+	if err := checkFiles(s.Host, s.files(), &f); err != nil {
+		return f, err
 	}
 	if !f.OK() {
 		return f, nil
@@ -173,7 +173,7 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 func (s minions) writeFiles() error {
 	for _, want := range s.files() {
 		var seen engine.CheckResult
-		if want.check(s.Host, &seen); seen.OK() {
+		if err := want.check(s.Host, &seen); err == nil && seen.OK() {
 			continue
 		}
 		if err := want.write(s.Host); err != nil {

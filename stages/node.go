@@ -119,8 +119,8 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil {
 		return f, err
 	}
-	for _, want := range list {
-		want.check(s.Host, &f)
+	if err := checkFiles(s.Host, list, &f); err != nil {
+		return f, err
 	}
 	if len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
 		f.Add(engine.Difference{Object: units.CalicoNodeEnv, Actual: "present", Expected: "removed, because node.environment is empty"})
@@ -281,7 +281,7 @@ func (s node) writeFiles(ctx context.Context) error {
 	}
 	for _, want := range list {
 		var seen engine.CheckResult
-		if want.check(s.Host, &seen); seen.OK() {
+		if err := want.check(s.Host, &seen); err == nil && seen.OK() {
 			continue
 		}
 		if err := want.write(s.Host); err != nil {

@@ -52,8 +52,8 @@ func (s sysctl) files(ctx context.Context) []file {
 
 func (s sysctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
-	for _, want := range s.files(ctx) {
-		want.check(s.Host, &f)
+	if err := checkFiles(s.Host, s.files(ctx), &f); err != nil {
+		return f, err
 	}
 	if s.Host.IsOffline() {
 		return f, host.ErrOffline // a directory has no kernel

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"sync"
 
 	"github.com/projecteru2/firstboot/internal/config"
@@ -34,12 +35,17 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 }
 
 // checks converts results for output: secrets are masked, and below a root
-// directory every error becomes host.ErrOffline.
+// directory every error becomes host.ErrOffline, unless another user could read
+// the file.
 func (m *machine) checks(mask mask, results []engine.Result) report.Checks {
 	var checks report.Checks
 	for i, r := range results {
 		r.Check, r.Err = mask.checkResult(r.Check), mask.err(r.Err)
-		if errors.Is(results[i].Err, host.ErrOffline) || results[i].Err != nil && !m.checkable() {
+		offline := errors.Is(results[i].Err, host.ErrOffline) || results[i].Err != nil && !m.checkable()
+		switch {
+		case errors.Is(results[i].Err, fs.ErrPermission):
+			r.Err = withStateHint(r.Err)
+		case offline:
 			r.Err = host.ErrOffline
 		}
 		checks.Add(r)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -54,6 +55,9 @@ func LoadSources(ctx context.Context, o Options, printf func(string, ...any)) (*
 // saved, and a *state.DamagedError if it cannot be used.
 func (m *machine) saved() (*config.Loaded, error) {
 	data, found, err := state.ReadEffective(m.state)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, withStateHint(err)
+	}
 	if err != nil || !found {
 		return nil, engine.WithHint(withStateHint(err), readAgainHint)
 	}

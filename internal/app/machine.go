@@ -16,6 +16,7 @@ type machine struct {
 	identity state.Machine  // of this machine
 	records  *state.Records // of its state
 	stages   []engine.Stage // only for their names and order
+	denied   bool           // this user may not read the state
 }
 
 func open(o Options) (*machine, error) {

@@ -21,7 +21,7 @@ func withStateHint(err error) error {
 	case errors.Is(err, state.ErrNoIdentity):
 		return engine.WithHint(err, "systemd-machine-id-setup creates one")
 	case errors.Is(err, fs.ErrPermission):
-		return engine.WithHint(err, "try again as root: sudo firstboot …")
+		return engine.WithHint(err, "only root can read this: sudo firstboot …")
 	}
 	return err
 }

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 func (m *machine) recorded() report.Status {
 	holder, held := state.LockHolder(m.state)
 	s, err := m.records.Read()
+	m.denied = errors.Is(err, fs.ErrPermission)
 	status := m.statusOf(s, err)
 	for _, d := range s.Damaged {
 		status.Notes = append(status.Notes, d.Error()+"; "+consequence(d.Path))

@@ -54,6 +54,9 @@ func (m *machine) advise(status *report.Status) {
 			untouched = false
 		}
 	}
+	if status.State == state.Unknown && m.denied && m.checkable() {
+		status.Notes = append(status.Notes, m.unitNote())
+	}
 	if m.state.RootInMemory() {
 		status.Notes = append(status.Notes, inMemoryNote)
 	}
