@@ -89,6 +89,7 @@ func (d *fakeDocker) serve() {
 	l := listen(d.w.t, d.w.file(host.DockerSocket))
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (int, any){
+		"GET /_ping":                           d.pingDaemon,
 		"GET /v1.40/info":                      d.info,
 		"GET /v1.40/networks":                  d.networks,
 		"POST /v1.40/networks/create":          d.createNetwork,
@@ -129,6 +130,7 @@ func (d *fakeDocker) answer(with func(*http.Request) (int, any)) http.HandlerFun
 			panic(http.ErrAbortHandler)
 		}
 		status, body := with(r)
+		rw.Header().Set("Api-Version", "1.40")
 		rw.WriteHeader(status)
 		if text, plain := body.(string); plain && status < 400 {
 			_, _ = io.WriteString(rw, text)
@@ -200,6 +202,8 @@ func (d *fakeDocker) configured() (string, error) {
 	store, _ := c["cluster-store"].(string)
 	return store, nil
 }
+
+func (d *fakeDocker) pingDaemon(*http.Request) (int, any) { return http.StatusOK, "OK" }
 
 func (d *fakeDocker) info(*http.Request) (int, any) {
 	if d.onInfo != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // maxOutput bounds what is kept of each output stream of a command, in bytes.
@@ -131,11 +133,21 @@ func runOnce(ctx, limited context.Context, c Command) (Output, error) {
 	cmd.Stdin = bytes.NewReader(c.Stdin)
 	// A separate process group, so that a shell's children are stopped too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	var family *processes
+	cmd.Cancel = func() error {
+		family = descendants(cmd.Process.Pid)
+		family.signal(syscall.SIGTERM)
+		return nil
+	}
+	// After this delay the process is killed and its pipes are closed, even if a
+	// child still has them open.
 	cmd.WaitDelay = killDelay
 	var stdout, stderr limitedBuffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	if family != nil {
+		family.signal(syscall.SIGKILL)
+	}
 	output := Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
 	if err == nil {
 		return output, nil
@@ -167,17 +179,14 @@ func shortName(c Command) string {
 // lastLines returns the last three lines of a failed command's stderr (or
 // stdout, if stderr is empty), joined into one.
 func lastLines(stderr, stdout []byte) string {
-	text := strings.TrimSpace(string(stderr))
-	if text == "" {
-		text = strings.TrimSpace(string(stdout))
+	const maxLength = 600
+	printed := strings.TrimSpace(string(stderr))
+	if printed == "" {
+		printed = strings.TrimSpace(string(stdout))
 	}
-	lines := strings.Split(text, "\n")
+	lines := strings.Split(printed, "\n")
 	lines = lines[max(0, len(lines)-3):]
-	joined := strings.Join(lines, " | ")
-	if len(joined) > 600 {
-		joined = "…" + joined[len(joined)-600:]
-	}
-	return joined
+	return text.Tail(strings.Join(lines, " | "), maxLength)
 }
 
 // limitedBuffer keeps the first maxOutput bytes and discards the rest.

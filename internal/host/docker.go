@@ -19,17 +19,14 @@ import (
 // DockerSocket is the socket of the Docker daemon.
 const DockerSocket = "/run/docker.sock"
 
-// dockerAPI is the version of the Engine API that is used: 1.40 came with
-// Docker 19.03, and every release that has a cluster store serves it.
-const dockerAPI = "/v1.40"
-
 // maxDockerResponse bounds one response of the daemon, in bytes.
 const maxDockerResponse = 16 << 20
 
 // Docker is a client of the Engine API on the daemon's socket.
 type Docker struct {
-	http *http.Client
-	step func(op, target string)
+	http    *http.Client
+	step    func(op, target string)
+	version negotiation
 }
 
 // Docker returns a client of the Engine API. It does not connect yet: with
@@ -39,12 +36,17 @@ func (h *Host) Docker() *Docker {
 	return &Docker{http: &http.Client{Transport: unixTransport(h.RealPath(DockerSocket))}, step: h.step}
 }
 
+// maxDockerHeader bounds the headers of a response, in bytes.
+const maxDockerHeader = 64 << 10
+
+// unixTransport connects to a socket of this machine, never through a proxy.
 func unixTransport(socket string) *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "unix", socket)
 		},
-		DisableKeepAlives: true,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: maxDockerHeader,
 	}
 }
 
@@ -89,8 +91,12 @@ func withLimit(ctx context.Context, limit time.Duration, action string, do func(
 
 // call sends body as JSON and decodes the response into result, if not nil.
 func (d *Docker) call(ctx context.Context, method, path string, query url.Values, body, result any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	return withLimit(ctx, callTimeout, "call Docker ("+method+" "+path+")", func(ctx context.Context) error {
+		return d.callJSON(ctx, method, path, query, body, result)
+	})
+}
+
+func (d *Docker) callJSON(ctx context.Context, method, path string, query url.Values, body, result any) error {
 	var payload io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -121,10 +127,23 @@ func (d *Docker) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
-// send sends a request and returns a successful response, whose body the
-// caller must close.
+// send sends a request in the negotiated version of the API and returns a
+// successful response, whose body the caller must close.
 func (d *Docker) send(ctx context.Context, method, path string, query url.Values, body io.Reader, contentType string) (*http.Response, error) {
-	target := url.URL{Scheme: "http", Host: "docker", Path: dockerAPI + path, RawQuery: query.Encode()}
+	version, err := d.api(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.do(ctx, method, "/v"+version.String()+path, query, body, contentType)
+}
+
+// do sends one request. ctx must have a deadline, because dockerd can stop
+// answering at any time.
+func (d *Docker) do(ctx context.Context, method, path string, query url.Values, body io.Reader, contentType string) (*http.Response, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		return nil, fmt.Errorf("cannot call Docker (%s %s): no time limit is set", method, path)
+	}
+	target := url.URL{Scheme: "http", Host: "docker", Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("cannot call Docker: %w", err)
@@ -169,5 +188,6 @@ type DockerInfo struct {
 func (d *Docker) Info(ctx context.Context) (DockerInfo, error) {
 	var info DockerInfo
 	err := d.call(ctx, http.MethodGet, "/info", nil, nil, &info)
+	info.ServerVersion, info.ClusterStore = text.Line(info.ServerVersion), text.Line(info.ClusterStore)
 	return info, err
 }

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // Container is a container in a list.
@@ -60,6 +62,7 @@ type ContainerDetails struct {
 func (d *Docker) Container(ctx context.Context, name string) (ContainerDetails, error) {
 	var c ContainerDetails
 	err := d.call(ctx, http.MethodGet, "/containers/"+name+"/json", nil, nil, &c)
+	c.State.Error = text.Line(c.State.Error)
 	return c, err
 }
 

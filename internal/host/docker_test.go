@@ -18,7 +18,12 @@ import (
 // serveDocker serves Docker's socket below a new root with handler.
 func serveDocker(t testing.TB, handler http.HandlerFunc) *host.Host {
 	t.Helper()
-	return host.New(serveSocket(t, host.DockerSocket, handler))
+	return host.New(serveSocket(t, host.DockerSocket, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Api-Version", "1.41")
+		if r.URL.Path != "/_ping" {
+			handler(w, r)
+		}
+	}))
 }
 
 // serveSocket serves a socket below a new root, whose path is short because that

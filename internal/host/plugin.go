@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/projecteru2/firstboot/internal/text"
 )
@@ -72,10 +73,20 @@ type PluginError struct{ Message string }
 
 func (e *PluginError) Error() string { return e.Message }
 
-// callPlugin posts body to a method of a plugin and returns the response. The
-// context limits the call.
-func (h *Host) callPlugin(ctx context.Context, socket, method string, body []byte) ([]byte, error) {
-	client := http.Client{Transport: unixTransport(h.RealPath(socket))}
+// pluginTimeout bounds one call of a plugin, which may wait for etcd.
+const pluginTimeout = 30 * time.Second
+
+// callPlugin posts body to a method of a plugin and returns the response.
+func (h *Host) callPlugin(ctx context.Context, socket, method string, body []byte) (data []byte, err error) {
+	err = withLimit(ctx, pluginTimeout, "call "+method+" of the plugin at "+socket, func(ctx context.Context) error {
+		data, err = postToPlugin(ctx, h.RealPath(socket), method, body)
+		return err
+	})
+	return data, err
+}
+
+func postToPlugin(ctx context.Context, socket, method string, body []byte) ([]byte, error) {
+	client := http.Client{Transport: unixTransport(socket)}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/"+method, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

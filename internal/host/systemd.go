@@ -54,25 +54,63 @@ func (s *systemdConn) connect(ctx context.Context) (*dbus.Conn, error) {
 	if s.conn != nil && s.conn.Connected() {
 		return s.conn, nil
 	}
-	// The connection must outlive this call's deadline.
-	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
-	if err != nil {
-		if conn, err = dbus.NewSystemConnectionContext(context.WithoutCancel(ctx)); err != nil {
-			return nil, fmt.Errorf("cannot reach systemd: %w", err)
-		}
+	type result struct {
+		conn *dbus.Conn
+		err  error
 	}
-	s.conn = conn
-	return conn, nil
+	connected := make(chan result, 1)
+	go func() {
+		// The connection must outlive this call's deadline.
+		conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
+		if err != nil {
+			conn, err = dbus.NewSystemConnectionContext(context.WithoutCancel(ctx))
+		}
+		connected <- result{conn, err}
+	}()
+	select {
+	case r := <-connected:
+		if r.err != nil {
+			return nil, fmt.Errorf("cannot reach systemd: %w", r.err)
+		}
+		s.conn = r.conn
+		return r.conn, nil
+	case <-ctx.Done():
+		go func() {
+			if late := <-connected; late.err == nil {
+				late.conn.Close()
+			}
+		}()
+		return nil, fmt.Errorf("cannot reach systemd: %w", context.Cause(ctx))
+	}
+}
+
+// systemdTimeout bounds one call to systemd. A reload of a large configuration
+// takes several seconds.
+const systemdTimeout = 90 * time.Second
+
+// limited calls do with a connection to systemd, at most as long as
+// systemdTimeout. action completes "cannot …".
+func (s *systemdConn) limited(ctx context.Context, action string, do func(context.Context, *dbus.Conn) error) error {
+	return withLimit(ctx, systemdTimeout, action, func(ctx context.Context) error {
+		conn, err := s.connect(ctx)
+		if err != nil {
+			return err
+		}
+		if err := do(ctx, conn); err != nil {
+			return fmt.Errorf("cannot %s: %w", action, err)
+		}
+		return nil
+	})
 }
 
 func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) {
-	conn, err := s.connect(ctx)
+	var props map[string]any
+	err := s.limited(ctx, "query systemd for "+name, func(ctx context.Context, conn *dbus.Conn) (err error) {
+		props, err = conn.GetAllPropertiesContext(ctx, name)
+		return err
+	})
 	if err != nil {
 		return UnitState{}, err
-	}
-	props, err := conn.GetAllPropertiesContext(ctx, name)
-	if err != nil {
-		return UnitState{}, fmt.Errorf("cannot query systemd for %s: %w", name, err)
 	}
 	text := func(key string) string { v, _ := props[key].(string); return v }
 	state := UnitState{
@@ -86,89 +124,79 @@ func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) 
 	return state, nil
 }
 
-func (s *systemdConn) Property(ctx context.Context, unit, kind, property string) (any, error) {
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, property)
-	if err != nil {
-		return nil, fmt.Errorf("cannot query systemd for %s of %s: %w", property, unit, err)
-	}
-	return p.Value.Value(), nil
+func (s *systemdConn) Property(ctx context.Context, unit, kind, property string) (value any, err error) {
+	err = s.limited(ctx, "query systemd for "+property+" of "+unit, func(ctx context.Context, conn *dbus.Conn) error {
+		p, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, property)
+		if err == nil {
+			value = p.Value.Value()
+		}
+		return err
+	})
+	return value, err
 }
 
 // job queues one job and does not wait for it.
 func (s *systemdConn) job(ctx context.Context, verb, name string,
-	queue func(*dbus.Conn) (int, error),
+	queue func(context.Context, *dbus.Conn) (int, error),
 ) error {
 	s.step("unit", verb+" "+name)
-	conn, err := s.connect(ctx)
-	if err != nil {
+	return s.limited(ctx, verb+" "+name, func(ctx context.Context, conn *dbus.Conn) error {
+		_, err := queue(ctx, conn)
 		return err
-	}
-	if _, err := queue(conn); err != nil {
-		return fmt.Errorf("cannot %s %s: %w", verb, name, err)
-	}
-	return nil
+	})
 }
 
 func (s *systemdConn) Start(ctx context.Context, name string) error {
-	return s.job(ctx, "start", name, func(c *dbus.Conn) (int, error) {
+	return s.job(ctx, "start", name, func(ctx context.Context, c *dbus.Conn) (int, error) {
 		return c.StartUnitContext(ctx, name, "replace", nil)
 	})
 }
 
 func (s *systemdConn) Stop(ctx context.Context, name string) error {
-	return s.job(ctx, "stop", name, func(c *dbus.Conn) (int, error) {
+	return s.job(ctx, "stop", name, func(ctx context.Context, c *dbus.Conn) (int, error) {
 		return c.StopUnitContext(ctx, name, "replace", nil)
 	})
 }
 
 func (s *systemdConn) Restart(ctx context.Context, name string) error {
-	return s.job(ctx, "restart", name, func(c *dbus.Conn) (int, error) {
+	return s.job(ctx, "restart", name, func(ctx context.Context, c *dbus.Conn) (int, error) {
 		return c.RestartUnitContext(ctx, name, "replace", nil)
 	})
 }
 
 func (s *systemdConn) Reload(ctx context.Context, name string) error {
-	return s.job(ctx, "reload", name, func(c *dbus.Conn) (int, error) {
+	return s.job(ctx, "reload", name, func(ctx context.Context, c *dbus.Conn) (int, error) {
 		return c.ReloadUnitContext(ctx, name, "replace", nil)
 	})
 }
 
 func (s *systemdConn) Enable(ctx context.Context, names ...string) error {
 	s.step("unit", fmt.Sprintf("enable %v", names))
-	conn, err := s.connect(ctx)
+	err := s.limited(ctx, fmt.Sprintf("enable %v", names), func(ctx context.Context, conn *dbus.Conn) error {
+		_, _, err := conn.EnableUnitFilesContext(ctx, slices.Clone(names), false, false)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	if _, _, err := conn.EnableUnitFilesContext(ctx, slices.Clone(names), false, false); err != nil {
-		return fmt.Errorf("cannot enable %v: %w", names, err)
 	}
 	return s.DaemonReload(ctx)
 }
 
 func (s *systemdConn) Disable(ctx context.Context, names ...string) error {
 	s.step("unit", fmt.Sprintf("disable %v", names))
-	conn, err := s.connect(ctx)
+	err := s.limited(ctx, fmt.Sprintf("disable %v", names), func(ctx context.Context, conn *dbus.Conn) error {
+		_, err := conn.DisableUnitFilesContext(ctx, slices.Clone(names), false)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	if _, err := conn.DisableUnitFilesContext(ctx, slices.Clone(names), false); err != nil {
-		return fmt.Errorf("cannot disable %v: %w", names, err)
 	}
 	return s.DaemonReload(ctx)
 }
 
 func (s *systemdConn) DaemonReload(ctx context.Context) error {
 	s.step("unit", "daemon-reload")
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	if err := conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("cannot reload systemd's unit files: %w", err)
-	}
-	return nil
+	return s.limited(ctx, "reload systemd's unit files", func(ctx context.Context, conn *dbus.Conn) error {
+		return conn.ReloadContext(ctx)
+	})
 }
