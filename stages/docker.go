@@ -53,7 +53,7 @@ func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
 		return f, err
 	}
 	if unit.Active != "active" {
-		f.Add(engine.Difference{Object: units.Docker, Actual: unit.Active, Expected: "active", Fix: "journalctl -u docker"})
+		f.Add(engine.Difference{Object: units.Docker, Actual: e.unitState(ctx, units.Docker, unit), Expected: "active", Fix: "journalctl -u docker"})
 	}
 	return f, nil
 }
@@ -158,7 +158,7 @@ func (s docker) start(ctx context.Context) error {
 			return &engine.Retry{Err: err}
 		}
 	}
-	return &engine.Wait{For: "Docker to start", Err: fmt.Errorf("%s is %s", units.Docker, unit.Active)}
+	return &engine.Wait{For: "Docker to start", Err: fmt.Errorf("%s is %s", units.Docker, s.unitState(ctx, units.Docker, unit))}
 }
 
 func (s docker) applyStore(ctx context.Context, report engine.Progress) error {

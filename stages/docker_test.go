@@ -205,6 +205,14 @@ func TestDockerThatCannotStartIsReported(t *testing.T) {
 	if d := m.check("docker").Differences[0]; d.Actual != "failed" || !strings.Contains(d.Fix, "journalctl") {
 		t.Errorf("%+v", d)
 	}
+	m.commandFails = map[string]CommandResult{"journalctl": {Stdout: "Starting up\nunable to configure the Docker daemon: invalid character\n"}}
+	const want = "failed: unable to configure the Docker daemon: invalid character"
+	if d := m.check("docker").Differences[0]; d.Actual != want {
+		t.Errorf("%+v", d)
+	}
+	if err := m.apply(t.Context(), "docker"); err == nil || !strings.Contains(err.Error(), "docker.service is "+want) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestUnresponsiveDockerIsWaitedFor(t *testing.T) {

@@ -91,7 +91,7 @@ func (s minions) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 		f.Add(engine.Difference{Object: units.Minions, Actual: "changed on disk", Expected: "loaded"})
 	}
 	if unit.Active != "active" {
-		f.Add(engine.Difference{Object: units.Minions, Actual: unit.Active, Expected: "active", Fix: "journalctl -u eru-minions"})
+		f.Add(engine.Difference{Object: units.Minions, Actual: s.unitState(ctx, units.Minions, unit), Expected: "active", Fix: "journalctl -u eru-minions"})
 		return nil
 	}
 	outdated, err := s.outdated(unit)

@@ -140,7 +140,7 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 	}
 	if unit.Active != "active" {
 		f.Add(engine.Difference{
-			Object: units.CalicoNode, Actual: unit.Active, Expected: "active",
+			Object: units.CalicoNode, Actual: s.unitState(ctx, units.CalicoNode, unit), Expected: "active",
 			Fix: "systemctl start calico-node; journalctl -u calico-node",
 		})
 		return f, nil
