@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 )
@@ -86,8 +88,12 @@ func (e *Env) withEtcd(ctx context.Context, use func(context.Context, *cluster.C
 	return use(ctx, client)
 }
 
-// etcdWait returns a wait for etcd that wraps err.
+// etcdWait returns a wait for etcd if err is transient. Any other error, and one
+// that waits for something else, stays as it is.
 func (e *Env) etcdWait(err error) error {
+	if isWait(err) || fault.ClassOf(err) != fault.Transient {
+		return err
+	}
 	return &engine.Wait{For: "etcd at " + strings.Join(e.Config.Etcd.Endpoints, ", "), Err: err}
 }
 
@@ -103,7 +109,10 @@ func (e *Env) resolve(ctx context.Context, endpoint string) (netip.Addr, error) 
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	ips, err := e.Host.Network().Resolve(ctx, u.Hostname())
-	if err != nil || len(ips) == 0 {
+	if err == nil && len(ips) == 0 {
+		err = errors.New("it has no IPv4 address")
+	}
+	if err != nil {
 		return netip.Addr{}, fmt.Errorf("cannot resolve %s: %w", u.Hostname(), err)
 	}
 	return ips[0], nil

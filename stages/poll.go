@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/projecteru2/firstboot/internal/fault"
 )
 
 // Limits of the pause between two attempts of poll. An attempt can be
@@ -17,7 +19,7 @@ const (
 )
 
 // poll calls attempt until it returns nil. After limit it gives up and returns
-// an error that wraps the last one. The context of an attempt ends at the limit,
+// a retryable error that wraps the last one. The context of an attempt ends at the limit,
 // so that an attempt that hangs cannot exceed it.
 func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func(context.Context) error) error {
 	timedOut := fmt.Errorf("timed out after %v", limit)
@@ -39,7 +41,7 @@ func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func(contex
 			return err
 		}
 		if elapsed += pause; elapsed >= limit || limited.Err() != nil {
-			return fmt.Errorf("%w: %w", timedOut, err)
+			return fault.New(fault.Retryable, fault.Timeout, fmt.Errorf("%w: %w", timedOut, err))
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
@@ -117,21 +118,28 @@ func (s pool) applyLocked(ctx context.Context, c *cluster.Client, report engine.
 		return s.etcdWait(err)
 	}
 	defer lock.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	go func() {
 		// Without the lease, another host may take the lock.
 		select {
 		case <-lock.Done():
-			cancel()
+			cancel(errLockLost)
 		case <-ctx.Done():
 		}
 	}()
-	if err := s.create(ctx, c, report); err != nil {
-		return err
+	err = s.create(ctx, c, report)
+	if err == nil {
+		err = s.repair(ctx, c)
 	}
-	return s.repair(ctx, c)
+	if err != nil && errors.Is(context.Cause(ctx), errLockLost) {
+		return s.etcdWait(errLockLost)
+	}
+	return err
 }
+
+// errLockLost means that etcd did not renew the lease of the pool's lock.
+var errLockLost = fault.New(fault.Transient, fault.Lock, errors.New("lost the lock on the pool: etcd did not renew its lease"))
 
 // create creates the missing objects. The Profile comes first, because without
 // one the plugin creates a Profile that drops traffic. The network comes last,
@@ -184,7 +192,7 @@ func (s pool) calicoctlCreate(ctx context.Context, resource any) error {
 func (s pool) calicoctlError(err error) error {
 	var failed *host.CommandError
 	if errors.As(err, &failed) && failed.TimedOut > 0 {
-		return s.etcdWait(err)
+		return s.etcdWait(fault.New(fault.Transient, fault.Timeout, err))
 	}
 	return &engine.Retry{Err: err}
 }

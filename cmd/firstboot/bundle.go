@@ -106,7 +106,7 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 	}
 	out := bundleResult{Dir: dir, Artifacts: b.Entries, Skipped: append([]golden.Skipped{}, all.Skipped...), Warnings: append([]string{}, all.Warnings...)}
 	if f.lock {
-		return c.lock(h, loaded, collector.Artifacts, b, out, f.write)
+		return c.lock(ctx, h, loaded, collector.Artifacts, b, out, f.write)
 	}
 	return c.printBundle(out)
 }

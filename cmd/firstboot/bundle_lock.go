@@ -13,7 +13,7 @@ import (
 )
 
 // lock prints the configuration with its digests, or updates its files.
-func (c *cli) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artifact, b *artifact.Bundle, out bundleResult, write bool) error {
+func (c *cli) lock(ctx context.Context, h *host.Host, loaded *config.Loaded, artifacts []golden.Artifact, b *artifact.Bundle, out bundleResult, write bool) error {
 	pins, files, err := golden.Lock(loaded, artifacts, b, func(name string) ([]byte, error) { return os.ReadFile(c.sourcePath(h, name)) })
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (c *cli) lock(h *host.Host, loaded *config.Loaded, artifacts []golden.Artif
 				return err
 			}
 		}
-		if _, err := c.imageConfig(context.Background(), false); err != nil {
+		if _, err := c.imageConfig(ctx, false); err != nil {
 			return hint(err, "a digest is still missing, or a later source sets it to nothing")
 		}
 	}

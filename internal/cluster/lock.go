@@ -107,7 +107,7 @@ func (c *Client) acquire(ctx context.Context, what, prefix, name, owner string, 
 		// If the release fails, the lease expires.
 		_ = held.release()
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("stopped waiting for %s%s: %w", what, q.holders(), context.Cause(ctx))
+			return nil, fault.New(fault.Transient, fault.Lock, fmt.Errorf("stopped waiting for %s%s: %w", what, q.holders(), context.Cause(ctx)))
 		}
 		return nil, c.wrapError("wait for "+what+" in", err)
 	}
