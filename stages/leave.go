@@ -10,6 +10,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -247,7 +248,7 @@ func (s removeNode) Apply(ctx context.Context, report engine.Progress) error {
 	case err == nil, strings.Contains(string(out.Stdout)+string(out.Stderr), "does not exist"):
 		return nil
 	case errors.As(err, &failed) && failed.TimedOut > 0:
-		return s.etcdWait(err)
+		return s.etcdWait(fault.New(fault.Transient, fault.Timeout, err))
 	}
 	return &engine.Retry{Err: err}
 }
