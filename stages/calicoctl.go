@@ -9,6 +9,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // CalicoctlPath is the path of the installed calicoctl.
@@ -58,7 +59,16 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, nil
 }
 
-var clientVersion = regexp.MustCompile(`(?m)^Client Version:\s+(\S+)`)
+var clientVersion = regexp.MustCompile(`(?m)^Client Version:[ \t]+(\S+)`)
+
+// clientVersionIn returns the version in the output of calicoctl version, or "".
+func clientVersionIn(output []byte) string {
+	m := clientVersion.FindSubmatch(output)
+	if m == nil {
+		return ""
+	}
+	return text.Line(string(m[1]))
+}
 
 func (s calicoctl) version(ctx context.Context, path string) (string, error) {
 	return CalicoctlVersion(ctx, s.Host, path)
@@ -73,8 +83,8 @@ func CalicoctlVersion(ctx context.Context, h *host.Host, path string) (string, e
 		Name: path, Args: []string{"version", "--config=/dev/null"},
 		Env: []string{"DATASTORE_TYPE=none"}, Timeout: calicoctlTimeout,
 	})
-	if m := clientVersion.FindSubmatch(out.Stdout); m != nil {
-		return string(m[1]), nil
+	if version := clientVersionIn(out.Stdout); version != "" {
+		return version, nil
 	}
 	if err == nil {
 		err = fmt.Errorf("%s version printed no client version", path)

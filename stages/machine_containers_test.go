@@ -45,7 +45,7 @@ func (d *fakeDocker) inspect(r *http.Request) (int, any) {
 	}
 	return http.StatusOK, map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "Image": c.ImageID,
-		"Config":          map[string]any{"Image": c.Image, "Env": c.Env},
+		"Config":          map[string]any{"Image": c.Image, "Env": c.Env, "Labels": c.Labels},
 		"State":           map[string]any{"Running": c.Running, "Pid": c.Pid, "Error": c.Error},
 		"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address}}},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/internal/text"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -248,7 +249,7 @@ func (s node) ready(ctx context.Context) error {
 
 func lastLine(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
+	return text.Line(lines[len(lines)-1])
 }
 
 func (s node) Apply(ctx context.Context, report engine.Progress) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // peerTimeout bounds the wait for BGP peers. One stale Node delays every join
@@ -50,9 +51,9 @@ func parsePeers(out string) []peer {
 		}
 		state := strings.Join(fields[5:], " ")
 		list = append(list, peer{
-			address:     strings.ReplaceAll(address, "_", "."),
+			address:     text.Line(strings.ReplaceAll(address, "_", ".")),
 			established: strings.HasPrefix(state, "Established"),
-			state:       state,
+			state:       text.Line(state),
 		})
 	}
 	return list

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 )
@@ -188,8 +189,19 @@ func (s verify) removeProbe(ctx context.Context, network host.DockerNetwork) err
 	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
 	defer cancel()
 	d := s.Host.Docker()
-	if err := d.RemoveContainer(ctx, s.probeName()); err != nil {
+	old, err := d.Container(ctx, s.probeName())
+	switch {
+	case host.DockerNotFound(err):
+	case err != nil:
 		return fmt.Errorf("cannot remove the probe container: %w", err)
+	case old.Config.Labels[probeLabel] == "":
+		return fault.WithHint(fault.Permanent, fault.Config,
+			fmt.Errorf("cannot start the probe container: a container that firstboot did not create has the name %s", s.probeName()),
+			"rename that container: docker rename "+s.probeName()+" NAME")
+	default:
+		if err := d.RemoveContainer(ctx, s.probeName()); err != nil {
+			return fmt.Errorf("cannot remove the probe container: %w", err)
+		}
 	}
 	// Usually nothing is connected, and Docker returns an error.
 	_ = d.DisconnectContainer(ctx, network.ID, s.probeName())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
@@ -197,6 +198,22 @@ func TestVerifyRemovesLeftovers(t *testing.T) {
 	m.notes.n = state.Notes{}
 	m.mustApply("verify")
 	m.wantClean()
+}
+
+// TestVerifyKeepsAContainerThatIsNotItsOwn, even one with the name of the probe
+// container.
+func TestVerifyKeepsAContainerThatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	m := withNetwork(t)
+	m.docker.containers[probeContainer] = &container{Name: probeContainer, ID: fakeID(probeContainer), Running: true}
+	err := m.apply(t.Context(), "verify")
+	if fault.ClassOf(err) != fault.Permanent {
+		t.Fatalf("got %v, want a permanent error", err)
+	}
+	wantWords(t, err.Error()+engine.Hint(err), "did not create", probeContainer, "docker rename")
+	if c := m.docker.containers[probeContainer]; c == nil || !c.Running {
+		t.Error("the user's container was removed")
+	}
 }
 
 // TestInterruptedVerifyCleansUp although its context is canceled.

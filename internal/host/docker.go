@@ -168,7 +168,7 @@ const maxDockerMessage = 1000
 
 // responseError is the error of a response with a status of 400 or more.
 func responseError(resp *http.Response) error {
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // an incomplete message is better than none
 	var body struct{ Message string }
 	if json.Unmarshal(data, &body) != nil || body.Message == "" {
 		body.Message = "Docker answered " + resp.Status

@@ -43,8 +43,9 @@ func (d *Docker) RunningContainers(ctx context.Context) ([]Container, error) {
 type ContainerDetails struct {
 	Image  string // the image's ID
 	Config struct {
-		Image string
-		Env   []string
+		Image  string
+		Env    []string
+		Labels map[string]string
 	}
 	State struct {
 		Running  bool

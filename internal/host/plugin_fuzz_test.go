@@ -1,0 +1,33 @@
+package host
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// wantPrintable fails the test unless s is one printable line of limited length.
+func wantPrintable(t *testing.T, s string) {
+	t.Helper()
+	if len(s) > 2*maxDockerMessage || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%q is not fit for a message", s)
+	}
+}
+
+func FuzzPluginResponse(f *testing.F) {
+	for _, s := range []string{"", "{}", `{"Implements":["NetworkDriver"]}`, `{"Implements":["\u001b[31m"]}`, `{"Err":"resource does not exist: WorkloadEndpoint(x)"}`, `{"Err":7}`, "null", "[", "\x00"} {
+		f.Add(200, []byte(s))
+	}
+	f.Fuzz(func(t *testing.T, status int, data []byte) {
+		if err := pluginError(status, data); err != nil {
+			wantPrintable(t, err.Error())
+		}
+		implements, err := decodeActivation(data)
+		if err != nil {
+			wantPrintable(t, err.Error())
+		}
+		for _, name := range implements {
+			wantPrintable(t, name)
+		}
+	})
+}

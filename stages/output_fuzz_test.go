@@ -1,0 +1,39 @@
+package stages
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/projecteru2/firstboot/internal/text"
+)
+
+func wantPrintable(t *testing.T, s string) {
+	t.Helper()
+	if len(s) > text.MaxLine+len("…") || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%q is not fit for a message", s)
+	}
+}
+
+func FuzzCalicoctlVersion(f *testing.F) {
+	for _, s := range []string{"", "Client Version:    v3.23.0\nGit commit: 9ee\n", "Client Version:\n", "x\nClient Version: \x1b[2J\n", "Client Version: " + strings.Repeat("9", 1000)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, output []byte) { wantPrintable(t, clientVersionIn(output)) })
+}
+
+func FuzzPeers(f *testing.F) {
+	for _, s := range []string{
+		"", "BIRD 1.6.8 ready.\nMesh_10_0_0_2 BGP master up 10:00:05 Established\n", "Mesh_ BGP a b c\n", "Node_x BGP master start 10:00:05 Active \x1b[31m\n",
+		"Global_1_2_3_4 BGP master", "Mesh_" + strings.Repeat("_", 1000) + " BGP a b c d\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, output string) {
+		for _, p := range parsePeers(output) {
+			wantPrintable(t, p.address)
+			wantPrintable(t, p.state)
+		}
+		wantPrintable(t, lastLine([]byte(output)))
+	})
+}

@@ -1,0 +1,101 @@
+//go:build lab
+
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/labtest"
+)
+
+// endpointKeys is the prefix of the etcd keys of Calico's endpoints. The host name
+// follows.
+const endpointKeys = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
+
+// cloneEndpoint is Docker's ID of the endpoint of a clone of host 1 with the same
+// host name.
+var cloneEndpoint = strings.Repeat("c1", 32)
+
+// powerCutWithContainers cuts the power of a host with three containers twice.
+// Docker never makes the plugin delete their endpoints.
+func (x *failures) powerCutWithContainers(t *testing.T) {
+	ctx := labtest.Context(t)
+	const names = "a b c"
+	for name := range strings.FieldsSeq(names) {
+		_, err := x.one.StartContainer(ctx, name, "--restart=always")
+		labtest.NoError(t, err)
+	}
+	before := endpoints(t, x.l, x.two.Name)
+	if len(before) == 0 {
+		t.Fatalf("%s has no endpoint that could be removed by mistake", x.two.Name)
+	}
+	own := endpoints(t, x.l, x.one.Name)[0]
+	key := endpointKeys + x.one.Name + "/" + x.one.Name + "-libnetwork-libnetwork-"
+	value := etcdKeys(t, x.l, key+own)
+	_, value, _ = strings.Cut(strings.TrimSpace(value), " ")
+	put(t, x.l, key+cloneEndpoint, strings.ReplaceAll(strings.ReplaceAll(value, own, cloneEndpoint), own[:11], cloneEndpoint[:11]))
+	for cut, stale := range []int{4, 3} { // the first time also the container one, which is not started again
+		labtest.NoError(t, x.one.Kill())
+		labtest.NoError(t, x.one.Boot(ctx))
+		complete(t, x.one)
+		running(t, x.one, names)
+		t.Logf("after power cut %d: %s", cut+1, labtest.Run(t, x.one, 0, "journalctl -b -u docker --no-pager | grep wait-plugin -A2; journalctl -b -u docker --no-pager | grep -i stale"))
+		labtest.Contains(t, labtest.Run(t, x.one, 0, "journalctl -b -u docker --no-pager"), fmt.Sprintf("removed stale endpoints: %d, ", stale))
+		want := strings.Fields(labtest.Run(t, x.one, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.EndpointID}}{{end}}' "+names))
+		want = append(want, cloneEndpoint)
+		slices.Sort(want)
+		labtest.Equal(t, "the endpoints of "+x.one.Name+" and its clone", strings.Join(want, "\n"), strings.Join(endpoints(t, x.l, x.one.Name), "\n"))
+		labtest.Equal(t, "the endpoints of "+x.two.Name, strings.Join(before, "\n"), strings.Join(endpoints(t, x.l, x.two.Name), "\n"))
+	}
+	calicoctl(t, x.l, "", "delete", "workloadendpoint", x.one.Name+"-libnetwork-libnetwork-"+cloneEndpoint, "--namespace="+x.one.Name)
+	labtest.Run(t, x.one, 0, "docker rm -f "+names+" && docker start one")
+}
+
+// running waits until Docker has started the containers again.
+func running(t *testing.T, h *lab.Host, names string) {
+	t.Helper()
+	want := strings.Repeat("true\n", len(strings.Fields(names)))
+	labtest.NoError(t, h.Wait(labtest.Within(t, 5*time.Minute), "the containers "+names, func(ctx context.Context) error {
+		out, err := h.Output(ctx, "docker inspect -f '{{.State.Running}}' "+names)
+		if err == nil && out != want {
+			err = fmt.Errorf("running: %q", out)
+		}
+		return err
+	}))
+}
+
+// endpoints lists Docker's IDs of a host's endpoints in etcd, sorted.
+func endpoints(t *testing.T, l *lab.Lab, host string) []string {
+	t.Helper()
+	var ids []string
+	for line := range strings.Lines(etcdKeys(t, l, endpointKeys+host+"/")) {
+		key, _, _ := strings.Cut(line, " ")
+		ids = append(ids, key[strings.LastIndex(key, "-")+1:])
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// put writes a key with etcd's JSON gateway.
+func put(t *testing.T, l *lab.Lab, key, value string) {
+	t.Helper()
+	request, err := json.Marshal(map[string][]byte{"key": []byte(key), "value": []byte(value)})
+	labtest.NoError(t, err)
+	req, err := http.NewRequestWithContext(labtest.Within(t, time.Minute), http.MethodPost, l.Etcd.Endpoint+"/v3/kv/put", bytes.NewReader(request))
+	labtest.NoError(t, err)
+	client := l.Net.Client()
+	defer client.CloseIdleConnections()
+	answer, err := client.Do(req)
+	labtest.NoError(t, err)
+	defer answer.Body.Close()
+	labtest.Equal(t, "etcd's status", http.StatusText(http.StatusOK), http.StatusText(answer.StatusCode))
+}
