@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "rewrite the golden texts in testdata")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"firstboot": func() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) },
+		"firstboot": main,
 		"calicoctl": func() { fmt.Println("Client Version:    v3.22.1") },
 	})
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // partialFile is an incomplete file in the cache: NAME.part, which a later
@@ -40,7 +42,7 @@ type validators struct {
 // openPartial opens or creates the partial file, locks it against other
 // processes, and hashes its content.
 func openPartial(ctx context.Context, dir, key string) (*partialFile, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeCache(dir); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, key+".part")
@@ -66,6 +68,22 @@ func openPartial(ctx context.Context, dir, key string) (*partialFile, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// makeCache creates the directory of the cache (0700) and its parents (0755),
+// which hold other files, too.
+func makeCache(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := host.New("/").MkdirAll(filepath.Dir(dir)); err != nil {
+		return bareCause(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return withoutPath(err)
+	}
+	return nil
 }
 
 // isSameFile reports whether path is still the opened file.
