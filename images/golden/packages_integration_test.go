@@ -3,9 +3,11 @@
 package golden
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -132,6 +134,7 @@ func TestPackages(t *testing.T) {
 	t.Run("the rpm bakes an image", func(t *testing.T) { rpmBakes(t, rpm) })
 	t.Run("the rpm installs into an empty directory", func(t *testing.T) { rpmIntoEmptyRoot(t, rpm) })
 	t.Run("both contain the same files", func(t *testing.T) { sameFiles(t, deb, rpm) })
+	t.Run("packages of another architecture", otherArchitecture)
 	t.Run("builds are reproducible", func(t *testing.T) { reproducible(t, deb, rpm) })
 }
 
@@ -200,7 +203,7 @@ func checkFiles(t *testing.T, root, zsh string) {
 		"/usr/bin/firstboot", "/usr/lib/systemd/system/firstboot.service", "/usr/lib/systemd/system/firstboot-complete.target",
 		"/usr/lib/systemd/system-preset/90-firstboot.preset", "/etc/firstboot/config.yaml", "/usr/share/man/man1/firstboot.1.gz",
 		"/usr/share/bash-completion/completions/firstboot", "/usr/share/fish/vendor_completions.d/firstboot.fish", zsh,
-		"/usr/share/doc/firstboot/README.md", "/usr/share/doc/firstboot/docs/operations.md",
+		"/usr/share/doc/firstboot/README.md", "/usr/share/doc/firstboot/docs/operations.md", "/usr/share/man/man5/firstboot.yaml.5.gz",
 	}
 	commands := strings.Split(command(t, "sh", "-c", "'"+root+"'/usr/bin/firstboot __complete '' 2>/dev/null | sed -n 's/\t.*//p'"), "\n")
 	if !slices.Contains(commands, "run") {
@@ -216,6 +219,38 @@ func checkFiles(t *testing.T, root, zsh string) {
 			t.Error(err)
 		}
 	}
+	checkLinks(t, root+"/usr/share/doc/firstboot")
+	page := command(t, "sh", "-c", "zcat '"+root+"'/usr/share/man/man1/firstboot.1.gz")
+	if strings.Contains(page, "=false]") || !strings.Contains(page, "EXIT CODES") {
+		t.Errorf("firstboot(1) shows a default in place of a flag, or has no exit codes:\n%s", page)
+	}
+	if page := command(t, "sh", "-c", "zcat '"+root+"'/usr/share/man/man5/firstboot.yaml.5.gz"); !strings.Contains(page, "pool.cidr") {
+		t.Errorf("firstboot.yaml(5) does not describe pool.cidr:\n%s", page)
+	}
+}
+
+var relativeLink = regexp.MustCompile(`\]\(([^)#:]+)[)#]`)
+
+// checkLinks checks that every relative link in the documentation leads to a file.
+func checkLinks(t *testing.T, dir string) {
+	t.Helper()
+	links := 0
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range relativeLink.FindAllSubmatch(text, -1) {
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), string(m[1]))); err != nil {
+				t.Errorf("%s links to a file that is not in the package: %v", path, err)
+			}
+		}
+		return err
+	})
+	if err != nil || links < 5 {
+		t.Errorf("%d links found, %v", links, err)
+	}
 }
 
 // sameFiles compares the packages' lists of files. They differ only in zsh's
@@ -228,9 +263,28 @@ func sameFiles(t *testing.T, deb, rpm string) {
 		t.Errorf("configuration files: %q", out)
 	}
 	debFiles := command(t, "sh", "-c", "dpkg-deb --fsys-tarfile '"+deb+"' | tar t | sed -n 's,^\\.\\(.*[^/]\\)$,\\1,p' | sort")
-	rpmFiles := command(t, "sh", "-c", "rpm -qpl '"+rpm+"' | sed 's,/site-functions/,/vendor-completions/,' | grep -vx '/.*/firstboot/config.d' | sort")
+	rpmFiles := command(t, "sh", "-c", "rpm -qp --queryformat '[%{FILEMODES:perms} %{FILENAMES}\\n]' '"+rpm+"' | sed -n 's,^[^d][^ ]* ,,p' | sed 's,/site-functions/,/vendor-completions/,' | sort")
 	if d := cmp.Diff(debFiles, rpmFiles); d != "" {
 		t.Errorf("deb and rpm differ: %s", d)
+	}
+}
+
+// otherArchitecture builds packages for machines other than this one.
+func otherArchitecture(t *testing.T) {
+	t.Setenv("GOARCH", otherArch())
+	deb, rpm := packages(t)
+	want := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[otherArch()]
+	if got := command(t, "rpm", "-qp", "--queryformat", "%{ARCH}", rpm); got != want {
+		t.Errorf("the rpm is for %s, want %s", got, want)
+	}
+	if got := command(t, "dpkg-deb", "--field", deb, "Architecture"); got != otherArch()+"\n" {
+		t.Errorf("the deb is for %s, want %s", got, otherArch())
+	}
+	root := t.TempDir()
+	command(t, "dpkg-deb", "--extract", deb, root)
+	built, _, err := architecture(root + BinaryPath)
+	if name, _ := Architecture(otherArch()); err != nil || built != name {
+		t.Errorf("the program is for %s, want %s: %v", built, name, err)
 	}
 }
 

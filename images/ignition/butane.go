@@ -94,7 +94,7 @@ func nameAndPathFirst(a, b string) int {
 // inlineText returns the text of a data URL if it can be written as readable text.
 func inlineText(m map[string]any) (string, bool) {
 	source, _ := m["source"].(string)
-	compression, _ := m["compression"].(string) // "" is none
+	compression, _ := m["compression"].(string) // "" means no compression
 	if !strings.HasPrefix(source, "data:") || compression != "" || m["httpHeaders"] != nil {
 		return "", false
 	}

@@ -45,7 +45,7 @@ CGO_ENABLED=0 GOOS='' GOARCH='' go build -tags docs -ldflags "$flags" -o "$STAGE
 log 'writing man pages, completion and the default configuration'
 export SOURCE_DATE_EPOCH
 "$STAGE/docs" docs man "$STAGE/man"
-gzip -9n "$STAGE"/man/*.1
+gzip -9n "$STAGE"/man/*.1 "$STAGE"/man/*.5
 for shell in bash zsh fish; do
 	"$STAGE/docs" completion "$shell" >"$STAGE/completion/$shell"
 done
@@ -54,8 +54,13 @@ cp units/files/firstboot.service units/files/firstboot-complete.target units/fil
 	printf '# Default configuration: no key is set, so firstboot reports what is missing.\n# Uncomment the keys that you set.\n#\n'
 	sed 's/^[^#]/# &/' internal/config/example.yaml
 } >"$STAGE/config.yaml"
-cp README.md LICENSE "$STAGE/doc/"
-cp docs/*.md "$STAGE/doc/docs/" # in docs/ as in the repository, so that relative links work
+# The same paths as in the repository, so that relative links work.
+mkdir -p "$STAGE/doc/internal/config" "$STAGE/doc/images/golden"
+cp README.md CONTRIBUTING.md SECURITY.md LICENSE "$STAGE/doc/"
+cp docs/*.md "$STAGE/doc/docs/"
+cp internal/config/example.yaml "$STAGE/doc/internal/config/"
+cp -R images/golden/mkosi images/golden/packer images/golden/virt-customize "$STAGE/doc/images/golden/"
+chmod -R u=rwX,go=rX "$STAGE/doc"
 
 find "$STAGE" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
@@ -63,7 +68,8 @@ export STAGE ARCH MAINTAINER
 cd "$here"
 for kind in deb rpm; do
 	log "building the .$kind package"
-	VERSION=$version go tool nfpm package --config nfpm.yaml --packager "$kind" --target "$out" >"$STAGE/nfpm.log" 2>&1 || {
+	# nfpm runs on this machine, whatever the packages are for.
+	VERSION=$version GOOS='' GOARCH='' go tool nfpm package --config nfpm.yaml --packager "$kind" --target "$out" >"$STAGE/nfpm.log" 2>&1 || {
 		cat "$STAGE/nfpm.log" >&2
 		echo "cannot build the .$kind package" >&2
 		exit 1
