@@ -29,8 +29,9 @@ func (c *cli) seal() *cobra.Command {
 		Short: "Prepare an image for cloning",
 		Long: `Removes the machine identity from an image, so that clones do not inherit it:
 firstboot's marker and journal, Calico's node name, the machine-id, SSH host keys,
-cloud-init's instance, DHCP leases, random seeds and Docker's key. The artifacts
-in a bundle stay.
+cloud-init's instance, the host name, DHCP leases, random seeds, Docker's key and
+the names by which storage and management services know the machine. What seal
+cannot remove safely is listed as left. The artifacts in a bundle stay.
 
 --this-machine seals the running machine, inside an image builder or before the
 capture of its disk. On a terminal it prompts first; elsewhere it needs --yes.`,
