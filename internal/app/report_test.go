@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -276,4 +278,77 @@ func TestPartialAndInterruptedRunsAreNotReported(t *testing.T) {
 	if m.h.Exists(state.ReportPath) {
 		t.Errorf("reported %s", m.readFile(state.ReportPath))
 	}
+}
+
+func TestLongWaitIsReportedOnceForEachReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		m.systemd = &unitRecorder{}
+		m.writeFile("/etc/firstboot/config.yaml", validConfig+"report: {url: \"http://127.0.0.1:1/\", waitingAfter: 5m}\n")
+		start := time.Now()
+		m.systemd.onRestart = func() {
+			var pending state.Report
+			if err := json.Unmarshal([]byte(m.readFile(state.ReportPath)), &pending); err != nil {
+				t.Fatal(err)
+			}
+			switch n := len(m.systemd.restarted); {
+			case n < 3 && (pending.State != state.Running || time.Since(start) < 5*time.Minute):
+				t.Errorf("report %d after %v: %s", n, time.Since(start), pending.State)
+			case n == 1 && !strings.Contains(string(pending.Status), `"waits_for": "etcd"`):
+				t.Errorf("the report lacks what the stage waits for: %s", pending.Status)
+			}
+		}
+		m.stages[0].check = func() error {
+			switch waited := time.Since(start); {
+			case waited < 10*time.Minute:
+				return &engine.Wait{For: "etcd", After: 10 * time.Second}
+			case waited < 20*time.Minute:
+				return &engine.Wait{For: "the clock", After: 10 * time.Second}
+			}
+			return nil
+		}
+		m.runs(app.ExitDone)
+		m.wantDeliveries(3)
+	})
+}
+
+func TestShortWaitsAreNotReported(t *testing.T) {
+	for _, after := range []string{"1h", "0"} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t)
+			m.systemd = &unitRecorder{}
+			m.writeFile("/etc/firstboot/config.yaml", validConfig+"report: {url: \"http://127.0.0.1:1/\", waitingAfter: "+after+"}\n")
+			start := time.Now()
+			m.stages[0].check = func() error {
+				if time.Since(start) < 30*time.Minute {
+					return &engine.Wait{For: "etcd", After: 10 * time.Second}
+				}
+				return nil
+			}
+			m.runs(app.ExitDone)
+			m.wantDeliveries(1)
+		})
+	}
+}
+
+// While a stage waits, status must not claim that the run can succeed.
+func TestStatusOfARunThatCannotSucceedNamesTheFailedStage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		m.stages[1].after = nil
+		m.stages[0].apply = func(context.Context) error { return errors.New("no such key") }
+		checks := 0
+		m.stages[1].check = func() error {
+			if checks++; checks == 100 {
+				m.is(state.Running, "this run will fail, because first failed")
+			}
+			return &engine.Wait{For: "Docker to start", Err: errors.New("docker.service is inactive")}
+		}
+		start := time.Now()
+		m.runs(app.ExitFailed, "stopped waiting for Docker to start, because first failed", "failed after 1m")
+		if took := time.Since(start); checks < 100 || took > 2*time.Minute {
+			t.Errorf("%d checks in %v", checks, took)
+		}
+		m.is(state.Failed, "no such key", "stopped waiting for Docker to start", "second is not done")
+	})
 }

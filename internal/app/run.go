@@ -57,6 +57,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		r.console.Close()
 		return withStateHint(err)
 	}
+	defer lock.Release() // if a panic ends the run; otherwise it is released below
 	m.resumeDelivery(ctx, r.console.Printf)
 	err = r.execute(ctx)
 	r.console.Close()
@@ -292,6 +293,12 @@ func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 	if r.screen != nil {
 		sinks = append(sinks, r.screen.Event)
 	}
+	var deliveries sync.WaitGroup
+	sinks = append(sinks, newLongWait(loaded.Config.Report.WaitingAfter, func() {
+		if r.writeReport(ctx) {
+			deliveries.Go(func() { r.startDelivery(ctx, r.console.Printf) })
+		}
+	}).Event)
 	if r.o.Engine.Events != nil {
 		sinks = append(sinks, r.o.Engine.Events)
 	}
@@ -300,6 +307,7 @@ func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 	err = engine.Run(ctx, selected, options)
 	stopPrefetch()
 	prefetching.Wait()
+	deliveries.Wait()
 	return r.mask.runError(err)
 }
 

@@ -65,7 +65,7 @@ func (m *machine) advise(status *report.Status) {
 	}
 	facts := report.Facts{
 		Invalid: noStageStarted && status.State == state.Failed && status.ConfigDigest == "", Untouched: untouched,
-		Disabled: !enabled(m.state),
+		Disabled: !enabled(m.state), Failed: firstFailed(status.Stages),
 	}
 	if !m.checkable() {
 		facts.Root = m.Root
@@ -84,6 +84,16 @@ func (m *machine) advise(status *report.Status) {
 		status.Notes = append(status.Notes, fmt.Sprintf(
 			"this is firstboot %s, but %s completed this host; firstboot run --force applies the difference", m.Version, version))
 	}
+}
+
+// firstFailed returns the name of the first stage that failed, or "".
+func firstFailed(stages []report.StageStatus) string {
+	for _, stage := range stages {
+		if stage.State == state.StageFailed {
+			return stage.Name
+		}
+	}
+	return ""
 }
 
 // checkComplete checks a machine whose marker states that it is complete.

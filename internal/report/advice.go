@@ -39,6 +39,7 @@ type Facts struct {
 	Invalid   bool   // the configuration is invalid: it was not saved, so the next run reads an edit
 	Untouched bool   // no stage has changed anything
 	Disabled  bool   // the unit is not enabled: the host has left, or was never to join
+	Failed    string // the first stage that failed, or ""
 	Root      string // the root directory that was examined; "" for the running machine
 }
 
@@ -50,7 +51,11 @@ func Advise(st state.State, facts Facts) Advice {
 	afterEdit := Command{forceCommand, "after an edit of /etc/firstboot"}
 	switch st {
 	case state.Running:
-		return Advice{"the run continues by itself", []Command{{Line: "firstboot status --wait"}, {Line: "journalctl -fu " + units.Service}}}
+		next := "the run continues by itself"
+		if facts.Failed != "" {
+			next = "this run will fail, because " + facts.Failed + " failed; the other stages are being finished"
+		}
+		return Advice{next, []Command{{Line: "firstboot status --wait"}, {Line: "journalctl -fu " + units.Service}}}
 	case state.Refused:
 		return Advice{nextBoot(st, facts), []Command{{startCommand, "after the fix"}, afterEdit}}
 	case state.Failed:
