@@ -16,9 +16,10 @@ type Diagnostic struct {
 // diagnosticTimeout bounds one command: it may hang if etcd or Docker is broken.
 const diagnosticTimeout = 20 * time.Second
 
-// DiagnosticFiles lists the files that a bug report contains. None of them
-// contains a secret. The environment of the plugin and the node is left out:
-// the report contains it in the configuration, with secrets masked.
+// DiagnosticFiles lists the files that a bug report contains. Only daemon.json can
+// contain secrets, which the report masks. The environment of the plugin and the
+// node is left out: the report contains it in the configuration, with secrets
+// masked.
 func DiagnosticFiles() []string {
 	return []string{
 		calicoctlConfigPath, DaemonPath, linkPath, networkManagerPath, modulesPath, sysctlPath,

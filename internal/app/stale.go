@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/projecteru2/firstboot/internal/report"
@@ -17,7 +18,11 @@ func RemoveStale(ctx context.Context, o Options) (summary string, err error) {
 		return "", err
 	}
 	marker, found, err := state.LoadMarker(m.state)
-	if err != nil || !found || !marker.Machine.Same(m.identity) || marker.Machine == (state.Machine{}) {
+	var damaged *state.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		return "", nil // the run reports it and starts over
+	case err != nil || !found || !marker.Machine.Same(m.identity) || marker.Machine == (state.Machine{}):
 		return "", err
 	}
 	loaded, err := m.saved()
