@@ -315,7 +315,7 @@ func FuzzReadPackage(f *testing.F) {
 	f.Add(append(rpmLead(), header(8, make([]byte, 8), [4]uint32{1000, 4, 0, 0x06000000})...))
 	keys := openpgp.EntityList{key(f, func(c *packet.Config) { c.Algorithm = packet.PubKeyAlgoEdDSA })}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) > maxFuzzed {
+		if len(data) > maxFuzzed/4 {
 			return
 		}
 		p, err := readPackage(bytes.NewReader(data))
