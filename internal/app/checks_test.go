@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,5 +70,48 @@ func TestVerifyRepeatsTheProbe(t *testing.T) {
 	defer lock.Release()
 	if _, err := app.Verify(t.Context(), m.options()); app.ExitCode(err) != app.ExitHeld {
 		t.Errorf("while a run holds the lock: %v", err)
+	}
+}
+
+// A run's probe container has the same name as verify's.
+func TestVerifyHoldsTheLockAndARunWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		entered, ends := make(chan struct{}), make(chan struct{})
+		m.stages[2].probe = func() error {
+			close(entered)
+			<-ends
+			return nil
+		}
+		verified := make(chan error)
+		go func() {
+			_, err := app.Verify(t.Context(), m.options())
+			verified <- err
+		}()
+		<-entered
+		other := &machine{t: t, root: m.root, ctx: t.Context(), h: m.h, version: "v1.0.0", stages: newMachineAt(m.root).stages}
+		other.is(state.NotStarted, "firstboot verify is in progress (pid ")
+		if _, err := app.Verify(t.Context(), other.options()); app.ExitCode(err) != app.ExitHeld || !strings.Contains(err.Error(), "firstboot verify holds the lock") {
+			t.Errorf("a second verify: %v", err)
+		}
+		ran := make(chan int)
+		go func() { ran <- other.run() }()
+		synctest.Wait()
+		close(ends)
+		if err := <-verified; err != nil {
+			t.Error(err)
+		}
+		if code := <-ran; code != app.ExitDone || !strings.Contains(other.out.String(), "waiting for the end of firstboot verify (pid ") {
+			t.Errorf("exit code %d: %s%s", code, &other.out, &other.errs)
+		}
+	})
+}
+
+func TestVerifyWithADamagedJournalChecksTheMachine(t *testing.T) {
+	m := newMachine(t)
+	m.runs(app.ExitDone)
+	m.writeFile(state.JournalPath, "{half")
+	if checks, err := app.Verify(t.Context(), m.options()); err != nil || checks.Differing != 0 {
+		t.Errorf("%+v, %v", checks, err)
 	}
 }

@@ -216,3 +216,19 @@ func TestCanceledLeaveRestoresTheState(t *testing.T) {
 	}
 	is(t, h, state.Leaving)
 }
+
+func TestSealOfAnyFileRemovesTheMarkerFirst(t *testing.T) {
+	for _, path := range []string{state.JournalPath, state.EffectivePath, state.Dir + "/cache", state.MarkerPath} {
+		h := host.New(t.TempDir())
+		pass(t, h, state.StartRun, "v1")
+		writeFile(t, h, state.Dir+"/cache/file", "")
+		var removed []string
+		recorded := host.New(h.Root(), host.WithStep(func(_, target string) { removed = append(removed, target) }))
+		if err := state.SealFile(recorded, path); err != nil {
+			t.Fatal(err)
+		}
+		if len(removed) == 0 || removed[0] != state.MarkerPath || h.Exists(path) {
+			t.Errorf("%s: removed %q", path, removed)
+		}
+	}
+}
