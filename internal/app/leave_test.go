@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/app"
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
 )
@@ -204,6 +205,13 @@ func TestSelectedStagesOnACompleteHostAreRun(t *testing.T) {
 	}
 
 	m.writeFile("/etc/first", "drifted")
+	m.stages[0].apply = func(context.Context) error {
+		return &engine.Refusal{Findings: []engine.Difference{{Name: "cidr", Object: "pool.cidr", Actual: "overlaps eth0"}}}
+	}
+	m.runs(app.ExitRefused, "nothing was changed; this host is still complete")
+	if m.readFile(state.MarkerPath) != marker {
+		t.Error("a stage that refused changed the state of the host")
+	}
 	m.stages[0].apply = func(context.Context) error { return errors.New("no") }
 	m.runs(app.ExitFailed)
 	m.is(state.Failed)

@@ -34,8 +34,8 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 const private fs.FileMode = 0o600
 
-// maxFile is the size in bytes of the largest state file that is read and
-// written.
+// maxFile is the size in bytes of the largest state file that is written. It is
+// the most that host.ReadFile reads.
 const maxFile = 4 << 20
 
 // errTooLarge means that firstboot could not read a file that it would write.
@@ -47,31 +47,16 @@ var errNoMachine = errors.New("it names no machine")
 // read reads a state file. found is false if it does not exist. A missing
 // permission is not a damage: another user can read the file.
 func read(h *host.Host, path string) (data []byte, found bool, err error) {
-	info, err := h.Stat(path)
-	switch {
-	case host.NotExist(err):
-		return nil, false, nil
-	case err != nil && (errors.Is(err, fs.ErrPermission) || !h.Exists(path)):
-		return nil, false, err
-	case err != nil:
-		return nil, false, &DamagedError{path, err}
-	case info.IsDir():
-		return nil, false, &DamagedError{path, errors.New("it is a directory")}
-	case !info.Mode().IsRegular(): // the read of a FIFO never ends
-		return nil, false, &DamagedError{path, errors.New("it is not a regular file")}
-	case info.Size() > maxFile:
-		return nil, false, &DamagedError{path, fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxFile)}
-	}
 	data, err = h.ReadFile(path)
 	switch {
+	case err == nil:
+		return data, true, nil
 	case host.NotExist(err):
 		return nil, false, nil
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), !h.Exists(path):
 		return nil, false, err
-	case err != nil:
-		return nil, false, &DamagedError{path, err}
 	}
-	return data, true, nil
+	return nil, false, &DamagedError{path, err}
 }
 
 // load reads a state file into v. found is false if it does not exist.
