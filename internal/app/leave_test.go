@@ -132,7 +132,7 @@ func TestLeaveRemovesAnEarlierFailureFromTheLoginScreen(t *testing.T) {
 		t.Fatal("the failure is not shown")
 	}
 	m.leaves(app.ExitDone)
-	for _, path := range []string{report.RunIssue, report.RunMotd, report.IssueLink} {
+	for _, path := range []string{report.RunIssue, report.RunMotd} {
 		if m.h.Exists(path) {
 			t.Errorf("%s still exists", path)
 		}
