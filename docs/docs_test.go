@@ -2,6 +2,7 @@
 package docs_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,4 +87,55 @@ func anchors(text string) []string {
 		list = append(list, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
 	}
 	return list
+}
+
+// TestFailureModesNameExistingTests: each row of failure-modes.md has five cells,
+// and the last one names tests that exist.
+func TestFailureModesNameExistingTests(t *testing.T) {
+	tests := testNames(t)
+	rows := 0
+	for line := range strings.Lines(read(t, "failure-modes.md")) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| fault |") {
+			continue
+		}
+		rows++
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		if len(cells) != 5 || slices.ContainsFunc(cells, func(c string) bool { return strings.TrimSpace(c) == "" }) {
+			t.Errorf("not five cells: %s", line)
+			continue
+		}
+		names := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[4], -1)
+		if len(names) == 0 {
+			t.Errorf("no test: %s", line)
+		}
+		for _, name := range names {
+			if !tests[name[1]] {
+				t.Errorf("%s does not exist: %s", name[1], line)
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("only %d rows", rows)
+	}
+}
+
+// testNames returns the names of all tests and fuzz targets in the tree.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	names := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, found := range declared.FindAllStringSubmatch(read(t, path), -1) {
+			names[found[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
