@@ -142,7 +142,10 @@ func (c *canary) runCommands(when string, want int) {
 		document(name, func(w io.Writer) error { return checks.WriteText(w, report.Terminal{}, labels) }, checks, err)
 	}
 	loaded, _, change, err := app.EffectiveConfiguration(ctx, c.options())
-	document("config", func(w io.Writer) error { _, err := fmt.Fprintf(w, "%s %s %v %+v", loaded.YAML(), change, loaded, loaded); return err }, loaded, err)
+	document("config", func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s %s %v %+v", loaded.YAML(), change, loaded, loaded)
+		return err
+	}, loaded, err)
 	files, err := app.CollectLogs(ctx, c.options(), app.Diagnostics{Files: stages.DiagnosticFiles()})
 	for _, f := range files {
 		c.noSecret(when+", logs, "+f.Name, f.Text)

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// canaryMark is part of every secret of the test.
+const canaryMark = "c4n4ry"
+
+// canaryConfig returns a configuration with a secret wherever one can be.
+func canaryConfig(calicoctl, digest string) string {
+	return fmt.Sprintf(`etcd: {endpoints: ["http://10.0.0.1:2379"]}
+pool: {cidr: 10.213.0.0/16}
+timeouts: {download: 1s}
+calicoctl: {url: %q, sha256: %s}
+node: {url: "http://user:c4n4ry-image@127.0.0.1:1/image?token=c4n4ry-image-token", sha256: %s, environment: {API_TOKEN: c4n4ry-node}}
+minions: {url: "http://user:c4n4ry-rpm@127.0.0.1:1/rpm?token=c4n4ry-rpm-token", sha256: %s, environment: {API_TOKEN: c4n4ry-minions}}
+report: {url: "http://user:c4n4ry-report@127.0.0.1:1/c4n4ry-path?token=c4n4ry-report-token"}
+proxy: {http: "http://user:c4n4ry-proxy@127.0.0.1:1", https: "http://user:c4n4ry-proxys@127.0.0.1:1"}
+`, calicoctl, digest, digest, digest)
+}
+
+// The commands that work on files and images, in text and JSON.
+func TestNoCommandOnFilesShowsASecret(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(name, text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const url = "http://user:c4n4ry-calicoctl@127.0.0.1:1/calicoctl?token=c4n4ry-calicoctl-token"
+	write("good.yaml", canaryConfig(url, strings.Repeat("a", 64)), 0o600)
+	for name, text := range map[string]string{
+		"colon":    "node: {environment: {\"API_TOKEN:c4n4ry-colon\"}}\n",
+		"block":    "node:\n  environment:\n    API_TOKEN:c4n4ry-block:\n",
+		"type":     "node: {environment: [c4n4ry-list]}\n",
+		"value":    "minions: {environment: {A: {b: c4n4ry-nested}}}\n",
+		"url":      "report: {url: \"ftp://user:c4n4ry-ftp@host/c4n4ry-p\"}\n",
+		"proxy":    "proxy: {http: \"user:c4n4ry-noscheme@host\"}\n",
+		"badurl":   "calicoctl: {url: \"http://user:c4n4ry-%zz@host/x\"}\n",
+		"password": "etcd: {passwordFile: /secret}\n",
+		"twice":    "node: {environment: {A: c4n4ry-1, A: c4n4ry-2}}\n",
+		"syntax":   "node: {environment: {A: c4n4ry-open\n",
+	} {
+		write("bad/"+name+".yaml", text, 0o600)
+	}
+	write("secret", "c4n4ry-password-file\n", 0o600)
+	write("hosts.yaml", "hosts:\n- {mac: \"52:54:00:00:00:01\", name: a, config: {node: {environment: {H: c4n4ry-host}}}}\n", 0o600)
+	for _, root := range []string{"image", "sealed"} {
+		write(root+"/etc/os-release", "ID=debian\n", 0o644)
+		write(root+"/etc/machine-id", "aaaa\n", 0o644)
+		write(root+"/etc/firstboot/config.yaml", canaryConfig(url, strings.Repeat("a", 64)), 0o600)
+	}
+	commands := [][]string{
+		{"validate", "good.yaml"}, {"config", "--config", "good.yaml"}, {"plan", "--root", "image"}, {"status", "--root", "image"},
+		{"bake", "--root", "image", "--plan"}, {"bake", "--root", "image"}, {"bundle", "--config", "good.yaml", "--dir", "bundle"},
+		{"seal", "--root", "sealed", "--plan"}, {"seal", "--root", "sealed", "--check"}, {"seal", "--root", "sealed"},
+		{"render", "pxe", "--config", "good.yaml", "--hosts", "hosts.yaml"}, {"run", "--root", "image"}, {"config", "--root", "image"},
+		{"logs", "--root", "image"}, {"leave", "--config", "good.yaml"}, {"verify", "--root", "image"},
+	}
+	bad, err := filepath.Glob("bad/*.yaml")
+	if err != nil || len(bad) < 10 {
+		t.Fatal(bad, err)
+	}
+	for _, name := range bad {
+		commands = append(commands, []string{"validate", "good.yaml", name}, []string{"config", "--config", "good.yaml", "--config", name},
+			[]string{"render", "cloud-init", "--config", "good.yaml", "--config", name}, []string{"render", "ignition", "--config", "good.yaml", "--config", name})
+	}
+	codes := map[int]int{}
+	for _, command := range commands {
+		for _, format := range []string{"text", "json"} {
+			var out, errs bytes.Buffer
+			code := execute(append(command, "-o", format), &out, &errs)
+			codes[code]++
+			line := fmt.Sprintf("%s -o %s (exit code %d)", strings.Join(command, " "), format, code)
+			noMark(t, "stdout of "+line, out.String())
+			noMark(t, "stderr of "+line, errs.String())
+		}
+	}
+	if codes[0] < 6 || codes[3] < 60 || codes[1] == 0 || codes[2] == 0 {
+		t.Errorf("the commands ended with %v: too few succeeded or failed", codes)
+	}
+	privateFilesOnly(t, ".")
+}
+
+func noMark(t *testing.T, where, text string) {
+	t.Helper()
+	if at := strings.Index(text, canaryMark); at >= 0 {
+		t.Errorf("%s shows a secret: …%s…", where, text[max(0, at-100):min(len(text), at+40)])
+	}
+}
+
+// privateFilesOnly verifies that secrets are only in files that others cannot read.
+func privateFilesOnly(t *testing.T, dir string) {
+	t.Helper()
+	private := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		switch {
+		case info.Mode().Perm()&0o077 != 0:
+			noMark(t, fmt.Sprintf("%s with mode %04o", path, info.Mode().Perm()), string(data))
+		case bytes.Contains(data, []byte(canaryMark)):
+			private++
+		}
+		return err
+	})
+	if err != nil || private < 10 {
+		t.Errorf("%d private files with secrets, %v", private, err)
+	}
+}
