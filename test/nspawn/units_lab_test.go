@@ -26,6 +26,8 @@ func TestUnits(t *testing.T) {
 		{"a run that waits for etcd", testWaitingRun},
 		{"an invalid configuration", testInvalidConfiguration},
 		{"a refused run", testRefusedRun},
+		{"a report", testReport},
+		{"a report of an earlier boot", testLeftReport},
 		{"a configuration by credential", testCredential},
 		{"a preset pass", testPresetPass},
 		{"a complete host", testCompleteHost},
