@@ -92,8 +92,11 @@ type kernelNetwork struct{}
 
 func (kernelNetwork) SourceAddress(to netip.Addr) (netip.Addr, error) {
 	routes, err := netlink.RouteGet(net.IP(to.AsSlice()))
-	if err != nil || len(routes) == 0 {
+	if err != nil {
 		return netip.Addr{}, fmt.Errorf("no route to %s: %w", to, err)
+	}
+	if len(routes) == 0 {
+		return netip.Addr{}, fmt.Errorf("no route to %s", to)
 	}
 	source, ok := netip.AddrFromSlice(routes[0].Src)
 	if !ok {
