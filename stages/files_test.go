@@ -116,9 +116,9 @@ func TestConfigChecksNetworkManagersOwnView(t *testing.T) {
 	m.managerPrints = "[main]\nplugins=keyfile\n\n[keyfile]\nunmanaged-devices=*,except:type:wifi,interface-name:cali*,interface-name:tunl*\n"
 	m.mustApply("config")
 	m.managerPrints = "[keyfile]\nunmanaged-devices=*,except:type:wifi,interface-name:cali*\n"
-	m.wantDifference("config", "NetworkManager", "unmanaged-devices is *,except:type:wifi,interface-name:cali*", "a list with interface-name:tunl*")
+	m.wantDifference("config", "NetworkManager", "unmanaged-devices=*,except:type:wifi,interface-name:cali*", "a list with interface-name:tunl*")
 	m.managerPrints = ""
-	m.wantDifference("config", "NetworkManager", "unmanaged-devices is none")
+	m.wantDifference("config", "NetworkManager", "no unmanaged-devices")
 	m.override("preflight: {ignore: [networkmanager]}")
 	if f := m.check("config"); !f.OK() || len(f.Warnings) != 1 {
 		t.Errorf("with networkmanager ignored: %v and %q", f.Differences, f.Warnings)

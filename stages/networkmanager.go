@@ -136,8 +136,12 @@ func (s files) checkManager(ctx context.Context, f *engine.CheckResult) {
 	if device == "" {
 		return
 	}
+	actual := "unmanaged-devices=" + list
+	if list == "" {
+		actual = "no unmanaged-devices"
+	}
 	d := engine.Difference{
-		Object: "NetworkManager", Actual: "unmanaged-devices is " + orNone(list), Expected: "a list with " + device,
+		Object: "NetworkManager", Actual: actual, Expected: "a list with " + device,
 		Fix: "find the file that replaces the list: grep -r unmanaged-devices /etc/NetworkManager /run/NetworkManager /var/lib/NetworkManager",
 	}
 	if s.ignores("networkmanager") {

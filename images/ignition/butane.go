@@ -91,10 +91,10 @@ func nameAndPathFirst(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// inlineText returns the text of a data URL if it can be written as readable text.
+// inlineText returns the text of a data URL, unless it is compressed or not printable.
 func inlineText(m map[string]any) (string, bool) {
 	source, _ := m["source"].(string)
-	compression, _ := m["compression"].(string) // "" means no compression
+	compression, _ := m["compression"].(string)
 	if !strings.HasPrefix(source, "data:") || compression != "" || m["httpHeaders"] != nil {
 		return "", false
 	}
