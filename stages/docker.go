@@ -15,7 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// docker makes Docker run with the configured cluster store in effect, and
+// docker makes Docker run with the configured cluster-store in effect, and
 // with the node image in its store.
 type docker struct{ *Env }
 
@@ -58,7 +58,7 @@ func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
 	return f, nil
 }
 
-// checkStore adds a difference unless the configured cluster store is in
+// checkStore adds a difference unless the configured cluster-store is in
 // effect. Docker's /info is not enough: after a reload it shows the new store
 // even if Docker still uses the old one. So Docker must have started after
 // daemon.json was written, or firstboot must have reloaded it to set its first
@@ -69,7 +69,7 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 		return nil
 	}
 	if info.ClusterStore != want {
-		f.Add(engine.Difference{Object: "Docker's cluster store", Actual: orNone(info.ClusterStore), Expected: want})
+		f.Add(engine.Difference{Object: "Docker's cluster-store", Actual: orNone(info.ClusterStore), Expected: want})
 		return nil
 	}
 	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
@@ -86,7 +86,7 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 	}
 	if older {
 		f.Add(engine.Difference{
-			Object: "Docker's cluster store", Actual: "shown, but not in effect: Docker started before " + DaemonPath + " was written", Expected: want,
+			Object: "Docker's cluster-store", Actual: "shown, but not in effect: Docker started before " + DaemonPath + " was written", Expected: want,
 			Fix: "systemctl restart docker",
 		})
 	}
@@ -180,12 +180,12 @@ func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
 // than a second.
 const reloadTimeout = 15 * time.Second
 
-// reload sets Docker's first cluster store, which needs no restart.
+// reload sets Docker's first cluster-store, which needs no restart.
 func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	if err := s.advertise(ctx); err != nil {
 		return err
 	}
-	report("reloading Docker for its cluster store", 0, 0)
+	report("reloading Docker for its cluster-store", 0, 0)
 	// The note comes before the reload: after a power cut in between, Docker
 	// starts with the new file anyway.
 	err := s.Notes.SetNotes(func(n *state.Notes) { n.StoreReloaded = time.Now() })
@@ -199,23 +199,23 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	err = s.poll(ctx, reloadTimeout, func(ctx context.Context) error {
 		info, err := s.Host.Docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
-			err = fmt.Errorf("the cluster store is still %s", orNone(info.ClusterStore))
+			err = fmt.Errorf("Docker reports the cluster-store %s, expected %s", orNone(info.ClusterStore), want)
 		}
 		return err
 	})
 	if err != nil {
-		return &engine.Retry{Err: fmt.Errorf("cannot set the cluster store by a reload: %w", err)}
+		return &engine.Retry{Err: fmt.Errorf("cannot set the cluster-store by a reload: %w", err)}
 	}
 	return nil
 }
 
-// restart changes the cluster store of a Docker that already uses another one:
+// restart changes the cluster-store of a Docker that already uses another one:
 // dockerd never changes it while it runs.
 func (s docker) restart(ctx context.Context, report engine.Progress) error {
 	if err := s.mayRestart(ctx); err != nil {
 		return err
 	}
-	report("restarting Docker for its cluster store", 0, 0)
+	report("restarting Docker for its cluster-store", 0, 0)
 	if len(s.pluginErrors(ctx)) > 0 && s.Host.Exists(units.MinionsDropIn) {
 		return &engine.Wait{For: "the plugin's sockets, which containers need after Docker's restart"}
 	}
@@ -236,7 +236,7 @@ func (s docker) mayRestart(ctx context.Context) error {
 		return nil
 	}
 	return engine.WithHint(
-		fmt.Errorf("cannot restart Docker for its cluster store: that would stop %s", strings.Join(foreign, ", ")),
+		fmt.Errorf("cannot restart Docker for its cluster-store: that would stop %s", strings.Join(foreign, ", ")),
 		"stop these containers, or set docker.restart: allow")
 }
 

@@ -142,7 +142,7 @@ func TestReloadWithoutEffectIsRetried(t *testing.T) {
 	m.mustApply("config")
 	m.docker.ignoresReload = true
 	err := m.apply(t.Context(), "docker")
-	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot set the cluster store by a reload") {
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "cannot set the cluster-store by a reload") {
 		t.Errorf("got %v", err)
 	}
 	m.docker.ignoresReload = false

@@ -154,7 +154,7 @@ func (w *installation) verify(ctx context.Context) error {
 		return err
 	}
 	if got := w.source.sha256(); got != w.o.Image.SHA256 {
-		return engine.WithHint(fmt.Errorf("cannot use %s: its sha256 is %s (%d bytes), want %s", w.o.Image.URL, got, w.source.done, w.o.Image.SHA256),
+		return engine.WithHint(fmt.Errorf("cannot use %s: its sha256 is %s (%d bytes), expected %s", w.o.Image.URL, got, w.source.done, w.o.Image.SHA256),
 			"correct the URL or the sha256")
 	}
 	got, err := w.t.checksumRest(ctx, w.size, w.o.Progress)

@@ -70,7 +70,7 @@ func wrongMode(h *host.Host, path string, want fs.FileMode) (string, error) {
 	if err != nil || info.Mode().Perm() == want {
 		return "", err
 	}
-	return fmt.Sprintf("mode %04o, want %04o", info.Mode().Perm(), want), nil
+	return fmt.Sprintf("mode %04o, expected %04o", info.Mode().Perm(), want), nil
 }
 
 // diff returns a unified diff, or "" if the content may not be shown.

@@ -187,7 +187,7 @@ func (b *Bundle) open(e Entry) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() != e.Size {
-		err = fmt.Errorf("size is %d bytes, want %d", info.Size(), e.Size)
+		err = fmt.Errorf("size is %d bytes, expected %d", info.Size(), e.Size)
 	}
 	if err != nil {
 		f.Close()

@@ -76,7 +76,7 @@ type MismatchError struct {
 }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("cannot use %s from %s: sha256 is %s (%d bytes), want %s", e.Name, e.Source, e.Got, e.Size, e.Want)
+	return fmt.Sprintf("cannot use %s from %s: sha256 is %s (%d bytes), expected %s", e.Name, e.Source, e.Got, e.Size, e.Want)
 }
 
 // FaultClass implements fault.Classified.
