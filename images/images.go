@@ -63,10 +63,10 @@ func CheckURL(location secret.URL) error {
 		return errors.New("the URL cannot be parsed")
 	}
 	if !slices.Contains([]string{"http", "https"}, u.Scheme) {
-		return engine.WithHint(fmt.Errorf("%q must begin with http:// or https://", location.String()), "such as http://10.0.0.5/firstboot")
+		return engine.WithHint(fmt.Errorf("%q must begin with http:// or https://", location.String()), "write it as http://HOST/PATH")
 	}
 	if u.Hostname() == "" {
-		return engine.WithHint(fmt.Errorf("%q has no host name", location.String()), "such as http://10.0.0.5/firstboot")
+		return engine.WithHint(fmt.Errorf("%q has no host name", location.String()), "write it as http://HOST/PATH")
 	}
 	return nil
 }

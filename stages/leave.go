@@ -78,7 +78,7 @@ func (s noContainers) Check(ctx context.Context) (engine.CheckResult, error) {
 		}
 		f.Add(engine.Difference{
 			Name: "container-on-network", Object: "container " + name, Actual: "on the network " + s.Config.Pool.NetworkName(), Expected: "no container on it",
-			Fix:   "docker rm -f " + name + ", or firstboot leave --force, which cuts its network",
+			Fix:   "docker rm -f " + name + ", or firstboot leave --force, which disconnects it",
 			Stops: true,
 		})
 	}
@@ -231,7 +231,7 @@ func (s removeNode) Apply(ctx context.Context, report engine.Progress) error {
 		}
 		ours, err := s.address(ctx)
 		if err == nil && seen.Address.IsValid() && seen.Address.Addr() != ours {
-			return engine.WithHint(fmt.Errorf("cannot delete node %s: it has the address %s and belongs to another machine, this host has %s", name, seen.Address.Addr(), ours),
+			return engine.WithHint(fmt.Errorf("cannot delete node %s: it has the address %s and belongs to another machine; this host has %s", name, seen.Address.Addr(), ours),
 				"if the node is this host's, run calicoctl delete node %s", name)
 		}
 		return err

@@ -90,7 +90,7 @@ func (s preflight) artifacts(ctx context.Context, d dockerState) ([]finding, err
 		missing(calicoctlName)
 	}
 	if _, ok := s.Host.LookPath("rpm"); !ok {
-		return append(found, newFinding("rpm-missing", "rpm", "not installed", "the program that installs eru-minions", "install the package rpm")...), nil
+		return append(found, newFinding("rpm-missing", "rpm", "not installed", "installed, because eru-minions is an RPM package", "install the package rpm")...), nil
 	}
 	if !s.isPresent(ctx, minionsName) && !s.hasSource(minionsName) {
 		missing(minionsName)

@@ -95,7 +95,7 @@ func (s preflight) ipv6InUse(_ context.Context, d dockerState) ([]finding, error
 		return nil, nil
 	}
 	return newFinding("ipv6-in-use", "IPv6", strings.Join(used, ", "), "no global IPv6 address, because net.ipv6.conf.all.disable_ipv6 removes them",
-		"reach this host by IPv4 and remove the addresses; or, if nothing reaches it by IPv6, preflight.ignore: [ipv6-in-use]"), nil
+		"reach this host by IPv4 and remove the addresses; or, if nothing reaches it by IPv6, set preflight.ignore: [ipv6-in-use]"), nil
 }
 
 // bgpPort finds a BGP daemon other than calico-node's.

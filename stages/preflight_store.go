@@ -45,7 +45,7 @@ func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, e
 		return refuse(DaemonPath, err.Error(), "a JSON object", engine.Hint(err))
 	}
 	if key := storeOption(have); key != "" {
-		return refuse(DaemonPath, "cluster-store-opts sets "+key, "no such option, because firstboot's cluster-store is an etcd without TLS and a prefix", storeOptionFix)
+		return refuse(DaemonPath, "cluster-store-opts sets "+key, "no such option, because firstboot's cluster-store uses neither TLS nor a prefix", storeOptionFix)
 	}
 	return nil, nil
 }

@@ -213,7 +213,7 @@ func (s minions) verifyArtifact(path string) error {
 		return engine.WithHint(fmt.Errorf("the artifact is the package %s, not %s", p.Name, minionsPackage), "correct minions.url")
 	}
 	if arch := rpmArchitecture(); p.Arch != "noarch" && arch != "" && p.Arch != arch {
-		return engine.WithHint(fmt.Errorf("the package is for %s, this machine is %s", p.Arch, arch), "set minions.url to the package of this architecture")
+		return engine.WithHint(fmt.Errorf("the package is for %s, but this machine is %s", p.Arch, arch), "set minions.url to the package of this architecture")
 	}
 	return nil
 }

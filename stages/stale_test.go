@@ -92,7 +92,7 @@ func TestStaleEndpointsAreRemovedBeforeDockerStarts(t *testing.T) {
 	m.cluster.addEndpoint("host1", dockerID(4))
 	m.put("/var/lib/docker/network/files/local-kv.db", "\x00{\"eid\":\""+dockerID(4)+"\"}\xff")
 	m.cluster.addEndpoint("host2", dockerID(5))
-	m.wantStale("removed stale endpoints: 3, left-over interfaces: 0", dockerID(2))
+	m.wantStale("removed stale endpoints: 3, leftover interfaces: 0", dockerID(2))
 	if left := m.cluster.endpointsOf("host2"); !slices.Equal(left, []string{dockerID(5)}) || !m.hasLink("cali"+dockerID(2)[:11]) {
 		t.Errorf("another host's endpoints are %q", left)
 	}
@@ -108,7 +108,7 @@ func TestEndpointsOfACloneWithTheSameNameAreKept(t *testing.T) {
 	t.Parallel()
 	m := afterPowerCut(t, dockerID(1))
 	m.cluster.addEndpoint("host1", dockerID(7))
-	m.wantStale("removed stale endpoints: 1, left-over interfaces: 0", dockerID(7))
+	m.wantStale("removed stale endpoints: 1, leftover interfaces: 0", dockerID(7))
 }
 
 // TestStaleEndpointsAreKept on every machine that may not be their owner, and
@@ -145,7 +145,7 @@ func TestEndpointsWithoutDockersFilesAreRemoved(t *testing.T) {
 	t.Parallel()
 	m := afterPowerCut(t, dockerID(1))
 	m.remove("/var/lib/docker")
-	m.wantStale("removed stale endpoints: 1, left-over interfaces: 0")
+	m.wantStale("removed stale endpoints: 1, leftover interfaces: 0")
 }
 
 func TestEndpointsInAnotherDataRootAreFound(t *testing.T) {
@@ -155,7 +155,7 @@ func TestEndpointsInAnotherDataRootAreFound(t *testing.T) {
 		m.cluster.addEndpoint("host1", dockerID(2))
 		m.put(stages.DaemonPath, `{"`+key+`": "/srv/docker"}`)
 		m.put("/srv/docker/containers/x/config.v2.json", `{"EndpointID":"`+dockerID(2)+`"}`)
-		m.wantStale("removed stale endpoints: 1, left-over interfaces: 0", dockerID(1))
+		m.wantStale("removed stale endpoints: 1, leftover interfaces: 0", dockerID(1))
 	}
 }
 
@@ -194,7 +194,7 @@ func TestLeftOverLinksAreRemoved(t *testing.T) {
 	}))
 	m.link("cali" + dockerID(9)[:11])
 	m.link("temp" + dockerID(9)[:11])
-	m.wantStale("removed stale endpoints: 0, left-over interfaces: 2", dockerID(1))
+	m.wantStale("removed stale endpoints: 0, leftover interfaces: 2", dockerID(1))
 	for _, name := range kept {
 		if !m.hasLink(name) {
 			t.Errorf("%s was removed", name)

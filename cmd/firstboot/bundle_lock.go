@@ -26,7 +26,7 @@ func (c *cli) lock(ctx context.Context, h *host.Host, loaded *config.Loaded, art
 			}
 		}
 		if _, err := c.imageConfig(ctx, false); err != nil {
-			return hint(err, "a digest is still missing, or a later source sets it to nothing")
+			return hint(err, "a digest is still missing, or a later source sets it to an empty value")
 		}
 	}
 	if c.json() {

@@ -14,9 +14,9 @@ func (c *cli) config() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config [--schema]",
 		Short: "Show the effective configuration and the source of each value",
-		Long: `Prints every value with its source. Secrets are masked. After the first run it
-prints the configuration that this run saved. Before, it prints the configuration
-from its current sources.`,
+		Long: `Prints every value with its source. Secrets are masked. On a host that has run,
+these are the values that the first run saved. On any other host, they come from
+the configuration files and the other sources.`,
 		Example:     "  firstboot config\n  firstboot config --config my.yaml -o json\n  firstboot config --schema > firstboot.schema.json",
 		Annotations: codes("0    printed", "2    usage error", "3    the configuration is invalid, or cannot be read"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,9 +44,9 @@ func (c *cli) printConfig(loaded *config.Loaded, saved bool) error {
 	for _, w := range loaded.Warnings {
 		fmt.Fprintln(c.errs, "firstboot: warning:", w.Error())
 	}
-	from := "from its current sources"
+	from := "configuration from its current sources"
 	if saved {
-		from = "saved by the first run"
+		from = "configuration saved by the first run"
 	}
 	_, err := fmt.Fprintf(c.out, "# %s\n%s", from, loaded.YAML())
 	return err

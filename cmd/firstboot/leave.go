@@ -26,7 +26,7 @@ stay. If containers use the network, leave lists them and refuses.
 
 On a terminal it prompts first. Elsewhere it needs --yes.`,
 		Example: "  firstboot leave --plan\n  firstboot leave\n  firstboot leave --yes -o json",
-		Annotations: codes("0    this host has left", "1    a step failed; run the command again", "2    usage error, no consent, or not root", "3    the configuration is invalid",
+		Annotations: codes("0    this host has left", "1    a step failed; run the command again", "2    usage error, not confirmed, or not root", "3    the configuration is invalid",
 			"4    refused: containers use the network", "5    a run holds the lock", "6    --plan: leave would change something", "11   --plan: unknown, a check failed", "130  interrupted"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doLeave(cmd, f) },
 	}

@@ -123,7 +123,7 @@ func (c *cli) writePXE(cmd *cobra.Command, f pxeFlags, loaded *config.Loaded) er
 	if c.json() {
 		return c.printJSON(done)
 	}
-	_, err = fmt.Fprintf(c.out, "%s: %d written, %d unchanged, %d removed; boot %s/boot.ipxe\n",
+	_, err = fmt.Fprintf(c.out, "%s: %d files written, %d unchanged, %d removed; boot %s/boot.ipxe\n",
 		f.dir, len(done.Written), len(done.Unchanged), len(done.Removed), strings.TrimSuffix(f.render.URL.String(), "/"))
 	return err
 }

@@ -79,7 +79,7 @@ and continues after any interruption.`,
 			if showVersion {
 				return c.printVersion()
 			}
-			return &app.UsageError{Err: hint(errors.New("no command was given"), "firstboot --help lists the commands")}
+			return &app.UsageError{Err: hint(errors.New("no command was given"), "firstboot -h lists the commands")}
 		},
 	}
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
@@ -184,7 +184,7 @@ func refuseUnknownCommand(cmd *cobra.Command, args []string) error {
 	if len(suggestions) > 0 {
 		return hint(err, "did you mean %s %s?", cmd.CommandPath(), suggestions[0])
 	}
-	return hint(err, "%s --help lists the commands", cmd.CommandPath())
+	return hint(err, "%s -h lists the commands", cmd.CommandPath())
 }
 
 // refuseArgs refuses all arguments. One that looks like a duration was meant

@@ -36,7 +36,7 @@ cannot remove safely is listed as left. The artifacts in a bundle stay.
 --this-machine seals the running machine, inside an image builder or before the
 capture of its disk. On a terminal it prompts first; elsewhere it needs --yes.`,
 		Example: "  firstboot seal --root /mnt/image\n  firstboot seal --root /mnt/image --check\n  firstboot seal --this-machine --yes && poweroff",
-		Annotations: codes("0    sealed; with --check: no machine identity left", "1    machine identity is left, or cannot be removed", "2    usage error, or no consent to seal the running machine",
+		Annotations: codes("0    sealed; with --check: no machine identity left", "1    machine identity is left, or cannot be removed", "2    usage error, or not confirmed",
 			"5    a run is in progress on this machine", "6    --plan: seal would change something"),
 		RunE: func(*cobra.Command, []string) error { return c.doSeal(f) },
 	}

@@ -65,7 +65,7 @@ func (c *cli) waitForRun(ctx context.Context, limit string) (timedOut bool, err 
 	if limit != forever {
 		d, err := time.ParseDuration(limit)
 		if err != nil || d <= 0 {
-			return false, &app.UsageError{Err: engine.WithHint(fmt.Errorf("cannot wait for %q", limit), "--wait=10m, --wait=90s, or --wait alone")}
+			return false, &app.UsageError{Err: engine.WithHint(fmt.Errorf("cannot wait for %q: not a duration", limit), "use --wait=10m, --wait=90s or --wait alone")}
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)

@@ -55,7 +55,7 @@ func (b *Bake) warnWithoutSource(p *Plan, c *config.Config) {
 		bundles = append(OpenBundles(b.Host, b.BundleDirs[1:]), source) // it replaces the first
 	}
 	for _, a := range WithoutSource(b.Artifacts(c), func(a Artifact) bool { return HasArtifact(b.Host, a, bundles) }) {
-		p.warn("the image has no %s, it is in no bundle, and %s.url is not set: preflight will refuse (artifact-missing)", a.Name, a.Section)
+		p.warn("%[1]s is neither in the image nor in a bundle, and %[2]s.url is not set: preflight will refuse (artifact-missing)", a.Name, a.Section)
 	}
 }
 

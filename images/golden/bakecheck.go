@@ -19,14 +19,14 @@ import (
 func (b *Bake) checkArchitecture(p *Plan) error {
 	ours, dynamic, err := architecture(b.Binary)
 	if err != nil {
-		return engine.WithHint(fmt.Errorf("cannot bake %s: %s is not a Linux executable", b.Host.Root(), b.Binary), "--binary names a built firstboot")
+		return engine.WithHint(fmt.Errorf("cannot bake %s: %s is not a Linux executable", b.Host.Root(), b.Binary), "set --binary to a firstboot executable")
 	}
 	if dynamic {
-		p.warn("%s needs libraries that the image may not have: build firstboot with CGO_ENABLED=0", b.Binary)
+		p.warn("the firstboot to install (%s) needs libraries that the image may not have: build firstboot with CGO_ENABLED=0", b.Binary)
 	}
 	if theirs := ImageArchitecture(b.Host); theirs != "" && ours != theirs {
-		return engine.WithHint(fmt.Errorf("cannot bake %s: the image is for %s, this firstboot is for %s", b.Host.Root(), theirs, ours),
-			"--binary names a firstboot built for the image")
+		return engine.WithHint(fmt.Errorf("cannot bake %s: the image is for %s, but this firstboot is for %s", b.Host.Root(), theirs, ours),
+			"set --binary to a firstboot that is built for the image")
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (c *Collector) inspectCalicoctl(ctx context.Context, r *result, warn func(s
 		return errors.New("the file is not a Linux executable")
 	}
 	if c.Architecture != "" && built != c.Architecture {
-		return fmt.Errorf("the file is built for %s, the hosts are %s", built, c.Architecture)
+		return fmt.Errorf("the file is built for %s, but the hosts are %s", built, c.Architecture)
 	}
 	if own, _, err := architecture("/proc/self/exe"); err != nil || own != built {
 		warn("its version was not checked: this machine cannot run a program for %s", built)
@@ -155,7 +155,7 @@ func (c *Collector) inspectPackage(r *result) error {
 	case p.Name != minions:
 		return fmt.Errorf("the file is the package %s", p.Name)
 	case c.Architecture != "" && p.Arch != "noarch" && rpmArchitecture(p.Arch) != c.Architecture:
-		return fmt.Errorf("the package is for %s, the hosts are %s", p.Arch, c.Architecture)
+		return fmt.Errorf("the package is for %s, but the hosts are %s", p.Arch, c.Architecture)
 	}
 	r.item.Version = fmt.Sprintf("%s-%s", p.Version, p.Release)
 	return nil

@@ -102,7 +102,7 @@ func machineIDIdentity(h *host.Host, o SealOptions) (*Identity, error) {
 		return &Identity{"machine-id", machineID, "write", "systemd would not treat a clone's first boot as a first boot (ConditionFirstBoot=)",
 			func() error { return h.Overwrite(machineID, []byte(uninitialized+"\n")) }}, nil
 	}
-	return &Identity{"machine-id", machineID, "empty", "systemd, DHCP and firstboot would take all clones for one machine",
+	return &Identity{"machine-id", machineID, "empty", "systemd, DHCP and firstboot would treat all clones as one machine",
 		func() error { return h.Overwrite(machineID, nil) }}, nil
 }
 

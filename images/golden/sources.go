@@ -27,7 +27,7 @@ func WithoutSource(all []Artifact, has func(Artifact) bool) []Artifact {
 func SourceWarnings(all []Artifact, has func(Artifact) bool) []string {
 	var warnings []string
 	for _, a := range WithoutSource(all, has) {
-		warnings = append(warnings, fmt.Sprintf("%s has no source: %s.url is not set, and a host that has it neither installed nor in a bundle refuses (artifact-missing)",
+		warnings = append(warnings, fmt.Sprintf("%s has no source: %s.url is not set; unless it is installed or in a bundle, preflight refuses the host (artifact-missing)",
 			a.Name, a.Section))
 	}
 	return warnings

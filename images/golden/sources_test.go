@@ -19,8 +19,7 @@ func missingIn(t *testing.T, b *Bake) string {
 	}
 	var names []string
 	for _, w := range p.Warnings {
-		if _, rest, ok := strings.Cut(w, "the image has no "); ok && strings.Contains(w, "artifact-missing") {
-			name, _, _ := strings.Cut(rest, ",")
+		if name, _, ok := strings.Cut(w, " is neither in the image nor in a bundle, "); ok && strings.Contains(w, "artifact-missing") {
 			names = append(names, name)
 		}
 	}

@@ -287,7 +287,7 @@ func (in *Install) check() error {
 
 // errPassword is the error of a URL with a password. Files of the boot server and the
 // kernel command line are no place for one.
-var errPassword = errors.New("it contains a password, which everyone who can reach the server could read, and every user of a host")
+var errPassword = errors.New("it contains a password, which every user of a host, and everyone who can reach the server, could read")
 
 // hasPassword reports whether text contains a URL with a user or a password.
 func hasPassword(text string) bool {

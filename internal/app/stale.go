@@ -36,7 +36,7 @@ func RemoveStale(ctx context.Context, o Options) (summary string, err error) {
 	}
 	endpoints, links, err := set.RemoveStale(ctx)
 	if endpoints > 0 || links > 0 {
-		summary = fmt.Sprintf("removed stale endpoints: %d, left-over interfaces: %d", endpoints, links)
+		summary = fmt.Sprintf("removed stale endpoints: %d, leftover interfaces: %d", endpoints, links)
 	}
 	return summary, newMask(m.state, loaded.Config).err(err)
 }

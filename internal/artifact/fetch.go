@@ -191,7 +191,7 @@ func (s *Store) explainDiskError(err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return diskError(fmt.Errorf("no space left in %s: %w", s.cache, err), "free space there; then firstboot continues by itself")
+		return diskError(fmt.Errorf("no space left in %s: %w", s.cache, err), "free up space there; firstboot then continues by itself")
 	case errors.Is(err, syscall.EROFS):
 		return diskError(fmt.Errorf("cannot write to %s: %w", s.cache, err), "mount it read-write")
 	}

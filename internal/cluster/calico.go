@@ -198,14 +198,14 @@ func parseASNumber(raw json.RawMessage) (uint32, error) {
 	if !dotted {
 		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return 0, fmt.Errorf("its asNumber %q is no AS number", sanitize(text))
+			return 0, fmt.Errorf("its asNumber %q is not an AS number", sanitize(text))
 		}
 		return uint32(n), nil
 	}
 	h, err := strconv.ParseUint(high, 10, 16)
 	l, err2 := strconv.ParseUint(low, 10, 16)
 	if err := errors.Join(err, err2); err != nil {
-		return 0, fmt.Errorf("its asNumber %q is no AS number", sanitize(text))
+		return 0, fmt.Errorf("its asNumber %q is not an AS number", sanitize(text))
 	}
 	return uint32(h)<<16 | uint32(l), nil
 }

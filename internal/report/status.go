@@ -107,7 +107,7 @@ func describe(s state.State) string {
 	case state.Refused:
 		return "preflight found problems"
 	case state.Failed:
-		return "the last run did not finish"
+		return "this host is not complete"
 	case state.NotStarted:
 		return "this host is not complete, and no run is in progress"
 	case state.Drifted:

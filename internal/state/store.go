@@ -42,7 +42,7 @@ const maxFile = 4 << 20
 var errTooLarge = errors.New("the file would be too large")
 
 // errNoMachine makes a file that could be valid on any machine damaged.
-var errNoMachine = errors.New("it names no machine")
+var errNoMachine = errors.New("it does not name a machine")
 
 // read reads a state file. found is false if it does not exist. A missing
 // permission is not a damage: another user can read the file.

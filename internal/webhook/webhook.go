@@ -74,7 +74,7 @@ func (p Post) Deliver(ctx context.Context) error {
 	case limited.Err() != nil && last != nil:
 		return fmt.Errorf("cannot report to %s: timed out after %s: %w", p.URL, timeout, last)
 	case limited.Err() != nil:
-		return fmt.Errorf("cannot report to %s: no answer within %s", p.URL, timeout)
+		return fmt.Errorf("cannot report to %s: no response within %s", p.URL, timeout)
 	}
 	return fmt.Errorf("cannot report to %s: %w", p.URL, err)
 }

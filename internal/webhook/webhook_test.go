@@ -75,7 +75,7 @@ func TestDeliverTimesOut(t *testing.T) {
 	t.Cleanup(func() { close(release); stalled.Close() })
 	for want, url := range map[string]secret.Webhook{
 		"connection refused":     secret.Webhook(closed.URL),
-		"no answer within 300ms": secret.Webhook(stalled.URL),
+		"no response within 300ms": secret.Webhook(stalled.URL),
 	} {
 		start := time.Now()
 		err := deliver(t, url, 300*time.Millisecond)
