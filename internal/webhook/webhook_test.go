@@ -74,7 +74,7 @@ func TestDeliverTimesOut(t *testing.T) {
 	stalled := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	t.Cleanup(func() { close(release); stalled.Close() })
 	for want, url := range map[string]secret.Webhook{
-		"connection refused":     secret.Webhook(closed.URL),
+		"connection refused":       secret.Webhook(closed.URL),
 		"no response within 300ms": secret.Webhook(stalled.URL),
 	} {
 		start := time.Now()
