@@ -133,9 +133,6 @@ func TestImageForAnotherArchitectureIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := elf.NewFile(bytes.NewReader(data[:4096])); err == nil {
-		t.Fatal("a truncated executable was accepted")
-	}
 	data[18], data[19] = byte(elf.EM_RISCV), 0 // e_machine, elf(5)
 	foreign := write(t, t.TempDir()+"/foreign", string(data), 0o755)
 	write(t, b.Host.Root()+"/bin/sh", string(data), 0o755)

@@ -42,18 +42,7 @@ func ImageArchitecture(h *host.Host) string {
 	return ""
 }
 
-// architecture returns the architecture that an executable is built for, and
-// whether it is dynamically linked.
-func architecture(path string) (name string, dynamic bool, err error) {
-	f, err := elf.Open(path)
-	if err != nil {
-		return "", false, err
-	}
-	defer func() { _ = f.Close() }() // opened for reading only
-	dynamic = slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
-	return architectureName(f.Machine, f.Class), dynamic, nil
-}
-
+// architectureName returns how messages name an architecture: X86_64 (ELFCLASS64).
 func architectureName(machine elf.Machine, class elf.Class) string {
 	return fmt.Sprintf("%s (%s)", strings.TrimPrefix(machine.String(), "EM_"), class)
 }

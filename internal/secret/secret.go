@@ -7,7 +7,6 @@ package secret
 
 import (
 	"fmt"
-	"log/slog"
 )
 
 // hidden is shown instead of a secret.
@@ -38,9 +37,6 @@ func (v Value) Format(f fmt.State, verb rune) { format(f, verb, v.String(), v.Go
 
 // MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use.
 func (v Value) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
-
-// LogValue implements slog.LogValuer.
-func (v Value) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
 func format(f fmt.State, verb rune, plain, goSyntax string) {
 	switch {

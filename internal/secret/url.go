@@ -3,7 +3,6 @@ package secret
 import (
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,9 +30,6 @@ func (u URL) Format(f fmt.State, verb rune) { format(f, verb, u.String(), u.GoSt
 
 // MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
-
-// LogValue implements slog.LogValuer.
-func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
 // Webhook is a URL whose path may be a secret too, as the URLs are that chat
 // services issue. Everything except Reveal shows only its scheme and host.
@@ -74,9 +70,6 @@ func (w Webhook) Format(f fmt.State, verb rune) { format(f, verb, w.String(), w.
 
 // MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use.
 func (w Webhook) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
-
-// LogValue implements slog.LogValuer.
-func (w Webhook) LogValue() slog.Value { return slog.StringValue(w.String()) }
 
 // redact masks the user information, query and fragment of a URL, and with
 // hidePath also its path. If it cannot be parsed, all of it is masked. A path
