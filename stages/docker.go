@@ -199,7 +199,7 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	err = s.poll(ctx, reloadTimeout, func(ctx context.Context) error {
 		info, err := s.Host.Docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
-			err = fmt.Errorf("Docker reports the cluster-store %s, expected %s", orNone(info.ClusterStore), want)
+			err = fmt.Errorf("the cluster-store of Docker is %s, expected %s", orNone(info.ClusterStore), want)
 		}
 		return err
 	})

@@ -30,7 +30,7 @@ func TestOnlyATransientErrorIsAWaitForEtcd(t *testing.T) {
 		"the lock was lost":        {errLockLost, fault.Transient, false},
 	} {
 		err := e.etcdWait(c.err)
-		if fault.ClassOf(err) != c.want || (err == c.err) != c.same { //nolint:errorlint // the same value
+		if fault.ClassOf(err) != c.want || (err == c.err) != c.same {
 			t.Errorf("%s: %v error %v", name, fault.ClassOf(err), err)
 		}
 	}

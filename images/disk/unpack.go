@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -26,7 +27,7 @@ const headerSize = zstd.HeaderMaxSize
 func unpack(from io.Reader, total int64) (image io.ReadCloser, least int64, err error) {
 	in := bufio.NewReaderSize(from, chunkSize)
 	start, err := in.Peek(headerSize)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, 0, err
 	}
 	switch {

@@ -55,7 +55,7 @@ func (r *run) startEvent(st state.State) state.Event {
 		return state.StartSelected
 	case r.o.Force:
 		return state.StartForced
-	case startedByService(r.state) && !(st == state.Left && enabledByAdmin(r.state)):
+	case startedByService(r.state) && (st != state.Left || !enabledByAdmin(r.state)):
 		return state.StartAtBoot
 	}
 	return state.StartRun

@@ -101,7 +101,7 @@ func (s *Store) Get(ctx context.Context, ref Ref, progress Progress) (string, er
 		fetch := s.fetches.DoChan(ref.key(), func() (any, error) { return s.find(ctx, ref) })
 		select {
 		case <-ctx.Done():
-			return "", ref.transientError(context.Cause(ctx), "")
+			return "", ref.transientError(context.Cause(ctx))
 		case result := <-fetch:
 			if result.Err != nil && result.Shared && isContextError(result.Err) && ctx.Err() == nil {
 				continue // another caller's context ended the shared fetch
@@ -189,7 +189,7 @@ func (s *Store) fromCache(ctx context.Context, ref Ref) (string, bool, error) {
 	digest, err := fileDigest(ctx, path)
 	switch {
 	case ctx.Err() != nil:
-		return "", false, ref.transientError(context.Cause(ctx), "")
+		return "", false, ref.transientError(context.Cause(ctx))
 	case err == nil && digest == ref.SHA256:
 		return path, true, nil
 	case err == nil:
@@ -197,7 +197,7 @@ func (s *Store) fromCache(ctx context.Context, ref Ref) (string, bool, error) {
 	}
 	s.log(fmt.Sprintf("removing the damaged %s from the cache: %v", ref.Name, err))
 	if err := os.Remove(path); err != nil {
-		return "", false, ref.transientError(fmt.Errorf("cannot remove the damaged %s: %w", path, withoutPath(err)), "")
+		return "", false, ref.transientError(fmt.Errorf("cannot remove the damaged %s: %w", path, withoutPath(err)))
 	}
 	return "", false, nil
 }

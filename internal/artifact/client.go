@@ -26,7 +26,7 @@ func statusError(ref Ref, resp *http.Response) error {
 // requestError is the error of a request without a response.
 func (s *Store) requestError(ctx context.Context, ref Ref, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
-		return ref.transientError(cause, "")
+		return ref.transientError(cause)
 	}
 	err = fault.OfCall(err)
 	return ref.wrap(fault.ClassOf(err), err, "")

@@ -90,7 +90,7 @@ func (s *Store) prepare(ref Ref, resp *http.Response, p *partialFile) (total int
 		if err := p.reset(); err != nil {
 			return 0, err
 		}
-		return 0, ref.transientError(errors.New("the server sent a range that was not requested"), "")
+		return 0, ref.transientError(errors.New("the server sent a range that was not requested"))
 	}
 	return 0, statusError(ref, resp)
 }

@@ -46,8 +46,8 @@ func (r Ref) permanentError(err error, hint string) error {
 }
 
 // transientError is an *Error about this artifact that passes with time.
-func (r Ref) transientError(err error, hint string) error {
-	return r.wrap(fault.Transient, err, hint)
+func (r Ref) transientError(err error) error {
+	return r.wrap(fault.Transient, err, "")
 }
 
 // wrap makes err an *Error about this artifact, unless it is one. If hint is

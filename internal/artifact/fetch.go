@@ -23,13 +23,13 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 	}
 	p, err := openPartial(ctx, s.cache, ref.key())
 	if err != nil {
-		return "", ref.transientError(s.explainDiskError(err), "")
+		return "", ref.transientError(s.explainDiskError(err))
 	}
 	defer p.close()
 	if ref.SHA256 == "" {
 		// Without a digest, damage by a power cut would go unnoticed.
 		if err := p.reset(); err != nil {
-			return "", ref.transientError(s.explainDiskError(err), "")
+			return "", ref.transientError(s.explainDiskError(err))
 		}
 	}
 	for {
@@ -43,7 +43,7 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 		}
 		size, resumed := p.size, p.resumed
 		if err := p.reset(); err != nil {
-			return "", ref.transientError(s.explainDiskError(err), "")
+			return "", ref.transientError(s.explainDiskError(err))
 		}
 		if resumed {
 			s.log(fmt.Sprintf("the parts of %s do not match; fetching the whole file", ref.Name))
@@ -57,7 +57,7 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 // keepPartial keeps the partial file of a failed fetch for the next attempt. It
 // removes the file if it is empty, the disk is full or a retry cannot help.
 func (s *Store) keepPartial(ref Ref, p *partialFile, err error) error {
-	err = ref.transientError(s.explainDiskError(err), "")
+	err = ref.transientError(s.explainDiskError(err))
 	if p.size == 0 || fault.IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
 		p.remove()
 	} else if syncErr := p.file.Sync(); syncErr != nil {
@@ -69,7 +69,7 @@ func (s *Store) keepPartial(ref Ref, p *partialFile, err error) error {
 // commit renames the verified partial file to its name in the cache.
 func (s *Store) commit(ref Ref, p *partialFile) (string, error) {
 	if err := p.commit(s.cachePath(ref)); err != nil {
-		return "", ref.transientError(s.explainDiskError(err), "")
+		return "", ref.transientError(s.explainDiskError(err))
 	}
 	return s.cachePath(ref), nil
 }
@@ -105,7 +105,7 @@ func (s *Store) copyFile(ctx context.Context, ref Ref, path string, p *partialFi
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return ref.transientError(withoutPath(err), "")
+		return ref.transientError(withoutPath(err))
 	}
 	if err := s.checkSize(ref, p, info.Size()); err != nil {
 		return err

@@ -92,7 +92,8 @@ func (d *decoder) entries(k key, node ast.Node) {
 		path := joinPath(k.path, name)
 		d.seen[path] = true
 		_, nested := v.(ast.MapNode) // net: {ipv4: …}; scalar reports it
-		if f := k.checkName(name); f != nil && !(nested && k.path == "sysctl" && sysctlSegment.MatchString(name)) {
+		nestedSysctl := nested && k.path == "sysctl" && sysctlSegment.MatchString(name)
+		if f := k.checkName(name); f != nil && !nestedSysctl {
 			d.fail(d.position(key), k.shownPath(name), f.message, f.hint)
 			return
 		}

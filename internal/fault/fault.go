@@ -161,7 +161,7 @@ func causes(err error) []error {
 // Hint returns what a person can do about err, or "". It is the first hint that
 // is not empty; any error with a method Hint() string can give one.
 func Hint(err error) string {
-	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // this walks the chain itself
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		return h.Hint()
 	}
 	for _, cause := range causes(err) {

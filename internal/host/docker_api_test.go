@@ -143,6 +143,7 @@ func TestEveryCallOfDockerHasALimit(t *testing.T) {
 	h := (&fakeDaemon{maximum: "1.41", answer: func(http.ResponseWriter, *http.Request) { <-release }}).start(t)
 	defer close(release)
 	d := h.Docker()
+	//nolint:bodyclose // there is no response
 	if _, err := d.send(context.Background(), http.MethodGet, "/info", nil, nil, ""); err == nil || !strings.Contains(err.Error(), "no time limit is set") {
 		t.Errorf("without a deadline: %v", err)
 	}

@@ -117,7 +117,7 @@ func (h *Host) symlink(target string, e entry) error {
 // unlink removes a file, a link or an empty directory.
 func (h *Host) unlink(e entry) error {
 	err := unix.Unlinkat(e.fd(), e.name, 0)
-	if err == unix.EISDIR || err == unix.EPERM { //nolint:errorlint // from the system call
+	if err == unix.EISDIR || err == unix.EPERM {
 		err = unix.Unlinkat(e.fd(), e.name, unix.AT_REMOVEDIR)
 	}
 	return h.did(FileOp{Kind: OpRemove, Path: e.path}, err)

@@ -101,7 +101,7 @@ func (r *Run) KeepsComplete(configDigest string) bool {
 // only, MarkerRestored only after KeepsComplete.
 func (r *Run) End(e Event) (State, error) {
 	selected := r.start == StartSelected
-	illegal := e == RunPassed && selected || e == SelectedPassed && !selected || e == MarkerRestored && !(selected && r.ours)
+	illegal := e == RunPassed && selected || e == SelectedPassed && !selected || e == MarkerRestored && (!selected || !r.ours)
 	next, err := Next(r.state, e)
 	if illegal {
 		err = &TransitionError{r.state, e}

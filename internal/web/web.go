@@ -181,7 +181,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.request.stall.Reset(b.request.stallAfter)
 	n, err := b.from.Read(p)
 	b.request.stall.Stop()
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF { //nolint:errorlint // a Reader returns io.EOF itself
 		err = requestError(b.request.ctx, err)
 	}
 	return n, err

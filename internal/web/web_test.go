@@ -146,6 +146,7 @@ func TestPostIsNotTurnedIntoGet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	//nolint:bodyclose // there is no response
 	if _, err = NewClient(Options{}).Do(req); err == nil || err.Error() != "the redirect turns the POST into a GET" {
 		t.Error(err)
 	}
