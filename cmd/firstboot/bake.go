@@ -29,8 +29,8 @@ func (c *cli) bake() *cobra.Command {
 		Short: "Install firstboot into the root directory of an image",
 		Long: `Installs into an unpacked image: this program, its enabled units, the
 configuration and a bundle with the pinned artifacts. It also sets Docker's
-cluster-store, so that Docker need not restart at first boot. bake runs no program
-of the image. A second bake changes nothing.
+cluster-store, so that Docker need not restart at first boot. bake does not run
+any program of the image. A second bake changes nothing.
 
 The first --config becomes /etc/firstboot/config.yaml, the others become drop-ins
 in /etc/firstboot/config.d. Without --config the image must have a configuration.`,

@@ -85,7 +85,7 @@ func confirmLeave(in io.Reader, out io.Writer) bool {
 	if err != nil {
 		name = "unknown"
 	}
-	return confirm(in, out, fmt.Sprintf("This host (%s) leaves its network and does not join again. Continue?", name))
+	return confirm(in, out, fmt.Sprintf("This host (%s) will leave its network and will not join again. Continue?", name))
 }
 
 func leaveSummary(c report.Checks) string {

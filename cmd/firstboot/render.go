@@ -85,7 +85,7 @@ func (c *cli) loadForRender(cmd *cobra.Command) (*config.Loaded, error) {
 // atMostOneFile accepts at most one argument: the file to write.
 func atMostOneFile(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return hint(fmt.Errorf("%s writes one file, not %d", cmd.CommandPath(), len(args)), "%s -h", cmd.CommandPath())
+		return hint(fmt.Errorf("%s writes one file, not %d", cmd.CommandPath(), len(args)), "%s -h shows its usage", cmd.CommandPath())
 	}
 	return nil
 }

@@ -197,7 +197,7 @@ func refuseArgs(cmd *cobra.Command, args []string) error {
 	if _, notDuration := time.ParseDuration(args[0]); notDuration == nil && cmd.Flags().Lookup("wait") != nil {
 		return hint(err, "%s --wait=%s", cmd.CommandPath(), args[0])
 	}
-	return hint(err, "%s -h", cmd.CommandPath())
+	return hint(err, "%s -h shows its usage", cmd.CommandPath())
 }
 
 // checkArgs turns argument errors of the command into usage errors. A command

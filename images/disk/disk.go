@@ -175,6 +175,8 @@ func CheckImage(image images.Remote) error {
 			return fmt.Errorf("cannot use --image: %s is not a file URL, such as file:///srv/golden.raw", image.URL)
 		}
 		image.URL = "http://localhost/" // only the digest remains to be checked
+	} else if !strings.Contains(raw, "://") {
+		return errors.New("cannot use --image: it must be an http, https or file URL, or an absolute path")
 	}
 	return image.Check("--image", "--sha256")
 }

@@ -74,28 +74,28 @@ func categories(live bool) []category {
 // the list of virt-sysprep(1).
 func agents() []category {
 	return []category{
-		{"nvme-host", "clones would be one NVMe host to the target", []location{{"/etc/nvme", []string{"hostnqn", "hostid"}}}},
+		{"nvme-host", "clones would share one NVMe host identity", []location{{"/etc/nvme", []string{"hostnqn", "hostid"}}}},
 		{"lvm-devices", "the file lists the disks of one machine; clones would not find theirs", []location{exactPath("/etc/lvm/devices/system.devices")}},
-		{"kerberos-keytab", "clones would be one Kerberos host", []location{exactPath("/etc/krb5.keytab")}},
-		{"samba-account", "clones would be one member of the domain", []location{{"/var/lib/samba/private", []string{"secrets.tdb", "secrets.ldb"}}}},
-		{"salt-minion", "clones would be one minion to the Salt master", []location{
+		{"kerberos-keytab", "clones would share one Kerberos host identity", []location{exactPath("/etc/krb5.keytab")}},
+		{"samba-account", "clones would share one machine account in the domain", []location{{"/var/lib/samba/private", []string{"secrets.tdb", "secrets.ldb"}}}},
+		{"salt-minion", "clones would share one Salt minion identity", []location{
 			exactPath("/etc/salt/minion_id"),
 			{"/etc/salt/pki/minion", []string{"minion.pem", "minion.pub"}},
 		}},
-		{"puppet-agent", "clones would be one node to the Puppet server", slices.Concat(puppet("/etc/puppetlabs/puppet/ssl"), puppet("/var/lib/puppet/ssl"))},
-		{"chef-client", "clones would be one node to the Chef server", []location{exactPath("/etc/chef/client.pem")}},
-		{"subscription", "clones would be one registered system", []location{
+		{"puppet-agent", "clones would share one Puppet node identity", slices.Concat(puppet("/etc/puppetlabs/puppet/ssl"), puppet("/var/lib/puppet/ssl"))},
+		{"chef-client", "clones would share one Chef node identity", []location{exactPath("/etc/chef/client.pem")}},
+		{"subscription", "clones would share one registration", []location{
 			{"/etc/pki/consumer", []string{"cert.pem", "key.pem"}},
 			{"/etc/pki/entitlement", []string{"*.pem"}},
 			exactPath("/etc/sysconfig/rhn/systemid"),
 			{"/etc/insights-client", []string{"machine-id", ".registered"}},
 			{"/var/lib/ubuntu-advantage/private", []string{"machine-token.json"}},
 		}},
-		{"vpn-identity", "clones would be one node of the network", []location{
+		{"vpn-identity", "clones would share one identity in the network", []location{
 			exactPath("/var/lib/tailscale/tailscaled.state"),
 			{"/var/lib/zerotier-one", []string{"identity.secret", "identity.public"}},
 		}},
-		{"cloud-agent", "clones would be one instance to the management service", []location{exactPath("/var/lib/amazon/ssm/registration")}},
+		{"cloud-agent", "clones would share one instance identity in the management service", []location{exactPath("/var/lib/amazon/ssm/registration")}},
 	}
 }
 

@@ -37,7 +37,7 @@ func initiatorIdentity(h *host.Host, _ SealOptions) ([]Identity, error) {
 	if err != nil || !strings.Contains(withoutComments(text), "InitiatorName=") {
 		return nil, err
 	}
-	const why = "clones would be one iSCSI initiator to the target, and damage each other's volumes"
+	const why = "clones would share one iSCSI initiator name, and damage each other's volumes"
 	if h.Exists("/lib/open-iscsi/startup-checks.sh") {
 		return []Identity{{"iscsi-name", initiatorPath, "write", why,
 			func() error { return h.WriteFile(initiatorPath, []byte("GenerateName=yes\n"), 0o600) }}}, nil

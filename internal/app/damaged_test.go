@@ -80,8 +80,8 @@ func TestMarkerThatNamesNoMachineIsValidNowhere(t *testing.T) {
 	m.runs(app.ExitDone)
 	m.writeFile(state.MarkerPath, `{"schema": 1, "version": "v1.0.0", "machine": {"machine_id": ""}}`)
 	m.writeFile("/etc/first", "of another machine")
-	m.is(state.Failed, "it names no machine")
-	m.boots(app.ExitDone, "it names no machine")
+	m.is(state.Failed, "it does not name a machine")
+	m.boots(app.ExitDone, "it does not name a machine")
 	if got := m.readFile("/etc/first"); got != "10.213.0.0/16" {
 		t.Errorf("the marker was valid: %q", got)
 	}

@@ -121,7 +121,7 @@ func (l *leave) cancel(leaving *state.Leave, err error) error {
 
 // reportError prints why leave failed.
 func (l *leave) reportError(err error) error {
-	next := report.Advice{Next: "this host has left only in part; nothing continues by itself", Type: []report.Command{{Line: "firstboot leave"}}}
+	next := report.Advice{Next: "this host has only partly left the network; nothing continues by itself", Type: []report.Command{{Line: "firstboot leave"}}}
 	if !l.started {
 		next = report.Advice{Next: "nothing was changed", Type: []report.Command{{Line: "firstboot leave", When: "after the fix"}}}
 	}

@@ -102,17 +102,17 @@ func TestLeaveThatFailsBeforeAChangeIsCanceled(t *testing.T) {
 	}
 	delete(m.leaving, "check")
 	m.leaving["autostart"] = func(context.Context) error { return errors.New("half disabled") }
-	m.leaves(app.ExitFailed, "this host has left only in part")
+	m.leaves(app.ExitFailed, "this host has only partly left the network")
 	m.is(state.Failed, "firstboot leave did not finish")
 	m.leaving["check"] = func(context.Context) error { return errors.New("no answer from systemd") }
-	m.leaves(app.ExitFailed, "this host has left only in part")
+	m.leaves(app.ExitFailed, "this host has only partly left the network")
 	m.is(state.Failed, "firstboot leave did not finish")
 }
 
 func TestInterruptedLeaveIsContinuedByLeaveOnly(t *testing.T) {
 	m := newMember(t)
 	m.leaving["node"] = func(context.Context) error { return errors.New("etcd does not answer") }
-	m.leaves(app.ExitFailed, "etcd does not answer", "this host has left only in part", "firstboot leave")
+	m.leaves(app.ExitFailed, "etcd does not answer", "this host has only partly left the network", "firstboot leave")
 	m.is(state.Failed, "firstboot leave did not finish", "firstboot leave", "firstboot run")
 	m.boots(app.ExitLeft, "firstboot leave was interrupted", "firstboot leave")
 	m.writeFile(serviceLink, "") // may be from before the leave
