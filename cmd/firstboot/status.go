@@ -22,15 +22,15 @@ func (c *cli) status() *cobra.Command {
 		Long: `Shows the state of this host and its stages. On a complete host it checks every
 stage on the live machine.
 
-With --wait it first waits for the end of the run, including a run that this boot
-has yet to start.`,
+With --wait it first waits for the end of the run, including a run that has not
+started yet in this boot.`,
 		Example: "  firstboot status\n  firstboot status --wait=10m && echo joined\n  firstboot status -o json",
 		Annotations: codes("0    complete", "1    the run failed", "2    usage error", "4    the run was refused", "7    a run is in progress", "8    not started",
 			"9    drifted: changed since it was complete", "10   the marker belongs to another machine",
 			"11   unknown, a check failed", "12   this host left the network", "124  --wait timed out"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doStatus(cmd, wait) },
 	}
-	cmd.Flags().StringVar(&wait, "wait", "", "wait until the run has ended, for at most `DURATION` if given (such as 10m)")
+	cmd.Flags().StringVar(&wait, "wait", "", "wait until the run has ended, with =`DURATION` at most that long (such as --wait=10m)")
 	cmd.Flags().Lookup("wait").NoOptDefVal = forever
 	return cmd
 }
