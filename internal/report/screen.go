@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -29,19 +30,28 @@ func openConsole(path string) *console {
 	if path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOCTTY, 0) //nolint:gosec // systemd's unit names it
-	if err != nil {
+	if err := writeConsole(path, ""); err != nil {
 		return nil
 	}
 	c := &console{lines: make(chan string, consoleLines), done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		defer f.Close()
 		for line := range c.lines {
-			_, _ = f.WriteString(line) // the journal has the line as well
+			_ = writeConsole(path, line) // the journal has the line as well
 		}
 	}()
 	return c
+}
+
+// writeConsole opens the terminal for each line: a getty that starts or stops
+// hangs up every open descriptor of its terminal.
+func writeConsole(path, line string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOCTTY, 0) //nolint:gosec // systemd's unit names it
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
 }
 
 func (c *console) write(line string) {

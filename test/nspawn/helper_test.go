@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
 // Timeouts of a whole test and of a single wait. Most waits take well under a
@@ -233,7 +235,11 @@ func (h *host) waitForJobs() {
 // readFile returns the contents of a file on the running machine, or "" if it does not exist.
 func (h *host) readFile(path string) string {
 	h.t.Helper()
-	data, err := os.ReadFile(h.Path(path))
+	name, err := securejoin.SecureJoin(h.Path("/"), path) // absolute links lead into the machine
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	data, err := os.ReadFile(name)
 	if err != nil && !os.IsNotExist(err) {
 		h.t.Fatal(err)
 	}
