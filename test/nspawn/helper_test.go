@@ -158,14 +158,17 @@ func (h *host) wantExit(code int, args []string, words ...string) {
 	h.contains(out, words...)
 }
 
+// contains ignores how lines are wrapped: status wraps them.
 func (h *host) contains(text string, words ...string) {
 	h.t.Helper()
 	for _, w := range words {
-		if !strings.Contains(text, w) {
+		if !strings.Contains(unwrapped(text), unwrapped(w)) {
 			h.t.Errorf("missing %q in:\n%s", w, text)
 		}
 	}
 }
+
+func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func (h *host) property(unit, name string) string {
 	h.t.Helper()

@@ -40,21 +40,26 @@ func Run(t *testing.T, h *lab.Host, code int, command string) string {
 	return output
 }
 
-// Contains fails the test for each part that is not in the text.
+// Unwrapped replaces all white space by single spaces: status wraps its lines.
+func Unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// Contains fails the test for each part that is not in the text. It ignores how
+// lines are wrapped.
 func Contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
-		if !strings.Contains(text, part) {
+		if !strings.Contains(Unwrapped(text), Unwrapped(part)) {
 			t.Errorf("missing %q in:\n%s", part, text)
 		}
 	}
 }
 
-// NotContains fails the test for each part that is in the text.
+// NotContains fails the test for each part that is in the text. It ignores how
+// lines are wrapped.
 func NotContains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
-		if strings.Contains(text, part) {
+		if strings.Contains(Unwrapped(text), Unwrapped(part)) {
 			t.Errorf("unexpected %q in:\n%s", part, text)
 		}
 	}

@@ -70,7 +70,7 @@ func console(t *testing.T, h *lab.Host, from int, timeout time.Duration, parts .
 
 func containsAll(text string, parts []string) bool {
 	for _, part := range parts {
-		if !strings.Contains(text, part) {
+		if !strings.Contains(labtest.Unwrapped(text), labtest.Unwrapped(part)) {
 			return false
 		}
 	}
