@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,8 @@ const (
 	// joinTimeout limits a join. Three machines under TCG on two cores need five
 	// minutes.
 	joinTimeout = 15 * time.Minute
+	// reportTimeout limits the wait for a report after the end of a run.
+	reportTimeout = time.Minute
 	// secret is in the configuration and must not be in any world-readable file.
 	secret = "hunter2-of-provisioning"
 
@@ -185,13 +189,24 @@ func (r *reportServer) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.received[name] = append(r.received[name], status)
 }
 
-// wantReported checks that the host has reported its completion once, without the
-// secret.
+// of returns the reports of one host.
+func (r *reportServer) of(name string) []report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.received[name])
+}
+
+// wantReported checks that the host reports its completion once, without the
+// secret. The report is delivered after the end of the run.
 func (e *environment) wantReported(t *testing.T, h *lab.Host) {
 	t.Helper()
-	e.reports.mu.Lock()
-	defer e.reports.mu.Unlock()
-	got := e.reports.received[h.Name]
+	labtest.NoError(t, h.Wait(labtest.Within(t, reportTimeout), "its report", func(context.Context) error {
+		if len(e.reports.of(h.Name)) == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	}))
+	got := e.reports.of(h.Name)
 	if len(got) != 1 || got[0].State != "complete" {
 		t.Errorf("%s reported %+v, want one report with the state complete", h.Name, got)
 		return
