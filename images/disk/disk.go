@@ -66,6 +66,9 @@ func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer func() { _ = source.Close() }()
+	if source.isOn(t) {
+		return Result{}, refuse("image-on-disk", o.Disk, "the image is on this disk", "an image elsewhere", "choose another disk, or move the image")
+	}
 	w := &installation{o: o, t: t, source: source}
 	return w.run(ctx)
 }

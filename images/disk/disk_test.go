@@ -156,6 +156,28 @@ func TestImageIsReadFromAFile(t *testing.T) {
 	}
 }
 
+func TestImageOnTheDiskItselfIsRefused(t *testing.T) {
+	raw := image(t)
+	disk := blankDisk(t, diskSize, raw)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(disk, link); err != nil {
+		t.Fatal(err)
+	}
+	before := content(t, disk)
+	for _, name := range []string{disk, link} {
+		o := options(name, raw, disk)
+		o.Wipe = true
+		_, err := write(t, o)
+		var refusal *engine.Refusal
+		if !errors.As(err, &refusal) || refusal.Findings[0].Name != "image-on-disk" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !bytes.Equal(before, content(t, disk)) {
+			t.Fatalf("%s: the disk was changed", name)
+		}
+	}
+}
+
 func TestDiskWithDataIsRefusedWithoutWipe(t *testing.T) {
 	raw := image(t)
 	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })

@@ -10,11 +10,13 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/projecteru2/firstboot/internal/web"
 )
@@ -79,6 +81,41 @@ func openFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// isOn reports whether the image is the disk itself, or a partition of it.
+func (s *source) isOn(t *target) bool {
+	f, ok := s.body.(*os.File)
+	if !ok {
+		return false
+	}
+	image, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	disk, err := t.file.Stat()
+	if err != nil {
+		return false
+	}
+	if os.SameFile(image, disk) {
+		return true
+	}
+	from, to := blockDevice(image), blockDevice(disk)
+	return from != "" && to != "" && (from == to || strings.HasPrefix(from, to+"/"))
+}
+
+// blockDevice returns the directory of a block device in sysfs, which is below
+// that of its disk if it is a partition. It returns "" for other files.
+func blockDevice(info os.FileInfo) string {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || info.Mode().Type() != os.ModeDevice {
+		return ""
+	}
+	dir, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
+	if err != nil {
+		return ""
+	}
+	return dir
 }
 
 // Close ends the transfer.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
@@ -26,11 +27,12 @@ func WaitForRun(ctx context.Context, o Options, progress io.Writer) (timedOut bo
 	if err != nil {
 		return false, err
 	}
+	systemd := m.openHost().Systemd() // one connection for every poll
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for last := ""; ; {
 		status := m.recorded()
-		if m.ended(ctx, status) {
+		if m.ended(ctx, systemd, status) {
 			return false, nil
 		}
 		if line := waitLine(status); line != last {
@@ -47,22 +49,22 @@ func WaitForRun(ctx context.Context, o Options, progress io.Writer) (timedOut bo
 }
 
 // ended reports whether the status is final for this boot.
-func (m *machine) ended(ctx context.Context, status report.Status) bool {
+func (m *machine) ended(ctx context.Context, systemd host.Systemd, status report.Status) bool {
 	switch status.State {
 	case state.Complete, state.Unknown:
 		return true
 	case state.Failed, state.Refused, state.Foreign, state.Left:
-		return !m.runExpected(ctx)
+		return !m.runExpected(ctx, systemd)
 	}
 	return false
 }
 
 // runExpected reports whether the service is about to start a run. The recorded
 // state is then that of an earlier run.
-func (m *machine) runExpected(ctx context.Context) bool {
+func (m *machine) runExpected(ctx context.Context, systemd host.Systemd) bool {
 	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
 	defer cancel()
-	unit, err := m.openHost().Systemd().Unit(ctx, units.Service)
+	unit, err := systemd.Unit(ctx, units.Service)
 	if err != nil {
 		return false
 	}

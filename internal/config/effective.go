@@ -114,10 +114,13 @@ func (d *decoder) effective(body ast.Node, saved *savedHeader) {
 	if saved.version == 1 {
 		saved.defaults = 1
 	}
-	if saved.version < 1 || saved.version > effectiveSchema {
-		// The other problems follow from the unknown version.
-		d.problems = Problems{position{source: effectiveSource, line: 1, col: 1}.problem("effective",
-			"unknown format version", "was this file written by a newer firstboot?")}
+	// The other problems follow from an unknown version.
+	start := position{source: effectiveSource, line: 1, col: 1}
+	switch {
+	case saved.version > effectiveSchema:
+		d.problems = Problems{start.problem("effective", "unknown format version", "was this file written by a newer firstboot?")}
+	case saved.version < 1:
+		d.problems = Problems{start.problem("", "has no format version", "run: firstboot run --force")}
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -85,15 +86,28 @@ func TestEffectiveRefused(t *testing.T) {
 	good := string(saved(t, l))
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "effective.yaml:1:1: is empty"},
-		{"a main file", minimal, "effective: unknown format version"},
+		{"a main file", minimal, "effective.yaml:1:1: has no format version"},
 		{"newer", strings.Replace(good, "effective: 2", "effective: 3\nnews: 1", 1), "effective: unknown format version"},
 		{"truncated", good[:len(good)/3], "effective.yaml:"},
 		{"a key of a newer version", strings.Replace(good, "  pool:\n", "  pool:\n    colour: 1\n", 1), `unknown key "pool.colour"`},
-		{"a value that is invalid now", strings.Replace(good, "10.213.0.0/16", "169.254.0.0/16", 1), "link-local"},
+		{"a value of another type", strings.Replace(good, "10.213.0.0/16", "nowhere", 1), "effective.yaml:"},
 	} {
 		if _, err := LoadEffective([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
 		}
+	}
+}
+
+// A rule of a newer firstboot must not take away the only copy of a configuration.
+func TestSavedValueThatANewRuleRefusesIsAWarning(t *testing.T) {
+	l, err := loadText(t, minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(saved(t, l)), "10.213.0.0/16", "169.254.0.0/16", 1)
+	again, err := LoadEffective([]byte(text))
+	if err != nil || !strings.Contains(fmt.Sprint(again.Warnings), "link-local") {
+		t.Errorf("%v, %v", again, err)
 	}
 }
 

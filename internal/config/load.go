@@ -154,6 +154,11 @@ func (l *loader) finish() (*Loaded, error) {
 	}
 	merged := merge(fallback, written)
 	cfg, wrong, warnings := validate(merged, l.options.Unpinned)
+	if l.saved {
+		// It was valid when it was saved. A rule that this firstboot added must not
+		// take away the only copy: its sources may no longer exist.
+		warnings, wrong = append(warnings, wrong...), nil
+	}
 	problems = append(problems, wrong...)
 	problems = append(problems, l.missingKeys(cfg)...)
 	if len(problems) > 0 {

@@ -48,13 +48,21 @@ func Outputs() (stdout, stderr io.Writer, closeAll func()) {
 	stdout, stderr = os.Stdout, os.Stderr
 	second := openConsole(os.Getenv(ConsoleVariable))
 	// An error means that the variable is malformed: not the journal.
+	var journals []*Journal
 	if is, err := journal.StdoutIsJournalStream(); err == nil && is {
-		stdout = newJournal(os.Stdout, second)
+		journals = append(journals, newJournal(os.Stdout, second))
+		stdout = journals[0]
 	}
 	if is, err := journal.StderrIsJournalStream(); err == nil && is {
-		stderr = newJournal(os.Stderr, second)
+		journals = append(journals, newJournal(os.Stderr, second))
+		stderr = journals[len(journals)-1]
 	}
-	return stdout, stderr, second.close
+	return stdout, stderr, func() {
+		for _, j := range journals {
+			j.flush()
+		}
+		second.close()
+	}
 }
 
 func newJournal(stream io.Writer, second *console) *Journal {
@@ -116,7 +124,7 @@ func (j *Journal) Write(p []byte) (int, error) {
 	text := j.rest + string(p)
 	for {
 		line, rest, complete := strings.Cut(text, "\n")
-		if !complete {
+		if !complete && len(text) < maxLine {
 			j.rest = text
 			return len(p), nil
 		}
@@ -124,6 +132,16 @@ func (j *Journal) Write(p []byte) (int, error) {
 		if line != "" {
 			j.log(parseLine(line))
 		}
+	}
+}
+
+// flush writes a last line that has no end.
+func (j *Journal) flush() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.rest != "" {
+		j.log(parseLine(j.rest))
+		j.rest = ""
 	}
 }
 

@@ -113,6 +113,22 @@ func TestUnitOfAProcess(t *testing.T) {
 	}
 }
 
+func TestLastLineWithoutAnEndIsWritten(t *testing.T) {
+	j, sent := recordingJournal()
+	_, _ = j.Write([]byte("firstboot: warning: one\nfirstboot: half"))
+	j.flush()
+	j.flush()
+	_, _ = j.Write([]byte(strings.Repeat("x", 5*maxLine)))
+	var got []string
+	for _, e := range *sent {
+		got = append(got, e.Text)
+	}
+	want := []string{"warning: one", "half", strings.Repeat("x", 5*maxLine)}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestConsoleGetsEveryLineAndNeverBlocks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tty")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

@@ -148,6 +148,10 @@ func (r *Recorder) Journal() state.Journal {
 	defer r.mu.Unlock()
 	j := r.journal
 	j.Stages = slices.Clone(j.Stages)
+	for i := range j.Stages {
+		s := &j.Stages[i]
+		s.Warnings, s.Differences = slices.Clone(s.Warnings), slices.Clone(s.Differences)
+	}
 	return j
 }
 

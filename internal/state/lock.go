@@ -93,12 +93,17 @@ func (l *Lock) lock() error {
 func held(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) }
 
 // Release releases the lock, even if a child between fork and exec has the file
-// open.
+// open. A second call does nothing: another command may hold the lock by then.
 func (l *Lock) Release() error {
+	if l.file == nil {
+		return nil
+	}
+	file := l.file
+	l.file = nil
 	_ = os.Remove(l.holder) // the lock decides; a leftover names a process that no longer exists
 	unlock := wholeFile()
 	unlock.Type = unix.F_UNLCK
-	return errors.Join(unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, unlock), l.file.Close())
+	return errors.Join(unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, unlock), file.Close())
 }
 
 // LockHolder returns the command that holds the lock, and whether there is one. A

@@ -106,6 +106,9 @@ func (s *Snapshot) note(err error) error {
 
 // recorded returns the state of a host without a marker, by its journal.
 func (s *Snapshot) recorded() State {
+	if d, ok := s.earlierDeparture(); ok {
+		return d.state()
+	}
 	switch s.Journal.State {
 	case Running, Refused, Failed, Left:
 		return s.Journal.State
@@ -118,9 +121,31 @@ func (s *Snapshot) recorded() State {
 	return NotStarted
 }
 
+// earlierDeparture returns the departure that a firstboot without LeftPath
+// recorded in the journal, and whether there is one.
+func (s *Snapshot) earlierDeparture() (Departure, bool) {
+	d := Departure{Machine: s.Journal.Machine, Started: s.Journal.Started, exists: true}
+	if s.Departure.exists || !s.HasJournal || s.Journal.State != NotStarted {
+		return d, false
+	}
+	switch s.Journal.Error {
+	case "this host has left the network":
+		d.Finished = s.Journal.Finished
+		return d, true
+	case "this host is leaving the network":
+		return d, true
+	}
+	return d, false
+}
+
 // Recover sets aside foreign and damaged files, so that every other event
-// becomes legal. It passes a line about each of them to printf.
+// becomes legal. It passes a line about each of them to printf. A departure that
+// an earlier firstboot recorded gets its own record: the next journal would
+// replace it.
 func (r *Records) Recover(now time.Time, printf func(string, ...any)) error {
+	if !r.self.Known() {
+		return ErrNoIdentity // every file would look foreign
+	}
 	for {
 		s, err := r.Read()
 		if err != nil {
@@ -132,6 +157,9 @@ func (r *Records) Recover(now time.Time, printf func(string, ...any)) error {
 		case len(s.Damaged) > 0:
 			err = r.recoverDamaged(s.Damaged[0], printf)
 		default:
+			if d, ok := s.earlierDeparture(); ok {
+				return d.save(r.host)
+			}
 			return nil
 		}
 		if err != nil {

@@ -64,15 +64,20 @@ func (r *Records) Start(o Start) (*Run, error) {
 }
 
 // journalOf returns the journal of a run that starts. It keeps the notes of the
-// last one.
+// last one, but a whole run tests the network again: the record of an earlier
+// probe container may be older than a leave or another change.
 func (s *Snapshot) journalOf(o Start, self Machine) *Journal {
+	notes := s.Journal.Notes
+	if o.Event != StartSelected {
+		notes.Probe = Probe{}
+	}
 	attempt := s.Journal.Attempt + 1
 	if s.State == Complete || s.Journal.State == Complete {
 		attempt = 1
 	}
 	return &Journal{
 		State: Running, Version: o.Version, Machine: self, BootID: o.BootID, Attempt: attempt, Started: o.Now.UTC(),
-		Notes: s.Journal.Notes, ConfigFiles: s.Journal.ConfigFiles, ConfigDigest: s.Journal.ConfigDigest,
+		Notes: notes, ConfigFiles: s.Journal.ConfigFiles, ConfigDigest: s.Journal.ConfigDigest,
 	}
 }
 
