@@ -29,7 +29,7 @@ var cloneEndpoint = strings.Repeat("c1", 32)
 // Docker never makes the plugin delete their endpoints.
 func (x *failures) powerCutWithContainers(t *testing.T) {
 	ctx := labtest.Context(t)
-	const names = "a b c"
+	const names = "stale-1 stale-2 stale-3"
 	for name := range strings.FieldsSeq(names) {
 		_, err := x.one.StartContainer(ctx, name, "--restart=always")
 		labtest.NoError(t, err)
