@@ -7,6 +7,7 @@ import (
 	"embed"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -62,6 +63,14 @@ func ImageFiles() []File {
 		{Dir + "/" + ReportService, read(ReportService)},
 		{PresetPath, read("90-firstboot.preset")},
 	}
+}
+
+// HostFiles returns the units that a run needs on its host: those of ImageFiles
+// without the unit of a live root and without the preset.
+func HostFiles() []File {
+	return slices.DeleteFunc(ImageFiles(), func(f File) bool {
+		return f.Path == PresetPath || strings.HasSuffix(f.Path, "/"+DiskService)
+	})
 }
 
 // Enabled returns the units that an image enables, each with the target that

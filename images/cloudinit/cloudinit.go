@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
-	"path"
 	"strings"
 	"text/template"
 
@@ -78,11 +77,7 @@ func newInstall(from images.Remote) (*install, error) {
 	case ".gz", ".xz", ".zst", ".zip", ".tar", ".tgz":
 		return nil, engine.WithHint(fmt.Errorf("cannot install a %s file", ext), "serve the static binary, or the .rpm or .deb package")
 	default:
-		for _, f := range units.ImageFiles() {
-			if units.Enabled()[path.Base(f.Path)] != "" { // the enabled units; others are left out
-				in.Units = append(in.Units, f)
-			}
-		}
+		in.Units = units.HostFiles()
 	}
 	return in, nil
 }

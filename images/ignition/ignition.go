@@ -105,14 +105,15 @@ func addFirstboot(c *types.Config, install *images.Remote) error {
 		Verification: types.Verification{Hash: util.StrToPtr("sha256-" + install.SHA256)},
 	}
 	c.Storage.Files = append(c.Storage.Files, binary)
-	for _, f := range units.ImageFiles() {
+	for _, f := range units.HostFiles() {
 		name := path.Base(f.Path)
+		unit := types.Unit{Name: name, Contents: util.StrToPtr(string(f.Data))}
 		if units.Enabled()[name] == "" {
+			c.Systemd.Units = append(c.Systemd.Units, unit) // the run starts it
 			continue
 		}
-		c.Systemd.Units = append(c.Systemd.Units, types.Unit{
-			Name: name, Enabled: util.BoolToPtr(true), Contents: util.StrToPtr(string(f.Data)),
-		})
+		unit.Enabled = util.BoolToPtr(true)
+		c.Systemd.Units = append(c.Systemd.Units, unit)
 		// systemd applies presets only if it detects a first boot. The link enables
 		// the unit on every image.
 		c.Storage.Links = append(c.Storage.Links, types.Link{

@@ -68,11 +68,11 @@ func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	if list := unverified(r.Config); list != nil {
 		t.Error(list)
 	}
-	if len(r.Config.Systemd.Units) != 2 || len(r.Config.Storage.Links) != 2 {
+	if len(r.Config.Systemd.Units) != 3 || len(r.Config.Storage.Links) != 2 {
 		t.Errorf("units %v, links %v", r.Config.Systemd.Units, r.Config.Storage.Links)
 	}
 	for _, u := range r.Config.Systemd.Units {
-		if !*u.Enabled || !strings.Contains(*u.Contents, "[Install]") {
+		if enabled := u.Enabled != nil && *u.Enabled; enabled != strings.Contains(*u.Contents, "[Install]") {
 			t.Errorf("%+v", u)
 		}
 	}

@@ -63,7 +63,7 @@ func TestEffectiveKeepsAnyText(t *testing.T) {
 		c.Etcd.Endpoints = rapid.SliceOfN(anyText(), 1, 3).Draw(t, "endpoints")
 		variable := rapid.StringMatching(`[A-Z_][A-Z0-9_]{0,7}`).Draw(t, "variable")
 		c.Node.Environment = map[string]secret.Value{variable: secret.Value(anyText().Draw(t, "secret"))}
-		setting := rapid.StringMatching(`[a-z0-9_@-]{1,4}\.[a-z0-9_@-]{1,4}(/[0-9]{1,3})?`).Draw(t, "setting")
+		setting := rapid.StringMatching(`[a-z0-9_@][a-z0-9_@-]{0,3}\.[a-z0-9_@][a-z0-9_@-]{0,3}(/[0-9]{1,3})?`).Draw(t, "setting")
 		c.Sysctl[setting] = anyText().Draw(t, "sysctl")
 		var b bytes.Buffer
 		writeSettings(&b, "", flatten(c), reveal, func(string) string { return "comment: \"x\"" })

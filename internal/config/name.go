@@ -13,8 +13,10 @@ import (
 // path to 4096 bytes and each name in it to 255.
 const maxName = 512
 
-// segment is sysctlSegment without anchors.
-const segment = `[A-Za-z0-9_@-]+(/[A-Za-z0-9_@-]+)*`
+// segment is sysctlSegment without anchors. It does not begin with "-", which in
+// sysctl.d(5) means that errors are ignored: the line would set the key without
+// the prefix, past every check.
+const segment = `[A-Za-z0-9_@][A-Za-z0-9_@-]*(/[A-Za-z0-9_@-]+)*`
 
 var (
 	// variable matches the name of an environment variable.

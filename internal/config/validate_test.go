@@ -85,6 +85,7 @@ func TestInvalidValues(t *testing.T) {
 		{"host: {address: \"fd00::1\"}", `must be IPv4`},
 		// sysctl
 		{"sysctl: {../../etc/passwd: 1}", `is not the name of a kernel setting`},
+		{"sysctl: {-net.ipv4.ip_forward: 0}", `is not the name of a kernel setting`},
 		{"sysctl: {net...x: 1}", `is not the name of a kernel setting`},
 		{"sysctl: {a/../b.c: 1}", `is not the name of a kernel setting`},
 		{"sysctl: {/proc/sys/vm/swappiness: 1}", `is not the name of a kernel setting (did you mean "vm.swappiness"?)`},
