@@ -155,7 +155,7 @@ func TestFullDisk(t *testing.T) {
 		s, _ := logged(t, func(o *Options) { o.Cache = cache })
 		_, err := s.Get(t.Context(), Ref{Name: "x", URL: url, SHA256: digestOf(data)}, nil)
 		var e *Error
-		if !errors.As(err, &e) || fault.IsPermanent(err) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(e.Hint(), "free space") {
+		if !errors.As(err, &e) || fault.IsPermanent(err) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(e.Hint(), "free up space") {
 			t.Errorf("%s: %v, want a transient ENOSPC with a hint", what, err)
 		}
 		wantCache(t, s)

@@ -21,6 +21,10 @@ import (
 // follows.
 const endpointKeys = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
 
+// rebootTimeout limits the time from a boot until status exits with 0. TCG needs
+// three minutes on a busy machine.
+const rebootTimeout = 10 * time.Minute
+
 // cloneEndpoint is Docker's ID of the endpoint of a clone of host 1 with the same
 // host name.
 var cloneEndpoint = strings.Repeat("c1", 32)
@@ -46,7 +50,12 @@ func (x *failures) powerCutWithContainers(t *testing.T) {
 	for cut, stale := range []int{4, 3} { // the first time also the container one, which is not started again
 		labtest.NoError(t, x.one.Kill())
 		labtest.NoError(t, x.one.Boot(ctx))
-		complete(t, x.one)
+		// Docker, calico-node and the containers need some time after a boot.
+		labtest.NoError(t, x.one.WaitUp(ctx))
+		labtest.NoError(t, x.one.Wait(labtest.Within(t, rebootTimeout), "firstboot status to exit with 0", func(ctx context.Context) error {
+			_, err := x.one.Output(ctx, "firstboot status")
+			return err
+		}))
 		running(t, x.one, names)
 		t.Logf("after power cut %d: %s", cut+1, labtest.Run(t, x.one, 0, "journalctl -b -u docker --no-pager | grep wait-plugin -A2; journalctl -b -u docker --no-pager | grep -i stale"))
 		labtest.Contains(t, labtest.Run(t, x.one, 0, "journalctl -b -u docker --no-pager"), fmt.Sprintf("removed stale endpoints: %d, ", stale))
