@@ -159,7 +159,7 @@ func TestHostRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	second.Error = "two?lines ?[31m"
+	second.Error = "two lines ?[31m"
 	put(t, c, hostsPrefix+"host3", "garbage")
 	put(t, c, hostsPrefix+"host4", `{"name":"host1","state":"complete"}`)
 	list, err := c.HostRecords(ctx)
