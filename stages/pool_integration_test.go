@@ -112,7 +112,7 @@ func TestLostPoolLockStopsTheHost(t *testing.T) {
 	}
 	start := time.Now()
 	err := m.apply(t.Context(), "pool")
-	if !isError[*engine.Retry](err) || time.Since(start) > 40*time.Second {
+	if !isError[*engine.Wait](err) || time.Since(start) > 40*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
 	if got := m.stepsWith("command "); len(got) != 1 || len(m.cluster.networks) > 0 {
