@@ -68,7 +68,7 @@ bin/demo:
 include images/*.mk
 
 .PHONY: check
-check: ## what every change runs: format, vet, lint, unit tests with the race detector, words; no root, about 4 minutes
+check: ## what every change runs: format, vet, lint, unit tests with the race detector, words; no root
 	@test/all.sh check
 
 .PHONY: test
