@@ -93,6 +93,7 @@ func (n *netboot) wantJoined(t *testing.T) {
 		_, err := h.Output(ctx, "test -e "+state.MarkerPath)
 		return err
 	}))
+	e.wantReported(t, h) // firstboot-report.service sends it after the marker
 	counters := labtest.Run(t, h, 0, "iptables -t mangle -L COUNT -v -x -n")
 	for name, used := range map[string]bool{"etcd": true, "report": true, "elsewhere": false} {
 		found := regexp.MustCompile(`(?m)^\s*(\d+)\s.*/\* ` + name + ` \*/`).FindStringSubmatch(counters)
@@ -111,5 +112,4 @@ func (n *netboot) wantJoined(t *testing.T) {
 	if size := labtest.Run(t, h, 0, "stat --file-system --format=%b /"); len(strings.TrimSpace(size)) < len("1000000") {
 		t.Errorf("the file system did not grow to the size of the disk: %s blocks", size)
 	}
-	e.wantReported(t, h)
 }
