@@ -67,9 +67,7 @@ func withOtherStore(t *testing.T) *machine {
 	if err := m.systemd.job("restart", units.Docker); err != nil {
 		t.Fatal(err)
 	}
-	// The kernel's clock for files may be a tick behind: a file that is written
-	// right after the start could look older than the start.
-	m.systemd.unit(units.Docker).since = time.Now().Add(-time.Minute)
+	m.systemd.startedEarlier(units.Docker)
 	m.hasVerifiedImage()
 	m.docker.containers["shop"] = &container{Name: "shop", Running: true}
 	m.mustApply("config")

@@ -97,8 +97,10 @@ func (w *fakeSystem) start() {
 	}
 	serveFakes(w.t, w)
 	w.docker.serve()
-	w.boot(udevd)
-	w.boot(units.Docker)
+	for _, name := range []string{udevd, units.Docker} {
+		w.boot(name)
+		w.systemd.startedEarlier(name)
+	}
 }
 
 // readLink makes udevd read its configuration.

@@ -174,6 +174,15 @@ func (s *fakeSystemd) begin(name string, u *unit) {
 	u.active, u.since = "active", time.Now()
 }
 
+// startedEarlier sets a running unit's start back by a minute. The kernel's clock
+// for files may be a tick behind, so that a file written right after the start
+// would look older than the start.
+func (s *fakeSystemd) startedEarlier(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unit(name).since = time.Now().Add(-time.Minute)
+}
+
 func (s *fakeSystemd) end(name string, u *unit) {
 	for _, part := range s.runningParts(name) {
 		s.end(part, s.unit(part))
