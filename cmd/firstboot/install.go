@@ -34,6 +34,11 @@ disk does not boot, and the same command starts over. A disk that holds data is
 refused without --wipe; on a terminal install prompts instead. A disk that is in
 use, or smaller than the image, is always refused.
 
+A local image is read twice: install verifies its sha256 and its size before it
+changes the disk. Of an image on a server it knows the size only if the image is
+raw or compressed with zstd. Otherwise it prints so, and if the image turns out to
+be too large or not to have the sha256, install fails and the disk does not boot.
+
 With --configure the system on the disk gets the configuration of this machine,
 including the kernel command line, and its host.name. If install fails, it sends
 a report to report.url.`,
@@ -74,10 +79,12 @@ func (c *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 	}
 	meter := report.NewMeter(out, report.TerminalOf(out, os.Getenv), time.Now)
 	if c.interactive() && !f.fromKernel {
-		f.Confirm = func(contents string) bool {
-			return confirm(os.Stdin, c.errs, fmt.Sprintf("%s holds %s. Overwrite it?", f.Disk, contents))
+		f.Confirm = func(contents string, sized bool) bool {
+			meter.Close()
+			return confirm(os.Stdin, c.errs, overwriteQuestion(f.Disk, contents, sized))
 		}
 	}
+	f.SizeUnknown = func() { meter.Printf("%s", sizeUnknown) }
 	f.Progress, f.Waiting = meter.Progress, func(err error) { meter.Printf("waiting for the image: %v", err) }
 	written, err := c.writeDisk(cmd, f, meter)
 	if err != nil {
@@ -97,6 +104,19 @@ func (c *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 		return nil
 	}
 	return err
+}
+
+// sizeUnknown is printed before a disk is overwritten with a compressed image that does
+// not state its size.
+const sizeUnknown = "the size of the uncompressed image is not known: if it is larger than the disk, install fails and the disk does not boot"
+
+// overwriteQuestion is the prompt for a disk that holds data.
+func overwriteQuestion(device, contents string, sized bool) string {
+	question := fmt.Sprintf("%s holds %s. Overwrite it?", device, contents)
+	if !sized {
+		question = sizeUnknown + "\n" + question
+	}
+	return question
 }
 
 // writeDisk loads the configuration first, so that an error in it is reported

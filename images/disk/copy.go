@@ -25,8 +25,8 @@ func (w *installation) copyRest(ctx context.Context, image io.Reader) error {
 			if at+int64(n) > w.t.size {
 				return engine.WithHint(fmt.Errorf("cannot install on %s: it has %d bytes, but the image is larger", w.o.Disk, w.t.size), "choose a larger disk")
 			}
-			if _, err := w.t.file.WriteAt(buf[:n], at); err != nil {
-				return fmt.Errorf("cannot write to %s: %w", w.o.Disk, withoutPath(err))
+			if err := w.t.writeAt(buf[:n], at); err != nil {
+				return err
 			}
 			checksum.Write(buf[:n])
 			at += int64(n)
@@ -40,10 +40,7 @@ func (w *installation) copyRest(ctx context.Context, image io.Reader) error {
 		}
 	}
 	w.size, w.rest = at, checksum.Sum64()
-	if err := w.t.file.Sync(); err != nil {
-		return fmt.Errorf("cannot write to %s: %w", w.o.Disk, withoutPath(err))
-	}
-	return nil
+	return w.t.sync()
 }
 
 // readFull reads until buf is full or the source ends. At the end it returns io.EOF,

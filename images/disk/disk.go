@@ -32,12 +32,18 @@ type Options struct {
 	// Proxy chooses the proxy of a request; nil: the environment's (web.Proxy).
 	Proxy func(*http.Request) (*url.URL, error)
 	// Confirm is called without Wipe if the disk holds data, and reports whether to
-	// overwrite it. nil: the disk is refused.
-	Confirm func(contents string) bool
+	// overwrite it. sized reports whether the image is known to fit on the disk.
+	// nil: the disk is refused.
+	Confirm func(contents string, sized bool) bool
+	// SizeUnknown is called before the disk is changed, unless Confirm was called, if
+	// only writing the image shows whether it fits.
+	SizeUnknown func()
 	// Progress reports the progress of a step in bytes; total is 0 if unknown.
 	Progress func(step string, done, total int64)
 	// Waiting reports why the image is not being received at the moment.
 	Waiting func(err error)
+
+	record func(at int64, data []byte) // see target; for tests
 }
 
 // Result describes a completed installation.
@@ -53,54 +59,68 @@ func Write(ctx context.Context, h *host.Host, o Options) (Result, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
+	if o.SizeUnknown == nil {
+		o.SizeUnknown = func() {}
+	}
 	t, err := openTarget(ctx, h, o.Disk)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { _ = t.Close() }() // everything written has been synced
-	if err := t.check(ctx, h, o.overwrite); err != nil {
-		return Result{}, err
-	}
-	source, err := openSource(ctx, o)
+	t.record = o.record
+	contents, err := t.contents(ctx, h)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { _ = source.Close() }()
-	if source.isOn(t) {
-		return Result{}, refuse("image-on-disk", o.Disk, "the image is on this disk", "an image elsewhere", "choose another disk, or move the image")
+	if contents != "" && !o.Wipe && o.Confirm == nil {
+		return Result{}, holdsData(o.Disk, contents)
 	}
-	w := &installation{o: o, t: t, source: source}
+	w := &installation{o: o, t: t}
+	if err := w.consent(ctx, contents); err != nil {
+		return Result{}, err
+	}
 	return w.run(ctx)
 }
 
-// overwrite reports whether a disk that holds data may be overwritten.
-func (o Options) overwrite(contents string) bool {
-	return o.Wipe || o.Confirm != nil && o.Confirm(contents)
+// consent examines the image. Then it asks for consent, if the disk holds data and the
+// caller has not given it.
+func (w *installation) consent(ctx context.Context, contents string) error {
+	prompt := contents != "" && !w.o.Wipe
+	if !prompt && !isLocal(w.o.Image) {
+		return nil // run reads the beginning, and fetches the image once
+	}
+	sized, err := w.examine(ctx)
+	if err != nil || !prompt {
+		return err
+	}
+	if !w.o.Confirm(contents, sized) {
+		return holdsData(w.o.Disk, contents)
+	}
+	w.prompted = true
+	return nil
 }
 
 // installation is an installation in progress.
 type installation struct {
-	o      Options
-	t      *target
-	source *source
-	head   []byte
-	size   int64  // of the raw image
-	rest   uint64 // checksum of the image after the head
+	o        Options
+	t        *target
+	source   *source
+	head     []byte
+	size     int64  // of the raw image
+	rest     uint64 // checksum of the image after the head
+	prompted bool   // a person knows whether the size is known
 }
 
-// run changes nothing until the image's head has been received and recognised, and the
-// image fits on the disk as far as its size is known. It writes the head only after it has verified the rest on the disk.
+// run changes nothing until the image's head has been received and recognised. It
+// writes the head only after it has verified the rest on the disk.
 func (w *installation) run(ctx context.Context) (Result, error) {
-	image, least, err := unpack(w.source, w.source.total)
+	image, least, err := w.open(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("cannot unpack the image: %w", err)
-	}
-	defer image.Close()
-	if err := w.readHead(image); err != nil {
 		return Result{}, err
 	}
-	if least > w.t.size {
-		return Result{}, refuse("disk-too-small", w.o.Disk, fmt.Sprintf("%d bytes", w.t.size), fmt.Sprintf("at least %d bytes, the size of the image", least), "choose a larger disk")
+	defer w.close(image)
+	if least == 0 && !w.source.local && !w.prompted {
+		w.o.SizeUnknown()
 	}
 	if err := w.t.eraseEnds(); err != nil {
 		return Result{}, notBootable(err)
@@ -153,12 +173,8 @@ func (w *installation) readError(err error) error {
 // verify compares the image's digest with the expected one, and then the data on
 // the disk with the data written.
 func (w *installation) verify(ctx context.Context) error {
-	if err := w.source.drain(); err != nil {
+	if err := w.verifyDigest(); err != nil {
 		return err
-	}
-	if got := w.source.sha256(); got != w.o.Image.SHA256 {
-		return engine.WithHint(fmt.Errorf("cannot use %s: its sha256 is %s (%d bytes), expected %s", w.o.Image.URL, got, w.source.done, w.o.Image.SHA256),
-			"correct the URL or the sha256")
 	}
 	got, err := w.t.checksumRest(ctx, w.size, w.o.Progress)
 	if err != nil {
@@ -170,10 +186,22 @@ func (w *installation) verify(ctx context.Context) error {
 	return nil
 }
 
+// isLocal reports whether an image is a file of this machine.
+func isLocal(image images.Remote) bool {
+	_, local := localPath(image.URL.Reveal())
+	return local
+}
+
+// localPath returns the path of an image that is a file of this machine.
+func localPath(location string) (path string, local bool) {
+	path, local = strings.CutPrefix(location, "file://")
+	return path, local || strings.HasPrefix(location, "/")
+}
+
 // CheckImage reports an error if an image cannot be read or cannot be verified.
 func CheckImage(image images.Remote) error {
 	raw := image.URL.Reveal()
-	if path, isFile := strings.CutPrefix(raw, "file://"); isFile || strings.HasPrefix(raw, "/") {
+	if path, local := localPath(raw); local {
 		if !strings.HasPrefix(path, "/") {
 			return fmt.Errorf("cannot use --image: %s is not a file URL, such as file:///srv/golden.raw", image.URL)
 		}

@@ -113,6 +113,12 @@ func content(t *testing.T, path string) []byte {
 	return data
 }
 
+// isUnfinished reports whether the head of a disk is that of an interrupted installation.
+func isUnfinished(disk []byte) bool {
+	rest, marked := bytes.CutPrefix(disk[:headSize], []byte(unfinished))
+	return marked && isBlank(rest)
+}
+
 func isBlank(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
 
 func TestEveryFormatIsWritten(t *testing.T) {
@@ -230,7 +236,7 @@ func TestFailedInstallationDoesNotBootAndCanBeRepeated(t *testing.T) {
 		if _, err := write(t, o); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(engine.Hint(err), "does not boot now") {
 			t.Fatalf("%s: %v (%s)", name, err, engine.Hint(err))
 		}
-		if !isBlank(content(t, disk)[:headSize]) {
+		if !isUnfinished(content(t, disk)) {
 			t.Errorf("%s: the disk boots", name)
 		}
 		o = options(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(whole) }), whole, disk)
@@ -274,7 +280,7 @@ func TestDiskThatIsTooSmallIsRefused(t *testing.T) {
 	if _, err := write(t, options(url, raw, disk)); err == nil || !strings.Contains(err.Error(), "it has 2097152 bytes, but the image is larger") {
 		t.Error(err)
 	}
-	if !isBlank(content(t, disk)[:headSize]) || len(content(t, disk)) != 2<<20 {
+	if !isUnfinished(content(t, disk)) || len(content(t, disk)) != 2<<20 {
 		t.Error("the disk boots, or its size has changed")
 	}
 }
@@ -313,7 +319,7 @@ func TestDownloadResumesAfterALostConnection(t *testing.T) {
 		if c.want == "" && (err != nil || requests.Load() != 3 || !bytes.HasPrefix(content(t, disk), raw)) {
 			t.Errorf("%s: %d requests, %v", name, requests.Load(), err)
 		}
-		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !isBlank(content(t, disk)[:headSize])) {
+		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !isUnfinished(content(t, disk))) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(waits) == 0 || !strings.Contains(waits[0], "the connection was lost after 1572864 of ") {
@@ -332,7 +338,7 @@ func TestInterruptedInstallationDoesNotBoot(t *testing.T) {
 			cancel(errors.New("interrupted by the test"))
 		}
 	}
-	if _, err := Write(ctx, host.New("/"), o); err == nil || !strings.Contains(err.Error(), "interrupted by the test") || !isBlank(content(t, disk)[:headSize]) {
+	if _, err := Write(ctx, host.New("/"), o); err == nil || !strings.Contains(err.Error(), "interrupted by the test") || !isUnfinished(content(t, disk)) {
 		t.Error(err)
 	}
 }
@@ -402,7 +408,7 @@ func TestPersonMayConsentToOverwriteADisk(t *testing.T) {
 		disk := blankDisk(t, diskSize, []byte("my data"))
 		o := options(url, raw, disk)
 		prompts := 0
-		o.Confirm = func(contents string) bool {
+		o.Confirm = func(contents string, _ bool) bool {
 			prompts++
 			if contents == "" {
 				t.Error("the prompt does not name what the disk holds")

@@ -49,8 +49,8 @@ func openSource(ctx context.Context, o Options) (*source, error) {
 	if s.waiting == nil {
 		s.waiting = func(error) {}
 	}
-	path, isFile := strings.CutPrefix(s.url, "file://")
-	if !isFile && !strings.HasPrefix(s.url, "/") {
+	path, local := localPath(s.url)
+	if !local {
 		return s, s.connect()
 	}
 	f, err := openFile(path)

@@ -25,7 +25,16 @@ type target struct {
 	size   int64
 	device bool
 	seed   maphash.Seed
+	// record is called after each write, and after each sync with no data. It may be nil.
+	record func(at int64, data []byte)
 }
+
+// unfinished is in the first sector of a disk from the beginning of an installation
+// until its end. The sector is not a boot sector.
+const unfinished = "firstboot install did not finish on this disk.\n"
+
+// sectorSize is the size in bytes of the smallest sector. A power cut does not tear it.
+const sectorSize = 512
 
 // openTarget opens a disk exclusively. The kernel refuses this for a device that is
 // mounted or part of a RAID, LVM or the like.
@@ -80,27 +89,31 @@ func usage(ctx context.Context, h *host.Host, name string) string {
 // Close closes the disk.
 func (t *target) Close() error { return t.file.Close() }
 
-// check refuses a disk that holds data, unless overwrite consents. Both ends of a new
-// disk, and of one whose installation was interrupted, contain only zeros.
-func (t *target) check(ctx context.Context, h *host.Host, overwrite func(contents string) bool) error {
+// contents describes the data on a disk; "" if there is none. Both ends of a new disk
+// contain only zeros. A disk whose installation was interrupted holds no data.
+func (t *target) contents(ctx context.Context, h *host.Host) (string, error) {
 	buf := make([]byte, headSize)
 	for _, at := range []int64{0, t.size - headSize} {
 		if _, err := t.file.ReadAt(buf, at); err != nil {
-			return fmt.Errorf("cannot read %s: %w", t.name, withoutPath(err))
+			return "", fmt.Errorf("cannot read %s: %w", t.name, withoutPath(err))
 		}
-		if len(bytes.Trim(buf, "\x00")) == 0 {
-			continue
+		if at == 0 && bytes.HasPrefix(buf, []byte(unfinished)) {
+			return "", nil
 		}
-		if found := contents(ctx, h, t.name); !overwrite(found) {
-			return refuse("disk-holds-data", t.name, "holds "+found, usable, "choose another disk, or overwrite this one with --wipe")
+		if len(bytes.Trim(buf, "\x00")) > 0 {
+			return signatures(ctx, h, t.name), nil
 		}
-		return nil
 	}
-	return nil
+	return "", nil
 }
 
-// contents describes the data on a disk, as reported by blkid.
-func contents(ctx context.Context, h *host.Host, name string) string {
+// holdsData returns the refusal of a disk that holds data.
+func holdsData(disk, contents string) error {
+	return refuse("disk-holds-data", disk, "holds "+contents, usable, "choose another disk, or overwrite this one with --wipe")
+}
+
+// signatures describes the data on a disk, as reported by blkid.
+func signatures(ctx context.Context, h *host.Host, name string) string {
 	out, err := h.Query(ctx, host.Command{Name: "blkid", Args: []string{"--probe", "--output", "export", name}, Timeout: 20 * time.Second})
 	if err != nil {
 		return "data of a type unknown to blkid"
@@ -119,28 +132,54 @@ func contents(ctx context.Context, h *host.Host, name string) string {
 	return strings.Join(known, " ")
 }
 
-// eraseEnds overwrites both ends of the disk with zeros and syncs them. The disk then
-// does not boot and has no signatures.
-func (t *target) eraseEnds() error {
-	zeros := make([]byte, headSize)
-	for _, at := range []int64{0, t.size - headSize} {
-		if _, err := t.file.WriteAt(zeros, at); err != nil {
-			return fmt.Errorf("cannot write to %s: %w", t.name, withoutPath(err))
-		}
-	}
-	if err := t.file.Sync(); err != nil {
+// writeAt writes to the disk.
+func (t *target) writeAt(data []byte, at int64) error {
+	if _, err := t.file.WriteAt(data, at); err != nil {
 		return fmt.Errorf("cannot write to %s: %w", t.name, withoutPath(err))
+	}
+	if t.record != nil {
+		t.record(at, data)
 	}
 	return nil
 }
 
-// writeHead writes the image's head, which makes the disk bootable, and reads it back.
-func (t *target) writeHead(head []byte) error {
-	if _, err := t.file.WriteAt(head, 0); err != nil {
-		return fmt.Errorf("cannot write to %s: %w", t.name, withoutPath(err))
-	}
+// sync makes everything written durable.
+func (t *target) sync() error {
 	if err := t.file.Sync(); err != nil {
 		return fmt.Errorf("cannot write to %s: %w", t.name, withoutPath(err))
+	}
+	if t.record != nil {
+		t.record(0, nil)
+	}
+	return nil
+}
+
+// eraseEnds overwrites both ends of the disk and syncs them. The disk then does not
+// boot and has no signatures.
+func (t *target) eraseEnds() error {
+	head := make([]byte, headSize)
+	copy(head, unfinished)
+	if err := t.writeAt(head, 0); err != nil {
+		return err
+	}
+	if err := t.writeAt(make([]byte, headSize), t.size-headSize); err != nil {
+		return err
+	}
+	return t.sync()
+}
+
+// writeHead writes the image's head, which makes the disk bootable, and reads it back.
+// The order is that of a disk that loses power at any time: the superblock of a file
+// system (in the third sector) follows its other blocks, and the boot sector is last.
+func (t *target) writeHead(head []byte) error {
+	const second, third, fourth = sectorSize, 2 * sectorSize, 3 * sectorSize
+	for _, part := range [][2]int{{fourth, len(head)}, {second, third}, {third, fourth}, {0, second}} {
+		if err := t.writeAt(head[part[0]:part[1]], int64(part[0])); err != nil {
+			return err
+		}
+		if err := t.sync(); err != nil {
+			return err
+		}
 	}
 	t.dropCache()
 	back := make([]byte, len(head))
