@@ -35,12 +35,12 @@ type Config struct {
 
 // Etcd configures the connection to Calico's datastore.
 type Etcd struct {
-	Endpoints    []string // scheme://host:port each, at least one, without a path
-	CAFile       string
-	CertFile     string
-	KeyFile      string
-	Username     string
-	PasswordFile string // path of a file that contains only the password
+	Endpoints    []string // scheme://host:port each, at least one, without a path; all http or all https
+	CAFile       string   // PEM; empty: the system's CAs
+	CertFile     string   // PEM; the client certificate, whose CN is the user of an etcd with users
+	KeyFile      string   // PEM
+	Username     string   // empty, or the CN of CertFile
+	PasswordFile string   // always refused
 }
 
 // Host configures how this machine is known in the cluster.
@@ -67,12 +67,16 @@ type Node struct {
 
 // Docker configures what firstboot may change in the Docker daemon.
 type Docker struct {
+	Network      string // "auto", "local" or "global": who knows the Docker network, each host alone or all through the cluster-store
 	ClusterStore string // "auto": derived from Etcd.Endpoints; "off": daemon.json is not changed; or etcd://HOST:PORT[,HOST:PORT…][/PREFIX]
 	Restart      string // "deny" or "allow": whether a restart of Docker may stop containers that firstboot did not create
 }
 
-// Values of Docker.ClusterStore and Docker.Restart.
+// Values of Docker.Network, Docker.ClusterStore and Docker.Restart.
 const (
+	NetworkAuto      = "auto"
+	NetworkLocal     = "local"
+	NetworkGlobal    = "global"
 	ClusterStoreAuto = "auto"
 	ClusterStoreOff  = "off"
 	RestartDeny      = "deny"

@@ -18,7 +18,7 @@ func TestDefaultsVersion(t *testing.T) {
 		fmt.Fprintf(&b, "%s: %s\n", s.path, encode(s.value, reveal))
 	}
 	got := fmt.Sprintf("%d %x", defaultsVersion, sha256.Sum256([]byte(b.String())))
-	if want := "1 38f299ac94b4f87e4e675c1659362344fce506ee0f175312aedf61bd1465c00e"; got != want {
+	if want := "1 5dbf97620aa51779778e85c92b69d4914cb0523cd6c8f42095fb15de16db8c76"; got != want {
 		t.Errorf("the defaults are %s, want %s\n%s", got, want, b.String())
 	}
 }

@@ -27,6 +27,10 @@ type Options struct {
 	// the armored public keys. nil: Load fails if firstboot.config.signedBy is
 	// set.
 	Verify func(data, signature, keys []byte) error
+	// CommonName returns the CN of the certificate in a file of the machine, to
+	// compare it with etcd.username. nil: it is not compared, because the
+	// configuration is for another machine.
+	CommonName func(path string) (string, error)
 }
 
 // Loaded is a valid configuration with the origin of each value.
@@ -153,7 +157,7 @@ func (l *loader) finish() (*Loaded, error) {
 		fallback = fallback.withoutEntries()
 	}
 	merged := merge(fallback, written)
-	cfg, wrong, warnings := validate(merged, l.options.Unpinned)
+	cfg, wrong, warnings := validate(merged, l.options)
 	if l.saved {
 		// It was valid when it was saved. A rule that this firstboot added must not
 		// take away the only copy: its sources may no longer exist.

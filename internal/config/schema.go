@@ -36,12 +36,12 @@ func schema() []key {
 
 func clusterKeys() []key {
 	return []key{
-		{path: "etcd.endpoints", field: func(c *Config) any { return &c.Etcd.Endpoints }, help: "etcd servers, each http://HOST:PORT; required"},
-		{path: "etcd.caFile", field: func(c *Config) any { return &c.Etcd.CAFile }, help: "path of the CA certificate for etcd"},
-		{path: "etcd.certFile", field: func(c *Config) any { return &c.Etcd.CertFile }, help: "path of the client certificate for etcd"},
-		{path: "etcd.keyFile", field: func(c *Config) any { return &c.Etcd.KeyFile }, help: "path of the client key for etcd"},
-		{path: "etcd.username", field: func(c *Config) any { return &c.Etcd.Username }, help: "etcd user"},
-		{path: "etcd.passwordFile", field: func(c *Config) any { return &c.Etcd.PasswordFile }, help: "path of a file that holds the etcd user's password"},
+		{path: "etcd.endpoints", field: func(c *Config) any { return &c.Etcd.Endpoints }, help: "etcd servers, each http://HOST:PORT or each https://HOST:PORT; required"},
+		{path: "etcd.caFile", field: func(c *Config) any { return &c.Etcd.CAFile }, help: "path of the PEM file with the CA certificates of an etcd with TLS; empty: the system's"},
+		{path: "etcd.certFile", field: func(c *Config) any { return &c.Etcd.CertFile }, help: "path of the PEM file with the client certificate for etcd; with users in etcd, its CN is the user"},
+		{path: "etcd.keyFile", field: func(c *Config) any { return &c.Etcd.KeyFile }, help: "path of the PEM file with the key of etcd.certFile"},
+		{path: "etcd.username", field: func(c *Config) any { return &c.Etcd.Username }, help: "etcd user; must be the CN of etcd.certFile"},
+		{path: "etcd.passwordFile", field: func(c *Config) any { return &c.Etcd.PasswordFile }, help: "refused: eru-minions cannot use a password"},
 		{path: "host.name", field: func(c *Config) any { return &c.Host.Name }, help: "the machine's host name; empty: the current one"},
 		{path: "host.address", field: func(c *Config) any { return &c.Host.Address }, help: "an IPv4 address, a CIDR to choose one from, or interface=NAME; empty: the source address of connections to etcd"},
 		{path: "sysctl", field: func(c *Config) any { return &c.Sysctl }, help: "kernel settings by their dotted names, merged with the defaults"},
@@ -58,7 +58,8 @@ func artifactKeys() []key {
 		{path: "node.sha256", field: func(c *Config) any { return &c.Node.SHA256 }, help: "sha256 digest of the image archive; required with url"},
 		{path: "node.asNumber", field: func(c *Config) any { return &c.Node.ASNumber }, help: "BGP autonomous system number, 1–4294967295"},
 		{path: "node.environment", field: func(c *Config) any { return &c.Node.Environment }, help: "variables added to the calico-node container; values are treated as secrets"},
-		{path: "docker.clusterStore", field: func(c *Config) any { return &c.Docker.ClusterStore }, help: "auto: derived from etcd.endpoints; off: daemon.json is not changed; or etcd://HOST:PORT"},
+		{path: "docker.network", field: func(c *Config) any { return &c.Docker.Network }, help: "local: a Docker network for each host (Docker 19.03 to 29); global: one Docker network through the cluster-store (Docker 19.03 to 20.10, etcd with the v2 API and without TLS); auto: decided by preflight", values: []string{NetworkAuto, NetworkLocal, NetworkGlobal}},
+		{path: "docker.clusterStore", field: func(c *Config) any { return &c.Docker.ClusterStore }, help: "for a global network: auto: derived from etcd.endpoints; off: daemon.json is not changed; or etcd://HOST:PORT"},
 		{path: "docker.restart", field: func(c *Config) any { return &c.Docker.Restart }, help: "whether a restart of Docker may stop containers that firstboot did not create", values: []string{RestartDeny, RestartAllow}},
 		{path: "minions.url", field: func(c *Config) any { return &c.Minions.URL }, help: "the eru-minions RPM: an http, https or file URL, or an absolute path; empty: use the bundle or what is installed"},
 		{path: "minions.sha256", field: func(c *Config) any { return &c.Minions.SHA256 }, help: "sha256 digest of the RPM; this or signedBy is required with url"},
@@ -114,7 +115,7 @@ func Default() *Config {
 		},
 		Calicoctl: Calicoctl{Version: "v3.23.0"},
 		Node:      Node{Image: "calico/node:v3.23.0", ASNumber: 64512}, // Calico's own default AS
-		Docker:    Docker{ClusterStore: ClusterStoreAuto, Restart: RestartDeny},
+		Docker:    Docker{Network: NetworkAuto, ClusterStore: ClusterStoreAuto, Restart: RestartDeny},
 		Pool: Pool{
 			Name: "firstboot", BlockSize: 26, // Calico's own default block
 			NATOutgoing: true, IPIP: IPIPNever,

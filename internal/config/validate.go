@@ -15,14 +15,16 @@ type validator struct {
 	cfg      *Config
 	layer    layer
 	unpinned bool // artifacts need no digest
-	problems Problems
-	warnings Problems
+	// commonName reads the CN of a certificate; nil: certificates are not read.
+	commonName func(path string) (string, error)
+	problems   Problems
+	warnings   Problems
 }
 
 // validate returns the configuration of a merged layer with all its problems
 // and warnings.
-func validate(l layer, unpinned bool) (*Config, Problems, Problems) {
-	v := &validator{cfg: l.config(), layer: l, unpinned: unpinned}
+func validate(l layer, o Options) (*Config, Problems, Problems) {
+	v := &validator{cfg: l.config(), layer: l, unpinned: o.Unpinned, commonName: o.CommonName}
 	v.allowed()
 	v.etcd()
 	v.host()

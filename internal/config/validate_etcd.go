@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// etcd checks the connection to the datastore. It rejects TLS and users, because
-// the second etcd client of eru-minions supports neither (read in its source).
+// etcd checks the connection to the datastore.
 func (v *validator) etcd() {
 	c := v.cfg.Etcd
 	for i, endpoint := range c.Endpoints {
@@ -20,32 +19,12 @@ func (v *validator) etcd() {
 			v.failItem("etcd.endpoints", i, "duplicate endpoint "+quote(endpoint), "")
 		} else if u, err := url.Parse(endpoint); err == nil && v.disablesIPv6() && isIPv6(u.Hostname()) {
 			v.failItem("etcd.endpoints", i, quote(u.Hostname())+ipv6Message, ipv6Hint)
+		} else if isHTTPS(endpoint) != isHTTPS(c.Endpoints[0]) {
+			v.failItem("etcd.endpoints", i, "mixes http and https", "use https for every endpoint, or http for every endpoint")
 		}
 	}
-	v.unsupported("etcd.caFile", c.CAFile, tlsMessage)
-	v.unsupported("etcd.certFile", c.CertFile, tlsMessage)
-	v.unsupported("etcd.keyFile", c.KeyFile, tlsMessage)
-	v.unsupported("etcd.username", c.Username, userMessage)
-	v.unsupported("etcd.passwordFile", c.PasswordFile, userMessage)
-	switch {
-	case c.CertFile != "" && c.KeyFile == "":
-		v.fail("etcd.certFile", "needs etcd.keyFile", "")
-	case c.KeyFile != "" && c.CertFile == "":
-		v.fail("etcd.keyFile", "needs etcd.certFile", "")
-	}
-}
-
-const (
-	tlsMessage  = "eru-minions cannot use etcd over TLS: its second etcd client ignores certificates"
-	userMessage = "eru-minions and calico-node cannot use an etcd user: eru-minions ignores it, and the calico-node container does not receive it"
-	etcdHint    = "use an etcd without TLS and users, on a network that only the hosts can reach"
-)
-
-// unsupported reports a key that has a value and must not.
-func (v *validator) unsupported(path, value, message string) {
-	if value != "" {
-		v.fail(path, message, etcdHint)
-	}
+	v.etcdFiles()
+	v.etcdUser()
 }
 
 // checkEndpoint returns why an etcd endpoint is invalid. The error does not
@@ -60,15 +39,14 @@ func checkEndpoint(endpoint string) (hint string, err error) {
 	case err != nil:
 		return "write http://HOST:2379", errors.New("an endpoint is not a URL")
 	case u.User != nil:
-		return etcdHint, errors.New("an endpoint contains a user or password")
-	case u.Scheme == "https":
-		return etcdHint, errors.New(tlsMessage)
-	case u.Scheme != "http":
-		return "write http://HOST:2379", errors.New("an endpoint has the unsupported scheme " + quote(u.Scheme))
+		return userHint, errors.New("an endpoint contains a user or password")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "write http://HOST:2379 or https://HOST:2379", errors.New("an endpoint has the unsupported scheme " + quote(u.Scheme))
 	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#"):
-		return didYouMean("http://" + u.Host), errors.New(quote("http://"+u.Host) + " must not have a path or query")
+		plain := u.Scheme + "://" + u.Host
+		return didYouMean(plain), errors.New(quote(plain) + " must not have a path or query")
 	case u.Port() == "":
-		return didYouMean("http://" + strings.TrimSuffix(u.Host, ":") + ":2379"), errors.New(quote(endpoint) + " has no port")
+		return didYouMean(u.Scheme + "://" + strings.TrimSuffix(u.Host, ":") + ":2379"), errors.New(quote(endpoint) + " has no port")
 	}
 	return "", checkHostPort(u.Host)
 }
@@ -109,32 +87,6 @@ func checkHostPort(s string) error {
 func looksLikeIP(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	return strings.Trim(last, "0123456789") == ""
-}
-
-// docker checks the cluster-store, which dockerd accesses by etcd's v2 API.
-func (v *validator) docker() {
-	store := v.cfg.Docker.ClusterStore
-	if store == ClusterStoreAuto || store == ClusterStoreOff {
-		return
-	}
-	rest, ok := strings.CutPrefix(store, "etcd://")
-	if !ok {
-		hint := suggest(store, []string{ClusterStoreAuto, ClusterStoreOff})
-		v.fail("docker.clusterStore", "must be auto, off or etcd://HOST:PORT", hint)
-		return
-	}
-	if strings.Contains(rest, "@") {
-		v.fail("docker.clusterStore", "Docker cannot use an etcd user", etcdHint)
-		return
-	}
-	hosts, _, _ := strings.Cut(rest, "/")
-	for host := range strings.SplitSeq(hosts, ",") {
-		if err := checkHostPort(host); err != nil {
-			v.fail("docker.clusterStore", err.Error(), "write etcd://HOST:2379")
-		} else if name, _, _ := net.SplitHostPort(host); v.disablesIPv6() && isIPv6(name) {
-			v.fail("docker.clusterStore", quote(name)+ipv6Message, ipv6Hint)
-		}
-	}
 }
 
 // CheckHostName returns why name cannot be a host's name, or "" if it can.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -15,6 +16,8 @@ func loadWithDropIn(t *testing.T, dropIn string) (*Loaded, error) {
 func TestValidValues(t *testing.T) {
 	for _, text := range []string{
 		"etcd: {endpoints: [http://etcd.example.com:2379, http://etcd-1:4001]}",
+		"etcd: {endpoints: [https://10.0.0.1:2379]}", "etcd: {endpoints: [https://a:1, https://b:1], caFile: /etc/ca.pem, certFile: /etc/c.pem, keyFile: /etc/c.key, username: host1}",
+		"docker: {network: auto}", "docker: {network: local}", "docker: {network: global}",
 		"host: {name: web-1}", "host: {name: web-1.example.com}", "host: {name: a}", "host: {name: 1a}",
 		"host: {address: 10.0.0.1}", "host: {address: 10.0.0.0/24}", "host: {address: interface=eth0}", "host: {address: interface=enp1s0f0.100}",
 		"host: {address: 8.8.8.8}",
@@ -60,12 +63,21 @@ func TestInvalidValues(t *testing.T) {
 		{"etcd: {endpoints: [http://et_cd:2379]}", `"et_cd" is not a host name or IP address`},
 		{"etcd: {endpoints: [http://:2379]}", `"" is not a host name or IP address`},
 		{"etcd: {endpoints: [http://a:1, http://a:1]}", `1:32: etcd.endpoints: duplicate endpoint "http://a:1"`},
-		{"etcd: {endpoints: [https://10.0.0.1:2379]}", `eru-minions cannot use etcd over TLS`},
-		{"etcd: {caFile: /etc/ca.pem}", `eru-minions cannot use etcd over TLS`},
+		{"etcd: {endpoints: [https://10.0.0.1]}", `has no port (did you mean "https://10.0.0.1:2379"?)`},
+		{"etcd: {endpoints: [\"https://10.0.0.1:2379/\"]}", `did you mean "https://10.0.0.1:2379"?`},
+		{"etcd: {endpoints: [https://a:1, https://b:1, http://c:1]}", `1:46: etcd.endpoints: mixes http and https (use https for every endpoint, or http for every endpoint)`},
+		{"etcd: {endpoints: [http://a:1, HTTPS://b:1]}", `mixes http and https`},
+		{"etcd: {endpoints: [https://root:pw@a:1]}", `an endpoint contains a user or password (etcd's user is the CN of the client certificate`},
+		{"etcd: {caFile: /etc/ca.pem}", `etcd.caFile: needs https endpoints`},
+		{"etcd: {certFile: /etc/c.pem, keyFile: /etc/c.key}", `etcd.keyFile: needs https endpoints`},
+		{"etcd: {endpoints: [https://a:1], caFile: ca.pem}", `etcd.caFile: must be the absolute path of a PEM file`},
+		{"etcd: {endpoints: [https://a:1], certFile: /etc/../c.pem, keyFile: /etc/c.key}", `etcd.certFile: must be the absolute path of a PEM file`},
 		{"etcd: {certFile: /etc/c.pem}", `etcd.certFile: needs etcd.keyFile`},
 		{"etcd: {keyFile: /etc/c.key}", `etcd.keyFile: needs etcd.certFile`},
-		{"etcd: {username: root}", `eru-minions and calico-node cannot use an etcd user`},
-		{"etcd: {passwordFile: /etc/pw}", `eru-minions and calico-node cannot use an etcd user`},
+		{"etcd: {username: root}", `etcd.username: needs etcd.certFile`},
+		{"etcd: {endpoints: [https://a:1], username: root}", `etcd.username: needs etcd.certFile`},
+		{"etcd: {passwordFile: /etc/pw}", `etcd.passwordFile: eru-minions cannot use a password`},
+		{"etcd: {endpoints: [https://a:1], certFile: /c, keyFile: /k, username: u, passwordFile: /etc/pw}", `eru-minions cannot use a password`},
 		// host
 		{"host: {name: Web-1}", `must be in lower case: Calico converts node names to lower case (did you mean "web-1"?)`},
 		{"host: {name: localhost}", `"localhost" is not a unique host name`},
@@ -142,6 +154,9 @@ func TestInvalidValues(t *testing.T) {
 		{"docker: {clusterStore: \"etcd://h\"}", `"h" is not HOST:PORT (write etcd://HOST:2379)`},
 		{"docker: {clusterStore: \"etcd://u:p@h:1\"}", `Docker cannot use an etcd user`},
 		{"docker: {clusterStore: \"\"}", `must be auto, off or etcd://HOST:PORT`},
+		{"docker: {network: swarm}", `must be auto, local or global, not "swarm"`},
+		{"docker: {network: globl}", `did you mean "global"?`},
+		{"docker: {network: global}\netcd: {endpoints: [https://10.0.0.1:2379]}", `1:19: docker.network: "global" needs http endpoints`},
 		{"docker: {restart: always}", `must be deny or allow, not "always"`},
 		// pool
 		{"pool: {name: Pool}", `pool.name: must be in lower case (did you mean "pool"?)`},
@@ -213,4 +228,48 @@ func TestOverriddenValuesAreNotChecked(t *testing.T) {
 		MainFile:              minimal + "  ipip: Always\ncalicoctl: {sha256: " + sampleDigest + "}\n",
 	})
 	mustLoad(t, Options{Root: root})
+}
+
+// TestUserIsTheCommonNameOfTheCertificate: on the machine itself the certificate
+// is read. A certificate that cannot be read yet is not a mistake in the
+// configuration.
+func TestUserIsTheCommonNameOfTheCertificate(t *testing.T) {
+	root := rootWith(t, map[string]string{MainFile: "etcd: {endpoints: [https://a:1], certFile: /c, keyFile: /k, username: host1}\npool: {cidr: 10.213.0.0/16}\n"})
+	const want = `/etc/firstboot/config.yaml:1:71: etcd.username: "host1" is not the CN of /c, which is "host2"`
+	for _, c := range []struct {
+		cn   string
+		err  error
+		want string
+	}{{"host1", nil, ""}, {"host2", nil, want}, {"", os.ErrNotExist, ""}} {
+		_, err := Load(t.Context(), Options{Root: root, CommonName: func(path string) (string, error) {
+			if path != "/c" {
+				t.Errorf("reads %s", path)
+			}
+			return c.cn, c.err
+		}})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("CN %q: %v, want %q", c.cn, err, c.want)
+		}
+	}
+}
+
+func TestClusterStoreOfALocalNetworkIsAWarning(t *testing.T) {
+	for text, want := range map[string]string{
+		"docker: {network: local, clusterStore: \"etcd://a:1\"}":                             "has no effect with docker.network: local",
+		"docker: {clusterStore: \"etcd://a:1\"}\netcd: {endpoints: [https://10.0.0.1:2379]}": "has no effect with https endpoints",
+		"docker: {network: local}":               "",
+		"docker: {clusterStore: \"etcd://a:1\"}": "",
+	} {
+		l, err := loadWithDropIn(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all strings.Builder
+		for _, w := range l.Warnings {
+			all.WriteString(w.Error())
+		}
+		if strings.Contains(all.String(), "has no effect") != (want != "") || !strings.Contains(all.String(), want) {
+			t.Errorf("%s: %s, want %q", text, all.String(), want)
+		}
+	}
 }
