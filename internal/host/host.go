@@ -69,7 +69,7 @@ func New(root string, options ...Option) *Host {
 		h.exec = localExecutor{}
 	}
 	if h.systemd == nil {
-		h.systemd = &systemdConn{step: h.step}
+		h.systemd = newSystemdConn(h.step)
 	}
 	if h.network == nil {
 		h.network = kernelNetwork{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -38,50 +37,6 @@ type Systemd interface {
 	DaemonReload(ctx context.Context) error
 	// Property reads one property of a unit of the given type (Service, …).
 	Property(ctx context.Context, unit, kind, property string) (any, error)
-}
-
-// systemdConn connects to systemd through its private socket, which needs root
-// but no D-Bus daemon, and otherwise through the system bus.
-type systemdConn struct {
-	mu   sync.Mutex
-	conn *dbus.Conn
-	step func(op, target string)
-}
-
-func (s *systemdConn) connect(ctx context.Context) (*dbus.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn != nil && s.conn.Connected() {
-		return s.conn, nil
-	}
-	type result struct {
-		conn *dbus.Conn
-		err  error
-	}
-	connected := make(chan result, 1)
-	go func() {
-		// The connection must outlive this call's deadline.
-		conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
-		if err != nil {
-			conn, err = dbus.NewSystemConnectionContext(context.WithoutCancel(ctx))
-		}
-		connected <- result{conn, err}
-	}()
-	select {
-	case r := <-connected:
-		if r.err != nil {
-			return nil, fmt.Errorf("cannot reach systemd: %w", r.err)
-		}
-		s.conn = r.conn
-		return r.conn, nil
-	case <-ctx.Done():
-		go func() {
-			if late := <-connected; late.err == nil {
-				late.conn.Close()
-			}
-		}()
-		return nil, fmt.Errorf("cannot reach systemd: %w", context.Cause(ctx))
-	}
 }
 
 // systemdTimeout bounds one call to systemd. A reload of a large configuration
