@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,4 +95,36 @@ func TestRunWithoutAMachineIdentityChangesNothing(t *testing.T) {
 	if m.h.Exists("/etc/first") {
 		t.Error("stages were run")
 	}
+}
+
+// TestDamagedRecordOfLeavingIsShown: status, and the command that renames the
+// record, name it. Until then the host counts as left.
+func TestDamagedRecordOfLeavingIsShown(t *testing.T) {
+	const damaged, renamed = state.LeftPath + " is damaged", "renamed to " + state.LeftPath + ".damaged"
+	left := func() *machine {
+		m := newMember(t)
+		m.leaves(app.ExitDone)
+		m.writeFile(state.LeftPath, "{")
+		m.is(state.Left, damaged, "this host counts as left")
+		m.boots(app.ExitLeft)
+		return m
+	}
+	m := left()
+	m.runs(app.ExitDone, damaged, renamed)
+	m.is(state.Complete)
+
+	m = left()
+	m.leaves(app.ExitDone, damaged, renamed)
+	m.is(state.Left)
+	if s, err := app.Status(t.Context(), m.options()); err != nil || strings.Contains(strings.Join(s.Notes, " "), "damaged") {
+		t.Errorf("after leave: %q, %v", s.Notes, err)
+	}
+
+	// A directory cannot be replaced by a file.
+	m = left()
+	if err := errors.Join(m.h.Remove(state.LeftPath), m.h.MkdirAll(state.LeftPath+"/x")); err != nil {
+		t.Fatal(err)
+	}
+	m.leaves(app.ExitDone, damaged, renamed)
+	m.is(state.Left)
 }

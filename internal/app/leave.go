@@ -96,6 +96,7 @@ func (l *leave) execute(ctx context.Context) error {
 		return withStateHint(err)
 	}
 	l.started = true
+	printSetAside(l.console.Printf, leaving.Damaged())
 	if err := engine.Run(ctx, l.steps[1:], l.options); err != nil {
 		return l.cancel(leaving, err)
 	}

@@ -26,6 +26,13 @@ func withStateHint(err error) error {
 	return err
 }
 
+// printSetAside prints that a damaged record of leaving was renamed.
+func printSetAside(printf func(string, ...any), d *state.DamagedError) {
+	if d != nil {
+		printf("%v; it was renamed to %s", d, state.DamagedPath(d.Path))
+	}
+}
+
 // LeftError reports that the service started a run on a host that left. A boot
 // does not make it join again.
 type LeftError struct{ State state.State }

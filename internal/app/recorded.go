@@ -21,6 +21,9 @@ func (m *machine) recorded() report.Status {
 	for _, d := range s.Damaged {
 		status.Notes = append(status.Notes, d.Error()+"; "+consequence(d.Path))
 	}
+	if d := s.Departure.Damage(); d != nil {
+		status.Notes = append(status.Notes, d.Error()+"; "+consequence(d.Path))
+	}
 	if !held {
 		return status
 	}
@@ -43,6 +46,8 @@ func consequence(path string) string {
 		return "this host is treated as incomplete"
 	case state.JournalPath:
 		return "the next run starts a new one"
+	case state.LeftPath:
+		return "this host counts as left; firstboot leave writes a new one, firstboot run joins again"
 	}
 	return "the next run sets it aside"
 }

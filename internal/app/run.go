@@ -33,7 +33,7 @@ type RunOptions struct {
 //
 // On a complete host Run only reads the marker and the machine's identity, unless
 // stages are selected. It loads no configuration, takes no lock and uses no
-// network.
+// network. It changes only the mode of a state directory that others can read.
 func Run(ctx context.Context, o RunOptions) error {
 	m, err := open(o.Options)
 	if err != nil {
@@ -42,6 +42,9 @@ func Run(ctx context.Context, o RunOptions) error {
 	selected, err := engine.Select(m.stages, o.Stages)
 	if err != nil {
 		return &UsageError{err}
+	}
+	if err := m.state.ProtectStateDir(); err != nil {
+		printTo(o.Err)("warning: %v; other users may read which files are in it", err)
 	}
 	if marker, complete := m.records.Complete(); complete && !o.Force && len(o.Stages) == 0 {
 		// The host is complete even if this cannot be written.
@@ -200,6 +203,7 @@ func (r *run) start(before state.State) error {
 		return withStateHint(err)
 	}
 	r.life, r.partial = started, event == state.StartSelected
+	printSetAside(r.printf, started.Damaged())
 	j := started.Journal()
 	if r.o.Force {
 		j.Notes.Probe = state.Probe{} // repeat the test with the probe container

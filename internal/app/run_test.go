@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -281,4 +282,27 @@ func TestRunAndStatusReportAHostInMemory(t *testing.T) {
 	m.writeFile("/proc/self/mountinfo", "1 1 0:1 / / rw - tmpfs tmpfs rw\n")
 	m.runs(app.ExitDone, "this host runs from memory; it joins again at each boot")
 	m.is(state.Complete, "this host runs from memory")
+}
+
+// TestRunProtectsTheStateDirectory: a run creates it for root only, and corrects
+// that of an earlier version, also on a complete host.
+func TestRunProtectsTheStateDirectory(t *testing.T) {
+	m := newMachine(t)
+	dir := m.h.RealPath(state.Dir)
+	check := func(when string) {
+		t.Helper()
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", when, info.Mode(), err)
+		}
+	}
+	m.runs(app.ExitDone)
+	check("created")
+	for _, force := range []bool{false, true} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		m.force = force
+		m.runs(app.ExitDone)
+		check(fmt.Sprintf("existing, force %v", force))
+	}
 }

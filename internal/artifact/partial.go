@@ -70,18 +70,19 @@ func openPartial(ctx context.Context, dir, key string) (*partialFile, error) {
 	return p, nil
 }
 
-// makeCache creates the directory of the cache (0700) and its parents (0755),
-// which hold other files, too.
+// makeCache creates the directory of the cache and its parent, which is
+// host.StateDir or that of a bundle (both 0700), if they are missing.
 func makeCache(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if err := host.New("/").MkdirAll(filepath.Dir(dir)); err != nil {
+	h := host.New("/")
+	if err := h.MkdirPrivate(filepath.Dir(dir)); err != nil {
 		return bareCause(err)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return withoutPath(err)
+	if err := h.MkdirPrivate(dir); err != nil {
+		return bareCause(err)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 
 // write writes a file atomically and durably. from writes its content.
 func (h *Host) write(path string, from func(io.Writer) error, mode fs.FileMode) error {
-	if err := h.mkdirs(filepath.Dir(filepath.Clean("/" + path))); err != nil {
+	if err := h.makeParents(path); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	if err := h.replace(path, from, mode); err != nil {
@@ -146,16 +146,24 @@ func (h *Host) overwrite(path string, data []byte) error {
 	return h.syncDir(e)
 }
 
-// MkdirAll creates a directory and its parents (0755), durably.
+// MkdirAll creates a directory and its parents (0755, StateDir 0700), durably.
 func (h *Host) MkdirAll(path string) error {
-	if err := h.mkdirs(filepath.Clean("/" + path)); err != nil {
+	dir := filepath.Clean("/" + path)
+	if err := h.mkdirs(dir, dirMode(dir)); err != nil {
 		return fmt.Errorf("cannot create %s: %w", path, withoutPath(err))
 	}
 	return nil
 }
 
-// mkdirs creates the missing directories and syncs the parent of each.
-func (h *Host) mkdirs(dir string) error {
+// makeParents creates the directory in which path is.
+func (h *Host) makeParents(path string) error {
+	dir := filepath.Dir(filepath.Clean("/" + path))
+	return h.mkdirs(dir, dirMode(dir))
+}
+
+// mkdirs creates the missing directories and syncs the parent of each. mode is
+// that of the last one.
+func (h *Host) mkdirs(dir string, mode fs.FileMode) error {
 	d, err := h.open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	switch {
 	case err == nil:
@@ -167,15 +175,15 @@ func (h *Host) mkdirs(dir string) error {
 	case dir == "/" && h.Live():
 		return err
 	case dir == "/": // the root directory itself is missing
-		return New("/", WithFileOps(h.recorded)).mkdirs(h.root)
+		return New("/", WithFileOps(h.recorded)).mkdirs(h.root, 0o755)
 	}
 	if target := h.Readlink(dir); target != "" { // to a directory that does not exist
 		if !filepath.IsAbs(target) {
 			target = filepath.Join(filepath.Dir(dir), target)
 		}
-		return h.mkdirs(filepath.Clean(target))
+		return h.mkdirs(filepath.Clean(target), mode)
 	}
-	if err := h.mkdirs(filepath.Dir(dir)); err != nil {
+	if err := h.makeParents(dir); err != nil {
 		return err
 	}
 	e, err := h.entry(dir, unix.O_RDONLY)
@@ -184,7 +192,7 @@ func (h *Host) mkdirs(dir string) error {
 	}
 	defer e.close()
 	h.step("mkdir", dir)
-	if err := h.mkdir(e, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := h.mkdir(e, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return h.syncDir(e)
@@ -281,7 +289,7 @@ func (h *Host) Symlink(target, path string) error {
 	if h.Readlink(path) == target {
 		return nil
 	}
-	if err := h.mkdirs(filepath.Dir(filepath.Clean("/" + path))); err != nil {
+	if err := h.makeParents(path); err != nil {
 		return fmt.Errorf("cannot link %s: %w", path, err)
 	}
 	h.record(path, "link:"+target)

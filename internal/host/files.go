@@ -125,7 +125,7 @@ func (h *Host) Open(path string) (*os.File, error) {
 // WriteFile writes a file atomically and durably: it writes and syncs a
 // temporary file in the same directory, renames it and syncs the directory,
 // because a power cut can undo a rename that is not synced. Missing directories
-// are created (0755). The umask does not change the modes.
+// are created as by MkdirAll. The umask does not change the modes.
 func (h *Host) WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return h.write(path, func(w io.Writer) error {
 		_, err := w.Write(data)

@@ -42,7 +42,7 @@ func WithManifest(record func(path, sha256 string)) Option {
 }
 
 // WithStep calls step before every change of the machine: op is write, sync,
-// rename, remove, mkdir, link, command, sysctl, module or unit. The crash
+// rename, remove, mkdir, chmod, link, command, sysctl, module or unit. The crash
 // matrix kills the process at these points.
 func WithStep(step func(op, target string)) Option {
 	return func(h *Host) { h.step = step }

@@ -25,7 +25,8 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 			h.WriteFile("/etc/secret", []byte("x"), 0o600),
 			h.InstallFile("/etc/hostname", "/usr/bin/program", 0o755),
 			h.InstallProgram("/etc/hostname", "/opt/bin/program", func(string) error { return nil }),
-			h.MkdirAll("/var/lib/firstboot"),
+			h.WriteFile("/var/lib/firstboot/bundle/manifest.json", []byte("{}"), 0o644),
+			h.MkdirPrivate("/srv/cache"),
 			h.Overwrite("/etc/machine-id", []byte("x")),
 		)
 		unix.Umask(old)
@@ -33,7 +34,8 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 			t.Fatal(err)
 		}
 		for path, want := range map[string]os.FileMode{
-			"/": 0o755, "/etc": 0o755, "/etc/systemd": 0o755, "/etc/systemd/network": 0o755, "/var/lib/firstboot": 0o755,
+			"/": 0o755, "/etc": 0o755, "/etc/systemd": 0o755, "/etc/systemd/network": 0o755, "/var/lib": 0o755, "/srv": 0o755,
+			"/var/lib/firstboot": 0o700, "/var/lib/firstboot/bundle": 0o755, "/srv/cache": 0o700,
 			"/etc/systemd/network/10-calico.link": 0o644, "/etc/secret": 0o600, "/usr/bin/program": 0o755,
 			"/opt/bin/program": 0o755, "/etc/machine-id": 0o644,
 		} {
@@ -41,6 +43,33 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 				t.Errorf("umask %04o: %s has the mode %v, want %v (%v)", umask, path, info.Mode().Perm(), want, err)
 			}
 		}
+	}
+}
+
+// TestStateDirIsPrivate: it is private, also behind a link, and an existing one
+// of an earlier version becomes so.
+func TestStateDirIsPrivate(t *testing.T) {
+	root := t.TempDir()
+	h := host.New(root)
+	mode := func() os.FileMode {
+		t.Helper()
+		info, err := h.Stat(host.StateDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode().Perm()
+	}
+	if err := h.ProtectStateDir(); err != nil || h.Exists(host.StateDir) {
+		t.Errorf("a missing directory: %v", err)
+	}
+	if err := errors.Join(h.Symlink("/srv/firstboot", host.StateDir), h.MkdirAll(host.StateDir)); err != nil || mode() != 0o700 {
+		t.Errorf("behind a link: %v, %v", mode(), err)
+	}
+	if err := os.Chmod(filepath.Join(root, "srv/firstboot"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.ProtectStateDir(); err != nil || mode() != 0o700 {
+		t.Errorf("an existing directory: %v, %v", mode(), err)
 	}
 }
 

@@ -36,6 +36,9 @@ func loadDeparture(h *host.Host) (Departure, error) {
 	return d, err
 }
 
+// Damage returns why the record cannot be read, or nil.
+func (d Departure) Damage() *DamagedError { return d.damaged }
+
 // known reports whether the record exists and can be read.
 func (d Departure) known() bool { return d.exists && d.damaged == nil }
 
@@ -64,8 +67,13 @@ type Leave struct {
 	state     State
 	departure Departure
 	journal   Journal
+	damaged   *DamagedError
 	retired   bool // this leave retired the marker
 }
+
+// Damaged returns the damaged record of an earlier leave that StartLeave renamed
+// (DamagedPath), or nil.
+func (l *Leave) Damaged() *DamagedError { return l.damaged }
 
 // StartLeave records that this host is leaving. From then on it is not complete,
 // and no boot makes it join again.
@@ -81,8 +89,18 @@ func (r *Records) StartLeave(now time.Time) (*Leave, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Leave{records: r, from: s.State, state: next, departure: s.Departure, journal: s.Journal}
-	if next == Leaving && !s.Departure.known() {
+	l := &Leave{records: r, from: s.State, state: next, departure: s.Departure, journal: s.Journal, damaged: s.Departure.damaged}
+	if l.damaged != nil {
+		if err := SetAsideDamaged(r.host, LeftPath); err != nil {
+			return nil, fmt.Errorf("cannot set aside %s: %w", LeftPath, err)
+		}
+		// Until leave ends, a boot must not join this host again.
+		l.departure = Departure{Machine: r.self, Started: now.UTC(), Finished: now.UTC()}
+		if err := l.departure.save(r.host); err != nil {
+			return nil, fmt.Errorf("cannot record that this host has left: %w", err)
+		}
+	}
+	if next == Leaving && !s.Departure.exists {
 		l.departure = Departure{Machine: r.self, Started: now.UTC()}
 		if err := l.departure.save(r.host); err != nil {
 			return nil, fmt.Errorf("cannot record that this host is leaving: %w", err)

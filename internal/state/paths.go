@@ -6,9 +6,11 @@
 // files and their formats. It knows nothing about stages or Calico.
 package state
 
+import "github.com/projecteru2/firstboot/internal/host"
+
 // The fixed paths on a host.
 const (
-	Dir           = "/var/lib/firstboot"
+	Dir           = host.StateDir                 // 0700
 	JournalPath   = Dir + "/journal.json"         // 0600
 	MarkerPath    = Dir + "/complete.json"        // 0600; only a verified machine has one
 	RetiredPath   = Dir + "/complete.former.json" // 0600; the last retired marker

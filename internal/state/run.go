@@ -24,6 +24,7 @@ type Run struct {
 	retired *Marker  // the last retired marker
 	ours    bool     // this run retired it
 	first   *Journal // as the run starts
+	damaged *DamagedError
 }
 
 // ErrNoIdentity means that no marker could name this machine.
@@ -59,9 +60,14 @@ func (r *Records) Start(o Start) (*Run, error) {
 		if err := s.Departure.remove(r.host); err != nil {
 			return nil, fmt.Errorf("cannot remove the record of leaving: %w", err)
 		}
+		run.damaged = s.Departure.damaged
 	}
 	return run, nil
 }
+
+// Damaged returns the damaged record of a leave that Start renamed
+// (DamagedPath), or nil.
+func (r *Run) Damaged() *DamagedError { return r.damaged }
 
 // journalOf returns the journal of a run that starts. It keeps the notes of the
 // last one, but a whole run tests the network again: the record of an earlier

@@ -1,0 +1,56 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// StateDir is the directory for firstboot's own records. Only its owner may
+// access it, whichever command creates it.
+const StateDir = "/var/lib/firstboot"
+
+// privateMode is the mode of StateDir.
+const privateMode fs.FileMode = 0o700
+
+// dirMode returns the mode of a directory that is created.
+func dirMode(dir string) fs.FileMode {
+	if dir == StateDir {
+		return privateMode
+	}
+	return 0o755
+}
+
+// MkdirPrivate creates a directory that only its owner may access (0700), and its
+// parents as MkdirAll does. It does not change an existing one.
+func (h *Host) MkdirPrivate(path string) error {
+	if err := h.mkdirs(filepath.Clean("/"+path), privateMode); err != nil {
+		return fmt.Errorf("cannot create %s: %w", path, withoutPath(err))
+	}
+	return nil
+}
+
+// ProtectStateDir removes the access that others have to an existing StateDir.
+// Earlier versions created it with mode 0755.
+func (h *Host) ProtectStateDir() error {
+	dir, err := h.open(StateDir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", StateDir, err)
+	}
+	defer dir.Close()
+	info, err := dir.Stat()
+	if err == nil && info.Mode().Perm() != privateMode {
+		h.step("chmod", StateDir)
+		err = h.chmod(dir, realPath(dir), privateMode)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot set mode %#o of %s: %w", privateMode, StateDir, withoutPath(err))
+	}
+	return nil
+}
