@@ -43,8 +43,8 @@ With --configure the system on the disk gets the configuration of this machine,
 including the kernel command line, and its host.name. If install fails, it sends
 a report to report.url.`,
 		Example: "  firstboot install --image http://10.0.0.5/golden.raw.zst --sha256 DIGEST --disk /dev/vda --reboot",
-		Annotations: codes("0    the image is on the disk", "1    the image cannot be written", "2    usage error, or not root", "3    the configuration is invalid",
-			"4    refused: the disk holds data, is in use or is too small; nothing was changed", "130  interrupted"),
+		Annotations: works(codes("0    the image is on the disk", "1    the image cannot be written", "2    usage error, or not root", "3    the configuration is invalid",
+			"4    refused: the disk holds data, is in use or is too small; nothing was changed", "130  interrupted")),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doInstall(cmd, f) },
 	}
 	flags := cmd.Flags()
@@ -73,11 +73,11 @@ func (c *cli) doInstall(cmd *cobra.Command, f installFlags) error {
 	ctx, stop := app.NotifyContext(cmd.Context())
 	defer stop()
 	cmd.SetContext(ctx)
-	out := c.out
+	out, terminal := c.progress(), c.terminal()
 	if c.json() {
-		out = c.errs
+		out, terminal = c.errs, report.TerminalOf(c.errs, os.Getenv)
 	}
-	meter := report.NewMeter(out, report.TerminalOf(out, os.Getenv), time.Now)
+	meter := report.NewMeter(out, terminal, time.Now)
 	if c.interactive() && !f.fromKernel {
 		f.Confirm = func(contents string, sized bool) bool {
 			meter.Close()

@@ -26,8 +26,8 @@ stay. If containers use the network, leave lists them and refuses.
 
 On a terminal it prompts first. Elsewhere it needs --yes.`,
 		Example: "  firstboot leave --plan\n  firstboot leave\n  firstboot leave --yes -o json",
-		Annotations: codes("0    this host has left", "1    a step failed; run the command again", "2    usage error, not confirmed, or not root", "3    the configuration is invalid",
-			"4    refused: containers use the network", "5    a run holds the lock", "6    --plan: leave would change something", "11   --plan: unknown, a check failed", "130  interrupted"),
+		Annotations: works(codes("0    this host has left", "1    a step failed; run the command again", "2    usage error, not confirmed, or not root", "3    the configuration is invalid",
+			"4    refused: containers use the network", "5    a run holds the lock", "6    --plan: leave would change something", "11   --plan: unknown, a check failed", "130  interrupted")),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doLeave(cmd, f) },
 	}
 	cmd.Flags().BoolVar(&f.plan, "plan", false, "show what leave would change, without changing anything")
@@ -72,7 +72,7 @@ func (c *cli) doLeave(cmd *cobra.Command, f leaveFlags) error {
 	if !f.yes && !confirmLeave(os.Stdin, c.errs) {
 		return errors.New("not left: nothing was changed")
 	}
-	o := app.RunOptions{Options: c.options(), Force: f.force, Out: c.out, Err: c.errs, Terminal: c.terminal()}
+	o := app.RunOptions{Options: c.options(), Force: f.force, Out: c.progress(), Err: c.errs, Terminal: c.terminal()}
 	if c.json() {
 		o.Out, o.Terminal = c.errs, report.TerminalOf(c.errs, os.Getenv)
 	}

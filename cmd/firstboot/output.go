@@ -63,7 +63,7 @@ func problemsOf(err error) []problemJSON {
 // *app.ReportedError has been printed before.
 func (c *cli) printError(err error) {
 	var reported *app.ReportedError
-	if err == nil || errors.As(err, &reported) {
+	if err == nil || errors.As(err, &reported) || isOutputError(err) {
 		return
 	}
 	if c.json() {

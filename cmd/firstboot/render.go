@@ -13,7 +13,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/report"
 )
 
 func (c *cli) render() *cobra.Command {
@@ -96,7 +95,7 @@ func (c *cli) writeRendered(cmd *cobra.Command, args []string, data []byte, secr
 	if len(args) == 1 && args[0] != "-" {
 		return writePrivate(args[0], data)
 	}
-	onTerminal := report.TerminalOf(c.out, os.Getenv).Width != nil
+	onTerminal := c.terminal().Width != nil
 	if secret && onTerminal {
 		return &app.UsageError{Err: hint(errors.New("cannot write to a terminal: the output holds secrets or is not text"), "%s … FILE", cmd.CommandPath())}
 	}

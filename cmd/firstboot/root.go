@@ -22,19 +22,19 @@ type cli struct {
 	files   []string // --config
 	output  string   // -o
 	root    string   // --root
-	out     io.Writer
+	stdout  io.Writer
+	out     io.Writer // stdout, with a record of errors
 	errs    io.Writer
 	helpErr error // why -h could not print a help text
 }
 
 // execute runs one command line and returns its exit code.
 func execute(args []string, out, errs io.Writer) int {
-	c := &cli{out: out, errs: errs}
+	recorded := &output{to: out}
+	c := &cli{stdout: out, out: recorded, errs: errs}
 	root := c.command()
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(errs)
-	err := root.ExecuteContext(context.Background())
+	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {
 		err = c.helpErr
 	}
@@ -42,7 +42,7 @@ func execute(args []string, out, errs io.Writer) int {
 		c.output = "json"
 	}
 	c.printError(err)
-	return app.ExitCode(err)
+	return c.finishOutput(cmd, recorded, err)
 }
 
 // wantsJSON reports whether args contain -o json, without parsing the rest.
@@ -66,7 +66,7 @@ func (c *cli) command() *cobra.Command {
 boot. It works in stages, checks the result of each stage on the live machine,
 and continues after any interruption.`,
 		Example: "  firstboot validate my.yaml\n  firstboot run\n  firstboot status",
-		Annotations: codes("0    success", "1    a stage or another operation failed", "2    usage error", "3    the configuration is invalid",
+		Annotations: codes("0    success", "1    a stage or another operation failed, or the output cannot be written", "2    usage error", "3    the configuration is invalid",
 			"4    refused; nothing was changed", "5    another run holds the lock", "6    changes are pending (plan)",
 			"7    status: a run is in progress", "8    status: not started", "9    drifted (status, verify)",
 			"10   status: the marker belongs to another machine", "11   the state cannot be determined", "12   status: this host left the network", "124  status --wait timed out", "130  interrupted"),
@@ -82,6 +82,8 @@ and continues after any interruption.`,
 			return &app.UsageError{Err: hint(errors.New("no command was given"), "firstboot -h lists the commands")}
 		},
 	}
+	root.SetOut(c.out) // before addHelp: the completion command keeps it
+	root.SetErr(c.errs)
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	c.addGlobalFlags(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return c.checkGlobalFlags(cmd) }
@@ -227,4 +229,4 @@ func (c *cli) options() app.Options {
 	}
 }
 
-func (c *cli) terminal() report.Terminal { return report.TerminalOf(c.out, os.Getenv) }
+func (c *cli) terminal() report.Terminal { return report.TerminalOf(c.stdout, os.Getenv) }

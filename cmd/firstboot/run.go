@@ -26,8 +26,8 @@ checks again. On a complete host, run exits at once and needs no network; with
 run keeps using the configuration of the first run. --force reads the
 configuration files again.`,
 		Example: "  firstboot run\n  firstboot run --stage sysctl\n  firstboot run --force",
-		Annotations: codes("0    complete", "1    a stage failed", "2    usage error, or not root", "3    the configuration is invalid",
-			"4    preflight refused; nothing was changed", "5    another run holds the lock", "12   started by systemd on a host that left", "130  interrupted"),
+		Annotations: works(codes("0    complete", "1    a stage failed", "2    usage error, or not root", "3    the configuration is invalid",
+			"4    preflight refused; nothing was changed", "5    another run holds the lock", "12   started by systemd on a host that left", "130  interrupted")),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doRun(cmd, o) },
 	}
 	cmd.Flags().StringArrayVar(&o.Stages, "stage", nil, "run only the stage `NAME` and the stages that it needs (repeatable)")
@@ -50,7 +50,7 @@ func (c *cli) doRun(cmd *cobra.Command, o app.RunOptions) error {
 	brokenPipe := make(chan os.Signal, 1)
 	signal.Notify(brokenPipe, syscall.SIGPIPE)
 	defer signal.Stop(brokenPipe)
-	o.Out, o.Err, o.Terminal = c.out, c.errs, c.terminal()
+	o.Out, o.Err, o.Terminal = c.progress(), c.errs, c.terminal()
 	if c.json() {
 		o.Out, o.Terminal = c.errs, report.TerminalOf(c.errs, os.Getenv)
 	}

@@ -27,7 +27,7 @@ func (c *cli) waitPlugin() *cobra.Command {
 		Use:         "wait-plugin --for DURATION",
 		Short:       "Wait until Docker's network plugin answers on both sockets",
 		Example:     "  firstboot wait-plugin --for 15m",
-		Annotations: codes("0    both sockets answer", "1    timed out", "2    usage error"),
+		Annotations: works(codes("0    both sockets answer", "1    timed out", "2    usage error")),
 		Hidden:      true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := app.NotifyContext(cmd.Context())
@@ -49,7 +49,7 @@ func (c *cli) waitPlugin() *cobra.Command {
 func (c *cli) removeStale(ctx context.Context) {
 	summary, err := app.RemoveStale(ctx, c.options())
 	if summary != "" {
-		fmt.Fprintf(c.out, "firstboot: %s\n", summary)
+		fmt.Fprintf(c.progress(), "firstboot: %s\n", summary)
 	}
 	if err != nil {
 		fmt.Fprintf(c.errs, "firstboot: warning: %v\n", err)
@@ -67,12 +67,12 @@ func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 			missing = now
 		}
 		if len(missing) == 0 {
-			_, err := fmt.Fprintf(c.out, "firstboot: the network plugin answers after %.1fs\n", time.Since(began).Seconds())
-			return err
+			fmt.Fprintf(c.progress(), "firstboot: the network plugin answers after %.1fs\n", time.Since(began).Seconds())
+			return nil
 		}
 		if time.Since(printed) >= pluginMessages && ctx.Err() == nil {
 			printed = time.Now()
-			fmt.Fprintf(c.out, "firstboot: waiting for the network plugin (eru-minions) for %.0fs, timeout %v: %s\n",
+			fmt.Fprintf(c.progress(), "firstboot: waiting for the network plugin (eru-minions) for %.0fs, timeout %v: %s\n",
 				time.Since(began).Seconds(), limit, strings.Join(missing, "; "))
 		}
 		select {

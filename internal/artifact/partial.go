@@ -70,19 +70,18 @@ func openPartial(ctx context.Context, dir, key string) (*partialFile, error) {
 	return p, nil
 }
 
-// makeCache creates the directory of the cache and its parent, which is
-// host.StateDir or that of a bundle (both 0700), if they are missing.
+// makeCache creates the directory of the cache (0700) and its parents (0755),
+// which hold other files, too.
 func makeCache(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	h := host.New("/")
-	if err := h.MkdirPrivate(filepath.Dir(dir)); err != nil {
+	if err := host.New("/").MkdirAll(filepath.Dir(dir)); err != nil {
 		return bareCause(err)
 	}
-	if err := h.MkdirPrivate(dir); err != nil {
-		return bareCause(err)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return withoutPath(err)
 	}
 	return nil
 }

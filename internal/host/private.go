@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,15 +21,6 @@ func dirMode(dir string) fs.FileMode {
 		return privateMode
 	}
 	return 0o755
-}
-
-// MkdirPrivate creates a directory that only its owner may access (0700), and its
-// parents as MkdirAll does. It does not change an existing one.
-func (h *Host) MkdirPrivate(path string) error {
-	if err := h.mkdirs(filepath.Clean("/"+path), privateMode); err != nil {
-		return fmt.Errorf("cannot create %s: %w", path, withoutPath(err))
-	}
-	return nil
 }
 
 // ProtectStateDir removes the access that others have to an existing StateDir.
