@@ -15,19 +15,19 @@ import (
 // file and the call, and why.
 func unlimited() map[string]string {
 	return map[string]string{
-		"cmd/firstboot/root.go context.Background":          "the root of every context; each command ends with a signal",
-		"cmd/firstboot/seal.go context.Background":          "writes a file",
-		"internal/artifact/bundle.go context.Background":    "reads a local file",
-		"internal/report/bootmessage.go context.Background": "host.Command has a timeout",
-		"internal/cluster/lease.go context.WithoutCancel":   "a lease lives until it is released; each renewal has a limit",
-		"internal/host/systemd.go context.WithoutCancel":    "the connection outlives a call; each call has a limit",
-		"internal/host/docker.go http.Client":               "each call has a limit; a stream has that of its Apply",
-		"internal/host/plugin.go http.Client":               "each call has a limit",
-		"internal/cluster/v2.go http.Client":                "each request has a limit",
-		"internal/web/web.go http.Client":                   "each request has a limit for its time or for silence",
-		"internal/host/command.go exec.CommandContext":      "host.Command has a timeout",
-		"stages/verify.go context.WithoutCancel":            "each call of Docker has a limit",
-		"images/disk/configure.go context.WithoutCancel":    "host.Command has a timeout",
+		"cmd/firstboot/root.go context.Background":               "the root of every context; each command ends with a signal",
+		"cmd/firstboot/seal.go context.Background":               "writes a file",
+		"internal/artifact/bundle.go context.Background":         "reads a local file",
+		"internal/report/bootmessage.go context.Background":      "host.Command has a timeout",
+		"internal/cluster/lease.go context.WithoutCancel":        "a lease lives until it is released; each renewal has a limit",
+		"internal/host/systemd_connect.go context.WithoutCancel": "the connection outlives a call; each call has a limit",
+		"internal/host/docker.go http.Client":                    "each call has a limit; a stream has that of its Apply",
+		"internal/host/plugin.go http.Client":                    "each call has a limit",
+		"internal/cluster/v2.go http.Client":                     "each request has a limit",
+		"internal/web/web.go http.Client":                        "each request has a limit for its time or for silence",
+		"internal/host/command.go exec.CommandContext":           "host.Command has a timeout",
+		"stages/verify.go context.WithoutCancel":                 "each call of Docker has a limit",
+		"images/disk/configure.go context.WithoutCancel":         "host.Command has a timeout",
 	}
 }
 

@@ -88,7 +88,7 @@ func DeliverReport(ctx context.Context, o Options, printf func(string, ...any)) 
 		var damaged *state.DamagedError
 		switch {
 		case errors.As(err, &damaged):
-			return errors.Join(fmt.Errorf("%w; it was removed", err), m.state.Remove(state.ReportPath))
+			return errors.Join(fmt.Errorf("%w; it was removed", err), state.RemoveDamagedReport(m.state))
 		case err != nil:
 			return withStateHint(err)
 		case !found:

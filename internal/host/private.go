@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,4 +44,35 @@ func (h *Host) ProtectStateDir() error {
 		return fmt.Errorf("cannot set mode %#o of %s: %w", privateMode, StateDir, withoutPath(err))
 	}
 	return nil
+}
+
+// stateLockTimeout bounds the wait for another process that has locked StateDir.
+// Each holds the lock while it reads or writes one small file.
+const (
+	stateLockTimeout = 10 * time.Second
+	stateLockPause   = 5 * time.Millisecond
+)
+
+// WithStateDirLocked calls do while no other caller does, in this or another
+// process. It creates StateDir if it is missing.
+func (h *Host) WithStateDirLocked(do func() error) error {
+	if err := h.MkdirAll(StateDir); err != nil {
+		return err
+	}
+	dir, err := h.open(StateDir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("cannot lock %s: %w", StateDir, err)
+	}
+	defer dir.Close() // also releases the lock
+	for deadline := time.Now().Add(stateLockTimeout); ; time.Sleep(stateLockPause) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return do()
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("cannot lock %s: %w", StateDir, err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("cannot lock %s: timed out after %v", StateDir, stateLockTimeout)
+		}
+	}
 }

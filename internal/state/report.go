@@ -31,14 +31,31 @@ func LoadReport(h *host.Host) (r Report, found bool, err error) {
 // Save writes the report. It replaces one that was not delivered yet.
 func (r *Report) Save(h *host.Host) error {
 	r.Schema = Schema
-	return save(h, ReportPath, r)
+	return h.WithStateDirLocked(func() error { return save(h, ReportPath, r) })
 }
 
 // RemoveReport removes a delivered report, unless another one has replaced it.
 func RemoveReport(h *host.Host, delivered Report) (removed bool, err error) {
-	now, found, err := LoadReport(h)
-	if err != nil || !found || !now.Written.Equal(delivered.Written) {
-		return false, err
-	}
-	return true, h.Remove(ReportPath)
+	err = h.WithStateDirLocked(func() error {
+		now, found, err := LoadReport(h)
+		if err != nil || !found || !now.Written.Equal(delivered.Written) {
+			return err
+		}
+		removed = true
+		return h.Remove(ReportPath)
+	})
+	return removed && err == nil, err
+}
+
+// RemoveDamagedReport removes a report that cannot be read, unless another one
+// has replaced it.
+func RemoveDamagedReport(h *host.Host) error {
+	return h.WithStateDirLocked(func() error {
+		_, _, err := LoadReport(h)
+		var damaged *DamagedError
+		if !errors.As(err, &damaged) {
+			return err
+		}
+		return h.RemoveAll(ReportPath) // may be a directory
+	})
 }
