@@ -26,9 +26,9 @@ type plugin struct {
 func startPlugin(t *testing.T, host string, env ...string) plugin {
 	t.Helper()
 	p := plugin{t, host, t.TempDir()}
-	start(t, "eru-minions on "+host, append(env, "PATH="+os.Getenv("PATH"), "ETCD_ENDPOINTS="+etcdURL),
-		"ip", "netns", "exec", host, "unshare", "--uts", "sh", "-c", `hostname "$0" && exec "$@"`, host,
-		installMinions(t), "--cnm", p.socket("net"), "--ipam", p.socket("ipam"))
+	start(t, "eru-minions on "+host, append(env, "PATH="+os.Getenv("PATH"), "ETCD_ENDPOINTS="+etcdURL,
+		"CALICO_CNM="+p.socket("net"), "CALICO_IPAM="+p.socket("ipam")),
+		"ip", "netns", "exec", host, "unshare", "--uts", "sh", "-c", `hostname "$0" && exec "$@"`, host, installMinions(t))
 	eventually(t, time.Minute, "the plugin's sockets", func() error {
 		_, err := p.try("net", "Plugin.Activate", nil)
 		return err

@@ -148,8 +148,14 @@ func startCluster(t *testing.T) {
 	t.Cleanup(func() { trySh(context.Background(), "ip -all netns delete && ip link del lab") })
 	start(t, "etcd", os.Environ(), "etcd", "--data-dir", t.TempDir(), "--enable-v2",
 		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL, "--listen-peer-urls", "http://127.0.0.1:0")
-	eventually(t, time.Minute, "etcd", func() error {
-		answer, err := http.Get(etcdURL + "/health")
+	waitHealthy(t, "etcd", etcdURL)
+}
+
+// waitHealthy waits until an etcd answers at this URL.
+func waitHealthy(t *testing.T, name, url string) {
+	t.Helper()
+	eventually(t, time.Minute, name, func() error {
+		answer, err := http.Get(url + "/health")
 		if err == nil {
 			answer.Body.Close()
 		}

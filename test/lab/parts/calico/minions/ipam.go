@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log"
@@ -64,7 +65,7 @@ func (d ipamDriver) RequestPool(r *ipam.RequestPoolRequest) (*ipam.RequestPoolRe
 			return answer, nil
 		}
 	}
-	return nil, fmt.Errorf("the requested subnet (%s) must match the CIDR of a configured Calico IP pool", r.Pool)
+	return nil, fmt.Errorf("The requested subnet(%s) didn't match any CIDR of a configured Calico IP Pool.", r.Pool) //nolint:staticcheck // the real plugin's message
 }
 
 func (ipamDriver) ReleasePool(*ipam.ReleasePoolRequest) error { return nil }
@@ -77,19 +78,33 @@ func (d ipamDriver) RequestAddress(r *ipam.RequestAddressRequest) (*ipam.Request
 	if err != nil {
 		return nil, err
 	}
-	ip, err := d.assign(host, r.PoolID, r.Address)
+	ctx, cancel := callContext()
+	defer cancel()
+	ip, err := d.request(ctx, host, r.PoolID, r.Address)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := d.barrel.takeMark(ctx, reservation{PoolID: r.PoolID, Address: ip}); err != nil {
 		return nil, err
 	}
 	log.Printf("assigned address %s of pool %s to host %s", ip, r.PoolID, host)
 	return &ipam.RequestAddressResponse{Address: ip + "/32"}, nil
 }
 
+// request returns an address: one that is reserved, or else one from Calico.
+func (d ipamDriver) request(ctx context.Context, host, pool, address string) (string, error) {
+	if address != "" {
+		taken, err := d.barrel.take(ctx, reservation{PoolID: pool, Address: address})
+		if err != nil || taken {
+			return address, err
+		}
+	}
+	return d.assign(ctx, host, pool, address)
+}
+
 // assign assigns the requested address. If none is requested, it assigns the
 // next free address of the pool, from one of this host's blocks.
-func (d ipamDriver) assign(host, pool, address string) (string, error) {
-	ctx, cancel := callContext()
-	defer cancel()
+func (d ipamDriver) assign(ctx context.Context, host, pool, address string) (string, error) {
 	if address != "" {
 		ip := net.ParseIP(address)
 		if ip == nil {
@@ -122,6 +137,10 @@ func (d ipamDriver) assign(host, pool, address string) (string, error) {
 func (d ipamDriver) ReleaseAddress(r *ipam.ReleaseAddressRequest) error {
 	ctx, cancel := callContext()
 	defer cancel()
-	_, err := d.calico.IPAM().ReleaseIPs(ctx, calicoipam.ReleaseOptions{Address: r.Address})
+	reserved, err := d.barrel.reserved(ctx, reservation{PoolID: r.PoolID, Address: r.Address})
+	if err != nil || reserved {
+		return err
+	}
+	_, err = d.calico.IPAM().ReleaseIPs(ctx, calicoipam.ReleaseOptions{Address: r.Address})
 	return err
 }

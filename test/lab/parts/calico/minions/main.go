@@ -6,33 +6,19 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/docker/go-plugins-helpers/ipam"
 	"github.com/docker/go-plugins-helpers/network"
-	"github.com/projectcalico/calico/libcalico-go/lib/apiconfig"
-	"github.com/projectcalico/calico/libcalico-go/lib/clientv3"
 	"github.com/sirupsen/logrus"
-	etcd "go.etcd.io/etcd/client/v3"
 )
 
 // version is set by the linker.
 var version = "unknown"
-
-const (
-	// etcdTimeout limits the wait for etcd at startup. After it, the plugin
-	// exits and systemd starts it again.
-	etcdTimeout = 10 * time.Second
-	// callTimeout limits one call by Docker. Docker itself waits 30 s.
-	callTimeout = 25 * time.Second
-)
 
 func main() {
 	cnm := flag.String("cnm", getenv("CALICO_CNM", "calico"), "name of the network driver")
@@ -62,8 +48,9 @@ func getenv(key, defaultValue string) string {
 }
 
 // serve answers Docker's calls until one of the two sockets fails. It creates
-// the sockets after etcd has answered. Like those of the real plugin, they are
-// not removed when the process is killed.
+// the sockets after it has connected to etcd. A name that is an absolute path is
+// the socket itself; its directory must exist. Like the sockets of the real
+// plugin, they are not removed when the process is killed.
 func serve(cnm, ipamName string) error {
 	clients, err := connect()
 	if err != nil {
@@ -76,44 +63,8 @@ func serve(cnm, ipamName string) error {
 	failed := make(chan error, 2)
 	go func() { failed <- network.NewHandler(driver).ServeUnix(cnm, 0) }()
 	go func() { failed <- ipam.NewHandler(ipamDriver{clients}).ServeUnix(ipamName, 0) }()
-	log.Printf("serving %s and %s with etcd at %s", cnm, ipamName, strings.Join(clients.raw.Endpoints(), " "))
+	log.Printf("serving %s and %s with etcd at %s", cnm, ipamName, strings.Join(clients.pools.Endpoints(), " "))
 	return <-failed
-}
-
-// etcdClients are two clients of the same etcd: Calico's client, and a plain
-// one that rewrites pools. Like that of the real plugin, the plain one uses
-// neither TLS nor a user.
-type etcdClients struct {
-	calico clientv3.Interface
-	raw    *etcd.Client
-}
-
-// connect reads its configuration from the environment only, not from
-// calicoctl.cfg.
-func connect() (etcdClients, error) {
-	config, err := apiconfig.LoadClientConfigFromEnvironment()
-	if err != nil {
-		return etcdClients{}, err
-	}
-	endpoints := config.Spec.EtcdEndpoints
-	if endpoints == "" {
-		return etcdClients{}, errors.New("ETCD_ENDPOINTS is not set (/etc/eru/minions.conf)")
-	}
-	config.Spec.DatastoreType = apiconfig.EtcdV3
-	raw, err := etcd.New(etcd.Config{Endpoints: strings.Split(endpoints, ","), DialTimeout: etcdTimeout})
-	if err != nil {
-		return etcdClients{}, fmt.Errorf("cannot connect to etcd at %s: %w", endpoints, err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), etcdTimeout)
-	defer cancel()
-	if _, err := raw.Get(ctx, "/calico", etcd.WithCountOnly()); err != nil {
-		return etcdClients{}, fmt.Errorf("cannot connect to etcd at %s: %w", endpoints, err)
-	}
-	calico, err := clientv3.New(*config)
-	if err != nil {
-		return etcdClients{}, fmt.Errorf("cannot connect to etcd at %s: %w", endpoints, err)
-	}
-	return etcdClients{calico: calico, raw: raw}, nil
 }
 
 // hostname returns the host name without changing its case, like the real
@@ -124,8 +75,4 @@ func hostname() (string, error) {
 		return name, nil
 	}
 	return os.Hostname()
-}
-
-func callContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), callTimeout)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log"
@@ -32,6 +33,7 @@ const (
 // networkDriver creates a Calico workload endpoint for each Docker endpoint.
 type networkDriver struct {
 	etcdClients
+	docker    dockerClient
 	namespace string
 	prefix    string // of the container's interface: cali0
 	mtu       int
@@ -43,8 +45,13 @@ func newNetworkDriver(clients etcdClients) (networkDriver, error) {
 	if err != nil {
 		return networkDriver{}, err
 	}
+	docker, err := newDockerClient()
+	if err != nil {
+		return networkDriver{}, err
+	}
 	d := networkDriver{
 		etcdClients: clients,
+		docker:      docker,
 		namespace:   getenv("CALICO_LIBNETWORK_NAMESPACE", host),
 		prefix:      getenv("CALICO_LIBNETWORK_IFPREFIX", "cali"),
 		profiles:    !strings.EqualFold(os.Getenv("CALICO_LIBNETWORK_CREATE_PROFILES"), "false"),
@@ -101,7 +108,7 @@ func refuseOptions(all map[string]any) error {
 		return nil
 	}
 	slices.Sort(given)
-	return fmt.Errorf("Calico driver does not support the flag %s", strings.Join(given, ", ")) //nolint:staticcheck // the real plugin's message
+	return fmt.Errorf("Calico driver does not support the flag %s.", strings.Join(given, ", ")) //nolint:staticcheck // the real plugin's message
 }
 
 func (networkDriver) DeleteNetwork(*network.DeleteNetworkRequest) error { return nil }
@@ -205,10 +212,38 @@ func (d networkDriver) Join(r *network.JoinRequest) (*network.JoinResponse, erro
 	return answer, nil
 }
 
-func (networkDriver) Leave(r *network.LeaveRequest) error { return removeVeth(r.EndpointID) }
+// Leave removes the veth pair. Like the real plugin, it first finds the
+// container by Docker's API and the pool by the container's network, and fails if
+// it cannot: the pair then remains on the host.
+func (d networkDriver) Leave(r *network.LeaveRequest) error {
+	ctx, cancel := callContext()
+	defer cancel()
+	container, endpoint, err := d.docker.containerOf(ctx, r.EndpointID)
+	if err != nil {
+		return err
+	}
+	pool, err := d.poolOf(ctx, endpoint.NetworkID)
+	if err != nil {
+		return err
+	}
+	if err := d.reserve(ctx, container, reservation{PoolID: pool, Address: endpoint.IPAddress}); err != nil {
+		log.Printf("cannot reserve the address %s: %v", endpoint.IPAddress, err)
+	}
+	return removeVeth(r.EndpointID)
+}
 
+// reserve reserves a container's address if its label or a mark requests this.
+func (d networkDriver) reserve(ctx context.Context, c dockerContainer, r reservation) error {
+	marked, err := d.barrel.takeMark(ctx, r)
+	if !c.keepsAddress() && !marked {
+		return err
+	}
+	return errors.Join(err, d.barrel.reserve(ctx, r, c.ID))
+}
+
+// EndpointInfo answers null, like the real plugin.
 func (networkDriver) EndpointInfo(*network.InfoRequest) (*network.InfoResponse, error) {
-	return &network.InfoResponse{}, nil
+	return nil, nil
 }
 
 // Calls of swarm mode and notifications have no effect.

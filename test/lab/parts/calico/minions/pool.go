@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 
@@ -37,7 +38,7 @@ type oldSpec struct {
 // bindPools writes the network's ID to every pool with one of these CIDRs. Like
 // the real plugin, it overwrites the ID of another network with the same CIDR.
 func (c etcdClients) bindPools(ctx context.Context, cidrs []string, networkID string) error {
-	all, err := c.raw.Get(ctx, poolPrefix, etcd.WithPrefix())
+	all, err := c.pools.Get(ctx, poolPrefix, etcd.WithPrefix())
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func (c etcdClients) rewrite(ctx context.Context, key string, revision int64, po
 	if err != nil {
 		return err
 	}
-	done, err := c.raw.Txn(ctx).
+	done, err := c.pools.Txn(ctx).
 		If(etcd.Compare(etcd.ModRevision(key), "=", revision)).
 		Then(etcd.OpPut(key, string(data))).Commit()
 	if err != nil {
@@ -81,6 +82,9 @@ func (c etcdClients) rewrite(ctx context.Context, key string, revision int64, po
 	}
 	return nil
 }
+
+// errNoPool is the real plugin's error for a network to which no pool is bound.
+var errNoPool = errors.New("The requested subnet must match the CIDR of a configured Calico IP Pool") //nolint:staticcheck // the real plugin's message
 
 // poolOf finds the pool that is bound to a network. Like the real plugin, it
 // fails if no pool has the annotation, and no container can start.
@@ -94,7 +98,8 @@ func (c etcdClients) poolOf(ctx context.Context, networkID string) (string, erro
 			return p.Name, nil
 		}
 	}
-	return "", fmt.Errorf("the requested subnet must match the CIDR of a configured Calico IP pool (no pool is bound to the network %s)", networkID)
+	log.Printf("no pool is bound to the network %s", networkID)
+	return "", errNoPool
 }
 
 // ensureProfile creates the pool's profile if it does not exist. Like that of
