@@ -3,13 +3,11 @@
 package units
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"text/template"
 
 	"github.com/projecteru2/firstboot/internal/state"
 )
@@ -88,27 +86,38 @@ func DropIns() []File {
 }
 
 // NodeUnit returns the unit that runs `docker run` with args, of which the last
-// is the image. It starts only on
-// this machine, whose name and address are among args.
+// is the image. It starts only on this machine, whose name and address are among
+// args.
 func NodeUnit(docker, container string, machine state.Machine, args []string) (File, error) {
-	t, err := template.New("node").Funcs(template.FuncMap{"quote": Quote}).Parse(string(read("calico-node.service.tmpl")))
+	text, err := files.ReadFile("files/calico-node.service.tmpl")
 	if err != nil {
 		return File{}, fmt.Errorf("cannot render %s: %w", CalicoNode, err)
 	}
-	image := ""
+	docker += " --config=" + DockerConfigDir
+	var run, image, onMachine, onProduct string
+	for _, arg := range args {
+		run += " " + Quote(arg)
+	}
 	if len(args) > 0 {
-		image = args[len(args)-1]
+		image = "# If the verified image was removed, docker run would pull another one.\n" +
+			"ExecStartPre=" + docker + " image inspect --format={{.Id}} " + Quote(args[len(args)-1]) + "\n"
 	}
-	var out bytes.Buffer
-	err = t.Execute(&out, map[string]any{
-		"Docker": docker + " --config=" + DockerConfigDir, "Name": container, "Args": args, "Image": image,
-		"MachineID": matching(machineID, machine.MachineID), "ProductUUID": matching(productUUID, machine.ProductUUID),
-	})
-	if err != nil {
-		return File{}, fmt.Errorf("cannot render %s: %w", CalicoNode, err)
+	if id := matching(machineID, machine.MachineID); id != "" {
+		onMachine = "# Start only on the machine that this unit was written for: a clone of the disk\n" +
+			"# would take this node's name and address. firstboot writes a new unit there.\n" +
+			"ConditionHost=" + id + "\n"
 	}
-	return File{CalicoNodePath, out.Bytes()}, nil
+	if uuid := matching(productUUID, machine.ProductUUID); uuid != "" {
+		onProduct = "# The same for clones with the same machine-id.\n" +
+			"ExecCondition=/bin/sh -c '! test -r " + productFile + " || grep -qix " + uuid + " " + productFile + "'\n"
+	}
+	unit := strings.NewReplacer("@MACHINE-ID@", onMachine, "@PRODUCT-UUID@", onProduct, "@DOCKER@", docker,
+		"@NAME@", container, "@IMAGE@", image, "@ARGS@", run).Replace(string(text))
+	return File{CalicoNodePath, []byte(unit)}, nil
 }
+
+// productFile contains the product UUID of the machine's firmware.
+const productFile = "/sys/class/dmi/id/product_uuid"
 
 // The forms of a machine-id (machine-id(5)) and a product UUID (SMBIOS 7.2.1).
 var (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,26 +11,39 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// usageTemplate is cobra's, shortened, with the exit codes added.
-const usageTemplate = `Usage:{{if .Runnable}}{{if not .HasAvailableSubCommands}}
-  {{.UseLine}}{{end}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasExample}}
-
-Examples:
-{{.Example}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
-
-Global flags:
-{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{with index .Annotations "codes"}}
-
-Exit codes:
-{{.}}{{end}}
-`
+// printUsage prints the usage of a command: cobra's text, shortened, with the exit
+// codes added. It is not a template: text/template finds methods by their names,
+// so that the linker has to keep all methods of all types (3 MB).
+func printUsage(cmd *cobra.Command) error {
+	var b strings.Builder
+	b.WriteString("Usage:")
+	if cmd.Runnable() && !cmd.HasAvailableSubCommands() {
+		b.WriteString("\n  " + cmd.UseLine())
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\n  " + cmd.CommandPath() + " COMMAND\n\nCommands:")
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(&b, "\n  %-*s %s", sub.NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
+	section := func(title, text string) {
+		if text != "" {
+			b.WriteString("\n\n" + title + ":\n" + text)
+		}
+	}
+	section("Examples", cmd.Example)
+	if cmd.HasAvailableLocalFlags() {
+		section("Flags", strings.TrimRight(cmd.LocalFlags().FlagUsages(), "\n"))
+	}
+	if cmd.HasAvailableInheritedFlags() {
+		section("Global flags", strings.TrimRight(cmd.InheritedFlags().FlagUsages(), "\n"))
+	}
+	section("Exit codes", cmd.Annotations["codes"])
+	_, err := fmt.Fprintln(cmd.OutOrStderr(), b.String())
+	return err
+}
 
 // codes lists the exit codes of a command for its help.
 func codes(lines ...string) map[string]string {

@@ -107,7 +107,7 @@ and continues after any interruption.`,
 		c.probeContainer(),
 	)
 	root.AddCommand(c.docsCommands()...)
-	root.SetUsageTemplate(usageTemplate)
+	root.SetUsageFunc(printUsage)
 	c.addHelp(root)
 	for _, sub := range append(root.Commands(), root) {
 		checkArgs(sub)

@@ -4,11 +4,9 @@
 package cloudinit
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"strings"
-	"text/template"
 
 	"github.com/projecteru2/firstboot/images"
 	"github.com/projecteru2/firstboot/internal/config"
@@ -33,7 +31,7 @@ type Options struct {
 	WriteFiles bool
 }
 
-// install describes the file to install, for the templates.
+// install describes the file to install.
 type install struct {
 	URL, SHA256 string
 	Package     string // package format: rpm or deb; "" for the binary
@@ -42,27 +40,39 @@ type install struct {
 
 // UserData returns a #cloud-config. It contains the configuration's secrets.
 func UserData(loaded *config.Loaded, o Options) ([]byte, error) {
-	view := struct {
-		Config             string
-		WriteFiles, Secret bool
-		Install            *install
-		Script, Unit       string
-	}{Config: string(loaded.Explicit()), WriteFiles: o.WriteFiles, Secret: loaded.HoldsSecrets()}
+	var in *install
 	if o.Install != nil {
-		in, err := newInstall(*o.Install)
-		if err != nil {
-			return nil, err
-		}
-		view.Install = in
-		if view.Script, err = render("install.sh.tmpl", in); err != nil {
-			return nil, err
-		}
-		if view.Unit, err = render("firstboot-install.service", nil); err != nil {
+		var err error
+		if in, err = newInstall(*o.Install); err != nil {
 			return nil, err
 		}
 	}
-	text, err := render("user-data.yaml", view)
-	return []byte(text), err
+	return []byte(render(string(loaded.Explicit()), o.WriteFiles, loaded.HoldsSecrets(), in)), nil
+}
+
+// render returns a #cloud-config with a configuration. in is nil if the image has
+// firstboot.
+func render(configuration string, writeFiles, secret bool, in *install) string {
+	var b strings.Builder
+	b.WriteString("#cloud-config\n# Written by firstboot render cloud-init.\n")
+	if writeFiles {
+		b.WriteString("write_files:\n  - path: /etc/firstboot/config.yaml\n    owner: root:root\n    permissions: \"0600\"\n    content: |\n")
+		b.WriteString(images.Indent(configuration, 6))
+	} else {
+		b.WriteString("# cloud-init stores this key in a file for root only; firstboot reads it there.\nfirstboot:\n")
+		b.WriteString(images.Indent(configuration, 2))
+	}
+	private := writeFiles && secret
+	if private || in != nil {
+		b.WriteString("bootcmd:\n")
+	}
+	if private {
+		b.WriteString("  # write_files sets a file's mode only after it has written the file.\n  - [mkdir, -p, -m, \"0700\", /etc/firstboot]\n")
+	}
+	if in != nil {
+		b.WriteString(in.bootcmd())
+	}
+	return b.String()
 }
 
 // newInstall checks the file and selects how it is installed, by its extension.
@@ -82,19 +92,51 @@ func newInstall(from images.Remote) (*install, error) {
 	return in, nil
 }
 
-// render executes a template.
-func render(name string, view any) (string, error) {
-	t, err := template.New(name).Funcs(template.FuncMap{
-		"quote":  images.ShellQuote,
-		"indent": func(spaces int, text string) string { return images.Indent(text, spaces) },
-		"text":   func(b []byte) string { return string(b) },
-	}).ParseFS(templates, "templates/"+name)
+// bootcmd returns the entry of bootcmd that writes and starts the script.
+func (in *install) bootcmd() string {
+	return strings.NewReplacer("@SHA256@", in.SHA256, "@SCRIPT@", images.Indent(in.script(), 4),
+		"@UNIT@", images.Indent(read("firstboot-install.service"), 4)).Replace(read("bootcmd.yaml"))
+}
+
+// script returns the script that downloads and installs firstboot.
+func (in *install) script() string {
+	return strings.NewReplacer("@URL@", images.ShellQuote(in.URL), "@SHA256@", in.SHA256,
+		"@INSTALL-FILE@", in.installFile()).Replace(read("install.sh"))
+}
+
+// installFile returns the script's function that installs the verified file.
+func (in *install) installFile() string {
+	switch in.Package {
+	case "rpm":
+		return `
+install_file() { rpm -U --replacepkgs "$file" && rm -f "$file"; }`
+	case "deb":
+		return `
+install_file() { DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install "$file" && rm -f "$file"; }`
+	}
+	var b strings.Builder
+	b.WriteString(`
+write_unit() {
+  cat >"$1.new" && chmod 0644 "$1.new" && sync && mv -f "$1.new" "$1"
+}
+
+install_file() {
+  mkdir -p /usr/lib/systemd/system &&
+`)
+	for _, f := range in.Units {
+		b.WriteString("    write_unit " + f.Path + " <<'END-OF-UNIT' &&\n" + string(f.Data) + "END-OF-UNIT\n")
+	}
+	b.WriteString(`    chmod 0755 "$file" && sync && mv -f "$file" /usr/bin/firstboot
+}`)
+	return b.String()
+}
+
+// read returns an embedded file, or "" if it is missing, which the package's tests
+// detect.
+func read(name string) string {
+	data, err := templates.ReadFile("templates/" + name)
 	if err != nil {
-		return "", fmt.Errorf("cannot render %s: %w", name, err)
+		return ""
 	}
-	var out bytes.Buffer
-	if err := t.Execute(&out, view); err != nil {
-		return "", fmt.Errorf("cannot render %s: %w", name, err)
-	}
-	return out.String(), nil
+	return string(data)
 }

@@ -4,8 +4,8 @@
 # the end it disables itself.
 set -eu
 umask 022
-url={{quote .URL}}
-want={{.SHA256}}
+url=@URL@
+want=@SHA256@
 dir=/usr/local/lib/firstboot
 # In the target directory: the last step is a rename, and the SELinux label is right.
 file=/usr/bin/.firstboot.new
@@ -41,24 +41,7 @@ verify() {
   rm -f "$file"
   return 1
 }
-{{if eq .Package "rpm"}}
-install_file() { rpm -U --replacepkgs "$file" && rm -f "$file"; }
-{{- else if eq .Package "deb"}}
-install_file() { DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install "$file" && rm -f "$file"; }
-{{- else}}
-write_unit() {
-  cat >"$1.new" && chmod 0644 "$1.new" && sync && mv -f "$1.new" "$1"
-}
-
-install_file() {
-  mkdir -p /usr/lib/systemd/system &&
-{{- range .Units}}
-    write_unit {{.Path}} <<'END-OF-UNIT' &&
-{{text .Data}}END-OF-UNIT
-{{- end}}
-    chmod 0755 "$file" && sync && mv -f "$file" /usr/bin/firstboot
-}
-{{- end}}
+@INSTALL-FILE@
 
 pause=5
 mkdir -p "$dir"
