@@ -18,7 +18,6 @@ FUZZTIME=$FUZZTIME test/fuzz.sh
 printf '\n== recipes for image builders\n'
 go test -count=1 -tags soak,integration -v -timeout 60m -run 'Recipe|FromNothing' ./images ./images/golden
 
-export FIRSTBOOT_SOAK=1
 for round in $(seq "$ROUNDS"); do
 	printf '\n== lab, round %d of %d\n' "$round" "$ROUNDS"
 	test/all.sh lab

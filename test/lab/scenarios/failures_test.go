@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -66,10 +65,7 @@ func TestFailureScenarios(t *testing.T) {
 	labtest.Step(t, "the right file: power cut during the download", x.powerCutDuringDownload)
 	labtest.Step(t, "the download is resumed: power cut between two stages", x.powerCutBetweenStages)
 	labtest.Step(t, "power cut while the pool's lock is held: others wait no longer than its lease", x.powerCutUnderLock)
-	// Each power cut adds minutes under TCG, so make test leaves this to make soak.
-	if os.Getenv("FIRSTBOOT_SOAK") != "" {
-		labtest.Step(t, "a host with three containers loses power twice: no endpoint without a container is left", x.powerCutWithContainers)
-	}
+	labtest.Step(t, "a host with three containers loses power twice: no endpoint without a container is left", x.powerCutWithContainers)
 	labtest.Step(t, "the node name is used by another address: preflight refuses, both addresses are reported", x.nameTaken)
 	labtest.Step(t, "the same machine is reinstalled: it joins", x.reinstalled)
 }
