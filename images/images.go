@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -67,6 +68,11 @@ func CheckURL(location secret.URL) error {
 	}
 	if u.Hostname() == "" {
 		return engine.WithHint(fmt.Errorf("%q has no host name", location.String()), "write it as http://HOST/PATH")
+	}
+	if _, port, ok := strings.Cut(u.Host[strings.LastIndexByte(u.Host, ']')+1:], ":"); ok {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return engine.WithHint(fmt.Errorf("%q has no valid port", location.String()), "write it as http://HOST:8080/PATH, or without a port")
+		}
 	}
 	return nil
 }

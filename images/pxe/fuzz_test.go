@@ -22,7 +22,7 @@ func FuzzParseHosts(f *testing.F) {
 				t.Errorf("%+v", h)
 			}
 			for _, arg := range append(h.args(), h.Args...) {
-				if err := checkArg(arg); err != nil {
+				if err := checkWord(arg); err != nil {
 					t.Error(err)
 				}
 				if strings.ContainsAny(arg, "\n\r\t'\\") {

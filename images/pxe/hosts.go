@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"regexp"
@@ -103,12 +102,15 @@ func (l *list) host(node ast.Node) Host {
 		case "name":
 			text(key, at, v, &h.Name, config.CheckHostName)
 		case "values":
-			l.mapping(v, key, "such as {host.address: 10.0.0.11}", func(name string, at *token.Token, v ast.Node) { l.value(&h, name, at, v) })
+			l.mapping(v, key, "such as {host.address: 10.0.0.11}", func(name string, at *token.Token, v ast.Node) {
+				if s, ok := l.text(v, join("values", name)); ok {
+					l.value(&h, join("values", name), name, s, at)
+				}
+			})
 		case "args":
 			l.sequence(v, key, "such as [console=ttyS1]", func(_ int, item ast.Node) {
 				if s, ok := l.text(item, key); ok {
-					l.argument(firstToken(item), key, s)
-					h.Args = append(h.Args, s)
+					l.addArgument(&h, s, firstToken(item))
 				}
 			})
 		default:
@@ -125,26 +127,33 @@ func (l *list) host(node ast.Node) Host {
 	return h
 }
 
-// value reads one configuration key of a host.
-func (l *list) value(h *Host, key string, at *token.Token, node ast.Node) {
-	path := join("values", key)
-	s, ok := l.text(node, path)
-	if !ok {
+// value sets one configuration key of a host. path names it in problems.
+func (l *list) value(h *Host, path, key, value string, at *token.Token) {
+	if _, twice := h.Values[key]; twice {
+		l.problem(at, path, "is set twice", "")
 		return
 	}
-	switch {
-	case strings.Contains(key, "environment"):
-		l.problem(at, path, "may be a secret, and every user can read the kernel command line", "set it in the configuration")
-	case key == "host.name":
-		l.problem(at, path, "cannot be set here", "set name")
-	case key == "config", strings.HasPrefix(key, "config."), strings.HasPrefix(key, "install."):
-		l.problem(at, path, "cannot be set in the list of hosts", "")
-	case hasPassword(s):
-		l.problem(at, path, "contains a password, and every user can read the kernel command line", "set it in the configuration")
-	default:
-		l.argument(at, path, "firstboot."+key+"="+s)
+	if message, hint := checkValue(key, value); message != "" {
+		l.problem(at, path, message, hint)
+	} else {
+		l.argument(at, path, valuePrefix+key+"="+value)
 	}
-	h.Values[key], h.set[key] = s, l.position(at)
+	h.Values[key], h.set[key] = value, l.position(at)
+}
+
+// addArgument adds one kernel argument of a host. Those that set values are checked
+// like values.
+func (l *list) addArgument(h *Host, arg string, at *token.Token) {
+	key, value, isValue := cutValue(arg)
+	switch {
+	case !isValue:
+		l.argument(at, "args", arg)
+		h.Args = append(h.Args, arg)
+	case !strings.Contains(arg, "="):
+		l.problem(at, join("args", valuePrefix+key), "needs a value", "write firstboot.KEY=VALUE")
+	default:
+		l.value(h, join("args", valuePrefix+key), key, value, at)
+	}
 }
 
 // argument checks one kernel argument.
@@ -204,17 +213,36 @@ func (l *list) checkUnique(hosts []Host) {
 }
 
 func checkMAC(s string) (message, hint string) {
-	if mac, err := net.ParseMAC(s); err != nil || len(mac) != 6 {
-		return fmt.Sprintf("%q is not a MAC address", images.Truncate(s)), "such as 52:54:00:12:34:56"
+	const example = "such as 52:54:00:12:34:56"
+	mac, err := net.ParseMAC(s)
+	switch {
+	case err != nil || len(mac) != 6:
+		return fmt.Sprintf("%q is not a MAC address", images.Truncate(s)), example
+	case mac[0]&1 != 0:
+		return fmt.Sprintf("%q is a multicast or broadcast address, which no interface has", images.Truncate(s)), example
+	case !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 }):
+		return fmt.Sprintf("%q is not the address of an interface", images.Truncate(s)), example
 	}
 	return "", ""
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
+// placeholders lists the UUIDs of firmware whose vendor set none: many machines have
+// them.
+func placeholders() []string {
+	return []string{
+		"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
+		"03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009",
+	}
+}
+
 func checkUUID(s string) (message, hint string) {
-	if !uuidForm.MatchString(strings.ToLower(s)) {
+	switch id := strings.ToLower(s); {
+	case !uuidForm.MatchString(id):
 		return fmt.Sprintf("%q is not a UUID", images.Truncate(s)), "dmidecode -s system-uuid prints it"
+	case slices.Contains(placeholders(), id):
+		return fmt.Sprintf("%q is not unique: the firmware of many machines has it", s), "identify the host by its mac"
 	}
 	return "", ""
 }
@@ -225,20 +253,19 @@ func (h Host) args() []string {
 	if h.Name != "" {
 		args = append(args, "systemd.hostname="+h.Name, "firstboot.host.name="+h.Name)
 	}
-	for _, key := range slices.Sorted(maps.Keys(h.Values)) {
-		args = append(args, "firstboot."+key+"="+h.Values[key])
-	}
-	return args
+	return append(args, valueArgs(h.Values)...)
 }
 
 // effective returns the configuration that the host will load. root is a directory
-// with the configuration that all hosts load. The error of invalid values is of type
-// config.Problems, with their positions in the list.
-func (h Host) effective(ctx context.Context, root string, loaded *config.Loaded) (*config.Loaded, error) {
-	if len(h.args()) == 0 {
+// with the configuration that all hosts load, and common are kernel arguments that set
+// values of all hosts. The error of invalid values is of type config.Problems, with
+// their positions in the list.
+func (h Host) effective(ctx context.Context, root string, loaded *config.Loaded, common []string) (*config.Loaded, error) {
+	args := slices.Concat(common, h.args())
+	if len(args) == 0 {
 		return loaded, nil
 	}
-	effective, err := config.Load(ctx, config.Options{Root: root, Cmdline: strings.Join(h.args(), " ")})
+	effective, err := config.Load(ctx, config.Options{Root: root, Cmdline: strings.Join(args, " ")})
 	if problems, invalid := config.IsInvalid(err); invalid {
 		return nil, h.locate(problems)
 	}
@@ -262,10 +289,11 @@ func (h Host) locate(problems config.Problems) config.Problems {
 				}
 			}
 		}
-		all = append(all, config.Problem{
-			File: at.File, Line: at.Line, Col: at.Col, Path: p.Path,
-			Message: "cannot use the values of " + h.label() + ": " + p.Message, Hint: p.Hint,
-		})
+		message := p.Message
+		if h.id() != (Host{}).id() {
+			message = "cannot use the values of " + h.label() + ": " + message
+		}
+		all = append(all, config.Problem{File: at.File, Line: at.Line, Col: at.Col, Path: p.Path, Message: message, Hint: p.Hint})
 	}
 	return all
 }

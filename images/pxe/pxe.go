@@ -66,17 +66,21 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
+	values, plain, err := o.commonValues()
+	if err != nil {
+		return nil, err
+	}
 	served, common := o.configFile(loaded)
-	common = append(common, o.installArgs()...)
+	common = slices.Concat(common, o.installArgs(), valueArgs(values))
 	files := []File{served, {Path: "boot.ipxe", Data: entryScript(o.URL.Reveal(), o.Hosts)}}
-	all := append([]Host{{}}, o.Hosts...)
-	configs, err := effectiveConfigs(ctx, loaded, all)
+	all := append([]Host{{at: config.Problem{File: "--arg"}}}, o.Hosts...)
+	configs, err := effectiveConfigs(ctx, loaded, all, valueArgs(values))
 	if err != nil {
 		return nil, err
 	}
 	for i, h := range all {
 		effective := configs[i]
-		hostFiles, err := o.hostFiles(h, effective, slices.Concat(common, h.args(), o.Args, h.Args))
+		hostFiles, err := o.hostFiles(h, effective, slices.Concat(common, h.args(), plain, h.Args))
 		if err != nil {
 			return nil, err
 		}
@@ -87,8 +91,8 @@ func Render(ctx context.Context, loaded *config.Loaded, o Options) ([]File, erro
 }
 
 // effectiveConfigs returns the configurations that the hosts will load, or the problems
-// of all hosts' values.
-func effectiveConfigs(ctx context.Context, loaded *config.Loaded, hosts []Host) ([]*config.Loaded, error) {
+// of all hosts' values. common are kernel arguments that set values of every host.
+func effectiveConfigs(ctx context.Context, loaded *config.Loaded, hosts []Host, common []string) ([]*config.Loaded, error) {
 	root, err := os.MkdirTemp("", "firstboot-pxe")
 	if err != nil {
 		return nil, fmt.Errorf("cannot check the values of the hosts: %w", err)
@@ -102,13 +106,13 @@ func effectiveConfigs(ctx context.Context, loaded *config.Loaded, hosts []Host) 
 	var all config.Problems
 	for i, h := range hosts {
 		var err error
-		configs[i], err = h.effective(ctx, root, loaded)
+		configs[i], err = h.effective(ctx, root, loaded, common)
 		problems, invalid := config.IsInvalid(err)
 		if err != nil && !invalid {
 			return nil, err
 		}
-		if all = append(all, problems...); len(all) >= maxProblems {
-			break
+		if all = append(all, problems...); len(all) >= maxProblems || i == 0 && invalid {
+			break // each host has the problems of the first, which has --arg only
 		}
 	}
 	if len(all) > 0 {
@@ -117,24 +121,29 @@ func effectiveConfigs(ctx context.Context, loaded *config.Loaded, hosts []Host) 
 	return configs, nil
 }
 
-// markSecrets marks the files that contain the query of a URL: it may be a token.
+// markSecrets marks the files that contain a secret of a URL: its query may be a token.
 func (o Options) markSecrets(files []File) {
 	var secrets []string
-	add := func(text string) {
-		if strings.Contains(text, "://") {
-			secrets = append(secrets, secret.URL(text).Secrets()...)
-		}
-	}
+	add := func(key, value string) { secrets = append(secrets, secretsOf(key, value)...) }
 	for _, name := range append([]string{o.URL.Reveal(), o.Ignition.Reveal(), o.Kernel}, o.Initrd...) {
-		add(name)
+		add("", name)
 	}
 	if o.Install != nil {
-		add(o.Install.Image.URL.Reveal())
+		add("", o.Install.Image.URL.Reveal())
 	}
-	for _, h := range o.Hosts {
-		for _, value := range h.Values {
-			add(value)
+	addArgs := func(args []string) {
+		for _, arg := range args {
+			key, value, isValue := cutValue(arg)
+			if !isValue {
+				_, value, _ = strings.Cut(arg, "=")
+			}
+			add(key, strings.Trim(value, `"`))
 		}
+	}
+	addArgs(o.Args)
+	for _, h := range o.Hosts {
+		addArgs(h.Args)
+		addArgs(valueArgs(h.Values))
 	}
 	if len(secrets) == 0 {
 		return
@@ -239,7 +248,7 @@ func (o Options) installArgs() []string {
 
 // Check reports an error if no host can boot with the options.
 func (o Options) Check() error {
-	if err := checkURL(o.URL); err != nil {
+	if err := checkBase(o.URL); err != nil {
 		return engine.WithHint(fmt.Errorf("cannot use --url: %w", err), "set the URL at which hosts reach the directory: --url http://10.0.0.5:8080")
 	}
 	for _, name := range append([]string{o.Kernel}, o.Initrd...) {
@@ -249,14 +258,20 @@ func (o Options) Check() error {
 		if name == "" || hasSpecial(name) {
 			return fmt.Errorf("cannot boot %q: not a file name or URL", images.Truncate(name))
 		}
+		if err := checkSettings(secret.URL(name).String(), name); err != nil {
+			return err
+		}
 	}
 	for _, arg := range o.Args {
 		if err := checkArg(arg); err != nil {
 			return err
 		}
 	}
+	if _, _, err := o.commonValues(); err != nil {
+		return err
+	}
 	if o.Ignition != "" {
-		if err := checkURL(o.Ignition); err != nil {
+		if err := checkBase(o.Ignition); err != nil {
 			return fmt.Errorf("cannot use --matchbox: %w", err)
 		}
 	}
@@ -279,7 +294,7 @@ func (in *Install) check() error {
 	if err := in.Image.Check("--image", "--sha256"); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(in.Disk, "/dev/") || hasSpecial(in.Disk) {
+	if !strings.HasPrefix(in.Disk, "/dev/") || hasSpecial(in.Disk) || strings.Contains(in.Disk, "${") {
 		return engine.WithHint(fmt.Errorf("cannot install on %q: not a device", images.Truncate(in.Disk)), "--disk /dev/vda")
 	}
 	return nil
@@ -315,25 +330,19 @@ func checkURL(location secret.URL) error {
 	return images.CheckURL(location)
 }
 
+// checkBase is checkURL for the URL of a directory: file names are appended to it.
+func checkBase(location secret.URL) error {
+	if err := checkURL(location); err != nil {
+		return err
+	}
+	if strings.ContainsAny(location.Reveal(), "?#") {
+		return errors.New("the URL of a directory has neither a query (?) nor a fragment (#)")
+	}
+	return nil
+}
+
 // hasSpecial reports whether s contains characters that are not allowed in a word of
 // an iPXE script or a kernel command line. Neither supports escapes.
 func hasSpecial(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' || r == '\\' })
-}
-
-// checkArg reports an error unless arg is one kernel argument. A value with spaces is
-// quoted with "…", as the kernel requires.
-func checkArg(arg string) error {
-	name, value, ok := strings.Cut(arg, "=") // the value may be a secret
-	if hasPassword(arg) {
-		return fmt.Errorf("cannot use the kernel argument %q: %w", images.Truncate(name), errPassword)
-	}
-	plain := arg
-	if ok && len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
-		plain = name + strings.ReplaceAll(value[1:len(value)-1], " ", "")
-	}
-	if arg == "" || hasSpecial(plain) {
-		return engine.WithHint(fmt.Errorf("cannot use the kernel argument %q: it contains a character that cannot be quoted", images.Truncate(name)), `write NAME=VALUE, or NAME="VALUE WITH SPACES"`)
-	}
-	return nil
 }

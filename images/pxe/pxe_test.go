@@ -208,7 +208,7 @@ func TestInvalidListOfHostsIsRefused(t *testing.T) {
 		"hosts: [{mac: 52:54:00:12:34:56, values: {report.url: 'http://u:secret@h/'}}]":                                                   "values.report.url: contains a password",
 		"hosts: [{mac: 52:54:00:12:34:56, values: {proxy.http: 'http://u:secret@h'}}]":                                                    "values.proxy.http: contains a password",
 		"hosts: [{mac: 52:54:00:12:34:56, args: ['inst.repo=http://u:secret@h/']}]":                                                       "the kernel argument \"inst.repo\": it contains a password",
-		"hosts: [{mac: 52:54:00:12:34:56, values: {install.disk: /dev/sda}}]":                                                             "values.install.disk: cannot be set in the list of hosts",
+		"hosts: [{mac: 52:54:00:12:34:56, values: {install.disk: /dev/sda}}]":                                                             "values.install.disk: cannot be set here",
 		"hosts: [{mac: 52:54:00:12:34:56, values: {host.address: '1 firstboot.install.disk=x'}}]":                                         "cannot use the kernel argument",
 	} {
 		_, err := ParseHosts("hosts.yaml", []byte(text))

@@ -4,6 +4,7 @@ package pxe
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,5 +120,20 @@ func TestRealIPXE(t *testing.T) {
 				t.Errorf("iPXE requested\n%s\nwant %s, then the kernel\n%s", paths, want, console.String())
 			}
 		})
+	}
+}
+
+// A full disk leaves no temporary files.
+func TestFullDiskLeavesNoTemporaryFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("mounting a small file system: ", err)
+	}
+	defer func() { _ = syscall.Unmount(dir, 0) }()
+	big := []byte(strings.Repeat("x", 24<<10))
+	_, err := Write(dir, []File{{Path: "a", Data: big}, {Path: "b", Data: big}, {Path: "c", Data: big}})
+	entries, readErr := os.ReadDir(dir)
+	if !errors.Is(err, syscall.ENOSPC) || readErr != nil || len(entries) > 0 {
+		t.Errorf("%v; left: %v, %v", err, entries, readErr)
 	}
 }

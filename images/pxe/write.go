@@ -28,8 +28,8 @@ func (f File) mode() fs.FileMode {
 	return 0o644
 }
 
-// newSuffix ends the name of a file that is being written. An interrupted write leaves
-// it, and the next one replaces it.
+// newSuffix ends the name of a file that is being written. A power cut leaves it, and
+// the next write replaces it.
 const newSuffix = ".firstboot-new"
 
 // Write writes the files to the directory, each atomically, and removes the files of
@@ -41,15 +41,16 @@ func Write(dir string, files []File) (Result, error) { return write(dir, files, 
 func write(dir string, files []File, sync func(dir string) error) (Result, error) {
 	result := Result{Written: []string{}, Unchanged: []string{}, Removed: []string{}}
 	var changed []File
+	defer func() { removeNew(dir, changed[len(result.Written):]) }() // after an error, such as a full disk
 	for _, f := range files {
 		if f.isWritten(dir) {
 			result.Unchanged = append(result.Unchanged, f.Path)
 			continue
 		}
+		changed = append(changed, f)
 		if err := writeNew(filepath.Join(dir, f.Path), f); err != nil {
 			return result, err
 		}
-		changed = append(changed, f)
 	}
 	stale, err := staleFiles(dir, files)
 	if err != nil || len(changed)+len(stale) == 0 {
@@ -72,6 +73,13 @@ func write(dir string, files []File, sync func(dir string) error) (Result, error
 		result.Removed = append(result.Removed, path)
 	}
 	return result, sync(dir)
+}
+
+// removeNew removes the files that were written but did not get their names.
+func removeNew(dir string, files []File) {
+	for _, f := range files {
+		_ = os.Remove(filepath.Join(dir, f.Path) + newSuffix) // the caller reports the first error
+	}
 }
 
 // isWritten reports whether the directory has the file, with its mode.
