@@ -13,6 +13,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -30,11 +31,9 @@ func checkConflicts(theirs, ours types.Config) (warnings []string, err error) {
 	}
 	for _, u := range theirs.Systemd.Units {
 		switch {
-		case u.Name == "docker.service" && util.IsTrue(u.Mask):
-			warnings = append(warnings, "the config of --merge masks docker.service, which firstboot needs")
-		case !isOurs(u.Name):
-		case util.IsTrue(u.Mask):
+		case util.IsTrue(u.Mask) && isNeeded(u.Name):
 			conflict("it masks %s", u.Name)
+		case !isOurs(u.Name):
 		case util.NotEmpty(u.Contents) && !hasContents(ours, u.Name):
 			conflict("it replaces the unit %s", u.Name)
 		}
@@ -47,13 +46,22 @@ func checkConflicts(theirs, ours types.Config) (warnings []string, err error) {
 			warnings = append(warnings, n+" overrides this configuration")
 		}
 	}
+	for _, name := range notDirectories(theirs, ours) {
+		conflict("%s must be a directory", name)
+	}
+	for _, name := range notFiles(theirs, ours) {
+		conflict("%s must be a file", name)
+	}
+	for _, name := range masks(theirs) {
+		conflict("%s masks %s", name, path.Base(name))
+	}
 	for _, f := range theirs.Storage.Files {
 		if unit := disabledBy(f); unit != "" {
 			conflict("%s disables %s", f.Path, unit)
 		}
 	}
 	for _, arg := range theirs.KernelArguments.ShouldExist {
-		if unit, ok := strings.CutPrefix(string(arg), "systemd.mask="); ok && isOurs(unit) {
+		if unit, ok := strings.CutPrefix(string(arg), "systemd.mask="); ok && isNeeded(unit) {
 			conflict("the kernel argument %s masks it", arg)
 		}
 	}
@@ -71,6 +79,72 @@ func hasContents(c types.Config, unit string) bool {
 
 // isOurs reports whether a unit is one of those that start firstboot.
 func isOurs(unit string) bool { return units.Enabled()[unit] != "" }
+
+// isNeeded reports whether firstboot, or what a run starts, needs a unit.
+func isNeeded(unit string) bool {
+	return isOurs(unit) || slices.Contains([]string{units.Docker, "docker.socket", "containerd.service", units.Minions, units.CalicoNode, units.ReportService}, unit)
+}
+
+// notDirectories returns the files and links of theirs where a directory must be, for
+// the files that ours writes and those that a run writes.
+func notDirectories(theirs, ours types.Config) []string {
+	needed := []string{state.Dir + "/x", units.AdminDir + "/x", config.DropInDir + "/x"}
+	for _, n := range nodes(ours) {
+		needed = append(needed, path.Clean(n))
+	}
+	var found []string
+	for _, l := range leaves(theirs) {
+		if slices.ContainsFunc(needed, func(n string) bool { return strings.HasPrefix(n, path.Clean(l)+"/") }) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// notFiles returns the files of ours that theirs uses as directories.
+func notFiles(theirs, ours types.Config) []string {
+	var found []string
+	for _, l := range leaves(ours) {
+		if slices.ContainsFunc(nodes(theirs), func(n string) bool { return strings.HasPrefix(path.Clean(n), l+"/") }) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// leaves returns the paths of the files and links of a config.
+func leaves(c types.Config) []string {
+	c.Storage.Directories = nil
+	return nodes(c)
+}
+
+// masks returns the links to /dev/null and the empty files that mask a needed unit.
+// Those of firstboot's own units are refused anyway.
+func masks(c types.Config) []string {
+	var found []string
+	add := func(name string) {
+		if unit := path.Base(name); isNeeded(unit) && !isOurs(unit) && isUnitDir(path.Dir(path.Clean(name))) {
+			found = append(found, name)
+		}
+	}
+	for _, l := range c.Storage.Links {
+		if l.Target != nil && *l.Target == "/dev/null" {
+			add(l.Path)
+		}
+	}
+	for _, f := range c.Storage.Files {
+		if len(f.Append) == 0 && (util.NilOrEmpty(f.Contents.Source) || isEmptyData(*f.Contents.Source)) {
+			add(f.Path)
+		}
+	}
+	return found
+}
+
+// isEmptyData reports whether source is a data URL without data.
+func isEmptyData(source string) bool {
+	u, err := dataurl.DecodeString(source)
+	return err == nil && len(u.Data) == 0
+}
 
 // nodes returns the paths of the files, links and directories of a config.
 func nodes(c types.Config) []string {
@@ -91,8 +165,12 @@ func nodes(c types.Config) []string {
 // any of systemd's directories.
 func isProgramOrUnit(name string) bool {
 	name = path.Clean(name)
-	dirs := []string{units.AdminDir, units.Dir, "/lib/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"}
-	return name == "/usr/bin/firstboot" || isOurs(path.Base(name)) && slices.Contains(dirs, path.Dir(name))
+	return name == "/usr/bin/firstboot" || isOurs(path.Base(name)) && isUnitDir(path.Dir(name))
+}
+
+// isUnitDir reports whether systemd reads units from a directory.
+func isUnitDir(dir string) bool {
+	return slices.Contains([]string{units.AdminDir, units.Dir, "/lib/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"}, dir)
 }
 
 // disabledBy returns the unit of firstboot that a preset file disables before Ignition's
