@@ -85,6 +85,7 @@ func layers() [][]string {
 		{"internal/host"},
 		{"internal/web"},
 		{"internal/config"},
+		{"internal/certificate"},
 		{"internal/secret", "internal/fault", "internal/sysctl", "internal/unified"},
 		{"internal/text"},
 	}

@@ -10,14 +10,19 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // sources returns where this command finds the configuration.
 func (m *machine) sources() config.Options {
-	return config.Options{Root: m.Root, Files: m.Files, Cmdline: m.Cmdline, CredentialsDir: m.CredentialsDir}
+	return config.Options{
+		Root: m.Root, Files: m.Files, Cmdline: m.Cmdline, CredentialsDir: m.CredentialsDir,
+		CommonName: func(path string) (string, error) { return certificate.CommonName(host.New(m.Root).RealPath(path)) },
+	}
 }
 
 // loadLocal reads and validates the sources. A configuration by URL is an error.

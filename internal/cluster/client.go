@@ -11,11 +11,7 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"go.etcd.io/etcd/client/v3"
@@ -23,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 
+	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/fault"
 )
 
@@ -32,8 +29,6 @@ const (
 	// maxMessage limits a response, in bytes. etcd refuses values above 1.5 MiB,
 	// and lists are read in pages.
 	maxMessage = 16 << 20
-	// maxCertificate limits a PEM file, in bytes.
-	maxCertificate = 1 << 20
 )
 
 // Options configure a Client.
@@ -42,7 +37,7 @@ type Options struct {
 	CAFile    string   // PEM; empty: the system's CAs
 	CertFile  string   // PEM; with KeyFile, for an etcd that requires client certificates
 	KeyFile   string
-	Username  string
+	Username  string // without a Password it must be the CN of CertFile
 	Password  string
 	Timeout   time.Duration // of one call; 0: DefaultTimeout
 }
@@ -51,11 +46,12 @@ type Options struct {
 type Client struct {
 	etcd      *clientv3.Client
 	endpoints []string
+	files     certificate.Files
 	tls       *tls.Config
 	timeout   time.Duration
 }
 
-// Dial returns a new Client. With a Username it requests a token from etcd;
+// Dial returns a new Client. With a Password it requests a token from etcd;
 // otherwise nothing is sent until the first call. The caller must close it.
 func Dial(o Options) (*Client, error) {
 	if len(o.Endpoints) == 0 {
@@ -68,7 +64,7 @@ func Dial(o Options) (*Client, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
-	c := &Client{endpoints: o.Endpoints, tls: tlsConfig, timeout: o.Timeout}
+	c := &Client{endpoints: o.Endpoints, files: o.files(), tls: tlsConfig, timeout: o.Timeout}
 	c.etcd, err = clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: tlsConfig, Username: o.Username, Password: o.Password,
 		// A proxy of the environment is for downloads. It cannot reach etcd.
@@ -121,9 +117,9 @@ func (c *Client) watchConnection(ctx context.Context, abort context.CancelCauseF
 	for {
 		state := conn.GetState()
 		if state == connectivity.TransientFailure {
-			if why := c.connectError(); why != "" {
+			if why := c.connectError(); why != nil {
 				abort(&Error{
-					Action: "reach", Endpoints: c.endpoints, Err: errors.New(why), Class: fault.Transient, Kind: fault.Network, Advice: adviceFor(why),
+					Action: "reach", Endpoints: c.endpoints, Err: why, Class: fault.ClassOf(why), Kind: fault.KindOf(why), Advice: fault.Hint(why),
 				})
 				return
 			}
@@ -139,62 +135,20 @@ func (c *Client) withTimeout(ctx context.Context) (context.Context, context.Canc
 	return context.WithTimeout(ctx, c.timeout)
 }
 
+func (o Options) files() certificate.Files {
+	return certificate.Files{CA: o.CAFile, Cert: o.CertFile, Key: o.KeyFile}
+}
+
+// tlsConfig returns nil if no file is set; the etcd client then uses its default
+// for https endpoints.
 func (o Options) tlsConfig() (*tls.Config, error) {
-	if o.CAFile == "" && o.CertFile == "" && o.KeyFile == "" {
-		return nil, nil // the etcd client uses its default for https endpoints
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		pem, err := readCertificate(o.CAFile)
-		if err != nil {
+	if o.Username != "" && o.Password == "" {
+		if err := o.files().CheckUser(o.Username); err != nil {
 			return nil, err
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, configError(fmt.Errorf("cannot use etcd.caFile %s: it contains no certificate", o.CAFile), "the file must be PEM")
-		}
 	}
-	if (o.CertFile == "") != (o.KeyFile == "") {
-		return nil, configError(errors.New("cannot use a client certificate for etcd without its key"), "set both etcd.certFile and etcd.keyFile")
+	if o.files() == (certificate.Files{}) {
+		return nil, nil
 	}
-	if o.CertFile != "" {
-		pair, err := loadPair(o.CertFile, o.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
-}
-
-func loadPair(certFile, keyFile string) (tls.Certificate, error) {
-	cert, err := readCertificate(certFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	key, err := readCertificate(keyFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return pair, configError(fmt.Errorf("cannot use etcd.certFile %s with etcd.keyFile %s: %w", certFile, keyFile, err), "check that they belong together and that both are PEM")
-	}
-	return pair, nil
-}
-
-func readCertificate(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, configError(fmt.Errorf("cannot read a certificate for etcd: %w", err), "")
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
-	if err == nil && len(data) > maxCertificate {
-		err = fmt.Errorf("larger than %d bytes", maxCertificate)
-	}
-	if err != nil {
-		return nil, configError(fmt.Errorf("cannot read a certificate for etcd from %s: %w", path, err), "")
-	}
-	return data, nil
+	return o.files().Config()
 }

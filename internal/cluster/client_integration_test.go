@@ -4,18 +4,8 @@ package cluster
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -240,81 +230,6 @@ func TestEtcdUsers(t *testing.T) {
 	if _, err := poor.Pools(ctx); !fault.IsPermanent(err) {
 		t.Errorf("Pools = %v as a user without permissions, want a permanent error", err)
 	}
-}
-
-func TestTLS(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	ca, caKey := certificate(t, dir, "ca", nil, nil)
-	certificate(t, dir, "server", ca, caKey)
-	certificate(t, dir, "client", ca, caKey)
-	certificate(t, dir, "stranger", nil, nil)
-	file := func(name string) string { return filepath.Join(dir, name) }
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true, Args: []string{
-		"--cert-file", file("server.crt"), "--key-file", file("server.key"),
-		"--client-cert-auth", "--trusted-ca-file", file("ca.crt"),
-	}, TLS: true})
-	good := Options{Endpoints: []string{etcd.Endpoint}, CAFile: file("ca.crt"), CertFile: file("client.crt"), KeyFile: file("client.key"), Timeout: 2 * time.Second}
-	ping := func(o Options) error {
-		c, err := Dial(o)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return errors.Join(c.Ping(testContext(t)), c.ServesV2(testContext(t)))
-	}
-	if err := ping(good); err != nil {
-		t.Errorf("Ping = %v with the right certificates", err)
-	}
-	noCert := good
-	noCert.CertFile, noCert.KeyFile = "", ""
-	otherCA := good
-	otherCA.CAFile = file("stranger.crt")
-	for want, o := range map[string]Options{"tls: bad certificate": noCert, "signed by unknown authority": otherCA} {
-		err := ping(o)
-		if n := strings.Count(fmt.Sprint(err), want); n != 2 {
-			t.Errorf("Ping and ServesV2 = %v, want %q in both", err, want)
-		}
-	}
-}
-
-// certificate writes NAME.crt and NAME.key, signed by parent or self-signed.
-func certificate(t *testing.T, dir, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: parent == nil,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for suffix, block := range map[string]*pem.Block{
-		".crt": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "EC PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name+suffix), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made, key
 }
 
 // Not parallel: it counts goroutines.

@@ -57,16 +57,17 @@ func (c *Client) wrapError(action string, err error) error {
 		e.Class = class
 	}
 	switch {
-	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrAuthNotEnabled), errors.Is(err, rpctypes.ErrUserEmpty):
-		e.Class, e.Kind, e.Advice = fault.Permanent, fault.Auth, "correct etcd.username and etcd.passwordFile"
+	case authFailed(err):
+		e.Class, e.Kind, e.Advice = fault.Permanent, fault.Auth, userHint
 	case permissionDenied(err):
-		e.Class, e.Kind, e.Advice = fault.Permanent, fault.Auth, "grant the etcd user read and write for /calico/ and "+prefix
+		e.Class, e.Kind, e.Advice = fault.Permanent, fault.Auth, "grant the etcd user read and write for "+strings.Join(Prefixes(), ", ")
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		e.Kind, e.Advice = fault.Disk, "etcd has reached its disk quota: compact and defragment it, then run: etcdctl alarm disarm"
 	case timedOut(err):
 		e.Kind = fault.Timeout
-		if why := c.connectError(); why != "" {
-			e.Kind, e.Err, e.Advice = fault.Network, &shortError{why, err}, adviceFor(why)
+		if why := c.connectError(); why != nil {
+			e.Class, e.Kind, e.Advice = fault.ClassOf(why), fault.KindOf(why), fault.Hint(why)
+			e.Err = &shortError{why.Error(), err}
 		} else if status.Code(err) != codes.Unavailable {
 			e.Err = &shortError{"timed out", err}
 		}
@@ -74,12 +75,17 @@ func (c *Client) wrapError(action string, err error) error {
 	return e
 }
 
-// adviceFor returns the hint for a reason that connectError returned.
-func adviceFor(why string) string {
-	if strings.Contains(why, "is not etcd") || strings.Contains(why, "requires https") {
-		return notEtcdHint
+// userHint helps if etcd has users and does not know this one.
+const userHint = "etcd requires a user: the CN of etcd.certFile must be one (etcdctl user add NAME --no-password)"
+
+// authFailed reports whether etcd does not know who the client is.
+func authFailed(err error) bool {
+	for _, known := range []error{rpctypes.ErrAuthFailed, rpctypes.ErrAuthNotEnabled, rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound} {
+		if errors.Is(err, known) {
+			return true
+		}
 	}
-	return ""
+	return false
 }
 
 func timedOut(err error) bool {
@@ -93,51 +99,65 @@ func permissionDenied(err error) bool {
 // probeTimeout limits the probe of the endpoints after a failed call.
 const probeTimeout = time.Second
 
-// connectError returns why no endpoint can be reached, or "" if one can.
-func (c *Client) connectError() string {
+// connectError returns why no endpoint can be reached, or nil if one can. The
+// error is permanent only if no endpoint can become reachable by itself.
+func (c *Client) connectError() error {
 	client, done := c.httpClient()
 	defer done()
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	reasons := make(chan string, len(c.endpoints))
+	reasons := make(chan error, len(c.endpoints))
 	for _, endpoint := range c.endpoints {
-		go func() { reasons <- probe(ctx, client, endpoint) }()
+		go func() { reasons <- c.probe(ctx, client, endpoint) }()
 	}
-	var all []string
+	all := &fault.Error{}
+	var texts []string
 	for range c.endpoints {
 		why := <-reasons
-		if why == "" {
-			return ""
+		if why == nil {
+			return nil
 		}
-		all = append(all, why)
+		texts = append(texts, why.Error())
+		if class := fault.ClassOf(why); all.Class == fault.Unclassified || class < all.Class {
+			all.Class, all.Kind, all.Advice = class, fault.KindOf(why), fault.Hint(why)
+		}
 	}
-	return strings.Join(all, "; ")
+	all.Err = errors.New(strings.Join(texts, "; "))
+	return all
 }
 
 // notEtcdHint helps if another server answers at an endpoint.
 const notEtcdHint = "correct etcd.endpoints: each must be the client URL of an etcd server"
 
-// probe returns why an endpoint cannot be used, or "" if an etcd answers there.
-func probe(ctx context.Context, client *http.Client, endpoint string) string {
+// probe returns why an endpoint cannot be used, or nil if an etcd answers there.
+// The error is classified.
+func (c *Client) probe(ctx context.Context, client *http.Client, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
-		return sanitize(endpoint) + " is not a valid endpoint"
+		return configError(errors.New(sanitize(endpoint)+" is not a valid endpoint"), "")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(endpoint, "/")+"/version", nil)
 	if err != nil {
-		return sanitize(endpoint) + " is not a valid endpoint"
+		return configError(errors.New(sanitize(endpoint)+" is not a valid endpoint"), "")
 	}
 	resp, err := client.Do(req)
 	if err == nil {
 		defer resp.Body.Close()
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxVersion))
-		return notEtcd(u, resp.StatusCode, body)
+		if why := notEtcd(u, resp.StatusCode, body); why != "" {
+			return fault.WithHint(fault.Transient, fault.Network, errors.New(why), notEtcdHint)
+		}
+		return nil
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return u.Host + " does not answer"
+		return fault.New(fault.Transient, fault.Timeout, errors.New(u.Host+" does not answer"))
 	}
-	return fmt.Sprintf("%s: %s", u.Host, sanitize(unwrapNetError(err).Error()))
+	if u.Scheme == "http" && errors.Is(err, io.EOF) { // etcd with TLS (3.4) closes such a connection
+		return fault.WithHint(fault.Transient, fault.Network, errors.New(u.Host+" closes the connection without an answer"), "if this etcd uses TLS, write https:// in etcd.endpoints")
+	}
+	why := c.files.Explain(unwrapNetError(err), time.Now())
+	return fault.WithHint(fault.ClassOf(why), fault.KindOf(why), fmt.Errorf("%s: %s", u.Host, sanitize(why.Error())), fault.Hint(why))
 }
 
 // maxVersion limits etcd's answer to /version, in bytes. A real one has about

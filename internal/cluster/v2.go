@@ -34,7 +34,7 @@ func (c *Client) ServesV2(ctx context.Context) error {
 	defer done()
 	answers := make(chan answer, len(c.endpoints))
 	for i, endpoint := range c.endpoints {
-		go func() { answers <- answer{i, servesV2(ctx, client, endpoint)} }()
+		go func() { answers <- answer{i, c.servesV2(ctx, client, endpoint)} }()
 	}
 	failed := make([]error, len(c.endpoints))
 	var grace <-chan time.Time
@@ -84,20 +84,20 @@ func (c *Client) httpClient() (client *http.Client, done func()) {
 	}}, transport.CloseIdleConnections
 }
 
-func servesV2(ctx context.Context, client *http.Client, endpoint string) error {
+func (c *Client) servesV2(ctx context.Context, client *http.Client, endpoint string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(endpoint, "/")+"/v2/keys/", nil)
 	if err != nil {
 		return fmt.Errorf("%q is not a valid endpoint", sanitize(endpoint))
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return unwrapNetError(err)
+		return c.files.Explain(unwrapNetError(err), time.Now())
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusNotFound:
-		if why := probe(ctx, client, endpoint); why != "" {
-			return configError(fmt.Errorf("%w: %s", ErrNoV2, why), notEtcdHint)
+		if why := c.probe(ctx, client, endpoint); why != nil {
+			return configError(fmt.Errorf("%w: %w", ErrNoV2, why), notEtcdHint)
 		}
 		return configError(fmt.Errorf("%w: %s answers 404 to /v2/keys", ErrNoV2, endpoint),
 			"start etcd with --enable-v2 (etcd 3.5 or older; newer ones have no v2 API)")
