@@ -14,6 +14,8 @@ import (
 const (
 	productModule = "github.com/projecteru2/firstboot"
 	calicoModule  = "github.com/projectcalico/calico"
+	// calicoDir is the directory of the nested module that requires Calico.
+	calicoDir = "calico"
 )
 
 // goProgram is a program that is built in the nested module.
@@ -79,13 +81,13 @@ func (b builder) calicoSource(ctx context.Context) (string, error) {
 	return b.command(ctx, "list", "-m", "-f", "{{.Dir}}", calicoModule)
 }
 
-// moduleDir returns the directory of the nested module in the current checkout.
-func moduleDir(ctx context.Context) (string, error) {
+// moduleDir returns the directory of a nested module in the current checkout.
+func moduleDir(ctx context.Context, name string) (string, error) {
 	root, err := builder{dir: "."}.command(ctx, "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return "", fmt.Errorf("cannot find the sources of the lab's parts: %w", err)
 	}
-	dir := filepath.Join(root, "test", "lab", "parts", "calico")
+	dir := filepath.Join(root, "test", "lab", "parts", name)
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
 		return "", fmt.Errorf("cannot find the sources of the lab's parts: %w (the working directory must be in a checkout of %s)", err, productModule)
 	}

@@ -49,7 +49,7 @@ func Build(ctx context.Context, o Options) (Parts, error) {
 	if p.complete() {
 		return p, nil
 	}
-	if b.dir, err = moduleDir(ctx); err != nil {
+	if b.dir, err = moduleDir(ctx, calicoDir); err != nil {
 		return Parts{}, err
 	}
 	if p.Calicoctl == "" {
