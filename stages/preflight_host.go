@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/report"
 )
@@ -55,7 +56,7 @@ func (s preflight) hostName(context.Context, dockerState) ([]finding, error) {
 	if want := s.Config.Host.Name; want != "" && want != name {
 		return refuse("host.name "+want, "hostnamectl set-hostname "+want+", or remove host.name from the configuration"), nil
 	}
-	if name == "" || name == "localhost" || strings.HasPrefix(name, "localhost.") || name == "(none)" {
+	if name == "" || config.IsLocalHostName(name) || name == "(none)" {
 		return refuse("a unique name", "hostnamectl set-hostname NAME"), nil
 	}
 	if name != strings.ToLower(name) {

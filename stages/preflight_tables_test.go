@@ -22,6 +22,7 @@ func hostCases() []refusedCase {
 		{name: "host-name", problem: "differs from host.name", arrange: func(m *machine) { m.override("host: {name: other}") }, words: []string{"host1", "other", "set-hostname other"}},
 		{name: "host-name", problem: "empty", arrange: named("")},
 		{name: "host-name", problem: "localhost", arrange: named("localhost")},
+		{name: "host-name", problem: "a name of the loopback interface", arrange: named("localhost6.localdomain6")},
 		{name: "host-name", problem: "localhost with a domain", arrange: named("localhost.localdomain")},
 		{name: "host-name", problem: "the kernel's default", arrange: named("(none)")},
 		{name: "host-name", problem: "upper case", arrange: named("Host1"), words: []string{"Host1", "hostnamectl set-hostname host1"}},

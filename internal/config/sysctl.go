@@ -17,17 +17,26 @@ func (v *validator) sysctl() {
 		case name == "net.ipv4.ip_forward" && !sysctl.Same(name, text, "1"):
 			v.fail(path, "must be 1: Calico forwards at layer 3", "remove the key")
 		default:
-			v.sysctlNumber(path, name)
+			v.sysctlValue(path, name)
 		}
 	}
 }
 
-// sysctlNumber checks a value that the kernel reads as a number.
-func (v *validator) sysctlNumber(path, name string) {
+// sysctlValue checks that the kernel takes a value as it is written.
+func (v *validator) sysctlValue(path, name string) {
 	text := v.cfg.Sysctl[name]
-	if _, ok := sysctl.Numbers(text); ok || !sysctl.Numeric(name) {
-		return
+	switch sysctl.Check(name, text) {
+	case sysctl.NotNumber:
+		v.fail(path, quote(text)+" is not a number that the kernel accepts", numberHint(text))
+	case sysctl.TooLarge:
+		v.fail(path, "is too large", "the kernel stores 32 bits: at most 4294967295")
+	case sysctl.Spaces:
+		v.fail(path, "must not begin or end with a space", "remove it")
 	}
+}
+
+// numberHint suggests a number for a text that is meant as one.
+func numberHint(text string) string {
 	hint := ""
 	switch strings.ToLower(text) {
 	case "yes", "on":
@@ -41,5 +50,5 @@ func (v *validator) sysctlNumber(path, name string) {
 			}
 		}
 	}
-	v.fail(path, quote(text)+" is not a number that the kernel accepts", hint)
+	return hint
 }

@@ -28,6 +28,22 @@ func TestNumericSettingRefusesOtherText(t *testing.T) {
 	}
 }
 
+func TestOtherValuesThatTheKernelDoesNotTake(t *testing.T) {
+	for line, want := range map[string]string{
+		"kernel.pid_max: 0b1":                 "is not a number that the kernel accepts",
+		"kernel.pid_max: 1_000":               `is not a number that the kernel accepts (did you mean "1000"?)`,
+		"vm.swappiness: 0b1":                  "is not a number that the kernel accepts",
+		"net.core.somaxconn: 99999999999":     "is too large (the kernel stores 32 bits: at most 4294967295)",
+		`kernel.core_pattern: "core "`:        "must not begin or end with a space (remove it)",
+		"vm.swappiness: 99999999999999999999": "is not a number that the kernel accepts",
+	} {
+		got := problemLines(t, minimal+"sysctl:\n  "+line+"\n")
+		if len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestSettingsAreAccepted(t *testing.T) {
 	for _, line := range []string{
 		"net.ipv4.tcp_fin_timeout: 45", "net.ipv4.tcp_fin_timeout: 0x2d", `net.ipv4.tcp_fin_timeout: "055"`, "net.ipv4.tcp_syncookies: true",

@@ -89,10 +89,18 @@ func looksLikeIP(host string) bool {
 	return strings.Trim(last, "0123456789") == ""
 }
 
+// IsLocalHostName reports whether name is one of the names of the loopback
+// interface, with or without a domain. Distributions put all of them in
+// /etc/hosts, so none can name a host.
+func IsLocalHostName(name string) bool {
+	label, _, _ := strings.Cut(strings.ToLower(name), ".")
+	return label == "localhost" || label == "localhost4" || label == "localhost6"
+}
+
 // CheckHostName returns why name cannot be a host's name, or "" if it can.
 func CheckHostName(name string) (message, hint string) {
 	switch why := checkDNSName(name, 64); { // Linux: HOST_NAME_MAX
-	case name == "localhost" || strings.HasPrefix(name, "localhost."):
+	case IsLocalHostName(name):
 		return quote(name) + " is not a unique host name", "give each host its own name"
 	case why != "" && checkDNSName(strings.ToLower(name), 64) == "":
 		return why + ": Calico converts node names to lower case", didYouMean(strings.ToLower(name))

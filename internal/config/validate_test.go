@@ -81,6 +81,8 @@ func TestInvalidValues(t *testing.T) {
 		// host
 		{"host: {name: Web-1}", `must be in lower case: Calico converts node names to lower case (did you mean "web-1"?)`},
 		{"host: {name: localhost}", `"localhost" is not a unique host name`},
+		{"host: {name: localhost4}", `"localhost4" is not a unique host name`},
+		{"host: {name: localhost6.localdomain6}", `is not a unique host name`},
 		{"host: {name: localhost.localdomain}", `is not a unique host name`},
 		{"host: {name: web_1}", `is not an RFC 1123 name`},
 		{"host: {name: -a}", `is not an RFC 1123 name`},

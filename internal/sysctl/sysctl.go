@@ -73,6 +73,16 @@ var forms = map[string]form{
 	"kernel.seccomp.actions_logged":           words,
 	"kernel.watchdog_cpumask":                 ranges,
 	"fs.binfmt_misc.*":                        text,
+	"kernel.core_pattern":                     text,
+	"kernel.hostname":                         text,
+	"kernel.domainname":                       text,
+	"kernel.modprobe":                         text,
+	"kernel.hotplug":                          text,
+	"kernel.poweroff_cmd":                     text,
+	"kernel.printk_devkmsg":                   text,
+	"kernel.spl.hostid":                       text, // of OpenZFS: hexadecimal digits
+	"dev.cdrom.info":                          text,
+	"sunrpc.transports":                       text,
 }
 
 // formOf returns the form of a key's value. The keys of kernel.* and of drivers
@@ -91,10 +101,6 @@ func formOf(key string) form {
 	}
 	return unknown
 }
-
-// Numeric reports whether the kernel accepts only numbers as the value of key. It
-// returns false for a key that is not known.
-func Numeric(key string) bool { return formOf(key) == numeric }
 
 // Same reports whether the kernel means the same by both values of key: by want,
 // which is to be set, and by have, which the kernel printed.

@@ -52,7 +52,7 @@ func TestSame(t *testing.T) {
 		{"kernel.printk", "4", "3 4 1 7", false},
 		{"kernel.core_pattern", "core", "core", true},
 		{"kernel.core_pattern", "Core", "core", false},
-		{"kernel.domainname", "01", "1", true}, // a key of unknown form with numbers only
+		{"dev.raid.speed_limit_max", "01", "1", true}, // a key of unknown form with numbers only
 		{"net.ipv4.tcp_congestion_control", "reno", "cubic", false},
 		{"net.core.default_qdisc", "1", "01", false},
 		{"net.ipv4.tcp_allowed_congestion_control", "bbr reno", "reno bbr", true},
@@ -73,14 +73,47 @@ func TestSame(t *testing.T) {
 	}
 }
 
-func TestNumeric(t *testing.T) {
-	for key, want := range map[string]bool{
-		"net.ipv4.ip_forward": true, "net.ipv6.conf.all.disable_ipv6": true, "vm.swappiness": true, "fs.file-max": true,
-		"net.netfilter.nf_conntrack_max": true, "net.core.default_qdisc": false, "net.ipv4.tcp_congestion_control": false,
-		"net.ipv6.conf.eth0.stable_secret": false, "net.netfilter.nf_log.2": false, "kernel.core_pattern": false, "dev.raid.speed_limit_max": false,
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		key, value string
+		want       Problem
+	}{
+		{"net.ipv4.ip_forward", "yes", NotNumber},
+		{"vm.swappiness", "0b1", NotNumber},
+		{"vm.swappiness", "99999999999999999999", NotNumber},
+		{"vm.swappiness", "10 ", None}, // the kernel skips white space around numbers
+		{"vm.min_free_kbytes", "8589934592", None},
+		{"kernel.pid_max", "0b1", NotNumber},
+		{"kernel.pid_max", "1_000", NotNumber},
+		{"kernel.pid_max", "+5", NotNumber},
+		{"kernel.pid_max", "18446744073709551616", NotNumber},
+		{"kernel.pid_max", " 4194304 ", None},
+		{"kernel.shmmax", "18446744073692774399", None},
+		{"kernel.core_pattern", "core", None},
+		{"kernel.core_pattern", "1core", None},
+		{"kernel.core_pattern", "core ", Spaces},
+		{"kernel.hostname", "3com.example.org", None},
+		{"kernel.printk_devkmsg", "on\t", Spaces},
+		{"kernel.seccomp.actions_logged", "kill_process errno", None},
+		{"net.ipv4.tcp_congestion_control", " bbr", Spaces},
+		{"net.core.default_qdisc", "fq", None},
+		{"net.core.somaxconn", "4294967296", TooLarge},
+		{"net.core.somaxconn", "0x100000000", TooLarge},
+		{"net.core.somaxconn", "4294967295", None},
+		{"net.ipv4.tcp_rmem", "4096 131072 99999999999", TooLarge},
+		{"net.ipv4.conf.all.rp_filter", "-2147483648", None},
+		{"net.ipv4.conf.all.rp_filter", "-2147483649", TooLarge},
+		{"net.ipv4.tcp_mem", "1 2 99999999999", None},
+		{"net.ipv4.ipfrag_high_thresh", "8589934592", None},
+		{"net.netfilter.nf_conntrack_frag6_high_thresh", "8589934592", None},
+		{"net.netfilter.nf_conntrack_max", "8589934592", TooLarge},
+		{"net.ipv4.ip_local_reserved_ports", "1-3,7", None},
+		{"fs.file-max", "9223372036854775807", None},
+		{"dev.raid.speed_limit_max", "fast", None}, // a key of unknown form
+		{"net.mptcp.scheduler", "default", None},
 	} {
-		if got := Numeric(key); got != want {
-			t.Errorf("%s: got %v", key, got)
+		if got := Check(c.key, c.value); got != c.want {
+			t.Errorf("%s=%q: got %d, want %d", c.key, c.value, got, c.want)
 		}
 	}
 }
