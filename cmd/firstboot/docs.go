@@ -53,6 +53,7 @@ func writeCommandPages(c *cobra.Command, dir string) error {
 	}
 	// cobra shows the default of a flag without a value: --help[=false].
 	text := bytes.ReplaceAll(page.Bytes(), []byte("[=false]"), nil)
+	text = bytes.ReplaceAll(text, []byte("[=]"), []byte("[="+forever+"]")) // status --wait has no default
 	return writePage(filepath.Join(dir, strings.ReplaceAll(c.CommandPath(), " ", "-")+".1"), text)
 }
 

@@ -11,8 +11,9 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// forever is the value of --wait without a duration.
-const forever = "forever"
+// forever is the value of --wait without a duration. It is the placeholder that
+// pflag prints in -h: --wait[=DURATION].
+const forever = "DURATION"
 
 func (c *cli) status() *cobra.Command {
 	var wait string
@@ -28,16 +29,27 @@ started yet in this boot.`,
 		Annotations: codes("0    complete", "1    the run failed", "2    usage error", "4    the run was refused", "7    a run is in progress", "8    not started",
 			"9    drifted: changed since it was complete", "10   the marker belongs to another machine",
 			"11   unknown, a check failed", "12   this host left the network", "124  --wait timed out"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.doStatus(cmd, wait) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.doStatus(cmd, cmd.Flags().Changed("wait"), wait) },
 	}
-	cmd.Flags().StringVar(&wait, "wait", "", "wait until the run has ended, with =`DURATION` at most that long (such as --wait=10m)")
+	cmd.Flags().Var(&waitFlag{&wait}, "wait", "wait until the run has ended, for at most DURATION if it is given (such as --wait=10m)")
 	cmd.Flags().Lookup("wait").NoOptDefVal = forever
 	return cmd
 }
 
-func (c *cli) doStatus(cmd *cobra.Command, wait string) error {
+// waitFlag is the value of --wait.
+type waitFlag struct{ text *string }
+
+// Set sets the value.
+func (f *waitFlag) Set(s string) error { *f.text = s; return nil }
+
+func (f *waitFlag) String() string { return *f.text }
+
+// Type returns the type for which pflag prints no name before [=DURATION].
+func (f *waitFlag) Type() string { return "bool" }
+
+func (c *cli) doStatus(cmd *cobra.Command, waits bool, wait string) error {
 	timedOut := false
-	if wait != "" {
+	if waits {
 		var err error
 		if timedOut, err = c.waitForRun(cmd.Context(), wait); err != nil {
 			return err

@@ -39,9 +39,7 @@ source for.`,
 			if err != nil {
 				return err
 			}
-			for _, w := range warnings {
-				fmt.Fprintln(c.errs, "warning: "+w)
-			}
+			c.warn(warnings)
 			checked := strings.Join(o.Files, ", ")
 			if checked == "" {
 				checked = "the configuration of this machine"

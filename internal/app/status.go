@@ -82,7 +82,7 @@ func (m *machine) advise(status *report.Status) {
 	// The other version may also be the reason for a drift.
 	if version := status.Version; (status.State == state.Complete || status.State == state.Drifted) && version != m.Version {
 		status.Notes = append(status.Notes, fmt.Sprintf(
-			"this is firstboot %s, but %s completed this host; firstboot run --force applies the difference", m.Version, version))
+			"this is firstboot %s, but %s completed this host; firstboot plan --force shows what this version would change, firstboot run --force applies it", m.Version, version))
 	}
 }
 

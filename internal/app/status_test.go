@@ -43,7 +43,7 @@ func TestStatusNotesAnotherVersion(t *testing.T) {
 	o := m.options()
 	o.Version = "v2.0.0"
 	s, err := app.Status(t.Context(), o)
-	if err != nil || s.State != state.Complete || s.Version != "v1.0.0" || !strings.Contains(fmt.Sprint(s.Notes), "this is firstboot v2.0.0, but v1.0.0 completed this host; firstboot run --force applies the difference") {
+	if err != nil || s.State != state.Complete || s.Version != "v1.0.0" || !strings.Contains(fmt.Sprint(s.Notes), "this is firstboot v2.0.0, but v1.0.0 completed this host; firstboot plan --force shows what this version would change, firstboot run --force applies it") {
 		t.Errorf("%+v, %v", s, err)
 	}
 	// The other version may be the reason for a drift.

@@ -62,7 +62,7 @@ func TestEachStageHasOneAlignedLine(t *testing.T) {
 		c.Event(engine.Event{Stage: "node", Kind: engine.Skipped, Message: "sysctl"})
 	})
 	want := []string{
-		"firstboot: preflight (1/3) warning: port 179[2J is used",
+		"firstboot: preflight (1/3) warning: port 179?[2J is used",
 		"firstboot: preflight (1/3) done, 0.4s (ok)",
 		"firstboot: sysctl    (2/3) done, 2m5s (changed)",
 		"firstboot: node      (3/3) failed, 12.3s: cannot pull: no such image",

@@ -111,7 +111,7 @@ func TestLoginScreenShowsTheCurrentState(t *testing.T) {
 	}
 	wait := engine.Event{Stage: "preflight", Kind: engine.Waiting, Message: "etcd at http://10.0.0.1:2379", Err: errors.New("connection\x1b[2J refused"), Since: epoch.Add(5 * time.Second)}
 	at(20, wait)
-	shows("preflight is waiting for etcd at http://10.0.0.1:2379 since 2025-01-01 00:00:05 UTC: connection[2J refused")
+	shows("preflight is waiting for etcd at http://10.0.0.1:2379 since 2025-01-01 00:00:05 UTC: connection?[2J refused")
 	wait.Err = errors.New("no route to host")
 	at(21, wait) // too soon after the last change
 	shows("refused")

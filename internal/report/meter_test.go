@@ -9,7 +9,7 @@ import (
 
 func TestMeterPrintsEveryTenthOnceAndRedrawsOnATerminal(t *testing.T) {
 	for live, want := range map[bool]string{
-		false: "firstboot: writing, 0 B of 100 MB (0 %), 0.0s\nfirstboot: writing, 10 MB of 100 MB (10 %), 10.0s\nfirstboot: waiting[2J\n" +
+		false: "firstboot: writing, 0 B of 100 MB (0 %), 0.0s\nfirstboot: writing, 10 MB of 100 MB (10 %), 10.0s\nfirstboot: waiting?[2J\n" +
 			"firstboot: writing, 20 MB of 100 MB (20 %), 20.0s\nfirstboot: reading back, 1.0 MB, 0.0s\n",
 		true: "firstboot: writing, 0 B of 100 MB (0 %), 0.0s",
 	} {

@@ -22,39 +22,17 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/text"
 )
 
-// maxLine limits one line of external text, in characters.
+// maxLine limits one line of external text, in bytes.
 const maxLine = 1000
 
-// clean puts text on one line that is safe for a terminal: external text could
+// clean puts external text on one line that is safe for a terminal: it could
 // contain escape sequences, or lines that look like firstboot's.
-func clean(text string) string {
-	var b strings.Builder
-	n, blank := 0, false
-	for _, r := range strings.TrimSpace(text) {
-		if unicode.IsSpace(r) || r == '\uFEFF' {
-			blank = true
-			continue
-		}
-		if !unicode.IsPrint(r) {
-			continue
-		}
-		if blank {
-			b.WriteByte(' ')
-			blank = false
-		}
-		if n++; n > maxLine {
-			b.WriteString("…")
-			break
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+func clean(s string) string { return text.LineOf(s, maxLine) }
 
 // maxLines limits how much of one error is shown.
 const maxLines = 20

@@ -292,7 +292,7 @@ func upgradeBinary(t *testing.T, h *lab.Host) {
 	labtest.Run(t, h, 0, "install -m 755 "+nextBinary+" /usr/bin/firstboot")
 	output := labtest.Run(t, h, 0, "firstboot status")
 	t.Logf("%s", output)
-	labtest.Contains(t, output, "complete", "this is firstboot "+nextVersion, "completed this host; firstboot run --force applies the difference")
+	labtest.Contains(t, output, "complete", "this is firstboot "+nextVersion, "completed this host; firstboot plan --force shows what this version would change, firstboot run --force applies it")
 	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot run"), "complete (not re-checked)")
 	labtest.Equal(t, "firstboot's state files", before, labtest.Run(t, h, 0, stateFiles))
 }
