@@ -79,7 +79,7 @@ func layers() [][]string {
 		{"internal/app"},
 		{"stages"},
 		{"internal/report", "internal/webhook"},
-		{"units", "internal/artifact", "internal/cluster"},
+		{"units", "internal/adapter", "internal/artifact", "internal/cluster"},
 		{"internal/state"},
 		{"internal/engine"},
 		{"internal/host"},

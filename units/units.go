@@ -26,6 +26,11 @@ const (
 	DiskService = "firstboot-disk.service"
 	// ReportService posts a run's report to report.url. The run starts it.
 	ReportService = "firstboot-report.service"
+	// AdapterSocket is the socket on which Docker calls the network plugin of a
+	// host with a local network. A run enables it.
+	AdapterSocket = "firstboot-adapter.socket"
+	// AdapterService answers on AdapterSocket. A run enables it.
+	AdapterService = "firstboot-adapter.service"
 
 	// Dir contains the units of an image or a package.
 	Dir = "/usr/lib/systemd/system"
@@ -59,6 +64,8 @@ func ImageFiles() []File {
 		{Dir + "/" + Target, read(Target)},
 		{Dir + "/" + DiskService, read(DiskService)},
 		{Dir + "/" + ReportService, read(ReportService)},
+		{Dir + "/" + AdapterSocket, read(AdapterSocket)},
+		{Dir + "/" + AdapterService, read(AdapterService)},
 		{PresetPath, read("90-firstboot.preset")},
 	}
 }
@@ -75,6 +82,12 @@ func HostFiles() []File {
 // wants it.
 func Enabled() map[string]string {
 	return map[string]string{Service: "multi-user.target", Target: "multi-user.target"}
+}
+
+// EnabledByRun returns the units of ImageFiles that a run enables on a host with a
+// local network, each with the unit that wants it.
+func EnabledByRun() map[string]string {
+	return map[string]string{AdapterSocket: "sockets.target", AdapterService: Docker}
 }
 
 // DropIns returns the drop-ins that order the plugin before Docker at every boot.

@@ -85,6 +85,36 @@ func TestQuoteRemovesSpecialMeanings(t *testing.T) {
 	}
 }
 
+// test/nspawn tests what these settings do.
+func TestAdapterUnits(t *testing.T) {
+	texts := map[string]string{}
+	for _, f := range units.ImageFiles() {
+		texts[f.Path] = "\n" + string(f.Data)
+	}
+	for path, words := range map[string][]string{
+		units.Dir + "/" + units.AdapterSocket: {"StartLimitIntervalSec=0", "TriggerLimitIntervalSec=0", "SocketMode=0600",
+			"ListenStream=/run/docker/plugins/calico.sock", "WantedBy=sockets.target"},
+		units.Dir + "/" + units.AdapterService: {"StartLimitIntervalSec=0", "Before=docker.service", "WantedBy=docker.service", "Restart=always",
+			"RuntimeDirectory=firstboot firstboot/adapter", "RuntimeDirectoryPreserve=yes"},
+		units.PresetPath: {"disable firstboot-adapter.socket", "disable firstboot-adapter.service"},
+	} {
+		for _, line := range words {
+			if !strings.Contains(texts[path], "\n"+line+"\n") {
+				t.Errorf("%s: no line %q", path, line)
+			}
+		}
+	}
+	// sockets.target comes before all ordinary services.
+	if strings.Contains(texts[units.Dir+"/"+units.AdapterSocket], "\nAfter=") {
+		t.Error("the socket is ordered after another unit")
+	}
+	for _, name := range []string{units.AdapterSocket, units.AdapterService} {
+		if units.Enabled()[name] != "" {
+			t.Errorf("an image enables %s", name)
+		}
+	}
+}
+
 // A boot ends although a report cannot be delivered.
 func TestReportServiceDelaysNothing(t *testing.T) {
 	var unit, preset string

@@ -104,6 +104,7 @@ and continues after any interruption.`,
 		c.seal(),
 		c.waitPlugin(),
 		c.report(),
+		c.adapter(),
 		c.probeContainer(),
 	)
 	root.AddCommand(c.docsCommands()...)

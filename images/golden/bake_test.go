@@ -5,6 +5,7 @@ import (
 	"context"
 	"debug/elf"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -243,6 +244,7 @@ func TestUnavailablePinnedArtifactFailsBeforeTheImageChanges(t *testing.T) {
 
 func TestEnabledUnitsMatchTheirInstallSections(t *testing.T) {
 	enabled := units.Enabled()
+	maps.Copy(enabled, units.EnabledByRun())
 	for _, u := range units.ImageFiles() {
 		unit, wanted := filepath.Base(u.Path), ""
 		for line := range strings.Lines(string(u.Data)) {

@@ -16,6 +16,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/test/provisiontest"
+	"github.com/projecteru2/firstboot/units"
 )
 
 var install = &images.Remote{URL: "http://10.0.0.5/firstboot?a=1&b=2", SHA256: provisiontest.FakeDigest()}
@@ -68,11 +69,11 @@ func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	if list := unverified(r.Config); list != nil {
 		t.Error(list)
 	}
-	if len(r.Config.Systemd.Units) != 3 || len(r.Config.Storage.Links) != 2 {
+	if len(r.Config.Systemd.Units) != 5 || len(r.Config.Storage.Links) != 2 {
 		t.Errorf("units %v, links %v", r.Config.Systemd.Units, r.Config.Storage.Links)
 	}
 	for _, u := range r.Config.Systemd.Units {
-		if enabled := u.Enabled != nil && *u.Enabled; enabled != strings.Contains(*u.Contents, "[Install]") {
+		if enabled := u.Enabled != nil && *u.Enabled; enabled != (units.Enabled()[u.Name] != "") {
 			t.Errorf("%+v", u)
 		}
 	}

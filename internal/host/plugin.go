@@ -47,6 +47,23 @@ func decodeActivation(data []byte) ([]string, error) {
 	return result.Implements, nil
 }
 
+// PluginScope returns the scope of a network plugin's networks: local or global.
+func (h *Host) PluginScope(ctx context.Context, socket string) (string, error) {
+	data, err := h.callPlugin(ctx, socket, "NetworkDriver.GetCapabilities", nil)
+	if err != nil {
+		return "", err
+	}
+	return decodeScope(data)
+}
+
+func decodeScope(data []byte) (string, error) {
+	var result struct{ Scope string }
+	if err := json.Unmarshal(data, &result); err != nil {
+		return "", fmt.Errorf("cannot decode the plugin's response: %s", text.Line(err.Error()))
+	}
+	return text.Line(result.Scope), nil
+}
+
 var endpointID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // DeleteEndpoint makes the network plugin on a socket delete one of its

@@ -15,13 +15,18 @@ func wantPrintable(t *testing.T, s string) {
 }
 
 func FuzzPluginResponse(f *testing.F) {
-	for _, s := range []string{"", "{}", `{"Implements":["NetworkDriver"]}`, `{"Implements":["\u001b[31m"]}`, `{"Err":"resource does not exist: WorkloadEndpoint(x)"}`, `{"Err":7}`, "null", "[", "\x00"} {
+	for _, s := range []string{"", "{}", `{"Implements":["NetworkDriver"]}`, `{"Implements":["\u001b[31m"]}`, `{"Err":"resource does not exist: WorkloadEndpoint(x)"}`, `{"Err":7}`, `{"Scope":"local\u001b[31m"}`, "null", "[", "\x00"} {
 		f.Add(200, []byte(s))
 	}
 	f.Fuzz(func(t *testing.T, status int, data []byte) {
 		if err := pluginError(status, data); err != nil {
 			wantPrintable(t, err.Error())
 		}
+		scope, err := decodeScope(data)
+		if err != nil {
+			wantPrintable(t, err.Error())
+		}
+		wantPrintable(t, scope)
 		implements, err := decodeActivation(data)
 		if err != nil {
 			wantPrintable(t, err.Error())
