@@ -77,7 +77,7 @@ func parse(data []byte) (Network, error) {
 	if err := decoder.Decode(&d); err != nil {
 		return Network{}, err
 	}
-	if _, err := decoder.Token(); err != io.EOF { //nolint:errorlint // Token returns io.EOF itself
+	if _, err := decoder.Token(); err != io.EOF {
 		return Network{}, errors.New("more than one JSON value")
 	}
 	if d.Schema != state.Schema {
