@@ -15,7 +15,8 @@ func writeIdentities(out io.Writer, identities []golden.Identity) {
 	}
 }
 
-// reportIdentities prints the result of seal --check and seal --plan.
+// reportIdentities prints the result of seal --check and seal --plan. Identity that
+// only a person can remove is not a change that seal would make.
 func (c *cli) reportIdentities(h *host.Host, f sealFlags, identities []golden.Identity) error {
 	keys, err := golden.HostKeyChanges(h)
 	if err != nil {
@@ -30,12 +31,25 @@ func (c *cli) reportIdentities(h *host.Host, f sealFlags, identities []golden.Id
 		err = c.printIdentities(f, identities, keys)
 	}
 	switch {
-	case err != nil || len(identities) == 0 && len(keys) == 0:
+	case err != nil:
 		return err
-	case f.plan:
+	case f.check && len(identities) > 0:
+		return exitWith(app.ExitFailed)
+	case f.plan && countRemovable(identities)+len(keys) > 0:
 		return exitWith(app.ExitPending)
 	}
-	return exitWith(app.ExitFailed)
+	return nil
+}
+
+// countRemovable returns how many of the identities seal can remove.
+func countRemovable(identities []golden.Identity) int {
+	n := 0
+	for _, item := range identities {
+		if item.IsRemovable() {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *cli) printIdentities(f sealFlags, identities []golden.Identity, keys []golden.Change) error {
@@ -43,12 +57,18 @@ func (c *cli) printIdentities(f sealFlags, identities []golden.Identity, keys []
 	for _, key := range keys {
 		fmt.Fprintf(c.out, "%-6s %-17s %s: the image does not create SSH host keys at boot\n", key.Action, "ssh-host-keys", key.Path)
 	}
+	changes := countRemovable(identities) + len(keys)
+	left := len(identities) - countRemovable(identities)
 	text := "clean: no machine identity left in " + c.root
 	switch {
-	case len(identities) > 0 && f.check:
+	case f.check && changes == 0 && left > 0:
+		text = fmt.Sprintf("%s of machine identity left in %s, which only a person can remove", count(left, "item"), c.root)
+	case f.check && len(identities) > 0:
 		text = fmt.Sprintf("%s of machine identity left in %s; to remove them: %s", count(len(identities), "item"), c.root, c.sealCommand())
-	case len(identities)+len(keys) > 0:
-		text = fmt.Sprintf("%s in %s", count(len(identities)+len(keys), "change"), c.root)
+	case left > 0:
+		text = fmt.Sprintf("%s in %s; %s of machine identity left, which only a person can remove", count(changes, "change"), c.root, count(left, "item"))
+	case changes > 0:
+		text = fmt.Sprintf("%s in %s", count(changes, "change"), c.root)
 	}
 	_, err := fmt.Fprintln(c.out, text)
 	return err

@@ -51,6 +51,9 @@ func categories(live bool) []category {
 		{"random-seed", "clones would start with the same random seed", []location{
 			{"/var/lib/systemd", []string{"random-seed"}},
 			{"/var/lib/urandom", []string{"random-seed"}},
+			{"/var/lib/misc", []string{"random-seed"}},
+			{"/var/lib", []string{"random-seed"}},
+			{"/var/lib/seedrng", []string{"seed.*"}},
 			{"/boot/loader", []string{"random-seed"}},
 			{"/efi/loader", []string{"random-seed"}},
 			{"/boot/efi/loader", []string{"random-seed"}},

@@ -6,6 +6,9 @@ import (
 	"testing"
 )
 
+// wgKey has the form of a key of WireGuard.
+const wgKey = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+
 const boundConnection = "[ethernet]\nmac-address=52:54:00:00:00:01\n"
 
 func TestIdentityInsideFilesIsFound(t *testing.T) {
@@ -25,19 +28,41 @@ func TestIdentityInsideFilesIsFound(t *testing.T) {
 		"netplan, no MAC address": {map[string]string{"/etc/netplan/01-dhcp.yaml": "network: {ethernets: {all: {match: {name: \"e*\"}}}}\n"}, ""},
 		"netplan that cloud-init keeps": {map[string]string{"/etc/netplan/50-cloud-init.yaml": netplan, cloudInit: "",
 			"/etc/cloud/cloud.cfg.d/99-x.cfg": "network: {config: disabled}\n"}, "mac-address report /etc/netplan/50-cloud-init.yaml"},
-		"NetworkManager":           {map[string]string{"/etc/NetworkManager/system-connections/eth0.nmconnection": boundConnection}, "mac-address report /etc/NetworkManager/system-connections/eth0.nmconnection"},
-		"networkd":                 {map[string]string{"/etc/systemd/network/10-lan.network": "[Match]\nMACAddress=52-54-00-00-00-01\n"}, "mac-address report /etc/systemd/network/10-lan.network"},
-		"ifcfg":                    {map[string]string{"/etc/sysconfig/network-scripts/ifcfg-eth0": "HWADDR=52:54:00:00:00:01\n"}, "mac-address report /etc/sysconfig/network-scripts/ifcfg-eth0"},
-		"ifupdown":                 {map[string]string{"/etc/network/interfaces": "iface eth0 inet dhcp\n  hwaddress 52:54:00:00:00:01\n"}, "mac-address report /etc/network/interfaces"},
-		"udev's own names":         {map[string]string{"/etc/udev/rules.d/70-persistent-net.rules": "ATTR{address}==\"52:54:00:00:00:01\", NAME=\"eth0\"\n"}, "mac-address remove /etc/udev/rules.d/70-persistent-net.rules"},
-		"other udev rules":         {map[string]string{"/etc/udev/rules.d/10-names.rules": "ATTR{address}==\"52:54:00:00:00:01\", NAME=\"lan\"\n"}, "mac-address report /etc/udev/rules.d/10-names.rules"},
-		"a comment":                {map[string]string{"/etc/udev/rules.d/10-names.rules": "# ATTR{address}==\"52:54:00:00:00:01\"\n"}, ""},
-		"a longer number":          {map[string]string{"/etc/systemd/network/1.network": "[Network]\nIPv6Token=::11:22:33:44:55:66:77\n"}, "?"},
-		"host key":                 {map[string]string{sshdConfig: "Port 22\nhostkey = \"/etc/ssh/keys/host\"\n", "/etc/ssh/keys/host": "k"}, "ssh-host-keys report /etc/ssh/keys/host"},
-		"host key in a drop-in":    {map[string]string{sshdConfig + ".d/10-x.conf": "HostKey /srv/key\n", "/srv/key": "k"}, "ssh-host-keys report /srv/key"},
-		"host key that is missing": {map[string]string{sshdConfig: "HostKey /etc/ssh/keys/host\n"}, ""},
-		"host key, commented out":  {map[string]string{sshdConfig: "#HostKey /srv/key\n", "/srv/key": "k"}, ""},
-		"host key at a usual path": {map[string]string{sshdConfig: "HostKey /etc/ssh/ssh_host_rsa_key\n", "/etc/ssh/ssh_host_rsa_key": "k"}, "ssh-host-keys remove /etc/ssh/ssh_host_rsa_key"},
+		"NetworkManager":              {map[string]string{"/etc/NetworkManager/system-connections/eth0.nmconnection": boundConnection}, "mac-address report /etc/NetworkManager/system-connections/eth0.nmconnection"},
+		"networkd":                    {map[string]string{"/etc/systemd/network/10-lan.network": "[Match]\nMACAddress=52-54-00-00-00-01\n"}, "mac-address report /etc/systemd/network/10-lan.network"},
+		"ifcfg":                       {map[string]string{"/etc/sysconfig/network-scripts/ifcfg-eth0": "HWADDR=52:54:00:00:00:01\n"}, "mac-address report /etc/sysconfig/network-scripts/ifcfg-eth0"},
+		"ifupdown":                    {map[string]string{"/etc/network/interfaces": "iface eth0 inet dhcp\n  hwaddress 52:54:00:00:00:01\n"}, "mac-address report /etc/network/interfaces"},
+		"udev's own names":            {map[string]string{"/etc/udev/rules.d/70-persistent-net.rules": "ATTR{address}==\"52:54:00:00:00:01\", NAME=\"eth0\"\n"}, "mac-address remove /etc/udev/rules.d/70-persistent-net.rules"},
+		"other udev rules":            {map[string]string{"/etc/udev/rules.d/10-names.rules": "ATTR{address}==\"52:54:00:00:00:01\", NAME=\"lan\"\n"}, "mac-address report /etc/udev/rules.d/10-names.rules"},
+		"a comment":                   {map[string]string{"/etc/udev/rules.d/10-names.rules": "# ATTR{address}==\"52:54:00:00:00:01\"\n"}, ""},
+		"a longer number":             {map[string]string{"/etc/systemd/network/1.network": "[Network]\nIPv6Token=::11:22:33:44:55:66:77\n"}, "?"},
+		"host key":                    {map[string]string{sshdConfig: "Port 22\nhostkey = \"/etc/ssh/keys/host\"\n", "/etc/ssh/keys/host": "k"}, "ssh-host-keys report /etc/ssh/keys/host"},
+		"host key in a drop-in":       {map[string]string{sshdConfig + ".d/10-x.conf": "HostKey /srv/key\n", "/srv/key": "k"}, "ssh-host-keys report /srv/key"},
+		"host key with a comment":     {map[string]string{sshdConfig: "HostKey /srv/key # ours\n", "/srv/key": "k"}, "ssh-host-keys report /srv/key"},
+		"host key, quoted":            {map[string]string{sshdConfig: "HostKey \"/srv/my key\"  # ours\n", "/srv/my key": "k"}, "ssh-host-keys report /srv/my key"},
+		"usual key with a comment":    {map[string]string{sshdConfig: "HostKey /etc/ssh/ssh_host_rsa_key # ours\n"}, ""},
+		"Debian's own name":           {map[string]string{hostsPath: "127.0.0.1 localhost\n127.0.1.1 builder-7\n"}, "host-name write " + hostsPath},
+		"hosts without its name":      {map[string]string{hostsPath: "127.0.0.1 localhost\n127.0.1.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.0.9 mirror # builder-7\n", "/etc/hostname": "localhost\n"}, ""},
+		"name for people":             {map[string]string{machineInfoPath: "PRETTY_HOSTNAME=\"Builder 7\"\n"}, "host-name remove " + machineInfoPath},
+		"name for people, and more":   {map[string]string{machineInfoPath: "CHASSIS=server\nPRETTY_HOSTNAME=B"}, "host-name write " + machineInfoPath},
+		"machine-info without name":   {map[string]string{machineInfoPath: "#PRETTY_HOSTNAME=B\nCHASSIS=server\n"}, ""},
+		"networkd of the vendor":      {map[string]string{"/usr/lib/systemd/network/10-lan.link": "[Match]\nPermanentMACAddress=52:54:00:00:00:01\n"}, "mac-address report /usr/lib/systemd/network/10-lan.link"},
+		"drop-in of a link":           {map[string]string{"/etc/systemd/network/10-lan.link.d/mac.conf": "[Match]\nMACAddress=52:54:00:00:00:01\n"}, "mac-address report /etc/systemd/network/10-lan.link.d/mac.conf"},
+		"drop-in of a network":        {map[string]string{"/usr/lib/systemd/network/a.network.d/mac.conf": "[Match]\nMACAddress=52:54:00:00:00:01\n"}, "mac-address report /usr/lib/systemd/network/a.network.d/mac.conf"},
+		"address of a bridge":         {map[string]string{"/etc/systemd/network/br0.netdev": "[NetDev]\nMACAddress=52:54:00:00:00:01\n"}, "mac-address report /etc/systemd/network/br0.netdev"},
+		"NetworkManager's vendor":     {map[string]string{"/usr/lib/NetworkManager/system-connections/a.nmconnection": boundConnection}, "mac-address report /usr/lib/NetworkManager/system-connections/a.nmconnection"},
+		"NetworkManager's devices":    {map[string]string{"/etc/NetworkManager/conf.d/a.conf": "[device]\nmatch-device=mac:52:54:00:00:00:01\n"}, "mac-address report /etc/NetworkManager/conf.d/a.conf"},
+		"udev rules of the vendor":    {map[string]string{"/usr/lib/udev/rules.d/1.rules": "ATTR{address}==\"52:54:00:00:00:01\"\n"}, "mac-address report /usr/lib/udev/rules.d/1.rules"},
+		"wg-quick":                    {map[string]string{"/etc/wireguard/wg0.conf": "[Interface]\nPrivateKey = " + wgKey + "\n[Peer]\nPublicKey = " + wgKey + "\n"}, "wireguard-key report /etc/wireguard/wg0.conf"},
+		"WireGuard key file":          {map[string]string{"/etc/wireguard/private.key": wgKey + "\n", "/etc/wireguard/wg0.pub": wgKey + "\n"}, "wireguard-key report /etc/wireguard/private.key"},
+		"WireGuard of networkd":       {map[string]string{"/etc/systemd/network/wg0.netdev": "[WireGuard]\nPrivateKey=" + wgKey + "\n"}, "wireguard-key report /etc/systemd/network/wg0.netdev"},
+		"WireGuard key elsewhere":     {map[string]string{"/etc/systemd/network/wg0.netdev": "[WireGuard]\nPrivateKeyFile=/srv/wg.key\n", "/srv/wg.key": wgKey}, "wireguard-key report /srv/wg.key"},
+		"WireGuard of NetworkManager": {map[string]string{"/etc/NetworkManager/system-connections/wg0": "[wireguard]\nprivate-key=" + wgKey + "\n"}, "wireguard-key report /etc/NetworkManager/system-connections/wg0"},
+		"WireGuard of netplan":        {map[string]string{"/etc/netplan/wg.yaml": "network: {tunnels: {wg0: {mode: wireguard, key: \"" + wgKey + "\"}}}\n"}, "wireguard-key report /etc/netplan/wg.yaml"},
+		"public keys of WireGuard":    {map[string]string{"/etc/wireguard/peers.conf": "[Peer]\nPublicKey = " + wgKey + "\n", "/etc/systemd/network/wg.netdev": "[WireGuardPeer]\nPublicKey=" + wgKey + "\n"}, ""},
+		"host key that is missing":    {map[string]string{sshdConfig: "HostKey /etc/ssh/keys/host\n"}, ""},
+		"host key, commented out":     {map[string]string{sshdConfig: "#HostKey /srv/key\n", "/srv/key": "k"}, ""},
+		"host key at a usual path":    {map[string]string{sshdConfig: "HostKey /etc/ssh/ssh_host_rsa_key\n", "/etc/ssh/ssh_host_rsa_key": "k"}, "ssh-host-keys remove /etc/ssh/ssh_host_rsa_key"},
 	} {
 		got := identities(t, image(t, c.files), SealOptions{})
 		switch {
@@ -73,5 +98,22 @@ func TestSealKeepsTheNetworkAndNamesIt(t *testing.T) {
 	}
 	if data, err := h.ReadFile(connection); err != nil || string(data) != boundConnection {
 		t.Errorf("the connection was changed: %q, %v", data, err)
+	}
+}
+
+// seal edits files that are not the machine's alone.
+func TestSealRemovesOnlyTheNamesOfTheMachine(t *testing.T) {
+	const hosts = "# static\n127.0.0.1\tlocalhost builder-7\n127.0.1.1\tbuilder-7.example.org builder-7\n::1 localhost ip6-localhost BUILDER-7. # v6\n" +
+		"10.0.0.7 builder-7 mirror # both\n10.0.0.8 builder-70 xbuilder-7\n\n10.0.0.9 builder-7.lan\n"
+	const want = "# static\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost # v6\n10.0.0.7\tmirror # both\n10.0.0.8 builder-70 xbuilder-7\n\n"
+	h := image(t, map[string]string{hostsPath: hosts, hostnamePath: "builder-7\n", machineInfoPath: "CHASSIS=server\nPRETTY_HOSTNAME=\"Builder 7\"\nLOCATION=x\n"})
+	seal(t, h, SealOptions{})
+	for path, want := range map[string]string{hostsPath: want, machineInfoPath: "CHASSIS=server\nLOCATION=x\n"} {
+		if got, err := h.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s: got\n%swant\n%s%v", path, got, want, err)
+		}
+	}
+	if left := identities(t, h, SealOptions{}); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }

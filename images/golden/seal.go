@@ -55,7 +55,7 @@ func Identities(h *host.Host, o SealOptions) ([]Identity, error) {
 	}
 	for _, find := range []func(*host.Host, SealOptions) ([]Identity, error){
 		one(machineIDIdentity), one(dbusIdentity), one(swarmIdentity),
-		hostnameIdentity, initiatorIdentity, networkIdentities, hostKeyIdentities,
+		hostnameIdentity, hostsIdentity, machineInfoIdentity, initiatorIdentity, networkIdentities, hostKeyIdentities,
 	} {
 		found, err := find(h, o)
 		if err != nil {
@@ -125,6 +125,9 @@ func swarmIdentity(h *host.Host, _ SealOptions) (*Identity, error) {
 	}
 	return &Identity{"docker-swarm", swarmState, "report", "clones would be the same swarm node: run docker swarm leave --force before you capture the image", nil}, nil
 }
+
+// IsRemovable reports whether seal can remove the identity. Otherwise a person must.
+func (i Identity) IsRemovable() bool { return i.apply != nil }
 
 // Remove removes the identity from the image. It may be called again.
 func (i Identity) Remove() error {

@@ -110,7 +110,7 @@ func usedImage() (files map[string]string, removed []string) {
 		"/var/lib/systemd/timers/stamp-fstrim.timer":               "", "/boot/loader/loader.conf": "timeout 3",
 		"/etc/docker/daemon.json": "{}", "/var/lib/docker/overlay2/l/x": "layer", "/var/lib/calico/other": "x",
 		"/etc/eru/minions.conf":                   "ETCD_ENDPOINTS=http://10.0.0.1:2379",
-		"/etc/puppetlabs/puppet/ssl/certs/ca.pem": "x", "/etc/salt/pki/minion/minion_master.pub": "x", "/etc/netplan/50-dhcp.yaml": "network: {version: 2}",
+		"/etc/puppetlabs/puppet/ssl/certs/ca.pem": "x", "/etc/salt/pki/minion/minion_master.pub": "x", "/etc/netplan/50-dhcp.yaml": "network: {version: 2}", "/etc/hosts": "127.0.0.1 localhost\n", "/etc/machine-info": "CHASSIS=server\n",
 		"/etc/iscsi/initiatorname.iscsi": "# InitiatorName=x\nGenerateName=yes\n", "/etc/systemd/network/80-dhcp.network": "[Match]\nName=e*\n# 52:54:00:00:00:01\n",
 	}
 	removed = []string{
@@ -123,7 +123,7 @@ func usedImage() (files map[string]string, removed []string) {
 		"/var/lib/dhcp/dhclient.leases", "/var/lib/dhcp/dhclient.eth0.leases", "/var/lib/dhclient/dhclient--eth0.lease",
 		"/var/lib/dhcpcd/eth0.lease", "/var/lib/dhcpcd/duid", "/var/lib/NetworkManager/internal-abc-eth0.lease", "/var/lib/NetworkManager/secret_key",
 		"/var/lib/systemd/network/x", "/run/systemd/netif/leases/2",
-		"/var/lib/systemd/random-seed", "/boot/efi/loader/random-seed", "/efi/loader/random-seed", "/boot/loader/random-seed", "/var/lib/urandom/random-seed",
+		"/var/lib/systemd/random-seed", "/boot/efi/loader/random-seed", "/efi/loader/random-seed", "/boot/loader/random-seed", "/var/lib/urandom/random-seed", "/var/lib/misc/random-seed", "/var/lib/random-seed", "/var/lib/seedrng/seed.credit",
 		"/etc/hostname", "/etc/nvme/hostnqn", "/etc/nvme/hostid", "/etc/lvm/devices/system.devices", "/etc/krb5.keytab", "/var/lib/samba/private/secrets.tdb",
 		"/etc/salt/minion_id", "/etc/salt/pki/minion/minion.pem", "/etc/salt/pki/minion/minion.pub", "/etc/chef/client.pem",
 		"/etc/puppetlabs/puppet/ssl/private_keys/web-1.pem", "/etc/puppetlabs/puppet/ssl/certs/web-1.pem", "/var/lib/puppet/ssl/certs/camera.pem",
