@@ -37,9 +37,10 @@ artifacts from a bundle in /usr/lib/firstboot/bundle or /var/lib/firstboot/bundl
 
 With --lock the configuration may lack digests. bundle computes them from the
 fetched files and prints the new configuration, or with --write updates the files.
+
 A file that is not a calicoctl, an image archive or an eru-minions package for the
-hosts' architecture is refused, and nothing is written. To get calicoctl's version,
-bundle runs it.`,
+hosts' architecture, or is of another version than the configuration's, is refused,
+and nothing is written. To get calicoctl's version, bundle runs it.`,
 		Example: "  firstboot bundle --config my.yaml --dir bundle\n  firstboot bundle --config my.yaml --lock --write\n  firstboot bundle --root /mnt/image",
 		Annotations: codes("0    the bundle is complete", "1    an artifact cannot be fetched or verified", "2    usage error",
 			"3    the configuration is invalid, or cannot be read", "130  interrupted"),
@@ -98,6 +99,7 @@ func (c *cli) doBundle(ctx context.Context, f bundleFlags) error {
 		golden.Discard(dir)
 	}
 	if err != nil {
+		golden.DiscardEmpty(dir)
 		return err
 	}
 	b, err := golden.Pack(ctx, dir, all.Items)

@@ -95,11 +95,13 @@ func firstProblem(ctx context.Context, have *artifact.Bundle, err error, wanted 
 // collect fetches the pinned artifacts into the image's bundle. Hosts take only
 // pinned artifacts from a bundle.
 func (b *Bake) collect(ctx context.Context, c *config.Config) error {
+	dir := b.Host.RealPath(b.BundleDirs[0])
 	all, err := b.Collect(ctx, c)
 	if err != nil {
+		DiscardEmpty(dir)
 		return err
 	}
-	_, err = Pack(ctx, b.Host.RealPath(b.BundleDirs[0]), all.Items)
+	_, err = Pack(ctx, dir, all.Items)
 	return err
 }
 

@@ -143,6 +143,14 @@ func Discard(bundle string) {
 	_ = os.Remove(bundle)
 }
 
+// DiscardEmpty removes the download directory of a bundle if nothing in it can be
+// resumed, and then the bundle's directory if it is empty.
+func DiscardEmpty(bundle string) {
+	for _, dir := range []string{DownloadDir(bundle), bundle} {
+		_ = os.Remove(dir) // fails if it is not empty
+	}
+}
+
 // Pack writes the items as a bundle to dir and removes the download directory.
 func Pack(ctx context.Context, dir string, items []artifact.Item) (*artifact.Bundle, error) {
 	b, err := artifact.WriteBundle(ctx, dir, items)

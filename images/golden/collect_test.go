@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,13 +29,14 @@ func digestOf(data string) string { return fmt.Sprintf("%x", sha256.Sum256([]byt
 // mirror serves texts by their paths and counts its connections.
 type mirror struct {
 	*httptest.Server
+	texts       map[string]string
 	connections atomic.Int32
 	busy        atomic.Int32 // how many more requests to answer with 503
 }
 
 func newMirror(t *testing.T, texts map[string]string) *mirror {
 	t.Helper()
-	m := &mirror{}
+	m := &mirror{texts: texts}
 	m.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.busy.Add(-1) >= 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -63,7 +65,8 @@ func collector(c *config.Config, dir string, output *bytes.Buffer) *Collector {
 	log := func(line string) { fmt.Fprintln(output, line) }
 	return &Collector{
 		Config: c, Artifacts: Artifacts(c, (&stages.Env{Config: c}).References()), Progress: log,
-		KeyPath: func(path string) string { return path },
+		KeyPath:          func(path string) string { return path },
+		CalicoctlVersion: func(context.Context, string) (string, error) { return "v3.23.0", nil },
 		Store:   artifact.NewStore(artifact.Options{Cache: DownloadDir(dir), Bundles: []string{dir}, Log: log}),
 	}
 }
@@ -71,18 +74,14 @@ func collector(c *config.Config, dir string, output *bytes.Buffer) *Collector {
 // pinned returns a configuration that pins all three artifacts, served by m.
 func pinned(m *mirror) *config.Config {
 	c := config.Default()
-	c.Calicoctl.URL, c.Calicoctl.SHA256 = secret.URL(m.URL+"/calicoctl?token=correct-horse"), digestOf("one")
-	c.Node.URL, c.Node.SHA256 = secret.URL(m.URL+"/node.tar"), digestOf("two")
-	c.Minions.URL, c.Minions.SHA256 = secret.URL(m.URL+"/minions.rpm"), digestOf("three")
+	c.Calicoctl.URL, c.Calicoctl.SHA256 = secret.URL(m.URL+"/calicoctl?token=correct-horse"), digestOf(m.texts["/calicoctl"])
+	c.Node.URL, c.Node.SHA256 = secret.URL(m.URL+"/node.tar"), digestOf(m.texts["/node.tar"])
+	c.Minions.URL, c.Minions.SHA256 = secret.URL(m.URL+"/minions.rpm"), digestOf(m.texts["/minions.rpm"])
 	return c
 }
 
-func threeArtifacts() map[string]string {
-	return map[string]string{"/calicoctl": "one", "/node.tar": "two", "/minions.rpm": "three"}
-}
-
 func TestBundleContainsEveryArtifact(t *testing.T) {
-	m := newMirror(t, threeArtifacts())
+	m := newMirror(t, valid(t))
 	var output bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "bundle")
 	got, err := collector(pinned(m), dir, &output).Collect(t.Context())
@@ -100,9 +99,9 @@ func TestBundleContainsEveryArtifact(t *testing.T) {
 		t.Error(err)
 	}
 	want := []artifact.Entry{
-		{Name: "calicoctl", Version: "v3.23.0", SHA256: digestOf("one"), Size: 3, Source: m.URL + "/calicoctl?***"},
-		{Name: "node-image", Version: "v3.23.0", SHA256: digestOf("two"), Size: 3, Source: m.URL + "/node.tar"},
-		{Name: "eru-minions", SHA256: digestOf("three"), Size: 5, Source: m.URL + "/minions.rpm"},
+		{Name: "calicoctl", Version: "v3.23.0", SHA256: digestOf(m.texts["/calicoctl"]), Size: int64(len(m.texts["/calicoctl"])), Source: m.URL + "/calicoctl?***"},
+		{Name: "node-image", Version: "v3.23.0", SHA256: digestOf(m.texts["/node.tar"]), Size: int64(len(m.texts["/node.tar"])), Source: m.URL + "/node.tar"},
+		{Name: "eru-minions", Version: "0.1.0-1", SHA256: digestOf(m.texts["/minions.rpm"]), Size: int64(len(m.texts["/minions.rpm"])), Source: m.URL + "/minions.rpm"},
 	}
 	if len(b.Entries) != len(want) {
 		t.Fatalf("%d entries: %v", len(b.Entries), b.Entries)
@@ -123,7 +122,7 @@ func TestBundleContainsEveryArtifact(t *testing.T) {
 // The stages of a host get these references from the store. With the bundle in the
 // image they need no connection.
 func TestHostWithBundleOpensNoConnection(t *testing.T) {
-	m := newMirror(t, threeArtifacts())
+	m := newMirror(t, valid(t))
 	c, dir := pinned(m), filepath.Join(t.TempDir(), "bundle")
 	got, err := collector(c, dir, new(bytes.Buffer)).Collect(t.Context())
 	if err != nil {
@@ -153,10 +152,10 @@ func TestHostWithBundleOpensNoConnection(t *testing.T) {
 }
 
 func TestCollectRetriesIfTheServerIsBusy(t *testing.T) {
-	m := newMirror(t, threeArtifacts())
+	m := newMirror(t, valid(t))
 	m.busy.Store(1)
 	c := config.Default()
-	c.Calicoctl.URL, c.Calicoctl.SHA256 = secret.URL(m.URL+"/calicoctl"), digestOf("one")
+	c.Calicoctl.URL, c.Calicoctl.SHA256 = secret.URL(m.URL+"/calicoctl"), digestOf(m.texts["/calicoctl"])
 	var output bytes.Buffer
 	if _, err := collector(c, t.TempDir(), &output).Collect(t.Context()); err != nil {
 		t.Error(err)
@@ -169,7 +168,9 @@ func TestCollectRetriesIfTheServerIsBusy(t *testing.T) {
 func TestCollectReportsAllFailures(t *testing.T) {
 	m := newMirror(t, map[string]string{"/calicoctl": "an error page"})
 	var output bytes.Buffer
-	_, err := collector(pinned(m), t.TempDir(), &output).Collect(t.Context())
+	c := pinned(m)
+	c.Calicoctl.SHA256, c.Node.SHA256, c.Minions.SHA256 = digestOf("one"), digestOf("two"), digestOf("three")
+	_, err := collector(c, t.TempDir(), &output).Collect(t.Context())
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -197,11 +198,11 @@ func TestCollectStopsWithItsContext(t *testing.T) {
 
 // Without a digest a file fetched earlier may be outdated.
 func TestUnpinnedArtifactIsFetchedAgain(t *testing.T) {
-	texts := map[string]string{"/calicoctl": "old"}
+	texts := map[string]string{}
 	m := newMirror(t, texts)
 	c, dir := config.Default(), t.TempDir()
 	c.Calicoctl.URL = secret.URL(m.URL + "/calicoctl")
-	for _, text := range []string{"old", "new one"} {
+	for _, text := range []string{executable(t, runtime.GOARCH), executable(t, runtime.GOARCH) + "new"} {
 		texts["/calicoctl"] = text
 		got, err := collector(c, dir, new(bytes.Buffer)).Collect(t.Context())
 		if err != nil {
@@ -244,7 +245,7 @@ func TestImageTag(t *testing.T) {
 }
 
 func TestUnsignedPackageIsRefused(t *testing.T) {
-	m := newMirror(t, threeArtifacts())
+	m := newMirror(t, valid(t))
 	c := pinned(m)
 	c.Minions.SignedBy = filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(c.Minions.SignedBy, []byte("no key"), 0o600); err != nil {

@@ -30,9 +30,8 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 func (e *RefusedError) Hint() string { return e.hint }
 
 // inspect examines a file for problems that every host would have, and sets its
-// version. A file that is not the artifact is refused, unless the configuration
-// pins its digest: then that file is intended, and inspect warns. An invalid
-// signature is always an error.
+// version. A file that no host can use is refused, even if the configuration pins its
+// digest.
 func (c *Collector) inspect(ctx context.Context, a Artifact, r *result) error {
 	warn := func(format string, args ...any) {
 		r.warnings = append(r.warnings, a.Name+": "+fmt.Sprintf(format, args...))
@@ -54,12 +53,27 @@ func (c *Collector) inspect(ctx context.Context, a Artifact, r *result) error {
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case a.SHA256 == "" && c.Locking:
-		hint := fmt.Sprintf("check %s.url: the file may be an error page, or for another architecture", a.Section)
-		return errors.Join(&RefusedError{a.Name, err, hint}, c.Store.Remove(a.Ref))
 	}
-	warn("%v", err)
-	return nil
+	hint := fmt.Sprintf("check %s.url: the file may be an error page, or for another architecture", a.Section)
+	switch {
+	case errors.Is(err, errVersion):
+		hint = fmt.Sprintf("correct %[1]s, or %[2]s.url and %[2]s.sha256", versionKey(a.Name), a.Section)
+	case a.SHA256 != "":
+		hint = fmt.Sprintf("correct %[1]s.url and %[1]s.sha256: the file may be an error page, or for another architecture", a.Section)
+	}
+	return errors.Join(&RefusedError{a.Name, err, hint}, c.Store.Remove(a.Ref))
+}
+
+// errVersion is part of the error of a file that is another version than the
+// configuration's.
+var errVersion = errors.New("hosts refuse it")
+
+// versionKey returns the key of an artifact's version.
+func versionKey(name string) string {
+	if name == nodeImage {
+		return "node.image"
+	}
+	return name + ".version"
 }
 
 // inspectCalicoctl runs the program to get its version, unless it is for
@@ -81,7 +95,7 @@ func (c *Collector) inspectCalicoctl(ctx context.Context, r *result, warn func(s
 		return fmt.Errorf("the file is not a calicoctl: %w", err)
 	}
 	if r.item.Version != "" && version != r.item.Version {
-		warn("the file is calicoctl %s, but calicoctl.version is %s: hosts refuse it", version, r.item.Version)
+		return fmt.Errorf("the file is calicoctl %s, but calicoctl.version is %s: %w", version, r.item.Version, errVersion)
 	}
 	r.item.Version = version
 	return nil
@@ -122,8 +136,12 @@ func (c *Collector) inspectImage(path string, warn func(string, ...any)) error {
 	if err != nil {
 		return withoutHint(err)
 	}
+	if strings.Contains(want, "@") {
+		warn("the archive holds %s, and an archive has no digest of %s", strings.Join(tags, ", "), want)
+		return nil
+	}
 	if !slices.ContainsFunc(tags, func(tag string) bool { return shortName(tag) == shortName(want) }) {
-		warn("the archive holds %s, but node.image is %s", strings.Join(tags, ", "), want)
+		return fmt.Errorf("the archive holds %s, but node.image is %s: %w", strings.Join(tags, ", "), want, errVersion)
 	}
 	return nil
 }

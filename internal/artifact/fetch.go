@@ -55,10 +55,11 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 }
 
 // keepPartial keeps the partial file of a failed fetch for the next attempt. It
-// removes the file if it is empty, the disk is full or a retry cannot help.
+// removes the file if it is empty, the disk is full or a retry cannot help. A file
+// without a digest is not continued.
 func (s *Store) keepPartial(ref Ref, p *partialFile, err error) error {
 	err = ref.transientError(s.explainDiskError(err))
-	if p.size == 0 || fault.IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
+	if p.size == 0 || ref.SHA256 == "" || fault.IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
 		p.remove()
 	} else if syncErr := p.file.Sync(); syncErr != nil {
 		p.remove()
