@@ -67,7 +67,7 @@ func collector(c *config.Config, dir string, output *bytes.Buffer) *Collector {
 		Config: c, Artifacts: Artifacts(c, (&stages.Env{Config: c}).References()), Progress: log,
 		KeyPath:          func(path string) string { return path },
 		CalicoctlVersion: func(context.Context, string) (string, error) { return "v3.23.0", nil },
-		Store:   artifact.NewStore(artifact.Options{Cache: DownloadDir(dir), Bundles: []string{dir}, Log: log}),
+		Store:            artifact.NewStore(artifact.Options{Cache: DownloadDir(dir), Bundles: []string{dir}, Log: log}),
 	}
 }
 
