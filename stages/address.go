@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
@@ -153,28 +153,20 @@ func (e *Env) onlyAddress(ctx context.Context) (netip.Addr, error) {
 func (e *Env) containerInterfaces(ctx context.Context) func(host.Address) bool {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	var networks []host.DockerNetwork
+	var networks []dockerd.Network
 	if unit, err := e.Host.Systemd().Unit(ctx, units.Docker); err == nil && unit.Active == "active" {
-		networks, _ = e.Host.Docker().Networks(ctx) // without a response, the kind and the name decide
+		networks, _ = e.docker().Networks(ctx) // without a response, the kind and the name decide
 	}
 	return containerAddresses(networks)
 }
 
-// dockerBridge matches the names that Docker gives to its bridges. That of a
-// network has the first 12 digits of the network's ID.
-var dockerBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12})$`)
-
 // containerAddresses is containerInterfaces with the list of Docker's networks.
-func containerAddresses(networks []host.DockerNetwork) func(host.Address) bool {
+func containerAddresses(networks []dockerd.Network) func(host.Address) bool {
 	return func(a host.Address) bool {
 		if isCalicoInterface(a.Interface, a.Kind) {
 			return true
 		}
-		if a.Kind != "bridge" || a.Uplink {
-			return false
-		}
-		return dockerBridge.MatchString(a.Interface) ||
-			slices.ContainsFunc(networks, func(n host.DockerNetwork) bool { return n.Bridge() == a.Interface })
+		return a.Kind == "bridge" && !a.Uplink && dockerd.IsBridge(a.Interface, networks)
 	}
 }
 

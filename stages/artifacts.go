@@ -65,7 +65,7 @@ func (e *Env) isPresent(ctx context.Context, name string) bool {
 		err = minions{e}.checkPackage(ctx, &f)
 	default:
 		if f, err = e.dockerActive(ctx); err == nil && f.OK() {
-			err = docker{e}.checkImage(ctx, &f)
+			err = e.checkImage(ctx, &f)
 		}
 	}
 	return err == nil && f.OK()

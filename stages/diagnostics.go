@@ -3,6 +3,7 @@ package stages
 import (
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -22,7 +23,7 @@ const diagnosticTimeout = 20 * time.Second
 // masked.
 func DiagnosticFiles() []string {
 	return []string{
-		calicoctlConfigPath, DaemonPath, linkPath, networkManagerPath, modulesPath, sysctlPath,
+		calicoctlConfigPath, dockerd.ConfigPath, linkPath, networkManagerPath, modulesPath, sysctlPath,
 		units.MinionsDropIn, units.DockerDropIn, nodenamePath, "/etc/os-release", "/etc/hostname",
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -27,7 +27,7 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil || !f.OK() {
 		return f, err
 	}
-	info, err := s.Host.Docker().Info(ctx)
+	info, err := s.docker().Info(ctx)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return f, ctx.Err()
 	}
@@ -44,27 +44,13 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, s.checkImage(ctx, &f)
 }
 
-// dockerActive adds a difference unless Docker's unit is active. It queries
-// systemd, because a request to Docker's socket would start Docker.
-func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
-	var f engine.CheckResult
-	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
-	if err != nil {
-		return f, err
-	}
-	if unit.Active != "active" {
-		f.Add(engine.Difference{Object: units.Docker, Actual: e.unitState(ctx, units.Docker, unit), Expected: "active", Fix: "journalctl -u docker"})
-	}
-	return f, nil
-}
-
 // checkStore adds a difference unless the configured cluster-store is in
 // effect. Docker's /info is not enough: after a reload it shows the new store
 // even if Docker still uses the old one. So Docker must have started after
 // daemon.json was written, or firstboot must have reloaded it to set its first
 // store.
-func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.CheckResult) error {
-	want := clusterStore(s.Config)
+func (s docker) checkStore(ctx context.Context, info dockerd.Info, f *engine.CheckResult) error {
+	want := dockerd.ClusterStore(s.Config)
 	if want == "" {
 		return nil
 	}
@@ -80,49 +66,17 @@ func (s docker) checkStore(ctx context.Context, info host.DockerInfo, f *engine.
 	if reloaded := s.Notes.Notes().StoreReloaded; reloaded.After(read) {
 		read = reloaded
 	}
-	older, err := s.startedBefore(read, DaemonPath)
+	older, err := s.startedBefore(read, dockerd.ConfigPath)
 	if err != nil {
 		return err
 	}
 	if older {
 		f.Add(engine.Difference{
-			Object: "Docker's cluster-store", Actual: "shown, but not in effect: Docker started before " + DaemonPath + " was written", Expected: want,
+			Object: "Docker's cluster-store", Actual: "shown, but not in effect: Docker started before " + dockerd.ConfigPath + " was written", Expected: want,
 			Fix: "systemctl restart docker",
 		})
 	}
 	return nil
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
-
-// checkImage adds a difference unless Docker has the node image, and the image
-// comes from the pinned archive.
-func (s docker) checkImage(ctx context.Context, f *engine.CheckResult) error {
-	id, err := s.imageID(ctx)
-	if err != nil {
-		return err
-	}
-	object := "image " + s.Config.Node.Image
-	if id == "" {
-		f.Add(engine.Difference{Object: object, Actual: "missing", Expected: "loaded"})
-		return nil
-	}
-	s.checkOrigin(imageName, object, id, f)
-	return nil
-}
-
-// imageID returns the ID of the node image in Docker, "" if it is missing.
-func (s docker) imageID(ctx context.Context) (string, error) {
-	image, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
-	if host.DockerNotFound(err) {
-		return "", nil
-	}
-	return image.ID, err
 }
 
 func (s docker) Apply(ctx context.Context, report engine.Progress) error {
@@ -162,7 +116,7 @@ func (s docker) start(ctx context.Context) error {
 }
 
 func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
-	info, err := s.Host.Docker().Info(ctx)
+	info, err := s.docker().Info(ctx)
 	if err != nil {
 		return &engine.Wait{For: "Docker to respond", Err: err}
 	}
@@ -195,9 +149,9 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	if err := s.Host.Systemd().Reload(ctx, units.Docker); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	want := clusterStore(s.Config)
+	want := dockerd.ClusterStore(s.Config)
 	err = s.poll(ctx, reloadTimeout, func(ctx context.Context) error {
-		info, err := s.Host.Docker().Info(ctx)
+		info, err := s.docker().Info(ctx)
 		if err == nil && info.ClusterStore != want {
 			err = fmt.Errorf("the cluster-store of Docker is %s, expected %s", orNone(info.ClusterStore), want)
 		}
@@ -207,6 +161,25 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: fmt.Errorf("cannot set the cluster-store by a reload: %w", err)}
 	}
 	return nil
+}
+
+// advertise adds the address to a daemon.json that lacks it, for the reload of
+// a Docker that started before the file was written.
+func (s docker) advertise(ctx context.Context) error {
+	store := dockerd.ClusterStore(s.Config)
+	lacks, err := dockerd.StoreLacksAddress(s.Host, store)
+	if err != nil || !lacks {
+		return err
+	}
+	address, err := s.address(ctx)
+	if err != nil {
+		return err
+	}
+	file, err := dockerd.StoreFile(s.Host, store, address)
+	if err != nil {
+		return err
+	}
+	return s.Host.WriteFile(file.Path, file.Data, file.Mode)
 }
 
 // restart changes the cluster-store of a Docker that already uses another one:
@@ -238,19 +211,4 @@ func (s docker) mayRestart(ctx context.Context) error {
 	return engine.WithHint(
 		fmt.Errorf("cannot restart Docker for its cluster-store: that would stop %s", strings.Join(foreign, ", ")),
 		"stop these containers, or set docker.restart: allow")
-}
-
-// foreignContainers lists the running containers that firstboot did not create.
-func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
-	list, err := e.Host.Docker().RunningContainers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var foreign []string
-	for _, c := range list {
-		if c.Name() != nodeContainer && c.Labels[probeLabel] == "" {
-			foreign = append(foreign, c.Name())
-		}
-	}
-	return foreign, nil
 }

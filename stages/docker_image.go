@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 )
@@ -48,15 +48,15 @@ func (s docker) provideImage(ctx context.Context, report engine.Progress) error 
 // isImageOf reports whether the archive contains the image with this ID under the
 // configured name, so that it need not be loaded.
 func (s docker) isImageOf(archive, id string) bool {
-	names, archived, err := artifact.ReadImageTags(archive)
-	return err == nil && id != "" && id == archived && slices.ContainsFunc(names, s.isNodeImage)
+	images, err := artifact.ReadImageArchive(archive)
+	return err == nil && dockerd.Image{ID: id}.IsOneOf(images.IDs) && slices.ContainsFunc(images.Tags, s.isNodeImage)
 }
 
 // load loads the archive. Docker names what it has loaded: another archive would
 // leave an earlier image under the configured name.
 func (s docker) load(ctx context.Context, archive string, report engine.Progress) error {
 	size := fileSize(archive)
-	loaded, err := s.Host.Docker().LoadImage(ctx, loadTimeout, archive, func(sent int64) { report("loading the node image", sent, size) })
+	loaded, err := s.docker().LoadImage(ctx, loadTimeout, archive, func(sent int64) { report("loading the node image", sent, size) })
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
@@ -71,25 +71,11 @@ func (s docker) notInArchive() error {
 		"set node.image to the name of an image in the archive")
 }
 
-// isNodeImage reports whether name is the configured image, which Docker may
-// print without its default registry.
-func (s docker) isNodeImage(name string) bool {
-	return familiarName(name) == familiarName(s.Config.Node.Image)
-}
-
-func familiarName(image string) string {
-	for _, registry := range []string{"docker.io/", "index.docker.io/"} {
-		image = strings.TrimPrefix(image, registry)
-	}
-	image = strings.TrimPrefix(image, "library/")
-	if !strings.Contains(image[strings.LastIndex(image, "/")+1:], ":") && !strings.Contains(image, "@") {
-		image += ":latest"
-	}
-	return image
-}
+// isNodeImage reports whether name is the configured image.
+func (s docker) isNodeImage(name string) bool { return dockerd.SameImage(name, s.Config.Node.Image) }
 
 func (s docker) pull(ctx context.Context, report engine.Progress) error {
-	err := s.Host.Docker().PullImage(ctx, s.Config.Timeouts.Download, s.Config.Node.Image, func(line string) {
+	err := s.docker().PullImage(ctx, s.Config.Timeouts.Download, s.Config.Node.Image, func(line string) {
 		report("pulling "+s.Config.Node.Image+": "+line, 0, 0)
 	})
 	if err == nil || fault.IsPermanent(err) {

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -63,7 +63,7 @@ func TestInterruptedCheckReportsNoDifference(t *testing.T) {
 // still uses another store.
 func withOtherStore(t *testing.T) *machine {
 	m := newMachine(t)
-	m.put(stages.DaemonPath, `{"cluster-store": "`+otherStore+`"}`)
+	m.put(dockerd.ConfigPath, `{"cluster-store": "`+otherStore+`"}`)
 	if err := m.systemd.job("restart", units.Docker); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestDockerThatCannotStartIsReported(t *testing.T) {
 	m := newMachine(t)
 	m.mustApply("config")
 	m.stopDocker()
-	m.put(stages.DaemonPath, "{")
+	m.put(dockerd.ConfigPath, "{")
 	for range 2 {
 		err := m.apply(t.Context(), "docker")
 		if !isError[*engine.Wait](err) {

@@ -97,6 +97,13 @@ func (e *Env) etcdWait(err error) error {
 	return &engine.Wait{For: "etcd at " + strings.Join(e.Config.Etcd.Endpoints, ", "), Err: err}
 }
 
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
 // resolve returns an IPv4 address of an endpoint's host.
 func (e *Env) resolve(ctx context.Context, endpoint string) (netip.Addr, error) {
 	u, err := url.Parse(endpoint)

@@ -12,50 +12,53 @@ import (
 	"github.com/projecteru2/firstboot/internal/unified"
 )
 
-// fileHeader is the first line of the files that firstboot owns.
-const fileHeader = "# Written by firstboot; edits are reported as drift.\n"
-
-// file is a configuration file that a stage wants on the host.
-type file struct {
-	path string
-	data []byte
-	mode fs.FileMode
-}
-
 // checkFiles checks every file. The error names the files that only another user
 // can read.
-func checkFiles(h *host.Host, list []file, result *engine.CheckResult) error {
+func checkFiles(h *host.Host, list []host.File, result *engine.CheckResult) error {
 	var errs []error
 	for _, f := range list {
-		errs = append(errs, f.check(h, result))
+		errs = append(errs, checkFile(h, f, result))
 	}
 	return errors.Join(errs...)
 }
 
-// check adds a difference to result if the host's file differs from f in content
-// or mode. It returns an error if this user may not read the file: that is no
-// difference.
-func (f file) check(h *host.Host, result *engine.CheckResult) error {
-	have, err := h.ReadFile(f.path)
+// checkFile adds a difference to result if the host's file differs from f in
+// content or mode. It returns an error if this user may not read the file: that is
+// no difference.
+func checkFile(h *host.Host, f host.File, result *engine.CheckResult) error {
+	have, err := h.ReadFile(f.Path)
 	switch {
 	case host.NotExist(err):
-		result.Add(engine.Difference{Object: f.path, Actual: "missing", Expected: "the configured content", Diff: f.diff(nil)})
+		result.Add(engine.Difference{Object: f.Path, Actual: "missing", Expected: "the configured content", Diff: diff(f, nil)})
 		return nil
 	case errors.Is(err, fs.ErrPermission):
 		return err
 	case err != nil:
-		result.Add(engine.Difference{Object: f.path, Actual: err.Error(), Expected: "the configured content"})
+		result.Add(engine.Difference{Object: f.Path, Actual: err.Error(), Expected: "the configured content"})
 		return nil //nolint:nilerr // a directory or a damaged file is a difference
-	case !bytes.Equal(have, f.data):
-		result.Add(engine.Difference{Object: f.path, Actual: "different content", Expected: "the configured content", Diff: f.diff(have)})
+	case !bytes.Equal(have, f.Data):
+		result.Add(engine.Difference{Object: f.Path, Actual: "different content", Expected: "the configured content", Diff: diff(f, have)})
 	}
-	if info, err := h.Stat(f.path); err == nil && info.Mode().Perm() != f.mode {
-		result.Add(engine.Difference{Object: f.path, Actual: fmt.Sprintf("mode %04o", info.Mode().Perm()), Expected: fmt.Sprintf("mode %04o", f.mode)})
+	if info, err := h.Stat(f.Path); err == nil && info.Mode().Perm() != f.Mode {
+		result.Add(engine.Difference{Object: f.Path, Actual: fmt.Sprintf("mode %04o", info.Mode().Perm()), Expected: fmt.Sprintf("mode %04o", f.Mode)})
 	}
 	return nil
 }
 
-func (f file) write(h *host.Host) error { return h.WriteFile(f.path, f.data, f.mode) }
+// writeFiles writes only the files that differ: the modification time shows
+// whether a running program has read its file.
+func writeFiles(h *host.Host, list []host.File) error {
+	for _, f := range list {
+		var seen engine.CheckResult
+		if err := checkFile(h, f, &seen); err == nil && seen.OK() {
+			continue
+		}
+		if err := h.WriteFile(f.Path, f.Data, f.Mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // startedBefore reports whether the file was written after since, so that a
 // program that started at since has not read it. It returns false if the file's
@@ -71,9 +74,9 @@ func (e *Env) startedBefore(since time.Time, path string) (bool, error) {
 
 // diff returns a unified diff from have to f. It is empty for files that only
 // their owner may read, because these may hold secrets.
-func (f file) diff(have []byte) string {
-	if f.mode&0o044 == 0 {
+func diff(f host.File, have []byte) string {
+	if f.Mode&0o044 == 0 {
 		return ""
 	}
-	return unified.Diff(f.path, have, f.data)
+	return unified.Diff(f.Path, have, f.Data)
 }

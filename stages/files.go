@@ -2,10 +2,12 @@ package stages
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
@@ -21,7 +23,7 @@ const (
 // containers' interfaces. The plugin records the first MAC address, and Felix
 // makes a permanent neighbour entry of it. After a change that entry is wrong
 // and the container cannot be reached.
-const linkFile = fileHeader + `[Match]
+const linkFile = host.FileHeader + `[Match]
 OriginalName=cali* temp*
 
 [Link]
@@ -36,26 +38,40 @@ func (files) Name() string    { return "config" }
 func (files) After() []string { return []string{"preflight"} }
 
 // wanted returns the files that this host needs.
-func (s files) wanted(ctx context.Context) ([]file, error) {
+func (s files) wanted(ctx context.Context) ([]host.File, error) {
 	cfg, err := s.calicoctlConfig()
 	if err != nil {
 		return nil, err
 	}
-	list := []file{
-		{calicoctlConfigPath, cfg, 0o644},
-		{linkPath, []byte(linkFile), 0o644},
+	list := []host.File{
+		{Path: calicoctlConfigPath, Data: cfg, Mode: 0o644},
+		{Path: linkPath, Data: []byte(linkFile), Mode: 0o644},
 	}
 	if s.Host.Exists(networkManagerDir) {
-		list = append(list, file{networkManagerPath, []byte(networkManagerFile), 0o644})
+		list = append(list, host.File{Path: networkManagerPath, Data: []byte(networkManagerFile), Mode: 0o644})
 	}
 	daemon, err := s.daemonFile(ctx)
+	return append(list, daemon...), err
+}
+
+// daemonFile returns daemon.json with the cluster store, unless it is complete or
+// firstboot does not change it. The file of an image, which lacks the address,
+// stays: only a reload needs the address, and a change of the file a restart.
+func (s files) daemonFile(ctx context.Context) ([]host.File, error) {
+	store := dockerd.ClusterStore(s.Config)
+	if store == "" {
+		return nil, nil
+	}
+	fromImage, err := dockerd.StoreLacksAddress(s.Host, store)
+	if err != nil || fromImage {
+		return nil, err
+	}
+	address, err := s.address(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if daemon != nil {
-		list = append(list, *daemon)
-	}
-	return list, nil
+	file, err := dockerd.StoreFile(s.Host, store, address)
+	return []host.File{file}, err
 }
 
 // calicoctlConfig returns calicoctl's configuration file, which calicoctl parses
@@ -64,7 +80,7 @@ func (s files) calicoctlConfig() ([]byte, error) {
 	etcd := s.Config.Etcd
 	spec := yaml.MapSlice{
 		{Key: "datastoreType", Value: "etcdv3"},
-		{Key: "etcdEndpoints", Value: join(etcd.Endpoints)},
+		{Key: "etcdEndpoints", Value: strings.Join(etcd.Endpoints, ",")},
 	}
 	for _, f := range []struct{ key, value string }{
 		{"etcdCACertFile", etcd.CAFile}, {"etcdCertFile", etcd.CertFile}, {"etcdKeyFile", etcd.KeyFile},
@@ -79,7 +95,7 @@ func (s files) calicoctlConfig() ([]byte, error) {
 		{Key: "metadata", Value: yaml.MapSlice{}},
 		{Key: "spec", Value: spec},
 	})
-	return append([]byte(fileHeader), body...), err
+	return append([]byte(host.FileHeader), body...), err
 }
 
 func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -122,14 +138,8 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	for _, want := range list {
-		var f engine.CheckResult
-		if err := want.check(s.Host, &f); err == nil && f.OK() {
-			continue
-		}
-		if err := want.write(s.Host); err != nil {
-			return err
-		}
+	if err := writeFiles(s.Host, list); err != nil {
+		return err
 	}
 	return s.reload(ctx)
 }

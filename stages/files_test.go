@@ -1,8 +1,6 @@
 package stages_test
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -11,9 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -44,7 +42,7 @@ OriginalName=cali* temp*
 [Link]
 MACAddressPolicy=none
 `,
-		stages.DaemonPath: `{
+		dockerd.ConfigPath: `{
   "cluster-advertise": "10.0.0.2:2376",
   "cluster-store": "etcd://127.0.0.1:1,10.0.0.2:2379"
 }
@@ -77,10 +75,10 @@ func TestConfigFindsAndRepairsChanges(t *testing.T) {
 		m.wantDifference("config", path, "missing")
 		m.mustApply("config")
 	}
-	m.put(stages.DaemonPath, `{"cluster-store": "etcd://10.0.0.9:2379", "cluster-advertise": "10.0.0.2:2376"}`)
-	m.wantDifference("config", stages.DaemonPath)
+	m.put(dockerd.ConfigPath, `{"cluster-store": "etcd://10.0.0.9:2379", "cluster-advertise": "10.0.0.2:2376"}`)
+	m.wantDifference("config", dockerd.ConfigPath)
 	m.mustApply("config")
-	if written := m.stepsWith("write "); !slices.Equal(written, []string{"write " + stages.DaemonPath}) {
+	if written := m.stepsWith("write "); !slices.Equal(written, []string{"write " + dockerd.ConfigPath}) {
 		t.Errorf("wrote %q, want only the file that differs", written)
 	}
 }
@@ -133,13 +131,13 @@ func TestConfigKeepsTheLinkOfDaemonJSON(t *testing.T) {
 		m := newMachine(t)
 		m.put("/srv/docker/daemon.json", `{"data-root": "/srv/docker"}`)
 		m.put("/etc/docker/.keep", "")
-		for path, to := range map[string]string{stages.DaemonPath: target, "/etc/docker/linked.json": "/srv/docker/daemon.json"} {
+		for path, to := range map[string]string{dockerd.ConfigPath: target, "/etc/docker/linked.json": "/srv/docker/daemon.json"} {
 			if err := os.Symlink(to, m.file(path)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		m.mustApply("config")
-		if to, err := os.Readlink(m.file(stages.DaemonPath)); err != nil || to != target {
+		if to, err := os.Readlink(m.file(dockerd.ConfigPath)); err != nil || to != target {
 			t.Errorf("%s: the link became %s, %v", name, to, err)
 		}
 		wantWords(t, m.get("/srv/docker/daemon.json"), "cluster-store", "data-root")
@@ -190,9 +188,9 @@ func TestConfigKeepsDaemonJSONWithClusterStoreOff(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.override(`docker: {clusterStore: "off"}`)
-	m.put(stages.DaemonPath, "not even JSON")
+	m.put(dockerd.ConfigPath, "not even JSON")
 	m.mustApply("config")
-	if m.get(stages.DaemonPath) != "not even JSON" {
+	if m.get(dockerd.ConfigPath) != "not even JSON" {
 		t.Error("daemon.json was changed")
 	}
 }
@@ -203,125 +201,35 @@ func TestConfigKeepsSecretsOfDaemonJSON(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.mustApply("config")
-	putFile(t, m.root, stages.DaemonPath, `{"cluster-store": "etcd://127.0.0.1:1", "log-opts": {"splunk-token": "s3cret"}}`, 0o600)
+	putFile(t, m.root, dockerd.ConfigPath, `{"cluster-store": "etcd://127.0.0.1:1", "log-opts": {"splunk-token": "s3cret"}}`, 0o600)
 	m.wantNoDifferences("config") // an image may contain it
-	putFile(t, m.root, stages.DaemonPath, `{"log-opts": {"splunk-token": "s3cret"}}`, 0o600)
+	putFile(t, m.root, dockerd.ConfigPath, `{"log-opts": {"splunk-token": "s3cret"}}`, 0o600)
 	for _, d := range m.check("config").Differences {
 		if strings.Contains(d.Diff, "s3cret") {
 			t.Errorf("a plan shows the secret: %s", d.Diff)
 		}
 	}
 	m.mustApply("config")
-	info, err := os.Stat(m.file(stages.DaemonPath))
+	info, err := os.Stat(m.file(dockerd.ConfigPath))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	wantWords(t, m.get(stages.DaemonPath), "s3cret", "cluster-store")
+	wantWords(t, m.get(dockerd.ConfigPath), "s3cret", "cluster-store")
 }
 
 func TestConfigRefusesADamagedDaemonJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`{"debug": true`, `[]`, `null`, `1`, `"x"`, `{} {}`, `{},`, "\ufeff{}", "debug: true"} {
 		m := newMachine(t)
-		m.put(stages.DaemonPath, text)
-		if _, err := m.stage("config").Check(t.Context()); err == nil || !strings.Contains(err.Error(), stages.DaemonPath) || engine.Hint(err) == "" {
+		m.put(dockerd.ConfigPath, text)
+		if _, err := m.stage("config").Check(t.Context()); err == nil || !strings.Contains(err.Error(), dockerd.ConfigPath) || engine.Hint(err) == "" {
 			t.Errorf("%s: check returned %v", text, err)
 		}
 		if err := m.apply(t.Context(), "config"); err == nil {
-			t.Errorf("%s: merged into %s", text, m.get(stages.DaemonPath))
+			t.Errorf("%s: merged into %s", text, m.get(dockerd.ConfigPath))
 		}
-		if m.get(stages.DaemonPath) != text {
-			t.Errorf("%s: changed to %s", text, m.get(stages.DaemonPath))
-		}
-	}
-}
-
-func TestMergeDaemonKeepsOtherKeys(t *testing.T) {
-	t.Parallel()
-	set := map[string]any{"cluster-store": "etcd://x:1"}
-	for _, c := range []struct{ have, want string }{
-		{"", `{"cluster-store":"etcd://x:1"}`},
-		{" \n", `{"cluster-store":"etcd://x:1"}`},
-		{"{}", `{"cluster-store":"etcd://x:1"}`},
-		{`{"debug":true,"mtu":1450}`, `{"cluster-store":"etcd://x:1","debug":true,"mtu":1450}`},
-		{`{"a":12345678901234567890,"b":1.50,"c":1e3}`, `{"a":12345678901234567890,"b":1.50,"c":1e3,"cluster-store":"etcd://x:1"}`},
-		{`{"cluster-store":"etcd://y:1"}`, `{"cluster-store":"etcd://x:1"}`},
-		{`{"cluster-store":{"a":1}}`, `{"cluster-store":"etcd://x:1"}`},
-		{`{"cluster-store":null}`, `{"cluster-store":"etcd://x:1"}`},
-		{`{"debug":false,"debug":true}`, `{"cluster-store":"etcd://x:1","debug":true}`}, // the last one wins, as in Docker
-		{`{"log-opts":{"tag":"a<b>&c"},"hosts":["fd://"]}`, `{"cluster-store":"etcd://x:1","hosts":["fd://"],"log-opts":{"tag":"a<b>&c"}}`},
-	} {
-		got, err := stages.MergeDaemon([]byte(c.have), set)
-		if err != nil {
-			t.Errorf("%s: %v", c.have, err)
-			continue
-		}
-		if d := cmp.Diff(compact(t, []byte(c.want)), compact(t, got)); d != "" {
-			t.Errorf("%s: %s", c.have, d)
+		if m.get(dockerd.ConfigPath) != text {
+			t.Errorf("%s: changed to %s", text, m.get(dockerd.ConfigPath))
 		}
 	}
-	handWritten := "{ \"debug\": true,\n\t\"cluster-store\":   \"etcd://x:1\" }"
-	if got, err := stages.MergeDaemon([]byte(handWritten), set); err != nil || string(got) != handWritten {
-		t.Errorf("a hand-written file with the right keys became %s, %v", got, err)
-	}
-}
-
-// compact returns each key of a JSON object with its value in compact form.
-// Numbers keep their spelling.
-func compact(t testing.TB, data []byte) map[string]string {
-	t.Helper()
-	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(data, &raw); err != nil {
-		t.Fatalf("%v in %s", err, data)
-	}
-	keys := map[string]string{}
-	for key, value := range raw {
-		var any any
-		if err := json.Unmarshal(value, &any); err != nil {
-			t.Fatal(err)
-		}
-		keys[key] = strings.TrimSpace(string(value))
-		if _, number := any.(float64); !number {
-			text, _ := json.Marshal(any)
-			keys[key] = string(text)
-		}
-	}
-	return keys
-}
-
-// FuzzMergeDaemon checks that the result is JSON with the keys set and the
-// others unchanged, and that a second merge changes nothing.
-func FuzzMergeDaemon(f *testing.F) {
-	for _, s := range []string{"", "{}", `{"a":[1,{"b":null}]}`, `{"cluster-store":"x"}`, "null", "[]", `{"a":1}{}`, `{"a":1e999}`} {
-		f.Add([]byte(s))
-	}
-	set := map[string]any{"cluster-store": "etcd://x:1", "cluster-advertise": "a:1"}
-	f.Fuzz(func(t *testing.T, have []byte) {
-		merged, err := stages.MergeDaemon(have, set)
-		if err != nil {
-			return
-		}
-		var keys map[string]any
-		if err := json.Unmarshal(merged, &keys); err != nil && !strings.Contains(err.Error(), "cannot unmarshal number") {
-			t.Fatalf("%q became %q: %v", have, merged, err)
-		}
-		again, err := stages.MergeDaemon(merged, set)
-		if err != nil || string(again) != string(merged) {
-			t.Fatalf("%q became %q, then %q, %v", have, merged, again, err)
-		}
-		var before map[string]json.RawMessage
-		_ = json.Unmarshal(have, &before)
-		var after map[string]json.RawMessage
-		_ = json.Unmarshal(merged, &after)
-		for key := range before {
-			if after[key] == nil {
-				t.Fatalf("%q became %q: %q is lost", have, merged, key)
-			}
-		}
-		for key, want := range set {
-			if string(after[key]) != fmt.Sprintf("%q", want) {
-				t.Fatalf("%q became %q: %s is not set", have, merged, key)
-			}
-		}
-	})
 }

@@ -85,6 +85,18 @@ func TestPackageWithoutDigestIsInstalledAgain(t *testing.T) {
 	}
 }
 
+// TestImageInContainerdsStoreIsNotLoadedAgain: there an image's ID is the digest of
+// its manifest.
+func TestImageInContainerdsStoreIsNotLoadedAgain(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.docker.images[nodeImage] = image{ID: manifestID}
+	m.mustApply("config", "docker")
+	if steps := m.stepsWith("command docker load"); len(steps) > 0 {
+		t.Errorf("took the steps %q", steps)
+	}
+}
+
 // TestReplacedBytesAreFound: somebody replaced the image or the package under the
 // same name.
 func TestReplacedBytesAreFound(t *testing.T) {

@@ -96,7 +96,7 @@ func (s noContainers) Apply(ctx context.Context, _ engine.Progress) error {
 // containersOnNetwork lists the running containers on the pool's network,
 // except the probe container.
 func (e *Env) containersOnNetwork(ctx context.Context) ([]string, error) {
-	list, err := e.Host.Docker().RunningContainers(ctx)
+	list, err := e.docker().RunningContainers(ctx)
 	if err != nil {
 		return nil, err
 	}

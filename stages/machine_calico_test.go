@@ -13,7 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 )
 
 // fakeCluster is what the hosts of one cluster share: the etcd, Docker's global
@@ -25,7 +25,7 @@ type fakeCluster struct {
 
 	mu           sync.Mutex
 	count        int // number of hosts
-	networks     []host.DockerNetwork
+	networks     []dockerd.Network
 	endpoints    map[string]string // addresses by container name, in the whole cluster
 	foreignNames map[string]bool   // names of containers on other hosts
 	addresses    int
@@ -91,15 +91,15 @@ func (f *fakeCluster) addHost() int {
 	return f.count
 }
 
-func (f *fakeCluster) dockerNetworks() []host.DockerNetwork {
+func (f *fakeCluster) dockerNetworks() []dockerd.Network {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]host.DockerNetwork(nil), f.networks...)
+	return append([]dockerd.Network(nil), f.networks...)
 }
 
 // addNetwork creates a network through the plugin. It checks the name first and
 // writes later, as Docker does: two hosts at the same time would both create it.
-func (f *fakeCluster) addNetwork(n host.DockerNetwork) (string, error) {
+func (f *fakeCluster) addNetwork(n dockerd.Network) (string, error) {
 	for _, other := range f.dockerNetworks() {
 		if other.Name == n.Name {
 			return "", fmt.Errorf("network with name %s already exists", n.Name)
@@ -129,7 +129,7 @@ var errPower = errors.New("the power was cut")
 // claimPool changes the pool of the network's subnet as the plugin does: it binds
 // the pool to the network and strips newer fields. If there is no Profile, it
 // creates one that drops incoming traffic.
-func (f *fakeCluster) claimPool(n host.DockerNetwork) error {
+func (f *fakeCluster) claimPool(n dockerd.Network) error {
 	if f.etcd == nil {
 		return nil
 	}

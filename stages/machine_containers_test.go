@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 )
 
 func (d *fakeDocker) list(r *http.Request) (int, any) {
@@ -89,7 +89,7 @@ func (d *fakeDocker) startContainer(r *http.Request) (int, any) {
 	if c == nil {
 		return status, message
 	}
-	at := slices.IndexFunc(networks, func(n host.DockerNetwork) bool { return n.Name == c.Network })
+	at := slices.IndexFunc(networks, func(n dockerd.Network) bool { return n.Name == c.Network })
 	switch {
 	case at < 0:
 		return http.StatusNotFound, "network " + c.Network + " not found"

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 )
 
 // fakeDocker serves the Engine API as Docker 20.10 does, with its measured traps:
@@ -37,7 +37,7 @@ type fakeDocker struct {
 	changes           []string
 	images            map[string]image
 	containers        map[string]*container
-	own               []host.DockerNetwork // local networks
+	own               []dockerd.Network // local networks
 	pullable          map[string]bool
 	execs             []execution
 	pids              int
@@ -74,19 +74,19 @@ type execution struct {
 }
 
 func newFakeDocker(w *fakeSystem) *fakeDocker {
-	bridge := host.DockerNetwork{ID: "0b", Name: "bridge", Scope: "local", Driver: "bridge"}
+	bridge := dockerd.Network{ID: "0b", Name: "bridge", Scope: "local", Driver: "bridge"}
 	bridge.IPAM.Config = append(bridge.IPAM.Config, struct{ Subnet string }{"172.17.0.0/16"})
 	return &fakeDocker{
 		pullFails: httpAnswer{http.StatusNotFound, "manifest for calico/node:v3.23.0 not found: manifest unknown: manifest unknown"},
 		w:         w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
 		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noReply: map[string]bool{},
-		own: []host.DockerNetwork{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
+		own: []dockerd.Network{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
 	}
 }
 
 // serve listens even while Docker is stopped, as docker.socket does.
 func (d *fakeDocker) serve() {
-	l := listen(d.w.t, d.w.file(host.DockerSocket))
+	l := listen(d.w.t, d.w.file(dockerd.Socket))
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (int, any){
 		"GET /_ping":                           d.pingDaemon,
@@ -219,7 +219,7 @@ func (d *fakeDocker) info(*http.Request) (int, any) {
 
 // all lists Docker's networks, with the cluster's only if a cluster store is in
 // effect.
-func (d *fakeDocker) all() []host.DockerNetwork {
+func (d *fakeDocker) all() []dockerd.Network {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := slices.Clone(d.own)
@@ -234,7 +234,7 @@ func (d *fakeDocker) all() []host.DockerNetwork {
 func (d *fakeDocker) networks(*http.Request) (int, any) { return http.StatusOK, d.all() }
 
 func (d *fakeDocker) createNetwork(r *http.Request) (int, any) {
-	var n host.DockerNetwork
+	var n dockerd.Network
 	if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
 		return http.StatusBadRequest, err
 	}

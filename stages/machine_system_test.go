@@ -303,6 +303,9 @@ func calicoctlScript(version string) string {
 // its algorithm.
 func archivedID(names []string) string { return fakeID(strings.Join(names, " ")) }
 
+// manifestID is the ID of an archive's image in containerd's image store.
+const manifestID = "sha256:abababababababababababababababababababababababababababababababab"
+
 // imageArchive returns an archive like that of `docker save`, without layers.
 func imageArchive(t testing.TB, names ...string) string {
 	t.Helper()
@@ -315,7 +318,11 @@ func imageArchive(t testing.TB, names ...string) string {
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{"config.json", []byte(`{"architecture":"amd64"}`)}, {"manifest.json", manifest}} {
+	}{
+		{"config.json", []byte(`{"architecture":"amd64"}`)},
+		{"index.json", []byte(`{"manifests":[{"digest":"` + manifestID + `"}]}`)},
+		{"manifest.json", manifest},
+	} {
 		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data))}); err != nil {
 			t.Fatal(err)
 		}

@@ -33,15 +33,15 @@ func (minions) Name() string    { return "minions" }
 func (minions) After() []string { return []string{"config"} }
 
 // conf returns the plugin's environment file.
-func (s minions) conf() file {
+func (s minions) conf() host.File {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ETCD_ENDPOINTS=%s\n", join(s.Config.Etcd.Endpoints))
+	fmt.Fprintf(&b, "ETCD_ENDPOINTS=%s\n", strings.Join(s.Config.Etcd.Endpoints, ","))
 	for _, key := range slices.Sorted(maps.Keys(s.Config.Minions.Environment)) {
 		fmt.Fprintf(&b, "%s=%s\n", key, quoteEnvironment(s.Config.Minions.Environment[key].Reveal()))
 	}
-	conf := file{minionsConfPath, []byte(b.String()), 0o644}
+	conf := host.File{Path: minionsConfPath, Data: []byte(b.String()), Mode: 0o644}
 	if len(s.Config.Minions.Environment) > 0 {
-		conf.mode = 0o600 // it may contain secrets
+		conf.Mode = 0o600 // it may contain secrets
 	}
 	return conf
 }
@@ -55,10 +55,10 @@ func quoteEnvironment(v string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(v) + `"`
 }
 
-func (s minions) files() []file {
-	list := []file{s.conf()}
+func (s minions) files() []host.File {
+	list := []host.File{s.conf()}
 	for _, d := range units.DropIns() {
-		list = append(list, file{d.Path, d.Data, 0o644})
+		list = append(list, host.File{Path: d.Path, Data: d.Data, Mode: 0o644})
 	}
 	return list
 }
@@ -152,7 +152,7 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 		}
 	}
 	s.removePartialFiles(ctx)
-	if err := s.writeFiles(); err != nil {
+	if err := writeFiles(s.Host, s.files()); err != nil {
 		return err
 	}
 	systemd := s.Host.Systemd()
@@ -166,21 +166,6 @@ func (s minions) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	return s.waitForSockets(ctx, report)
-}
-
-// writeFiles writes only the files that differ: minions.conf must keep its
-// modification time, which shows whether the running plugin has read it.
-func (s minions) writeFiles() error {
-	for _, want := range s.files() {
-		var seen engine.CheckResult
-		if err := want.check(s.Host, &seen); err == nil && seen.OK() {
-			continue
-		}
-		if err := want.write(s.Host); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s minions) startUnit(ctx context.Context) error {

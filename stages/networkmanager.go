@@ -22,7 +22,7 @@ const (
 // NetworkManager leaves alone. Without += it would replace the list of the
 // distribution or of the operator, and NetworkManager would take over the host's
 // interfaces.
-const networkManagerFile = fileHeader + `[keyfile]
+const networkManagerFile = host.FileHeader + `[keyfile]
 unmanaged-devices+=interface-name:cali*;interface-name:tunl*
 `
 
@@ -103,9 +103,9 @@ func managerOverrideFix(file string) string {
 	return "in " + file + " write unmanaged-devices+= instead of unmanaged-devices=, or add interface-name:cali*;interface-name:tunl* to its list"
 }
 
-// managerImageFile returns firstboot's file for NetworkManager, or nil if it is
-// not installed.
-func managerImageFile(h *host.Host) (*ImageFile, error) {
+// managerImageFile returns firstboot's file for NetworkManager, if that is
+// installed.
+func managerImageFile(h *host.Host) ([]host.File, error) {
 	if !h.Exists(networkManagerDir) {
 		return nil, nil
 	}
@@ -116,7 +116,7 @@ func managerImageFile(h *host.Host) (*ImageFile, error) {
 	if file != "" {
 		return nil, engine.WithHint(fmt.Errorf("cannot exclude Calico's interfaces from NetworkManager: %s replaces its list of unmanaged devices", file), "%s", managerOverrideFix(file))
 	}
-	return &ImageFile{networkManagerPath, []byte(networkManagerFile), 0o644}, nil
+	return []host.File{{Path: networkManagerPath, Data: []byte(networkManagerFile), Mode: 0o644}}, nil
 }
 
 // checkManager adds a difference if NetworkManager's own view of its

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
@@ -38,7 +39,7 @@ func nodeVariables(c *config.Config, name string, address netip.Addr) map[string
 		"AS":                        fmt.Sprint(c.Node.ASNumber),
 		"CALICO_NETWORKING_BACKEND": "bird",
 		"NO_DEFAULT_POOLS":          "true",
-		"ETCD_ENDPOINTS":            join(c.Etcd.Endpoints),
+		"ETCD_ENDPOINTS":            strings.Join(c.Etcd.Endpoints, ","),
 		"ETCD_DISCOVERY_SRV":        "",
 		"FELIX_HEALTHENABLED":       "true",
 	}
@@ -67,10 +68,10 @@ func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
 	return append(args, c.Node.Image)
 }
 
-func (s node) unitFile(ctx context.Context) (file, error) {
+func (s node) unitFile(ctx context.Context) (host.File, error) {
 	address, err := s.address(ctx)
 	if err != nil {
-		return file{}, err
+		return host.File{}, err
 	}
 	program, ok := s.Host.LookPath("docker")
 	if !ok {
@@ -78,9 +79,9 @@ func (s node) unitFile(ctx context.Context) (file, error) {
 	}
 	unit, err := units.NodeUnit(program, nodeContainer, state.ThisMachine(s.Host), NodeArguments(s.Config, s.nodeName(), address))
 	if err != nil {
-		return file{}, err
+		return host.File{}, err
 	}
-	return file{unit.Path, unit.Data, 0o644}, nil
+	return host.File{Path: unit.Path, Data: unit.Data, Mode: 0o644}, nil
 }
 
 // maxEnvironmentLine bounds a line that docker reads from an --env-file, in
@@ -89,29 +90,29 @@ const maxEnvironmentLine = 64<<10 - 1
 
 // environmentFile returns node.environment as docker's --env-file, whose values
 // are not quoted. The configuration accepts no line breaks in them.
-func (s node) environmentFile() (file, error) {
+func (s node) environmentFile() (host.File, error) {
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(s.Config.Node.Environment)) {
 		line := key + "=" + s.Config.Node.Environment[key].Reveal() + "\n"
 		if len(line) > maxEnvironmentLine {
-			return file{}, engine.WithHint(fmt.Errorf("cannot pass node.environment.%s to docker: it has more than %d bytes", key, maxEnvironmentLine), "use a shorter value")
+			return host.File{}, engine.WithHint(fmt.Errorf("cannot pass node.environment.%s to docker: it has more than %d bytes", key, maxEnvironmentLine), "use a shorter value")
 		}
 		b.WriteString(line)
 	}
-	return file{units.CalicoNodeEnv, []byte(b.String()), 0o600}, nil
+	return host.File{Path: units.CalicoNodeEnv, Data: []byte(b.String()), Mode: 0o600}, nil
 }
 
 // files returns the files that calico-node starts from.
-func (s node) files(ctx context.Context) ([]file, error) {
+func (s node) files(ctx context.Context) ([]host.File, error) {
 	unit, err := s.unitFile(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if len(s.Config.Node.Environment) == 0 {
-		return []file{unit}, nil
+		return []host.File{unit}, nil
 	}
 	environment, err := s.environmentFile()
-	return []file{environment, unit}, err
+	return []host.File{environment, unit}, err
 }
 
 func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -195,9 +196,9 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 }
 
 // container returns the calico-node container and reports whether it runs.
-func (s node) container(ctx context.Context) (c host.ContainerDetails, running bool, err error) {
-	c, err = s.Host.Docker().Container(ctx, nodeContainer)
-	if host.DockerNotFound(err) {
+func (s node) container(ctx context.Context) (c dockerd.ContainerDetails, running bool, err error) {
+	c, err = s.docker().Container(ctx, nodeContainer)
+	if dockerd.NotFound(err) {
 		return c, false, nil
 	}
 	return c, err == nil && c.State.Running, err
@@ -205,9 +206,9 @@ func (s node) container(ctx context.Context) (c host.ContainerDetails, running b
 
 // compareContainer compares the running container's image and environment with
 // the configured ones.
-func (s node) compareContainer(ctx context.Context, container host.ContainerDetails, f *engine.CheckResult) error {
-	image, err := s.Host.Docker().Image(ctx, s.Config.Node.Image)
-	if err != nil && !host.DockerNotFound(err) {
+func (s node) compareContainer(ctx context.Context, container dockerd.ContainerDetails, f *engine.CheckResult) error {
+	image, err := s.docker().Image(ctx, s.Config.Node.Image)
+	if err != nil && !dockerd.NotFound(err) {
 		return err
 	}
 	if container.Image != image.ID {
@@ -237,7 +238,7 @@ const execTimeout = 60 * time.Second
 // -bird-ready, which at first requires all peers to be Established: one stale
 // Node of another machine would then fail every join.
 func (s node) ready(ctx context.Context) error {
-	status, out, err := s.Host.Docker().Exec(ctx, execTimeout, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
+	status, out, err := s.docker().Exec(ctx, execTimeout, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
 	if err != nil {
 		return err
 	}
@@ -273,21 +274,15 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	return nil
 }
 
-// writeFiles writes only the files that differ: the modification time shows
-// whether the running node has read them.
+// writeFiles writes the files that calico-node starts from, and removes the one
+// that it no longer needs.
 func (s node) writeFiles(ctx context.Context) error {
 	list, err := s.files(ctx)
 	if err != nil {
 		return err
 	}
-	for _, want := range list {
-		var seen engine.CheckResult
-		if err := want.check(s.Host, &seen); err == nil && seen.OK() {
-			continue
-		}
-		if err := want.write(s.Host); err != nil {
-			return err
-		}
+	if err := writeFiles(s.Host, list); err != nil {
+		return err
 	}
 	if len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
 		return s.Host.Remove(units.CalicoNodeEnv)

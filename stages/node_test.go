@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
@@ -155,7 +156,7 @@ func TestFilesFromTheFutureCauseNoRestart(t *testing.T) {
 	t.Parallel()
 	m := withNode(t)
 	m.mustApply("minions")
-	for _, path := range []string{units.CalicoNodePath, stages.DaemonPath, minionsConf} {
+	for _, path := range []string{units.CalicoNodePath, dockerd.ConfigPath, minionsConf} {
 		m.modified(path, time.Now().Add(8*time.Hour))
 	}
 	for _, unit := range []string{units.Docker, units.Minions} {

@@ -25,7 +25,7 @@ type peer struct {
 // peers lists BIRD's BGP sessions as birdcl prints them. Calico names them after
 // the peer's address: Mesh_10_0_0_2, Node_…, Global_….
 func (s node) peers(ctx context.Context) ([]peer, error) {
-	status, out, err := s.Host.Docker().Exec(ctx, execTimeout, nodeContainer,
+	status, out, err := s.docker().Exec(ctx, execTimeout, nodeContainer,
 		[]string{"birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -39,7 +40,7 @@ func (pool) After() []string { return []string{"node", "minions"} }
 type clusterObjects struct {
 	profile *cluster.Profile
 	pool    *cluster.IPPool
-	network *host.DockerNetwork
+	network *dockerd.Network
 }
 
 func (s pool) readObjects(ctx context.Context, c *cluster.Client) (clusterObjects, error) {
@@ -165,7 +166,7 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 		return nil
 	}
 	report("creating Docker network "+s.Config.Pool.NetworkName(), 0, 0)
-	_, err = s.Host.Docker().CreateNetwork(ctx, s.Config.Pool.NetworkName(), networkDriver, ipamDriver, s.Config.Pool.CIDR.String())
+	_, err = s.docker().CreateNetwork(ctx, s.Config.Pool.NetworkName(), networkDriver, ipamDriver, s.Config.Pool.CIDR.String())
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", s.Config.Pool.NetworkName(), err)}
 	}

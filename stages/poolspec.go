@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 )
@@ -89,7 +90,7 @@ func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix st
 	}
 }
 
-func (s pool) compareNetwork(n host.DockerNetwork, differ func(what, seen, want, fix string)) {
+func (s pool) compareNetwork(n dockerd.Network, differ func(what, seen, want, fix string)) {
 	what := "Docker network " + n.Name
 	fix := "run docker network rm " + n.Name + " if no container uses it, or choose another pool.network"
 	if n.Driver != networkDriver {

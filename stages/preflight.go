@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -117,11 +117,11 @@ func newWarning(name, object, actual, expected, fix string) []finding {
 
 // dockerState is the state of Docker before the run changes anything.
 type dockerState struct {
-	load         string               // the unit's LoadState: loaded, not-found, masked
-	active       bool                 // the unit is active
-	unresponsive bool                 // active, but the API does not answer: Docker causes no findings
-	info         host.DockerInfo      // only if active
-	networks     []host.DockerNetwork // only if active
+	load         string            // the unit's LoadState: loaded, not-found, masked
+	active       bool              // the unit is active
+	unresponsive bool              // active, but the API does not answer: Docker causes no findings
+	info         dockerd.Info      // only if active
+	networks     []dockerd.Network // only if active
 }
 
 // queryDocker queries systemd first, because a request to Docker's socket would
@@ -135,8 +135,8 @@ func (s preflight) queryDocker(ctx context.Context) (dockerState, error) {
 	if !d.active {
 		return d, nil
 	}
-	if d.info, err = s.Host.Docker().Info(ctx); err == nil {
-		d.networks, err = s.Host.Docker().Networks(ctx)
+	if d.info, err = s.docker().Info(ctx); err == nil {
+		d.networks, err = s.docker().Networks(ctx)
 	}
 	if err != nil {
 		d.unresponsive = true

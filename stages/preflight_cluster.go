@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 )
@@ -45,7 +46,7 @@ func errorInWait(err error) string {
 // etcdV2 checks that etcd serves its v2 API: Docker's cluster-store uses no
 // other.
 func (s preflight) etcdV2(ctx context.Context, c *cluster.Client) ([]finding, error) {
-	if clusterStore(s.Config) == "" {
+	if dockerd.ClusterStore(s.Config) == "" {
 		return nil, nil
 	}
 	err := c.ServesV2(ctx)

@@ -2,12 +2,11 @@ package stages
 
 import (
 	"context"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -35,7 +34,7 @@ func (s preflight) dockerVersion(ctx context.Context, d dockerState) ([]finding,
 		}
 		version = string(out.Stdout)
 	}
-	major, minor, ok := dockerRelease(version)
+	major, minor, ok := dockerd.Release(version)
 	if ok && (major == 20 || major == 19 && minor >= 3) {
 		return nil, nil
 	}
@@ -48,25 +47,11 @@ const (
 	dockerFix    = "install Docker 20.10 (Debian 12: apt install docker.io)"
 )
 
-var dockerNumber = regexp.MustCompile(`(\d+)\.(\d+)\.\d+`)
-
-// dockerRelease parses a version such as 20.10.24+dfsg1, or the output of
-// dockerd --version, into 20 and 10.
-func dockerRelease(version string) (major, minor int, ok bool) {
-	m := dockerNumber.FindStringSubmatch(version)
-	if m == nil {
-		return 0, 0, false
-	}
-	major, errMajor := strconv.Atoi(m[1])
-	minor, errMinor := strconv.Atoi(m[2])
-	return major, minor, errMajor == nil && errMinor == nil
-}
-
 // dockerRestart finds containers of others that a restart of Docker would stop.
 // Docker uses its first cluster-store after a reload, so that one needs no
 // restart.
 func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding, error) {
-	want := clusterStore(s.Config)
+	want := dockerd.ClusterStore(s.Config)
 	if want == "" || !d.active || d.info.ClusterStore == "" || d.info.ClusterStore == want ||
 		s.Config.Docker.Restart == config.RestartAllow {
 		return nil, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/report"
 )
@@ -118,7 +119,7 @@ func dockerRoot(d dockerState) string {
 	if d.info.DockerRootDir != "" {
 		return d.info.DockerRootDir
 	}
-	return "/var/lib/docker"
+	return dockerd.DefaultDataRoot
 }
 
 // hasImage reports whether Docker has the node image, also if Docker does not
@@ -128,16 +129,8 @@ func (s preflight) hasImage(ctx context.Context, d dockerState) bool {
 		return true
 	}
 	if d.active {
-		id, err := docker(s).imageID(ctx)
+		id, err := s.imageID(ctx)
 		return err == nil && id != ""
 	}
-	store := dockerRoot(d) + "/image"
-	drivers, _ := s.Host.ReadDir(store) // no such directory: Docker never ran
-	for _, driver := range drivers {
-		names, err := s.Host.ReadFile(store + "/" + driver + "/repositories.json")
-		if err == nil && strings.Contains(string(names), `"`+s.Config.Node.Image+`"`) {
-			return true
-		}
-	}
-	return false
+	return dockerd.HasStoredImage(s.Host, dockerRoot(d), s.Config.Node.Image)
 }

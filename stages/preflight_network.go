@@ -111,7 +111,7 @@ func (s preflight) bgpPort(ctx context.Context, d dockerState) ([]finding, error
 		return nil, nil
 	}
 	if d.active {
-		node, err := s.Host.Docker().Container(ctx, nodeContainer)
+		node, err := s.docker().Container(ctx, nodeContainer)
 		if err == nil && node.State.Running {
 			return nil, nil
 		}

@@ -2,11 +2,11 @@ package stages
 
 import (
 	"context"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 )
 
@@ -121,8 +121,8 @@ func (s preflight) dockerOverlaps(d dockerState) []overlap {
 			found = append(found, overlap{subnet.Masked().String() + " " + text, fix})
 		}
 	}
-	if settings := s.daemonNetworks(); !d.active && settings.bridge.IsValid() {
-		add(settings.bridge, "of Docker's network bridge ("+settings.source+")", "")
+	if bridge, source := dockerd.ReadSettings(s.Host).DefaultBridge(); !d.active {
+		add(bridge, "of Docker's network bridge ("+source+")", "")
 	}
 	for _, n := range d.networks {
 		if n.Driver == networkDriver {
@@ -140,48 +140,11 @@ func (s preflight) dockerOverlaps(d dockerState) []overlap {
 	return found
 }
 
-// daemonNetworks are the networks that Docker makes when it starts.
-type daemonNetworks struct {
-	bridge netip.Prefix   // of the default bridge; invalid if Docker makes none
-	source string         // of bridge
-	pools  []netip.Prefix // from which Docker chooses the subnets of new networks
-}
-
-// daemonNetworks reads the networks that daemon.json sets. A value that is not a
-// network is ignored: Docker reports it.
-func (s preflight) daemonNetworks() daemonNetworks {
-	var daemon struct {
-		Bridge string `json:"bridge"`
-		BIP    string `json:"bip"`
-		Pools  []struct {
-			Base string `json:"base"`
-		} `json:"default-address-pools"`
-	}
-	if data, err := s.Host.ReadFile(DaemonPath); err == nil {
-		_ = json.Unmarshal(data, &daemon) // dockerStore reports a damaged file
-	}
-	result := daemonNetworks{bridge: netip.MustParsePrefix("172.17.0.0/16"), source: "its default"}
-	for _, p := range daemon.Pools {
-		if base, err := netip.ParsePrefix(p.Base); err == nil {
-			result.pools = append(result.pools, base)
-		}
-	}
-	switch bip, err := netip.ParsePrefix(daemon.BIP); {
-	case daemon.Bridge != "": // none, or a bridge that exists and whose address addressOverlaps compares
-		result.bridge = netip.Prefix{}
-	case err == nil:
-		result.bridge, result.source = bip, "bip in "+DaemonPath
-	case len(result.pools) > 0:
-		result.bridge = netip.Prefix{} // Docker takes it from the pools
-	}
-	return result
-}
-
 // addressPools warns if Docker may choose a part of the pool for a new network.
 func (s preflight) addressPools() []finding {
-	for _, base := range s.daemonNetworks().pools {
+	for _, base := range dockerd.ReadSettings(s.Host).AddressPools() {
 		if base.Overlaps(s.Config.Pool.CIDR) {
-			return newWarning("cidr-overlap", DaemonPath, "default-address-pools has "+base.Masked().String(), "no range that overlaps pool.cidr "+s.Config.Pool.CIDR.String(),
+			return newWarning("cidr-overlap", dockerd.ConfigPath, "default-address-pools has "+base.Masked().String(), "no range that overlaps pool.cidr "+s.Config.Pool.CIDR.String(),
 				"Docker may choose a part of the pool for a new network: change the range, or pool.cidr for all hosts")
 		}
 	}

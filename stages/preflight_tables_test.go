@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -157,8 +157,8 @@ func networkCases() []refusedCase {
 	}
 }
 
-func dockerNetwork(name, driver string, subnets ...string) host.DockerNetwork {
-	n := host.DockerNetwork{ID: fakeID(name), Name: name, Driver: driver}
+func dockerNetwork(name, driver string, subnets ...string) dockerd.Network {
+	n := dockerd.Network{ID: fakeID(name), Name: name, Driver: driver}
 	n.IPAM.Driver = map[string]string{"calico": "calico-ipam"}[driver]
 	for _, subnet := range subnets {
 		n.IPAM.Config = append(n.IPAM.Config, struct{ Subnet string }{subnet})

@@ -1,9 +1,7 @@
 package stages
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -11,7 +9,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/cluster"
-	"github.com/projecteru2/firstboot/units"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 )
 
 const (
@@ -36,7 +34,7 @@ const (
 func (e *Env) RemoveStale(ctx context.Context) (endpoints, links int, err error) {
 	limited, cancel := context.WithTimeoutCause(ctx, staleTimeout, fmt.Errorf("timed out after %v", staleTimeout))
 	defer cancel()
-	if running, err := e.dockerRuns(limited); running || err != nil {
+	if running, err := dockerd.Running(limited, e.Host); running || err != nil {
 		return 0, 0, err
 	}
 	err = e.withEtcd(limited, func(ctx context.Context, c *cluster.Client) error {
@@ -47,32 +45,6 @@ func (e *Env) RemoveStale(ctx context.Context) (endpoints, links int, err error)
 		err = fmt.Errorf("cannot remove all stale endpoints: %w", err)
 	}
 	return endpoints, links, err
-}
-
-// dockerRuns reports whether Docker runs, in whatever way it was started. While
-// docker.service runs its ExecStartPre=, it is activating without a dockerd.
-func (e *Env) dockerRuns(ctx context.Context) (bool, error) {
-	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
-	if err != nil {
-		return false, err
-	}
-	if unit.Active == "active" || unit.Active == "reloading" || unit.Active == "deactivating" {
-		return true, nil
-	}
-	processes, err := e.Host.ReadDir("/proc")
-	if err != nil {
-		return false, err
-	}
-	for _, pid := range processes {
-		if strings.Trim(pid, "0123456789") != "" {
-			continue
-		}
-		name, err := e.Host.ReadFile("/proc/" + pid + "/comm")
-		if err == nil && strings.TrimSpace(string(name)) == "dockerd" { // an error: it has ended
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 func (e *Env) removeStale(ctx context.Context, c *cluster.Client) (endpoints, removedLinks int, err error) {
@@ -123,7 +95,7 @@ var dockerEndpoint = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // the same host name has endpoints in the same place. Without such files, no
 // container of this machine is left.
 func (e *Env) staleEndpoints(all []cluster.Endpoint, links map[string]bool) []cluster.Endpoint {
-	records, exist := e.dockerRecords()
+	records, exist := dockerd.ReadRecords(e.Host)
 	var stale []cluster.Endpoint
 	for _, endpoint := range all {
 		if endpoint.Node != e.nodeName() || endpoint.Orchestrator != libnetwork || !dockerEndpoint.MatchString(endpoint.ID) {
@@ -132,56 +104,11 @@ func (e *Env) staleEndpoints(all []cluster.Endpoint, links map[string]bool) []cl
 		if links["cali"+endpoint.ID[:linkIDLength]] || links[endpoint.Interface] {
 			continue
 		}
-		if !exist || mentions(records, endpoint.ID) {
+		if !exist || records.Mention(endpoint.ID) {
 			stale = append(stale, endpoint)
 		}
 	}
 	return stale
-}
-
-// dockerRecords reads the files in which Docker names its endpoints: the store of
-// its sandboxes, and the configuration of each container.
-func (e *Env) dockerRecords() (records [][]byte, exist bool) {
-	root := e.dockerDataRoot()
-	exist = e.Host.Exists(root+"/containers") || e.Host.Exists(root+"/network")
-	containers, _ := e.Host.ReadDir(root + "/containers") // it may not exist
-	paths := []string{root + "/network/files/local-kv.db"}
-	for _, id := range containers {
-		paths = append(paths, root+"/containers/"+id+"/config.v2.json")
-	}
-	for _, path := range paths {
-		if data, err := e.Host.ReadFile(path); err == nil {
-			records = append(records, data)
-		}
-	}
-	return records, exist
-}
-
-// dockerDataRoot returns the directory in which Docker keeps its data.
-func (e *Env) dockerDataRoot() string {
-	var daemon struct {
-		Root  string `json:"data-root"`
-		Graph string `json:"graph"` // the key's name before Docker 23
-	}
-	if data, err := e.Host.ReadFile(DaemonPath); err == nil {
-		_ = json.Unmarshal(data, &daemon) // Docker does not start with a damaged file
-	}
-	switch {
-	case daemon.Root != "":
-		return daemon.Root
-	case daemon.Graph != "":
-		return daemon.Graph
-	}
-	return "/var/lib/docker"
-}
-
-func mentions(records [][]byte, id string) bool {
-	for _, data := range records {
-		if bytes.Contains(data, []byte(id)) {
-			return true
-		}
-	}
-	return false
 }
 
 // deleteEndpoint makes the plugin delete an endpoint, so that it also removes

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/app"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/etcdtest"
@@ -153,7 +154,7 @@ func TestEndpointsInAnotherDataRootAreFound(t *testing.T) {
 	for _, key := range []string{"data-root", "graph"} {
 		m := afterPowerCut(t, dockerID(1))
 		m.cluster.addEndpoint("host1", dockerID(2))
-		m.put(stages.DaemonPath, `{"`+key+`": "/srv/docker"}`)
+		m.put(dockerd.ConfigPath, `{"`+key+`": "/srv/docker"}`)
 		m.put("/srv/docker/containers/x/config.v2.json", `{"EndpointID":"`+dockerID(2)+`"}`)
 		m.wantStale("removed stale endpoints: 1, leftover interfaces: 0", dockerID(1))
 	}

@@ -36,18 +36,21 @@ func (e *Env) keys() []string {
 }
 
 // files returns the files that repeat the settings at every boot.
-func (s sysctl) files(ctx context.Context) []file {
+func (s sysctl) files(ctx context.Context) []host.File {
 	var settings strings.Builder
-	settings.WriteString(fileHeader)
+	settings.WriteString(host.FileHeader)
 	for _, key := range s.keys() {
 		fmt.Fprintf(&settings, "%s = %s\n", key, s.Config.Sysctl[key])
 	}
 	var list strings.Builder
-	list.WriteString(fileHeader)
+	list.WriteString(host.FileHeader)
 	for _, m := range s.bootModules(ctx) {
 		list.WriteString(m + "\n")
 	}
-	return []file{{modulesPath, []byte(list.String()), 0o644}, {sysctlPath, []byte(settings.String()), 0o644}}
+	return []host.File{
+		{Path: modulesPath, Data: []byte(list.String()), Mode: 0o644},
+		{Path: sysctlPath, Data: []byte(settings.String()), Mode: 0o644},
+	}
 }
 
 func (s sysctl) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -144,7 +147,7 @@ func (e *Env) missingKeyFix(key string) string {
 
 func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
 	for _, f := range s.files(ctx) {
-		if err := f.write(s.Host); err != nil {
+		if err := s.Host.WriteFile(f.Path, f.Data, f.Mode); err != nil {
 			return err
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
-	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
@@ -104,7 +104,7 @@ func (s verify) probeName() string { return "firstboot-probe-" + s.nodeName() }
 
 // runProbe starts, tests and removes the probe container. It returns the address
 // from which the container replied.
-func (s verify) runProbe(ctx context.Context, network host.DockerNetwork, report engine.Progress) (netip.Addr, error) {
+func (s verify) runProbe(ctx context.Context, network dockerd.Network, report engine.Progress) (netip.Addr, error) {
 	if err := s.removeProbe(ctx, network); err != nil {
 		return netip.Addr{}, err
 	}
@@ -127,14 +127,14 @@ func (s verify) runProbe(ctx context.Context, network host.DockerNetwork, report
 	return address, nil
 }
 
-func (s verify) startContainer(ctx context.Context, network host.DockerNetwork) (string, error) {
+func (s verify) startContainer(ctx context.Context, network dockerd.Network) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	d := s.Host.Docker()
+	d := s.docker()
 	if err := d.ImportProgram(ctx, s.Self, "/firstboot", probeImage); err != nil {
 		return "", err
 	}
-	id, err := d.CreateContainer(ctx, host.NewContainer{
+	id, err := d.CreateContainer(ctx, dockerd.NewContainer{
 		Name: s.probeName(), Image: probeImage, Command: []string{"/firstboot", ProbeCommand},
 		Network: network.Name, Labels: map[string]string{probeLabel: "1"},
 	})
@@ -151,7 +151,7 @@ func (s verify) startContainer(ctx context.Context, network host.DockerNetwork) 
 // interface in the container's network namespace has the address that Docker
 // reports, and the address is in the pool.
 func (s verify) checkInterface(ctx context.Context, id, network string) (netip.Addr, error) {
-	c, err := s.Host.Docker().Container(ctx, id)
+	c, err := s.docker().Container(ctx, id)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -185,13 +185,13 @@ func (s verify) checkInterface(ctx context.Context, id, network string) (netip.A
 
 // removeProbe removes the probe container, its image, and the endpoint that a
 // power cut may have left in the cluster store under the container's name.
-func (s verify) removeProbe(ctx context.Context, network host.DockerNetwork) error {
+func (s verify) removeProbe(ctx context.Context, network dockerd.Network) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
 	defer cancel()
-	d := s.Host.Docker()
+	d := s.docker()
 	old, err := d.Container(ctx, s.probeName())
 	switch {
-	case host.DockerNotFound(err):
+	case dockerd.NotFound(err):
 	case err != nil:
 		return fmt.Errorf("cannot remove the probe container: %w", err)
 	case old.Config.Labels[probeLabel] == "":

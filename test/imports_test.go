@@ -79,6 +79,7 @@ func layers() [][]string {
 		{"internal/app"},
 		{"stages"},
 		{"internal/report", "internal/webhook"},
+		{"internal/dockerd"},
 		{"units", "internal/adapter", "internal/artifact", "internal/cluster"},
 		{"internal/state"},
 		{"internal/engine"},

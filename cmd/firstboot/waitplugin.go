@@ -63,7 +63,7 @@ func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 	var missing []string
 	for {
 		// After the deadline the errors of the last complete query are kept.
-		if now := failingSockets(ctx, h); ctx.Err() == nil || len(now) == 0 {
+		if now := failingSockets(ctx, h); ctx.Err() == nil || len(now) == 0 || missing == nil {
 			missing = now
 		}
 		if len(missing) == 0 {

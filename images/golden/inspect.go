@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
@@ -132,23 +133,18 @@ func copyProgram(from, to string) error {
 // inspectImage compares the image names in the archive with node.image.
 func (c *Collector) inspectImage(path string, warn func(string, ...any)) error {
 	want := c.Config.Node.Image
-	tags, _, err := artifact.ReadImageTags(path)
+	archive, err := artifact.ReadImageArchive(path)
 	if err != nil {
 		return withoutHint(err)
 	}
 	if strings.Contains(want, "@") {
-		warn("the archive holds %s, and an archive has no digest of %s", strings.Join(tags, ", "), want)
+		warn("the archive holds %s, and an archive has no digest of %s", strings.Join(archive.Tags, ", "), want)
 		return nil
 	}
-	if !slices.ContainsFunc(tags, func(tag string) bool { return shortName(tag) == shortName(want) }) {
-		return fmt.Errorf("the archive holds %s, but node.image is %s: %w", strings.Join(tags, ", "), want, errVersion)
+	if !slices.ContainsFunc(archive.Tags, func(tag string) bool { return dockerd.SameImage(tag, want) }) {
+		return fmt.Errorf("the archive holds %s, but node.image is %s: %w", strings.Join(archive.Tags, ", "), want, errVersion)
 	}
 	return nil
-}
-
-// shortName returns an image's name without the parts that Docker omits.
-func shortName(name string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/"), "library/")
 }
 
 // verifySignature checks the package's signature, if the configuration names a

@@ -125,7 +125,7 @@ func TestUnusualFilesDoNotBlock(t *testing.T) {
 			return
 		}
 		errs := map[string]error{"bundle": b.Verify(t.Context())}
-		_, _, errs["image archive"] = ReadImageTags(pipe)
+		_, errs["image archive"] = ReadImageArchive(pipe)
 		_, errs["package"] = ReadPackage(pipe)
 		errs["key"] = VerifySignature(file(t, pack(t, nil)), pipe)
 		_, errs["source"] = s.Get(t.Context(), Ref{Name: "y", URL: "file://" + pipe, SHA256: digestOf(nil)}, nil)

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/projecteru2/firstboot/internal/text"
 )
@@ -21,52 +23,92 @@ const (
 	maxArchive = 8 << 30
 	// maxArchiveFiles bounds its files; an image has a few per layer.
 	maxArchiveFiles = 10_000
-	// maxImageManifest bounds its manifest.json, in bytes, and maxTags the
-	// number of tags in it.
+	// maxImageManifest bounds each of its manifests, in bytes, and maxTags the
+	// number of tags in them.
 	maxImageManifest = 1 << 20
 	maxTags          = 1000
 )
 
-// ReadImageTags returns the tags in an image archive (docker save): a tar file,
-// uncompressed or compressed by gzip or bzip2. If the archive contains exactly
-// one image, imageID is the image's ID (sha256:…). ReadImageTags reads only the
-// archive's manifest; the archive's digest verifies the layers.
-func ReadImageTags(path string) (tags []string, imageID string, err error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, "", fmt.Errorf("cannot read the image archive %s: %w", path, withoutPath(err))
-	}
-	defer f.Close()
-	tags, imageID, err = readImageTags(f)
-	if err != nil {
-		return nil, "", invalidf("create it with docker save", "cannot read the image archive %s: %v", path, err)
-	}
-	return tags, imageID, nil
+// ImageArchive is what an image archive (docker save) contains.
+type ImageArchive struct {
+	Tags []string
+	// IDs are the IDs that Docker may give to the archive's image (sha256:…): the
+	// digest of its configuration and, if the archive states it, that of its
+	// manifest, which is the ID in containerd's image store. There are none if
+	// the archive contains several images.
+	IDs []string
 }
 
-func readImageTags(f io.ReadSeeker) ([]string, string, error) {
+// ReadImageArchive reads an image archive: a tar file, uncompressed or compressed
+// by gzip or bzip2. It reads only the archive's manifests; the archive's digest
+// verifies the layers.
+func ReadImageArchive(path string) (ImageArchive, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return ImageArchive{}, fmt.Errorf("cannot read the image archive %s: %w", path, withoutPath(err))
+	}
+	defer f.Close()
+	archive, err := readImageArchive(f)
+	if err != nil {
+		return ImageArchive{}, invalidf("create it with docker save", "cannot read the image archive %s: %v", path, err)
+	}
+	return archive, nil
+}
+
+func readImageArchive(f io.ReadSeeker) (ImageArchive, error) {
 	uncompressed, err := decompress(f)
 	if err != nil {
-		return nil, "", err
+		return ImageArchive{}, err
 	}
-	archive := tar.NewReader(uncompressed)
+	files, err := readManifests(tar.NewReader(uncompressed))
+	if err != nil {
+		return ImageArchive{}, err
+	}
+	manifest, ok := files[dockerManifest]
+	if !ok {
+		return ImageArchive{}, errors.New("no manifest.json")
+	}
+	archive, err := decodeImageManifest(manifest)
+	if err == nil && len(archive.IDs) > 0 {
+		archive.IDs = append(archive.IDs, manifestIDs(files[ociIndex])...)
+	}
+	return archive, err
+}
+
+// The manifests of an archive: Docker's own, and the OCI index, which docker save
+// adds from Docker 25 on.
+const (
+	dockerManifest = "manifest.json"
+	ociIndex       = "index.json"
+)
+
+// readManifests returns the content of the manifests by name.
+func readManifests(archive *tar.Reader) (map[string][]byte, error) {
+	found := map[string][]byte{}
 	for range maxArchiveFiles {
 		file, err := archive.Next()
-		if err == io.EOF {
-			return nil, "", errors.New("no manifest.json")
+		if errors.Is(err, io.EOF) {
+			return found, nil
 		}
 		if err != nil {
-			return nil, "", fmt.Errorf("%s", text.Line(err.Error()))
+			return nil, fmt.Errorf("%s", text.Line(err.Error()))
 		}
-		if file.Typeflag == tar.TypeReg && (file.Name == "manifest.json" || file.Name == "./manifest.json") {
-			data, err := io.ReadAll(io.LimitReader(archive, maxImageManifest+1))
-			if err != nil {
-				return nil, "", fmt.Errorf("%s", text.Line(err.Error()))
-			}
-			return decodeImageManifest(data)
+		name := strings.TrimPrefix(file.Name, "./")
+		if file.Typeflag != tar.TypeReg || name != dockerManifest && name != ociIndex {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(archive, maxImageManifest+1))
+		if err != nil {
+			return nil, fmt.Errorf("%s", text.Line(err.Error()))
+		}
+		if len(data) > maxImageManifest {
+			return nil, fmt.Errorf("%s: more than %d bytes", name, maxImageManifest)
+		}
+		if found[name] = data; len(found) == 2 {
+			return found, nil
 		}
 	}
-	return nil, "", fmt.Errorf("more than %d files", maxArchiveFiles)
+	return nil, fmt.Errorf("more than %d files", maxArchiveFiles)
 }
 
 // decompress detects the compression by the first bytes, as docker load does.
@@ -99,32 +141,51 @@ func decompress(f io.ReadSeeker) (io.Reader, error) {
 // sha256:HEX or blobs/sha256/HEX.
 var imageDigest = regexp.MustCompile(`(?:^|[/:])([0-9a-f]{64})(?:\.json)?$`)
 
-func decodeImageManifest(data []byte) ([]string, string, error) {
-	if len(data) > maxImageManifest {
-		return nil, "", fmt.Errorf("manifest.json: more than %d bytes", maxImageManifest)
-	}
+func decodeImageManifest(data []byte) (ImageArchive, error) {
 	var images []struct {
 		Config   string
 		RepoTags []string
 	}
 	if err := json.Unmarshal(data, &images); err != nil {
-		return nil, "", fmt.Errorf("manifest.json: %s", text.Line(err.Error()))
+		return ImageArchive{}, fmt.Errorf("manifest.json: %s", text.Line(err.Error()))
 	}
 	if len(images) == 0 {
-		return nil, "", errors.New("manifest.json: no images")
+		return ImageArchive{}, errors.New("manifest.json: no images")
 	}
-	var tags []string
+	var archive ImageArchive
 	for _, i := range images {
-		tags = append(tags, i.RepoTags...)
+		archive.Tags = append(archive.Tags, i.RepoTags...)
 	}
-	if len(tags) > maxTags {
-		return nil, "", fmt.Errorf("more than %d tags", maxTags)
+	if len(archive.Tags) > maxTags {
+		return ImageArchive{}, fmt.Errorf("more than %d tags", maxTags)
 	}
-	for i := range tags {
-		tags[i] = text.Line(tags[i])
+	for i := range archive.Tags {
+		archive.Tags[i] = text.Line(archive.Tags[i])
 	}
 	if m := imageDigest.FindStringSubmatch(images[0].Config); len(images) == 1 && m != nil {
-		return tags, "sha256:" + m[1], nil
+		archive.IDs = []string{"sha256:" + m[1]}
 	}
-	return tags, "", nil
+	return archive, nil
+}
+
+// manifestDigest matches the digest of a manifest.
+var manifestDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// manifestIDs returns the digests of the manifests in an OCI index, which may have
+// one for each tag of an image. An index that cannot be decoded has none: then
+// Docker loads the archive once more than necessary.
+func manifestIDs(index []byte) []string {
+	var list struct {
+		Manifests []struct{ Digest string }
+	}
+	if json.Unmarshal(index, &list) != nil || len(list.Manifests) > maxTags {
+		return nil
+	}
+	var ids []string
+	for _, m := range list.Manifests {
+		if manifestDigest.MatchString(m.Digest) && !slices.Contains(ids, m.Digest) {
+			ids = append(ids, m.Digest)
+		}
+	}
+	return ids
 }

@@ -42,33 +42,41 @@ func compressed(t testing.TB, data []byte) []byte {
 	return out.Bytes()
 }
 
-func TestReadImageTags(t *testing.T) {
+func TestReadImageArchive(t *testing.T) {
 	id := digestOf([]byte("config"))
 	manifest := func(config string, tags string) string {
 		return `[{"Config":"` + config + `","RepoTags":` + tags + `,"Layers":["a/layer.tar"]}]`
 	}
 	layer := string(noise(100_000))
+	config, stated := "sha256:"+id, "sha256:"+digestOf([]byte("manifest"))
+	index := func(digests ...string) string {
+		return `{"schemaVersion":2,"manifests":[{"digest":"` + strings.Join(digests, `"},{"digest":"`) + `"}]}`
+	}
+	tagged := manifest(id+".json", `["a:1"]`)
 	for what, test := range map[string]struct {
 		data []byte
-		tags string
-		id   string
+		want string
 	}{
-		"docker 20.10":           {archive(t, "a/layer.tar", layer, id+".json", "config", "manifest.json", manifest(id+".json", `["calico/node:v3.23.0"]`)), "[calico/node:v3.23.0]", "sha256:" + id},
-		"docker 25":              {archive(t, "blobs/sha256/"+id, "config", "manifest.json", manifest("blobs/sha256/"+id, `["calico/node:v3.23.0","calico/node:latest"]`)), "[calico/node:v3.23.0 calico/node:latest]", "sha256:" + id},
-		"gzip":                   {compressed(t, archive(t, "a/layer.tar", layer, "manifest.json", manifest(id+".json", `["a:1"]`))), "[a:1]", "sha256:" + id},
-		"without tags":           {archive(t, "manifest.json", manifest(id+".json", `null`)), "[]", "sha256:" + id},
-		"config name without ID": {archive(t, "./manifest.json", manifest("config", `["a:1"]`)), "[a:1]", ""},
-		"two images":             {archive(t, "manifest.json", `[{"Config":"`+id+`.json","RepoTags":["a:1"]},{"Config":"`+id+`.json","RepoTags":["b:2"]}]`), "[a:1 b:2]", ""},
-		"escape sequence":        {archive(t, "manifest.json", manifest(id, `["\u001b[2J"]`)), "[?[2J]", "sha256:" + id},
+		"docker 20.10":           {archive(t, "a/layer.tar", layer, id+".json", "config", "manifest.json", manifest(id+".json", `["calico/node:v3.23.0"]`)), "[calico/node:v3.23.0] [" + config + "]"},
+		"docker 25":              {archive(t, "blobs/sha256/"+id, "config", "index.json", index(stated), "manifest.json", manifest("blobs/sha256/"+id, `["calico/node:v3.23.0","calico/node:latest"]`)), "[calico/node:v3.23.0 calico/node:latest] [" + config + " " + stated + "]"},
+		"manifest first":         {archive(t, "./manifest.json", tagged, "a/layer.tar", layer, "./index.json", index(stated)), "[a:1] [" + config + " " + stated + "]"},
+		"index with two tags":    {archive(t, "index.json", index(stated, stated), "manifest.json", tagged), "[a:1] [" + config + " " + stated + "]"},
+		"index without a digest": {archive(t, "index.json", index("md5:1"), "manifest.json", tagged), "[a:1] [" + config + "]"},
+		"damaged index":          {archive(t, "index.json", "{", "manifest.json", tagged), "[a:1] [" + config + "]"},
+		"gzip":                   {compressed(t, archive(t, "a/layer.tar", layer, "manifest.json", tagged)), "[a:1] [" + config + "]"},
+		"without tags":           {archive(t, "manifest.json", manifest(id+".json", `null`)), "[] [" + config + "]"},
+		"config name without ID": {archive(t, "./manifest.json", manifest("config", `["a:1"]`), "index.json", index(stated)), "[a:1] []"},
+		"two images":             {archive(t, "index.json", index(stated), "manifest.json", `[{"Config":"`+id+`.json","RepoTags":["a:1"]},{"Config":"`+id+`.json","RepoTags":["b:2"]}]`), "[a:1 b:2] []"},
+		"escape sequence":        {archive(t, "manifest.json", manifest(id, `["\u001b[2J"]`)), "[?[2J] [" + config + "]"},
 	} {
-		tags, got, err := ReadImageTags(file(t, test.data))
-		if err != nil || fmt.Sprint(tags) != test.tags || got != test.id {
-			t.Errorf("%s: %v, %q, %v; want %s, %q", what, tags, got, err, test.tags, test.id)
+		got, err := ReadImageArchive(file(t, test.data))
+		if text := fmt.Sprint(got.Tags, " ", got.IDs); err != nil || text != test.want {
+			t.Errorf("%s: %s, %v; want %s", what, text, err, test.want)
 		}
 	}
 }
 
-func TestReadImageTagsRejectsOtherFiles(t *testing.T) {
+func TestReadImageArchiveRejectsOtherFiles(t *testing.T) {
 	many := make([]string, 2*(maxArchiveFiles+1))
 	for i := range many {
 		if many[i] = ""; i%2 == 0 {
@@ -84,13 +92,13 @@ func TestReadImageTagsRejectsOtherFiles(t *testing.T) {
 		"too many files": archive(t, many...),
 		"too many tags":  archive(t, "manifest.json", `[{"RepoTags":["a"`+strings.Repeat(`,"a"`, maxTags)+`]}]`),
 	} {
-		if tags, id, err := ReadImageTags(file(t, data)); err == nil {
-			t.Errorf("%s: %v, %q", what, tags, id)
+		if got, err := ReadImageArchive(file(t, data)); err == nil {
+			t.Errorf("%s: %v", what, got)
 		}
 	}
 }
 
-func FuzzReadImageTags(f *testing.F) {
+func FuzzReadImageArchive(f *testing.F) {
 	good := archive(f, "a", "b", "manifest.json", `[{"Config":"`+digestOf(nil)+`.json","RepoTags":["a:1"]}]`)
 	f.Add(good)
 	f.Add(compressed(f, good))
@@ -98,9 +106,9 @@ func FuzzReadImageTags(f *testing.F) {
 		if len(data) > maxFuzzed {
 			return
 		}
-		tags, _, err := readImageTags(bytes.NewReader(data))
-		if err == nil && strings.ContainsAny(strings.Join(tags, ""), "\x1b\n\r") {
-			t.Errorf("%q", tags)
+		got, err := readImageArchive(bytes.NewReader(data))
+		if text := strings.Join(append(got.Tags, got.IDs...), ""); err == nil && strings.ContainsAny(text, "\x1b\n\r") {
+			t.Errorf("%q", text)
 		}
 	})
 }

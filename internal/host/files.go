@@ -22,6 +22,16 @@ const (
 	maxHashed = 4 << 30
 )
 
+// FileHeader is the first line of the configuration files that firstboot owns.
+const FileHeader = "# Written by firstboot; edits are reported as drift.\n"
+
+// File is a configuration file that the machine must have.
+type File struct {
+	Path string
+	Data []byte
+	Mode fs.FileMode
+}
+
 // ReadFile reads a regular file of at most 4 MiB. If the file does not exist, the
 // error wraps fs.ErrNotExist.
 func (h *Host) ReadFile(path string) ([]byte, error) {

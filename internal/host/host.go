@@ -1,6 +1,6 @@
 // Package host is the only access to the machine: files under a root
-// directory, commands with timeouts, kernel settings, network, systemd and
-// Docker. No other package touches the machine, so all others can be tested
+// directory, commands with timeouts, kernel settings, network, systemd, and
+// sockets. No other package touches the machine, so all others can be tested
 // against a temporary root and replaced commands.
 package host
 
@@ -86,6 +86,10 @@ func (h *Host) Root() string { return h.root }
 // Live reports whether the host is the machine that this process runs on, and
 // not a root directory.
 func (h *Host) Live() bool { return h.root == "/" }
+
+// Step reports a change of the machine that a server makes for the caller: a
+// request on a Socket (WithStep).
+func (h *Host) Step(op, target string) { h.step(op, target) }
 
 // Systemd controls the machine's units.
 func (h *Host) Systemd() Systemd { return h.systemd }

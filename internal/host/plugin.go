@@ -18,6 +18,8 @@ import (
 const (
 	// maxPluginResponse bounds one response of a plugin, in bytes.
 	maxPluginResponse = 64 << 10
+	// maxPluginMessage bounds an error message of a plugin, in bytes.
+	maxPluginMessage = 1000
 	// maxImplements bounds what a plugin states to implement.
 	maxImplements = 100
 )
@@ -95,23 +97,17 @@ const pluginTimeout = 30 * time.Second
 
 // callPlugin posts body to a method of a plugin and returns the response.
 func (h *Host) callPlugin(ctx context.Context, socket, method string, body []byte) (data []byte, err error) {
-	err = withLimit(ctx, pluginTimeout, "call "+method+" of the plugin at "+socket, func(ctx context.Context) error {
-		data, err = postToPlugin(ctx, h.RealPath(socket), method, body)
+	err = WithLimit(ctx, pluginTimeout, "call "+method+" of the plugin at "+socket, func(ctx context.Context) error {
+		data, err = postToPlugin(ctx, h.Socket(socket), method, body)
 		return err
 	})
 	return data, err
 }
 
-func postToPlugin(ctx context.Context, socket, method string, body []byte) ([]byte, error) {
-	client := http.Client{Transport: unixTransport(socket)}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/"+method, bytes.NewReader(body))
+func postToPlugin(ctx context.Context, socket *Socket, method string, body []byte) ([]byte, error) {
+	resp, err := socket.Do(ctx, http.MethodPost, "/"+method, nil, bytes.NewReader(body), "application/json")
 	if err != nil {
 		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, withoutURL(err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxPluginResponse))
@@ -128,7 +124,7 @@ func pluginError(status int, data []byte) error {
 	_ = json.Unmarshal(data, &body) // a response without the field is no error by itself
 	switch {
 	case body.Err != "":
-		return &PluginError{text.LineOf(body.Err, maxDockerMessage)}
+		return &PluginError{text.LineOf(body.Err, maxPluginMessage)}
 	case status != http.StatusOK:
 		return &PluginError{fmt.Sprintf("the plugin answered with status %d", status)}
 	}

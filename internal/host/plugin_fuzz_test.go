@@ -9,7 +9,7 @@ import (
 // wantPrintable fails the test unless s is one printable line of limited length.
 func wantPrintable(t *testing.T, s string) {
 	t.Helper()
-	if len(s) > 2*maxDockerMessage || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if len(s) > 2*maxPluginMessage || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		t.Errorf("%q is not fit for a message", s)
 	}
 }
@@ -33,6 +33,22 @@ func FuzzPluginResponse(f *testing.F) {
 		}
 		for _, name := range implements {
 			wantPrintable(t, name)
+		}
+	})
+}
+
+func FuzzPluginActivation(f *testing.F) {
+	for _, seed := range []string{`{"Implements":["NetworkDriver"]}`, `{"Implements":null}`, `{"Implements":["\u001b[31m"]}`, "", "[]"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		drivers, err := decodeActivation(data)
+		text := strings.Join(drivers, "")
+		if err != nil {
+			text = err.Error()
+		}
+		if strings.ContainsFunc(text, unicode.IsControl) || len(drivers) > 100 {
+			t.Errorf("%q", text)
 		}
 	})
 }

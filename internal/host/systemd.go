@@ -46,7 +46,7 @@ const systemdTimeout = 90 * time.Second
 // limited calls do with a connection to systemd, at most as long as
 // systemdTimeout. action completes "cannot …".
 func (s *systemdConn) limited(ctx context.Context, action string, do func(context.Context, *dbus.Conn) error) error {
-	return withLimit(ctx, systemdTimeout, action, func(ctx context.Context) error {
+	return WithLimit(ctx, systemdTimeout, action, func(ctx context.Context) error {
 		conn, err := s.connect(ctx)
 		if err != nil {
 			return err

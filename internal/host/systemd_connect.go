@@ -47,7 +47,7 @@ func (s *systemdConn) connect(ctx context.Context) (*dbus.Conn, error) {
 	if s.conn != nil && s.conn.Connected() {
 		return s.conn, nil
 	}
-	err := withLimit(ctx, s.limit, "connect to systemd", func(ctx context.Context) (err error) {
+	err := WithLimit(ctx, s.limit, "connect to systemd", func(ctx context.Context) (err error) {
 		s.conn, err = s.dialWithin(ctx)
 		return err
 	})

@@ -88,19 +88,19 @@ func calicoctlVersion(ctx context.Context, path string) (string, error) {
 
 // imageName selects the tag to use from those in the archive.
 func imageName(path string) (string, error) {
-	tags, _, err := artifact.ReadImageTags(path)
+	image, err := artifact.ReadImageArchive(path)
 	if err != nil {
 		return "", err
 	}
-	if len(tags) == 1 {
-		return tags[0], nil
+	if len(image.Tags) == 1 {
+		return image.Tags[0], nil
 	}
-	for _, tag := range tags {
+	for _, tag := range image.Tags {
 		if strings.Contains(tag, "calico/node:") {
 			return tag, nil
 		}
 	}
-	return "", fmt.Errorf("cannot use the node image %s: it has the tags %q, want exactly one, or one of calico/node (docker save calico/node:%s)", path, tags, CalicoVersion)
+	return "", fmt.Errorf("cannot use the node image %s: it has the tags %q, want exactly one, or one of calico/node (docker save calico/node:%s)", path, image.Tags, CalicoVersion)
 }
 
 func checkRPM(path string) error {

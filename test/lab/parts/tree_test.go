@@ -74,9 +74,9 @@ func TestPackedTreeIsReproducible(t *testing.T) {
 
 func TestArchiveHasTheFormatOfDockerSave(t *testing.T) {
 	path := archive(t)
-	tags, id, err := artifact.ReadImageTags(path)
-	if err != nil || len(tags) != 1 || tags[0] != ImageName || !strings.HasPrefix(id, "sha256:") {
-		t.Errorf("tags %q, ID %q, %v", tags, id, err)
+	image, err := artifact.ReadImageArchive(path)
+	if err != nil || len(image.Tags) != 1 || image.Tags[0] != ImageName || len(image.IDs) != 1 || !strings.HasPrefix(image.IDs[0], "sha256:") {
+		t.Errorf("tags %q, IDs %q, %v", image.Tags, image.IDs, err)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {

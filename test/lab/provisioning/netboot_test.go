@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/lab"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 	"github.com/projecteru2/firstboot/test/lab/machine"
@@ -105,7 +105,7 @@ func (n *netboot) wantJoined(t *testing.T) {
 	labtest.Equal(t, "number of starts of Docker", "1\n", labtest.Run(t, h, 0, docker+" | grep -c 'Started docker.service'"))
 	labtest.NotContains(t, strings.ToLower(labtest.Run(t, h, 0, docker)), "reload")
 	// The file was not written after the installation.
-	labtest.Equal(t, "files that are newer than the installation", "", labtest.Run(t, h, 0, "find "+stages.DaemonPath+" -newer /etc/firstboot/installed-image"))
+	labtest.Equal(t, "files that are newer than the installation", "", labtest.Run(t, h, 0, "find "+dockerd.ConfigPath+" -newer /etc/firstboot/installed-image"))
 
 	labtest.Run(t, h, 0, "firstboot status --wait=10m")
 	labtest.Equal(t, "static and current host name", h.Name+"\n"+h.Name+"\n", labtest.Run(t, h, 0, "cat /etc/hostname; hostname"))

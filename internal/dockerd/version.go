@@ -1,4 +1,4 @@
-package host
+package dockerd
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,7 +67,7 @@ type negotiation struct {
 }
 
 // api returns the version to use. It queries the daemon once.
-func (d *Docker) api(ctx context.Context) (apiVersion, error) {
+func (d *Client) api(ctx context.Context) (apiVersion, error) {
 	d.version.mu.Lock()
 	defer d.version.mu.Unlock()
 	if d.version.chosen != (apiVersion{}) {
@@ -96,14 +97,14 @@ func (d *Docker) api(ctx context.Context) (apiVersion, error) {
 }
 
 // oldestServed returns the oldest version that the daemon serves.
-func (d *Docker) oldestServed(ctx context.Context) (apiVersion, error) {
+func (d *Client) oldestServed(ctx context.Context) (apiVersion, error) {
 	resp, err := d.do(ctx, http.MethodGet, "/version", nil, nil, "")
 	if err != nil {
 		return apiVersion{}, err
 	}
 	defer resp.Body.Close()
 	var body struct{ MinAPIVersion string }
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxDockerResponse)).Decode(&body); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxResponse)).Decode(&body); err != nil {
 		return apiVersion{}, errors.New("cannot decode Docker's response to /version: " + text.Line(err.Error()))
 	}
 	minimum, ok := parseAPIVersion(body.MinAPIVersion)
@@ -111,4 +112,18 @@ func (d *Docker) oldestServed(ctx context.Context) (apiVersion, error) {
 		return apiVersion{}, fmt.Errorf("cannot use Docker: its oldest API version %q is not valid", text.Line(body.MinAPIVersion))
 	}
 	return minimum, nil
+}
+
+var releaseNumber = regexp.MustCompile(`(\d+)\.(\d+)\.\d+`)
+
+// Release parses the version of a Docker, such as 20.10.24+dfsg1, or the output of
+// dockerd --version, into 20 and 10.
+func Release(version string) (major, minor int, ok bool) {
+	m := releaseNumber.FindStringSubmatch(version)
+	if m == nil {
+		return 0, 0, false
+	}
+	major, errMajor := strconv.Atoi(m[1])
+	minor, errMinor := strconv.Atoi(m[2])
+	return major, minor, errMajor == nil && errMinor == nil
 }

@@ -1,4 +1,4 @@
-package host_test
+package dockerd_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
 )
@@ -18,7 +19,7 @@ import (
 // serveDocker serves Docker's socket below a new root with handler.
 func serveDocker(t testing.TB, handler http.HandlerFunc) *host.Host {
 	t.Helper()
-	return host.New(serveSocket(t, host.DockerSocket, func(w http.ResponseWriter, r *http.Request) {
+	return host.New(serveSocket(t, dockerd.Socket, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", "1.41")
 		if r.URL.Path != "/_ping" {
 			handler(w, r)
@@ -68,11 +69,11 @@ func TestCallsThatHangAreEnded(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	for what, call := range map[string]func(context.Context) error{
 		"cannot run birdcl -s in calico-node: timed out after 50ms": func(ctx context.Context) error {
-			_, _, err := h.Docker().Exec(ctx, limit, "calico-node", []string{"birdcl", "-s"})
+			_, _, err := dockerd.New(h).Exec(ctx, limit, "calico-node", []string{"birdcl", "-s"})
 			return err
 		},
 		"cannot load the image: timed out after 50ms": func(ctx context.Context) error {
-			_, err := h.Docker().LoadImage(ctx, limit, archive, nil)
+			_, err := dockerd.New(h).LoadImage(ctx, limit, archive, nil)
 			return err
 		},
 	} {

@@ -1,4 +1,4 @@
-package host
+package dockerd
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/projecteru2/firstboot/internal/fault"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // fakeDaemon serves a range of versions of the Engine API on a socket of a root
@@ -27,15 +28,15 @@ type fakeDaemon struct {
 	requests []string
 }
 
-func (d *fakeDaemon) start(t *testing.T) *Host {
+func (d *fakeDaemon) start(t *testing.T) *host.Host {
 	t.Helper()
 	root, err := os.MkdirTemp("", "d") // short: the path of a socket has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	serveOn(t, filepath.Join(root, DockerSocket), d)
-	return New(root)
+	serveOn(t, filepath.Join(root, Socket), d)
+	return host.New(root)
 }
 
 func serveOn(t *testing.T, socket string, handler http.Handler) {
@@ -81,7 +82,7 @@ func TestNewestCommonAPIVersionIsUsed(t *testing.T) {
 		{"another major version", "2.0", "2.3", "/v2.0/info"},
 	} {
 		daemon := &fakeDaemon{minimum: test.minimum, maximum: test.maximum}
-		docker := daemon.start(t).Docker()
+		docker := New(daemon.start(t))
 		for range 2 {
 			if _, err := docker.Info(t.Context()); err != nil {
 				t.Errorf("Docker %s: %v", test.release, err)
@@ -99,7 +100,7 @@ func TestDockerWithoutACommonAPIVersionIsAnError(t *testing.T) {
 		"1.39": "it serves the API up to version 1.39, but 1.40 is needed", "": "is not valid", "1": "is not valid",
 		"1.44\t\x1b[31m" + strings.Repeat("x", 5000): "is not valid",
 	} {
-		_, err := (&fakeDaemon{maximum: strings.Map(printable, maximum)}).start(t).Docker().Info(t.Context())
+		_, err := New((&fakeDaemon{maximum: strings.Map(printable, maximum)}).start(t)).Info(t.Context())
 		if err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 500 {
 			t.Errorf("%.20q: %v", maximum, err)
 		}
@@ -116,33 +117,13 @@ func printable(r rune) rune {
 	return r
 }
 
-// TestUnixSocketsDoNotUseAProxy: a proxy cannot reach a socket of this machine.
-func TestUnixSocketsDoNotUseAProxy(t *testing.T) {
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
-		t.Setenv(name, "http://127.0.0.1:1")
-	}
-	h := (&fakeDaemon{maximum: "1.41"}).start(t)
-	if _, err := h.Docker().Info(t.Context()); err != nil {
-		t.Errorf("Docker: %v", err)
-	}
-	serveOn(t, filepath.Join(h.Root(), "run/p.sock"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"Implements":["NetworkDriver"]}`)
-	}))
-	if got, err := h.ActivatePlugin(t.Context(), "/run/p.sock"); err != nil || len(got) != 1 {
-		t.Errorf("plugin: %v, %v", got, err)
-	}
-	if unixTransport("/run/docker.sock").Proxy != nil {
-		t.Error("the transport of a socket has a proxy")
-	}
-}
-
 // TestEveryCallOfDockerHasALimit: a call without a deadline is rejected before it
 // is sent, and a daemon that does not answer ends each call.
 func TestEveryCallOfDockerHasALimit(t *testing.T) {
 	release := make(chan struct{})
 	h := (&fakeDaemon{maximum: "1.41", answer: func(http.ResponseWriter, *http.Request) { <-release }}).start(t)
 	defer close(release)
-	d := h.Docker()
+	d := New(h)
 	//nolint:bodyclose // there is no response
 	if _, err := d.send(context.Background(), http.MethodGet, "/info", nil, nil, ""); err == nil || !strings.Contains(err.Error(), "no time limit is set") {
 		t.Errorf("without a deadline: %v", err)
@@ -187,7 +168,7 @@ func TestDockersTextIsShortAndPrintable(t *testing.T) {
 			w.WriteHeader(body.status)
 			_, _ = io.WriteString(w, body.text)
 		}}).start(t)
-		_, err := h.Docker().Info(t.Context())
+		_, err := New(h).Info(t.Context())
 		if err == nil || len(err.Error()) > 1200 || strings.ContainsFunc(err.Error(), unicode.IsControl) {
 			t.Errorf("%s: %.300v", name, err)
 		}
@@ -195,11 +176,11 @@ func TestDockersTextIsShortAndPrintable(t *testing.T) {
 	h := (&fakeDaemon{maximum: "1.41", answer: func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"ServerVersion":"\u001b[31m`+long+`","State":{"Error":"\u001b[31m`+long+`"}}`)
 	}}).start(t)
-	info, err := h.Docker().Info(t.Context())
+	info, err := New(h).Info(t.Context())
 	if err != nil || len(info.ServerVersion) > 310 || strings.ContainsFunc(info.ServerVersion, unicode.IsControl) {
 		t.Errorf("the version has %d bytes, %v", len(info.ServerVersion), err)
 	}
-	c, err := h.Docker().Container(t.Context(), "x")
+	c, err := New(h).Container(t.Context(), "x")
 	if err != nil || len(c.State.Error) > 310 || strings.ContainsFunc(c.State.Error, unicode.IsControl) {
 		t.Errorf("the container's error has %d bytes, %v", len(c.State.Error), err)
 	}
@@ -230,22 +211,6 @@ func FuzzDockerStream(f *testing.F) {
 		err := readStream(strings.NewReader(string(data)), func(streamLine) {})
 		if err != nil && (len(err.Error()) > 500 || strings.ContainsFunc(err.Error(), unicode.IsControl)) {
 			t.Errorf("%q", err)
-		}
-	})
-}
-
-func FuzzPluginActivation(f *testing.F) {
-	for _, seed := range []string{`{"Implements":["NetworkDriver"]}`, `{"Implements":null}`, `{"Implements":["\u001b[31m"]}`, "", "[]"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		drivers, err := decodeActivation(data)
-		text := strings.Join(drivers, "")
-		if err != nil {
-			text = err.Error()
-		}
-		if strings.ContainsFunc(text, unicode.IsControl) || len(drivers) > 100 {
-			t.Errorf("%q", text)
 		}
 	})
 }

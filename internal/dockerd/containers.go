@@ -1,4 +1,4 @@
-package host
+package dockerd
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/text"
 )
 
@@ -33,7 +34,7 @@ func (c Container) Name() string {
 }
 
 // RunningContainers lists the running containers.
-func (d *Docker) RunningContainers(ctx context.Context) ([]Container, error) {
+func (d *Client) RunningContainers(ctx context.Context) ([]Container, error) {
 	var list []Container
 	err := d.call(ctx, http.MethodGet, "/containers/json", nil, nil, &list)
 	return list, err
@@ -58,9 +59,9 @@ type ContainerDetails struct {
 	}
 }
 
-// Container inspects a container. If it does not exist, DockerNotFound
+// Container inspects a container. If it does not exist, NotFound
 // reports true for the error.
-func (d *Docker) Container(ctx context.Context, name string) (ContainerDetails, error) {
+func (d *Client) Container(ctx context.Context, name string) (ContainerDetails, error) {
 	var c ContainerDetails
 	err := d.call(ctx, http.MethodGet, "/containers/"+name+"/json", nil, nil, &c)
 	c.State.Error = text.Line(c.State.Error)
@@ -78,7 +79,7 @@ type NewContainer struct {
 }
 
 // CreateContainer creates a container and returns its ID.
-func (d *Docker) CreateContainer(ctx context.Context, c NewContainer) (string, error) {
+func (d *Client) CreateContainer(ctx context.Context, c NewContainer) (string, error) {
 	body := map[string]any{
 		"Image": c.Image, "Cmd": c.Command, "Env": c.Env, "Labels": c.Labels,
 		"HostConfig": map[string]any{"NetworkMode": c.Network},
@@ -91,30 +92,33 @@ func (d *Docker) CreateContainer(ctx context.Context, c NewContainer) (string, e
 }
 
 // StartContainer starts a container.
-func (d *Docker) StartContainer(ctx context.Context, id string) error {
+func (d *Client) StartContainer(ctx context.Context, id string) error {
 	return d.call(ctx, http.MethodPost, "/containers/"+id+"/start", nil, nil, nil)
 }
 
 // RemoveContainer kills and removes a container, if it exists.
-func (d *Docker) RemoveContainer(ctx context.Context, id string) error {
+func (d *Client) RemoveContainer(ctx context.Context, id string) error {
 	err := d.call(ctx, http.MethodDelete, "/containers/"+id, url.Values{"force": {"1"}, "v": {"1"}}, nil, nil)
-	if DockerNotFound(err) {
+	if NotFound(err) {
 		return nil
 	}
 	return err
 }
 
+// maxExecOutput bounds what is kept of the output of a command, in bytes.
+const maxExecOutput = 1 << 20
+
 // Exec runs a command in a running container, at most as long as limit, and
 // returns its exit status and its output.
-func (d *Docker) Exec(ctx context.Context, limit time.Duration, container string, command []string) (status int, output []byte, err error) {
-	err = withLimit(ctx, limit, "run "+strings.Join(command, " ")+" in "+container, func(ctx context.Context) error {
+func (d *Client) Exec(ctx context.Context, limit time.Duration, container string, command []string) (status int, output []byte, err error) {
+	err = host.WithLimit(ctx, limit, "run "+strings.Join(command, " ")+" in "+container, func(ctx context.Context) error {
 		status, output, err = d.exec(ctx, container, command)
 		return err
 	})
 	return status, output, err
 }
 
-func (d *Docker) exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
+func (d *Client) exec(ctx context.Context, container string, command []string) (status int, output []byte, err error) {
 	var created struct {
 		ID string `json:"Id"`
 	}
@@ -134,7 +138,7 @@ func (d *Docker) exec(ctx context.Context, container string, command []string) (
 	}
 	defer resp.Body.Close()
 	// The output ends when the command exits.
-	if output, err = io.ReadAll(io.LimitReader(resp.Body, maxOutput)); err != nil {
+	if output, err = io.ReadAll(io.LimitReader(resp.Body, maxExecOutput)); err != nil {
 		return -1, output, err
 	}
 	var state struct {
@@ -145,7 +149,7 @@ func (d *Docker) exec(ctx context.Context, container string, command []string) (
 		return -1, output, err
 	}
 	if state.Running || state.ExitCode == nil {
-		return -1, output, &DockerError{Message: "the command in " + container + " has not exited"}
+		return -1, output, &Error{Message: "the command in " + container + " has not exited"}
 	}
 	return *state.ExitCode, output, nil
 }

@@ -1,4 +1,4 @@
-package host
+package dockerd
 
 import (
 	"archive/tar"
@@ -12,30 +12,55 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/fault"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/text"
 )
 
 // Image is an image in the daemon's store.
+//
+// Its ID is the digest of its configuration. In containerd's image store, which
+// Docker 29 uses on a new data root, it is the digest of its manifest. One daemon
+// uses one of them everywhere, so the ID of a container's image is compared with
+// it directly. The IDs in an archive are compared by IsOneOf.
 type Image struct {
 	ID string `json:"Id"`
 }
 
-// Image finds an image by name or ID. If it does not exist, DockerNotFound
+// IsOneOf reports whether the image has one of the IDs that an archive gives it.
+func (i Image) IsOneOf(ids []string) bool { return i.ID != "" && slices.Contains(ids, i.ID) }
+
+// SameImage reports whether two names mean the same image. Docker prints names
+// without its default registry and tag.
+func SameImage(a, b string) bool { return familiarName(a) == familiarName(b) }
+
+func familiarName(image string) string {
+	for _, registry := range []string{"docker.io/", "index.docker.io/"} {
+		image = strings.TrimPrefix(image, registry)
+	}
+	image = strings.TrimPrefix(image, "library/")
+	if !strings.Contains(image[strings.LastIndex(image, "/")+1:], ":") && !strings.Contains(image, "@") {
+		image += ":latest"
+	}
+	return image
+}
+
+// Image finds an image by name or ID. If it does not exist, NotFound
 // reports true for the error.
-func (d *Docker) Image(ctx context.Context, name string) (Image, error) {
+func (d *Client) Image(ctx context.Context, name string) (Image, error) {
 	var image Image
 	err := d.call(ctx, http.MethodGet, "/images/"+name+"/json", nil, nil, &image)
 	return image, err
 }
 
 // RemoveImage removes an image by name, if it exists.
-func (d *Docker) RemoveImage(ctx context.Context, name string) error {
+func (d *Client) RemoveImage(ctx context.Context, name string) error {
 	err := d.call(ctx, http.MethodDelete, "/images/"+name, nil, nil, nil)
-	if DockerNotFound(err) {
+	if NotFound(err) {
 		return nil
 	}
 	return err
@@ -44,15 +69,15 @@ func (d *Docker) RemoveImage(ctx context.Context, name string) error {
 // LoadImage loads an image archive (a path of this process), at most as long as
 // limit, and returns the names of the images that Docker has loaded. progress
 // receives the number of bytes sent so far.
-func (d *Docker) LoadImage(ctx context.Context, limit time.Duration, archive string, progress func(sent int64)) (names []string, err error) {
-	err = withLimit(ctx, limit, "load the image", func(ctx context.Context) error {
+func (d *Client) LoadImage(ctx context.Context, limit time.Duration, archive string, progress func(sent int64)) (names []string, err error) {
+	err = host.WithLimit(ctx, limit, "load the image", func(ctx context.Context) error {
 		names, err = d.loadImage(ctx, archive, progress)
 		return err
 	})
 	return names, err
 }
 
-func (d *Docker) loadImage(ctx context.Context, archive string, progress func(sent int64)) (names []string, err error) {
+func (d *Client) loadImage(ctx context.Context, archive string, progress func(sent int64)) (names []string, err error) {
 	f, err := os.Open(archive)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load the image: %w", err)
@@ -78,11 +103,11 @@ const maxLoaded = 1000
 
 // PullImage pulls an image by name, at most as long as limit. progress receives
 // the daemon's progress lines. Its errors are classified.
-func (d *Docker) PullImage(ctx context.Context, limit time.Duration, name string, progress func(line string)) error {
-	return withLimit(ctx, limit, "pull "+name, func(ctx context.Context) error { return d.pullImage(ctx, name, progress) })
+func (d *Client) PullImage(ctx context.Context, limit time.Duration, name string, progress func(line string)) error {
+	return host.WithLimit(ctx, limit, "pull "+name, func(ctx context.Context) error { return d.pullImage(ctx, name, progress) })
 }
 
-func (d *Docker) pullImage(ctx context.Context, name string, progress func(line string)) error {
+func (d *Client) pullImage(ctx context.Context, name string, progress func(line string)) error {
 	d.step("command", "docker pull "+name)
 	resp, err := d.send(ctx, http.MethodPost, "/images/create", url.Values{"fromImage": {name}}, nil, "")
 	if err != nil {
@@ -130,7 +155,7 @@ func pullError(name string, err error) error {
 			return fault.WithHint(fault.Permanent, known.kind, wrapped, known.advice)
 		}
 	}
-	var response *DockerError
+	var response *Error
 	if errors.As(err, &response) && response.Status != 0 && response.Status < 500 {
 		class, kind := fault.OfStatus(response.Status)
 		return fault.WithHint(class, kind, wrapped, "correct node.image")
@@ -140,7 +165,7 @@ func pullError(name string, err error) error {
 
 // ImportProgram creates an image called name ("NAME:TAG") that holds one static
 // executable: program (a path of this process), as path.
-func (d *Docker) ImportProgram(ctx context.Context, program, path, name string) error {
+func (d *Client) ImportProgram(ctx context.Context, program, path, name string) error {
 	f, err := os.Open(program)
 	if err != nil {
 		return fmt.Errorf("cannot create the image %s: %w", name, err)

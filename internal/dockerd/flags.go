@@ -1,0 +1,56 @@
+package dockerd
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// Flags is dockerd's command line.
+type Flags string
+
+// ReadFlags reads the command line from Docker's unit and from the defaults file
+// of Debian.
+func ReadFlags(ctx context.Context, h *host.Host) Flags {
+	var flags string
+	if start, err := h.Systemd().Property(ctx, units.Docker, "Service", "ExecStart"); err == nil {
+		flags = fmt.Sprint(start)
+	}
+	if defaults, err := h.ReadFile("/etc/default/docker"); err == nil {
+		for line := range strings.Lines(string(defaults)) {
+			if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+				flags += " " + line
+			}
+		}
+	}
+	return Flags(flags)
+}
+
+// Has reports whether the command line contains a flag, such as --userns-remap.
+func (f Flags) Has(flag string) bool { return strings.Contains(string(f), flag) }
+
+// Store returns the flag that conflicts with a key which firstboot sets in
+// daemon.json, or "".
+func (f Flags) Store() string {
+	for _, flag := range []string{"--cluster-store", "--cluster-advertise"} {
+		if f.Has(flag) {
+			return flag
+		}
+	}
+	return ""
+}
+
+// configFlag matches dockerd's flag for another configuration file.
+var configFlag = regexp.MustCompile(`--config-file[= ]+"?([^\s"\]]+)`)
+
+// ConfigFile returns the path that --config-file sets, or "".
+func (f Flags) ConfigFile() string {
+	if m := configFlag.FindStringSubmatch(string(f)); m != nil {
+		return m[1]
+	}
+	return ""
+}

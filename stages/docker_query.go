@@ -1,0 +1,78 @@
+package stages
+
+import (
+	"context"
+
+	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/units"
+)
+
+// docker returns a client of the host's Docker.
+func (e *Env) docker() *dockerd.Client { return dockerd.New(e.Host) }
+
+// dockerActive adds a difference unless Docker's unit is active. It queries
+// systemd, because a request to Docker's socket would start Docker.
+func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
+	var f engine.CheckResult
+	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
+	if err != nil {
+		return f, err
+	}
+	if unit.Active != "active" {
+		f.Add(engine.Difference{Object: units.Docker, Actual: e.unitState(ctx, units.Docker, unit), Expected: "active", Fix: "journalctl -u docker"})
+	}
+	return f, nil
+}
+
+// foreignContainers lists the running containers that firstboot did not create.
+func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
+	list, err := e.docker().RunningContainers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var foreign []string
+	for _, c := range list {
+		if c.Name() != nodeContainer && c.Labels[probeLabel] == "" {
+			foreign = append(foreign, c.Name())
+		}
+	}
+	return foreign, nil
+}
+
+// checkImage adds a difference unless Docker has the node image, and the image
+// comes from the pinned archive.
+func (e *Env) checkImage(ctx context.Context, f *engine.CheckResult) error {
+	id, err := e.imageID(ctx)
+	if err != nil {
+		return err
+	}
+	object := "image " + e.Config.Node.Image
+	if id == "" {
+		f.Add(engine.Difference{Object: object, Actual: "missing", Expected: "loaded"})
+		return nil
+	}
+	e.checkOrigin(imageName, object, id, f)
+	return nil
+}
+
+// imageID returns the ID of the node image in Docker, "" if it is missing.
+func (e *Env) imageID(ctx context.Context) (string, error) {
+	image, err := e.docker().Image(ctx, e.Config.Node.Image)
+	if dockerd.NotFound(err) {
+		return "", nil
+	}
+	return image.ID, err
+}
+
+// poolNetwork returns the Docker network over the pool, nil if it does not
+// exist. It returns an *engine.Wait if etcd cannot be reached, because Docker's
+// list is then incomplete.
+func (e *Env) poolNetwork(ctx context.Context) (*dockerd.Network, error) {
+	network, err := e.docker().Network(ctx, e.Config.Pool.NetworkName())
+	if err != nil || network != nil {
+		return network, err
+	}
+	return nil, e.withEtcd(ctx, func(context.Context, *cluster.Client) error { return nil })
+}
