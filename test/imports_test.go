@@ -80,7 +80,7 @@ func layers() [][]string {
 		{"stages"},
 		{"internal/report", "internal/webhook"},
 		{"internal/dockerd"},
-		{"units", "internal/adapter", "internal/artifact", "internal/cluster"},
+		{"units", "internal/adapter", "internal/artifact", "internal/cluster", "internal/tunnel"},
 		{"internal/state"},
 		{"internal/engine"},
 		{"internal/host"},

@@ -31,6 +31,9 @@ const (
 	AdapterSocket = "firstboot-adapter.socket"
 	// AdapterService answers on AdapterSocket. A run enables it.
 	AdapterService = "firstboot-adapter.service"
+	// EtcdTunnel is the tunnel to an etcd with TLS. A run enables it if the
+	// configuration has https endpoints.
+	EtcdTunnel = "firstboot-etcd.service"
 
 	// Dir contains the units of an image or a package.
 	Dir = "/usr/lib/systemd/system"
@@ -66,6 +69,7 @@ func ImageFiles() []File {
 		{Dir + "/" + ReportService, read(ReportService)},
 		{Dir + "/" + AdapterSocket, read(AdapterSocket)},
 		{Dir + "/" + AdapterService, read(AdapterService)},
+		{Dir + "/" + EtcdTunnel, read(EtcdTunnel)},
 		{PresetPath, read("90-firstboot.preset")},
 	}
 }
@@ -84,10 +88,11 @@ func Enabled() map[string]string {
 	return map[string]string{Service: "multi-user.target", Target: "multi-user.target"}
 }
 
-// EnabledByRun returns the units of ImageFiles that a run enables on a host with a
-// local network, each with the unit that wants it.
+// EnabledByRun returns the units of ImageFiles that a run enables on a host that
+// needs them, each with the unit that wants it: the adapter of a local network,
+// and the tunnel to an etcd with TLS.
 func EnabledByRun() map[string]string {
-	return map[string]string{AdapterSocket: "sockets.target", AdapterService: Docker}
+	return map[string]string{AdapterSocket: "sockets.target", AdapterService: Docker, EtcdTunnel: Minions}
 }
 
 // DropIns returns the drop-ins that order the plugin before Docker at every boot.

@@ -133,3 +133,31 @@ func TestReportServiceDelaysNothing(t *testing.T) {
 		t.Errorf("the preset pass enables the unit:\n%s", preset)
 	}
 }
+
+// The plugin must find the tunnel when it starts, with or without etcd, and no
+// image has it enabled.
+func TestTunnelIsReadyBeforeThePlugin(t *testing.T) {
+	var unit, preset string
+	for _, f := range units.ImageFiles() {
+		switch f.Path {
+		case units.Dir + "/" + units.EtcdTunnel:
+			unit = string(f.Data)
+		case units.PresetPath:
+			preset = string(f.Data)
+		}
+	}
+	for _, line := range []string{
+		"Type=notify", "Before=" + units.Minions, "WantedBy=" + units.Minions, "Restart=always", "StartLimitIntervalSec=0",
+		"FileDescriptorStoreMax=1", "RestartPreventExitStatus=3",
+	} {
+		if !strings.Contains(unit, "\n"+line+"\n") {
+			t.Errorf("no %s in\n%s", line, unit)
+		}
+	}
+	if strings.Contains(unit, "network-online") {
+		t.Errorf("the unit waits for the network:\n%s", unit)
+	}
+	if !strings.Contains(preset, "\ndisable "+units.EtcdTunnel+"\n") || units.Enabled()[units.EtcdTunnel] != "" {
+		t.Errorf("the preset pass enables the unit:\n%s", preset)
+	}
+}

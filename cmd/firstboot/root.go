@@ -106,6 +106,7 @@ and continues after any interruption.`,
 		c.report(),
 		c.adapter(),
 		c.probeContainer(),
+		c.etcdTunnel(),
 	)
 	root.AddCommand(c.docsCommands()...)
 	root.SetUsageFunc(printUsage)

@@ -69,7 +69,7 @@ func TestEveryRemoteResourceIsVerified(t *testing.T) {
 	if list := unverified(r.Config); list != nil {
 		t.Error(list)
 	}
-	if len(r.Config.Systemd.Units) != 5 || len(r.Config.Storage.Links) != 2 {
+	if len(r.Config.Systemd.Units) != 6 || len(r.Config.Storage.Links) != 2 {
 		t.Errorf("units %v, links %v", r.Config.Systemd.Units, r.Config.Storage.Links)
 	}
 	for _, u := range r.Config.Systemd.Units {

@@ -49,7 +49,7 @@ gzip -9n "$STAGE"/man/*.1 "$STAGE"/man/*.5
 for shell in bash zsh fish; do
 	"$STAGE/docs" completion "$shell" >"$STAGE/completion/$shell"
 done
-cp units/files/firstboot.service units/files/firstboot-complete.target units/files/firstboot-disk.service units/files/firstboot-report.service units/files/firstboot-adapter.socket units/files/firstboot-adapter.service units/files/90-firstboot.preset "$STAGE/units/"
+cp units/files/firstboot.service units/files/firstboot-complete.target units/files/firstboot-disk.service units/files/firstboot-report.service units/files/firstboot-adapter.socket units/files/firstboot-adapter.service units/files/firstboot-etcd.service units/files/90-firstboot.preset "$STAGE/units/"
 {
 	printf '# Default configuration: no key is set, so firstboot reports what is missing.\n# Uncomment the keys that you set.\n#\n'
 	sed 's/^[^#]/# &/' internal/config/example.yaml

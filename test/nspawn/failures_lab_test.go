@@ -102,7 +102,7 @@ func testPresetPass(t *testing.T, e *Environment) {
 	h.waitForState("docker.service", "active")
 	for unit, want := range map[string]string{
 		"control.service": "enabled", "firstboot.service": "enabled", "firstboot-complete.target": "enabled",
-		"calico-node.service": "disabled", "firstboot-report.service": "static",
+		"calico-node.service": "disabled", "firstboot-report.service": "static", "firstboot-etcd.service": "disabled",
 	} {
 		h.wantProperty(unit, "UnitFileState", want)
 	}
