@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/projecteru2/firstboot/test/lab/cache"
 	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/machine"
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
@@ -36,15 +38,24 @@ func (l *Lab) build(ctx context.Context, store cache.Store, o Options) error {
 	if l.key, err = l.sshKey(ctx, store); err != nil {
 		return err
 	}
-	if l.Image, err = l.image(ctx, store, o); err != nil {
+	if o, err = l.withCertificates(ctx, store, o); err != nil {
 		return err
 	}
+	l.etcdOptions = o.Etcd
+	l.Images = map[golden.Release]golden.Image{}
+	for _, release := range o.Debian {
+		if l.Images[release], err = l.image(ctx, store, o, release); err != nil {
+			return err
+		}
+	}
+	l.Image = l.Images[o.Debian[0]]
 	l.accel(ctx)(l.Image.Kernel)
 	return nil
 }
 
-func (l *Lab) image(ctx context.Context, store cache.Store, o Options) (golden.Image, error) {
+func (l *Lab) image(ctx context.Context, store cache.Store, o Options, release golden.Release) (golden.Image, error) {
 	options := golden.Options{
+		Release:       release,
 		Store:         store,
 		Accel:         l.accel(ctx),
 		Mirror:        os.Getenv("DEBIAN_MIRROR"),
@@ -56,7 +67,7 @@ func (l *Lab) image(ctx context.Context, store cache.Store, o Options) (golden.I
 	if o.Bare {
 		return golden.Base(ctx, options)
 	}
-	config := l.config(o)
+	config := l.config(o, release)
 	var err error
 	if options.Config, err = config.text(); err != nil {
 		return golden.Image{}, err
@@ -120,6 +131,26 @@ func ModuleDir(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("cannot find the checkout of %s from the working directory: %w", modulePath, err)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// withCertificates returns the options with the certificates of an etcd with TLS,
+// also as files of the images. The certificates are generated once and kept in
+// the cache: the images contain them.
+func (l *Lab) withCertificates(ctx context.Context, store cache.Store, o Options) (Options, error) {
+	if !o.Etcd.TLS {
+		return o, nil
+	}
+	dir, err := store.Get(ctx, "etcd-certificates", cache.Key("1", o.gateway().String()), func(_ context.Context, dir string) error {
+		_, err := labnet.NewCertificates(dir, o.gateway())
+		return err
+	})
+	if err != nil {
+		return o, err
+	}
+	o.Etcd.Certificates = labnet.Certificates{Dir: dir}
+	files, err := certificateFiles(o.Etcd.Certificates)
+	o.Files = slices.Concat(o.Files, files)
+	return o, err
 }
 
 // sshKey returns the lab's public SSH key as a line of authorized_keys. It

@@ -10,13 +10,16 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 )
 
 // Config is the configuration in the image and the artifacts in its bundle. A
 // test may change Tree. The lab adds the sha256 of the artifacts unless the test
 // has set them.
 type Config struct {
-	Tree map[string]any
+	Tree    map[string]any
+	Release golden.Release // of the hosts that boot the image
 
 	bundle []artifact.Item
 }
@@ -33,14 +36,17 @@ const (
 	Network  = "firstboot"
 )
 
+// certificatesDir is the directory of etcd's certificates on a host.
+const certificatesDir = "/etc/firstboot/etcd"
+
 // config returns a configuration like an operator's: etcd, versions, digests and
 // the pool. The artifacts come from the bundle. The node image is already in the
 // Docker of the golden image.
-func (l *Lab) config(o Options) *Config {
-	etcd := fmt.Sprintf("http://%s:2379", o.Prefix.Masked().Addr().Next())
+func (l *Lab) config(o Options, release golden.Release) *Config {
 	c := &Config{
+		Release: release,
 		Tree: map[string]any{
-			"etcd":      map[string]any{"endpoints": []string{etcd}},
+			"etcd":      l.etcdConfig(o),
 			"calicoctl": map[string]any{"version": l.Parts.CalicoctlVersion},
 			"node":      map[string]any{"image": l.Parts.NodeImageName},
 			"minions":   map[string]any{},
@@ -55,6 +61,31 @@ func (l *Lab) config(o Options) *Config {
 		o.Config(c)
 	}
 	return c
+}
+
+// etcdConfig returns the section etcd of a configuration.
+func (l *Lab) etcdConfig(o Options) map[string]any {
+	section := map[string]any{"endpoints": []string{o.Etcd.Endpoint(o.gateway())}}
+	if o.Etcd.TLS {
+		section["caFile"] = certificatesDir + "/ca.pem"
+		section["certFile"] = certificatesDir + "/client.pem"
+		section["keyFile"] = certificatesDir + "/client-key.pem"
+	}
+	return section
+}
+
+// certificateFiles returns etcd's certificates for the image of a host.
+func certificateFiles(c labnet.Certificates) ([]golden.File, error) {
+	files := c.Of(labnet.User)
+	var list []golden.File
+	for _, f := range [][2]string{{files.CA, "ca.pem"}, {files.Cert, "client.pem"}, {files.Key, "client-key.pem"}} {
+		data, err := os.ReadFile(f[0])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, golden.File{Path: certificatesDir + "/" + f[1], Data: data, Mode: 0o600})
+	}
+	return list, nil
 }
 
 // Set sets a value: Set("pool", "cidr", "10.123.0.0/16"). A nil value removes the

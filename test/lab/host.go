@@ -39,13 +39,13 @@ type Host struct {
 	known  ssh.PublicKey // the host key of the first connection
 }
 
-// newHost adds host n (counted from zero), which boots the lab's image.
-func (l *Lab) newHost(ctx context.Context, n int, arguments string) error {
+// newHost adds host n (counted from zero), which boots the image.
+func (l *Lab) newHost(ctx context.Context, n int, image golden.Image, arguments string) error {
 	h, err := l.AddHost(ctx, fmt.Sprintf("host%d", n+1), machine.Spec{
-		Kernel: l.Image.Kernel, Initrd: l.Image.Initrd, Image: l.Image.Disk,
+		Kernel: image.Kernel, Initrd: image.Initrd, Image: image.Disk,
 	})
 	if err == nil {
-		h.machine.Append = h.KernelArguments() + " " + arguments
+		h.machine.Append = h.KernelArguments(image.Release) + " " + arguments
 	}
 	return err
 }
@@ -76,12 +76,24 @@ func (l *Lab) AddHost(ctx context.Context, name string, spec machine.Spec) (*Hos
 	return h, l.writeAccess()
 }
 
-// KernelArguments returns the lab's kernel arguments, with the host name and the
-// address. The image contains neither.
-func (h *Host) KernelArguments() string {
+// KernelArguments returns the lab's kernel arguments for a release, with the host
+// name and the addresses. The image contains none of them. A Debian 13 host also
+// has an IPv6 address.
+func (h *Host) KernelArguments(r golden.Release) string {
 	n := h.lab.Net
 	mask := net.IP(net.CIDRMask(n.Prefix.Bits(), 32))
-	return fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", golden.KernelArguments, h.Name, h.Address, n.Gateway(), mask)
+	arguments := fmt.Sprintf("%s systemd.hostname=%s ip=%s::%s:%s::eth0:off", r.KernelArguments(), h.Name, h.Address, n.Gateway(), mask)
+	if r == golden.Debian13 {
+		arguments += fmt.Sprintf(" ip=[%s]:::64::eth0:off", h.Address6())
+	}
+	return arguments
+}
+
+// Address6 returns the host's IPv6 address, which ends in the host part of its
+// IPv4 address: fd00:123::11 is that of host1.
+func (h *Host) Address6() netip.Addr {
+	v4 := h.Address.As4()
+	return netip.MustParseAddr(fmt.Sprintf("fd00:123::%d", v4[3]))
 }
 
 // productUUID derives a UUID from the name.

@@ -29,9 +29,16 @@ const (
 
 // Options configure a lab. The zero value is a lab with two hosts.
 type Options struct {
-	Name   string       // lower case; empty: lab-PID
-	Hosts  int          // 0: two
-	Bare   bool         // no hosts; the caller adds them with AddHost
+	Name  string // lower case; empty: lab-PID
+	Hosts int    // 0: two
+	Bare  bool   // no hosts; the caller adds them with AddHost
+	// Debian lists the releases of the hosts: of host1, host2 and so on, from the
+	// beginning again after the last. Empty: all hosts have Debian 12. In a bare
+	// lab these are the releases of Images.
+	Debian []golden.Release
+	// Etcd configures etcd. With TLS the lab adds the certificates, also to the
+	// images and their configuration.
+	Etcd   labnet.EtcdOptions
 	Prefix netip.Prefix // of the lab's network; zero: 10.123.0.0/24
 	Parts  parts.Options
 	// Firstboot is the path of the binary to install in the image. If it is
@@ -57,8 +64,9 @@ type Lab struct {
 	Net       *labnet.Network
 	Etcd      *labnet.Etcd
 	Parts     parts.Parts
-	Firstboot string       // path of the binary
-	Image     golden.Image // of the hosts; in a bare lab it is without firstboot
+	Firstboot string                          // path of the binary
+	Image     golden.Image                    // of the first host; in a bare lab it is without firstboot
+	Images    map[golden.Release]golden.Image // of all hosts
 	Accel     machine.Accel
 
 	log     cache.Logf
@@ -69,6 +77,8 @@ type Lab struct {
 	group   *procs.Group
 	closing sync.Once
 	codeMB  int
+
+	etcdOptions labnet.EtcdOptions // with the certificates
 }
 
 // New creates a lab. It builds what is not in the cache, and removes labs that a
@@ -109,11 +119,17 @@ func (o Options) withDefaults() Options {
 	if !o.Prefix.IsValid() {
 		o.Prefix = netip.MustParsePrefix(defaultPrefix)
 	}
+	if len(o.Debian) == 0 {
+		o.Debian = []golden.Release{golden.Debian12}
+	}
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
 	return o
 }
+
+// gateway returns the address of the bridge, on which etcd listens.
+func (o Options) gateway() netip.Addr { return o.Prefix.Masked().Addr().Next() }
 
 func (l *Lab) create(ctx context.Context, store cache.Store, o Options) error {
 	if err := l.build(ctx, store, o); err != nil {
@@ -124,12 +140,13 @@ func (l *Lab) create(ctx context.Context, store cache.Store, o Options) error {
 	if l.Net, err = labnet.New(l.group, l.work.namespace(), o.Prefix); err != nil {
 		return err
 	}
-	l.Etcd = l.Net.Etcd(l.Dir)
+	l.Etcd = l.Net.Etcd(l.Dir, l.etcdOptions)
 	if err := l.Etcd.Start(ctx); err != nil {
 		return err
 	}
 	for n := range o.Hosts {
-		if err := l.newHost(ctx, n, o.Append); err != nil {
+		image := l.Images[o.Debian[n%len(o.Debian)]]
+		if err := l.newHost(ctx, n, image, o.Append); err != nil {
 			return err
 		}
 	}

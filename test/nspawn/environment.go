@@ -76,7 +76,7 @@ func Open(ctx context.Context, dir string, log cache.Logf) (*Environment, error)
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	e.Etcd = e.net.Etcd(dir)
+	e.Etcd = e.net.Etcd(dir, labnet.EtcdOptions{})
 	return e, nil
 }
 

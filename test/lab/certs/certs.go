@@ -18,11 +18,22 @@ import (
 	"time"
 )
 
-// validity is how long before and after now a certificate is valid.
-const validity = 24 * time.Hour
+const (
+	// validity is how long before and after now a certificate is valid. Images
+	// in the lab's cache contain certificates.
+	validity = 10 * 365 * 24 * time.Hour
+
+	authorityName = "lab-ca"
+)
 
 // Files are the paths of PEM files.
 type Files struct{ CA, Cert, Key string }
+
+// FilesIn returns the paths of a certificate that Issue wrote to the directory of
+// an authority.
+func FilesIn(dir, name string) Files {
+	return Files{CA: file(dir, authorityName, "crt"), Cert: file(dir, name, "crt"), Key: file(dir, name, "key")}
+}
 
 // Authority is a certificate authority whose files are in one directory.
 type Authority struct {
@@ -37,7 +48,7 @@ func NewAuthority(dir string) (*Authority, error) {
 		return nil, fmt.Errorf("cannot create the authority: %w", err)
 	}
 	a := &Authority{dir: dir}
-	template := template("lab-ca")
+	template := template(authorityName)
 	template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign
 	var err error
 	if a.cert, a.key, err = a.issue(template); err != nil {
@@ -58,12 +69,10 @@ func (a *Authority) Issue(name string, addresses ...netip.Addr) (Files, error) {
 	if _, _, err := a.issue(template); err != nil {
 		return Files{}, fmt.Errorf("cannot issue a certificate for %s: %w", name, err)
 	}
-	return Files{CA: a.file(a.cert.Subject.CommonName, "crt"), Cert: a.file(name, "crt"), Key: a.file(name, "key")}, nil
+	return FilesIn(a.dir, name), nil
 }
 
-func (a *Authority) file(name, suffix string) string {
-	return filepath.Join(a.dir, name+"."+suffix)
-}
+func file(dir, name, suffix string) string { return filepath.Join(dir, name+"."+suffix) }
 
 func template(name string) *x509.Certificate {
 	now := time.Now()
@@ -98,8 +107,8 @@ func (a *Authority) issue(template *x509.Certificate) (*x509.Certificate, *ecdsa
 	}
 	name := template.Subject.CommonName
 	return cert, key, errors.Join(
-		write(a.file(name, "crt"), 0o644, "CERTIFICATE", der),
-		write(a.file(name, "key"), 0o600, "EC PRIVATE KEY", keyDER),
+		write(file(a.dir, name, "crt"), 0o644, "CERTIFICATE", der),
+		write(file(a.dir, name, "key"), 0o600, "EC PRIVATE KEY", keyDER),
 	)
 }
 

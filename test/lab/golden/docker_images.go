@@ -43,7 +43,7 @@ func (o Options) withDockerImages(ctx context.Context, system Image, systemKey s
 	dir, err := o.Store.Get(ctx, "images", key, func(ctx context.Context, dir string) error {
 		return o.loadImages(ctx, system, dir)
 	})
-	return imageIn(dir), key, err
+	return system.Release.imageIn(dir), key, err
 }
 
 func (o Options) loadImages(ctx context.Context, system Image, dir string) error {
@@ -122,7 +122,7 @@ func (o Options) loadInMachine(ctx context.Context, i Image, drive, dir string) 
 	defer group.Close()
 	m, err := machine.New(ctx, group, machine.Spec{
 		Name: "load-images", Dir: dir, Kernel: i.Kernel, Initrd: i.Initrd, Image: i.Disk, Direct: true,
-		Append: KernelArguments + " init=" + loadScript,
+		Append: i.Release.KernelArguments() + " init=" + loadScript,
 		CPUs:   2, MemoryMB: 2048, CodeMB: 1024, Accel: o.Accel(i.Kernel),
 		Drives: []machine.Drive{{Path: drive, ReadOnly: true}},
 	})

@@ -1,11 +1,11 @@
-// Package golden builds the lab's golden image: a Debian 12 disk with Docker,
-// rpm and firstboot, and the kernel and initrd to boot it directly.
+// Package golden builds the lab's golden images: a disk with Debian 12 or 13,
+// Docker, rpm and firstboot, and the kernel and initrd to boot it directly.
 //
 // The build has three steps. The result of each is cached: the system (takes
 // minutes); the container images in its Docker (one minute, by booting it once);
 // firstboot with its configuration and its bundle (seconds).
 //
-// The image has no machine identity. Host name and address are set on the
+// An image has no machine identity. Host name and address are set on the
 // kernel command line.
 package golden
 
@@ -23,6 +23,8 @@ import (
 
 // Options configure the image.
 type Options struct {
+	Release Release // empty: Debian 12
+
 	Store  cache.Store
 	Accel  func(kernel string) machine.Accel // acceleration for the machine that loads the images
 	Mirror string                            // Debian mirror; empty: mmdebstrap's default
@@ -47,6 +49,7 @@ type File struct {
 // Image is a kernel, an initrd, and a raw disk without partitions.
 type Image struct {
 	Disk, Kernel, Initrd string
+	Release              Release
 	// Key is the cache key. It depends on all inputs of the image.
 	Key string
 }
@@ -57,16 +60,6 @@ const (
 	kernelFile = "vmlinuz"
 	initrdFile = "initrd"
 )
-
-// KernelArguments are the kernel arguments of every machine.
-//
-//   - apparmor=0: without apparmor_parser, which the image lacks, Docker refuses
-//     to start containers.
-//   - net.ifnames=0: the interface is called eth0, which ip= refers to.
-//   - noinit_itable: otherwise the kernel zeroes the inode tables that mkfs left
-//     uninitialized during the first boot.
-//   - nr_uarts=1: otherwise udev waits for three serial ports that do not exist.
-const KernelArguments = "quiet apparmor=0 net.ifnames=0 rootflags=noinit_itable 8250.nr_uarts=1"
 
 // Build returns the image. It builds the image if it is not in the cache.
 func Build(ctx context.Context, o Options) (Image, error) {
@@ -80,6 +73,7 @@ func Build(ctx context.Context, o Options) (Image, error) {
 // Base returns the image without firstboot: an operator's bare host, with the
 // container images in its Docker.
 func Base(ctx context.Context, o Options) (Image, error) {
+	o.Release = o.Release.orDefault()
 	system, systemKey, err := o.system(ctx)
 	if err != nil {
 		return Image{}, err
@@ -101,13 +95,16 @@ func Derive(ctx context.Context, store cache.Store, from Image, name string, inp
 		}
 		return WithMounted(ctx, i.Disk, func(root string) error { return change(ctx, root) })
 	})
-	i := imageIn(dir)
+	i := from.Release.imageIn(dir)
 	i.Key = key
 	return i, err
 }
 
-func imageIn(dir string) Image {
+// imageIn returns the image in a cache entry.
+func (r Release) imageIn(dir string) Image {
 	return Image{
+		Release: r,
+
 		Disk:   filepath.Join(dir, diskFile),
 		Kernel: filepath.Join(dir, kernelFile),
 		Initrd: filepath.Join(dir, initrdFile),
@@ -117,7 +114,7 @@ func imageIn(dir string) Image {
 // copyTo copies the image to dir. The copied disk stays sparse and shares blocks
 // with the original if the file system supports it.
 func (i Image) copyTo(ctx context.Context, dir string) (Image, error) {
-	to := imageIn(dir)
+	to := i.Release.imageIn(dir)
 	for from, to := range map[string]string{i.Kernel: to.Kernel, i.Initrd: to.Initrd} {
 		if err := os.Link(from, to); err != nil {
 			return Image{}, fmt.Errorf("cannot copy the image: %w", err)

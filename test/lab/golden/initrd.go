@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/cavaliergopher/cpio"
+	"github.com/ulikunitz/xz"
 )
 
-// diskModules are the modules that Debian's cloud kernel needs for a virtio
-// disk, in the order of their dependencies. ext4 is built in.
+// diskModules are the modules that a virtio disk needs, in the order of their
+// dependencies. Debian 13's cloud kernel has most of them built in, and both
+// have ext4 built in.
 var diskModules = []string{"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"}
 
 // initScript mounts the disk and starts its init. Debian's own initrd does the
@@ -52,9 +57,11 @@ func makeInitrd(root, release, path string) error {
 	if err != nil {
 		return err
 	}
-	var names bytes.Buffer
-	for _, m := range diskModules {
-		fmt.Fprintf(&names, "%s ", m)
+	var names []string
+	for _, name := range diskModules {
+		if modules[name] != nil {
+			names = append(names, name)
+		}
 	}
 	var out bytes.Buffer
 	w := cpio.NewWriter(&out)
@@ -65,9 +72,9 @@ func makeInitrd(root, release, path string) error {
 	}
 	err = errors.Join(
 		addFile(w, "bin/busybox", busybox),
-		addFile(w, "init", fmt.Appendf(nil, initScript, names.Bytes())),
+		addFile(w, "init", fmt.Appendf(nil, initScript, strings.Join(names, " "))),
 	)
-	for _, name := range diskModules {
+	for _, name := range names {
 		err = errors.Join(err, addFile(w, "modules/"+name+".ko", modules[name]))
 	}
 	if err := errors.Join(err, w.Close()); err != nil {
@@ -84,26 +91,44 @@ func addFile(w *cpio.Writer, name string, data []byte) error {
 	return err
 }
 
-// findModules reads the modules for the initrd. A missing module is an error.
+// findModules reads the modules for the initrd that are not built into the
+// kernel. A missing module is an error.
 func findModules(dir string) (map[string][]byte, error) {
-	found := map[string][]byte{}
-	for _, name := range diskModules {
-		found[name] = nil
+	builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin"))
+	if err != nil {
+		return nil, err
 	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".ko" {
+	found := map[string][]byte{}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
 		}
-		name := filepath.Base(path[:len(path)-len(".ko")])
-		if _, wanted := found[name]; wanted {
-			found[name], err = os.ReadFile(path)
+		name, _, isModule := strings.Cut(d.Name(), ".ko")
+		if isModule && slices.Contains(diskModules, name) {
+			found[name], err = readModule(path)
 		}
 		return err
 	})
-	for name, data := range found {
-		if data == nil && err == nil {
-			err = fmt.Errorf("the kernel in %s has no module %s", dir, name)
+	for _, name := range diskModules {
+		if found[name] == nil && !strings.Contains(string(builtin), "/"+name+".ko\n") {
+			err = errors.Join(err, fmt.Errorf("the kernel in %s has no module %s", dir, name))
 		}
 	}
 	return found, err
+}
+
+// readModule reads a module, which Debian 13 compresses.
+func readModule(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil || filepath.Ext(path) != ".xz" {
+		return data, err
+	}
+	r, err := xz.NewReader(bytes.NewReader(data))
+	if err == nil {
+		data, err = io.ReadAll(r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot decompress %s: %w", path, err)
+	}
+	return data, nil
 }

@@ -15,35 +15,14 @@ import (
 
 // systemSources are the inputs of the system's cache key.
 //
-//go:embed system.go initrd.go files
+//go:embed system.go initrd.go release.go files files-bookworm files-trixie
 var systemSources embed.FS
 
-const (
-	suite = "bookworm"
-	// diskSize is the disk's size for the machine; the file is sparse.
-	diskSize = 8 << 30
-)
-
-// packages are those of an operator's host without firstboot: Docker, rpm, SSH.
-var packages = []string{
-	"ca-certificates", "dbus", "docker.io", "iproute2", "iptables", "iputils-ping", "kmod",
-	"linux-image-cloud-amd64", "openssh-server", "rpm", "systemd", "systemd-sysv", "udev",
-	"busybox-static", // for the initrd and the ping image
-}
+// diskSize is the disk's size for the machine; the file is sparse.
+const diskSize = 8 << 30
 
 // enabledUnits are units that Debian does not enable by default.
 var enabledUnits = []string{"systemd-networkd.service", "systemd-network-generator.service", "lab-hostkey.service"}
-
-// maskedUnits are units that the lab's machines do not need. Each adds some
-// hundred milliseconds to a boot.
-var maskedUnits = []string{
-	"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-	"fstrim.timer", "systemd-tmpfiles-clean.timer", "systemd-pstore.service", "systemd-random-seed.service",
-	"systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-logind.service",
-	"getty@tty1.service", "modprobe@.service", "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount",
-	"sys-kernel-tracing.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
-	"proc-sys-fs-binfmt_misc.automount",
-}
 
 // identityFiles are created when Debian's packages are installed. Two machines
 // must not share them.
@@ -51,12 +30,12 @@ var identityFiles = []string{"/etc/hostname", "/etc/resolv.conf", "/etc/ssh/ssh_
 
 // system builds a Debian disk, and extracts its kernel and an initrd.
 func (o Options) system(ctx context.Context) (Image, string, error) {
-	key, err := sourceKey(systemSources)
+	key, err := sourceKey(systemSources, string(o.Release))
 	if err != nil {
 		return Image{}, "", err
 	}
 	dir, err := o.Store.Get(ctx, "system", key, o.buildSystem)
-	return imageIn(dir), key, err
+	return o.Release.imageIn(dir), key, err
 }
 
 // sourceKey returns a cache key made from the sources and more inputs.
@@ -75,21 +54,21 @@ func sourceKey(sources embed.FS, more ...string) (string, error) {
 
 func (o Options) buildSystem(ctx context.Context, dir string) error {
 	root := filepath.Join(dir, "root")
-	target := []string{suite, root}
+	target := []string{string(o.Release), root}
 	if o.Mirror != "" {
 		target = append(target, o.Mirror)
 	}
-	err := run(ctx, "mmdebstrap", append([]string{"--variant=minbase", "--mode=root", "--include=" + strings.Join(packages, ","),
+	err := run(ctx, "mmdebstrap", append([]string{"--variant=minbase", "--mode=root", "--include=" + strings.Join(o.Release.packages(), ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
 	}, target...)...)
 	if err != nil {
 		return err
 	}
-	i := imageIn(dir)
+	i := o.Release.imageIn(dir)
 	if err := extractKernel(root, i); err != nil {
 		return fmt.Errorf("cannot extract the kernel: %w", err)
 	}
-	if err := configure(ctx, root); err != nil {
+	if err := o.Release.configure(ctx, root); err != nil {
 		return fmt.Errorf("cannot configure the system: %w", err)
 	}
 	if err := makeDisk(ctx, root, i.Disk, diskSize); err != nil {
@@ -129,7 +108,7 @@ func emptyDir(dir string) error {
 
 // configure adds the lab's files and units to Debian, and removes the machine
 // identity.
-func configure(ctx context.Context, root string) error {
+func (r Release) configure(ctx context.Context, root string) error {
 	for _, pattern := range identityFiles {
 		list, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
@@ -145,7 +124,19 @@ func configure(ctx context.Context, root string) error {
 	if err := writeFile(root, File{Path: "/etc/machine-id", Mode: 0o444}); err != nil {
 		return err
 	}
-	if err := copyFiles(root); err != nil {
+	// With these files systemd does not update /etc and /var at the first boot
+	// (systemd-update-done.service(8)).
+	for _, path := range []string{"/etc/.updated", "/var/.updated"} {
+		if err := writeFile(root, File{Path: path}); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"files", "files-" + string(r)} {
+		if err := copyFiles(root, dir); err != nil {
+			return err
+		}
+	}
+	if err := removeProfiles(root); err != nil {
 		return err
 	}
 	// root needs no password on the serial console. SSH accepts only the lab's
@@ -153,15 +144,43 @@ func configure(ctx context.Context, root string) error {
 	if err := run(ctx, "chroot", root, "passwd", "--delete", "root"); err != nil {
 		return err
 	}
-	if err := run(ctx, "chroot", append([]string{root, "systemctl", "mask", "--quiet"}, maskedUnits...)...); err != nil {
+	if err := run(ctx, "chroot", append([]string{root, "systemctl", "mask", "--quiet"}, r.maskedUnits()...)...); err != nil {
 		return err
 	}
 	return run(ctx, "chroot", append([]string{root, "systemctl", "enable", "--quiet"}, enabledUnits...)...)
 }
 
-// copyFiles copies the directory files into the image. Scripts become executable.
-func copyFiles(root string) error {
-	return fs.WalkDir(systemSources, "files", func(path string, d fs.DirEntry, err error) error {
+// profilesDir holds AppArmor's profiles, one per file. Debian 13 has a hundred,
+// most of them for programs that the image lacks. Compiling all of them takes 15
+// seconds of the first boot.
+const profilesDir = "etc/apparmor.d"
+
+// removeProfiles removes the AppArmor profiles of programs that the image lacks. A
+// profile is named after its program: runc, usr.bin.man.
+func removeProfiles(root string) error {
+	list, err := os.ReadDir(filepath.Join(root, profilesDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, e := range list {
+		name := e.Name()[strings.LastIndex(e.Name(), ".")+1:]
+		programs, err := filepath.Glob(filepath.Join(root, "usr/*bin", name))
+		if err == nil && !e.IsDir() && len(programs) == 0 {
+			err = os.Remove(filepath.Join(root, profilesDir, e.Name()))
+		}
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// copyFiles copies a directory of systemSources into the image. Scripts become
+// executable.
+func copyFiles(root, dir string) error {
+	return fs.WalkDir(systemSources, dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -169,7 +188,7 @@ func copyFiles(root string) error {
 		if err != nil {
 			return err
 		}
-		f := File{Path: strings.TrimPrefix(path, "files"), Data: data}
+		f := File{Path: strings.TrimPrefix(path, dir), Data: data}
 		if strings.HasPrefix(string(data), "#!") {
 			f.Mode = 0o755
 		}

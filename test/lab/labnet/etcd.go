@@ -2,10 +2,12 @@ package labnet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,25 +26,44 @@ const (
 	etcdTimeout = 60 * time.Second
 )
 
-// Etcd is the cluster's etcd. It listens on the bridge's address and also serves
-// the v2 API, which Docker's cluster store needs.
+// EtcdOptions configure an etcd. The zero value is an etcd without TLS that also
+// serves the v2 API, which Docker's cluster store needs.
+type EtcdOptions struct {
+	NoV2 bool // do not serve the v2 API
+	// TLS requires client certificates, and the users Root and User.
+	TLS          bool
+	Certificates Certificates // with TLS; for the network's Gateway
+}
+
+// Endpoint returns the URL of the etcd.
+func (o EtcdOptions) Endpoint(address netip.Addr) string {
+	scheme := "http"
+	if o.TLS {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://%s", scheme, netip.AddrPortFrom(address, etcdPort))
+}
+
+// Etcd is the cluster's etcd. It listens on the bridge's address.
 type Etcd struct {
-	Endpoint string // http://ADDRESS:2379
+	Endpoint string // http://ADDRESS:2379 or https://ADDRESS:2379
 	Log      string // path of its log
 	Data     string // path of its data directory
 
-	net *Network
+	net     *Network
+	options EtcdOptions
 
 	mu      sync.Mutex
 	process *procs.Process
 }
 
 // Etcd returns an etcd with its data in dir. Start starts it.
-func (n *Network) Etcd(dir string) *Etcd {
+func (n *Network) Etcd(dir string, o EtcdOptions) *Etcd {
 	return &Etcd{
-		Endpoint: fmt.Sprintf("http://%s:%d", n.Gateway(), etcdPort),
+		Endpoint: o.Endpoint(n.Gateway()),
 		Log:      filepath.Join(dir, "etcd.log"),
 		net:      n,
+		options:  o,
 		Data:     filepath.Join(dir, "etcd"),
 	}
 }
@@ -58,10 +79,9 @@ func (e *Etcd) Start(ctx context.Context) error {
 		return fmt.Errorf("cannot start etcd: %w", err)
 	}
 	defer log.Close()
-	const peer = "http://127.0.0.1:2380"
-	cmd := exec.Command(path, "--name", "lab", "--enable-v2", "--data-dir", e.Data,
-		"--listen-client-urls", e.Endpoint, "--advertise-client-urls", e.Endpoint,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab="+peer)
+	_, err = os.Stat(e.Data)
+	isNew := errors.Is(err, os.ErrNotExist)
+	cmd := exec.Command(path, e.arguments()...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = environment()
 	e.mu.Lock()
@@ -72,7 +92,33 @@ func (e *Etcd) Start(ctx context.Context) error {
 	if e.process, err = e.net.group.Start("etcd", cmd); err != nil {
 		return err
 	}
-	return e.waitHealthy(ctx, e.process)
+	if err := e.waitHealthy(ctx, e.process); err != nil || !isNew || !e.options.TLS {
+		return err
+	}
+	return e.addUsers(ctx)
+}
+
+func (e *Etcd) arguments() []string {
+	const peer = "http://127.0.0.1:2380"
+	args := []string{"--name", "lab", fmt.Sprintf("--enable-v2=%t", !e.options.NoV2), "--data-dir", e.Data,
+		"--listen-client-urls", e.Endpoint, "--advertise-client-urls", e.Endpoint,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab=" + peer}
+	if e.options.TLS {
+		files := e.options.Certificates.Of(server)
+		args = append(args, "--client-cert-auth", "--trusted-ca-file", files.CA, "--cert-file", files.Cert, "--key-file", files.Key)
+	}
+	return args
+}
+
+// CalicoctlEnvironment returns the environment variables with which calicoctl
+// connects to this etcd, as the user User if etcd has users.
+func (e *Etcd) CalicoctlEnvironment() []string {
+	list := []string{"DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS=" + e.Endpoint}
+	if e.options.TLS {
+		files := e.options.Certificates.Of(User)
+		list = append(list, "ETCD_CA_CERT_FILE="+files.CA, "ETCD_CERT_FILE="+files.Cert, "ETCD_KEY_FILE="+files.Key)
+	}
+	return list
 }
 
 // environment returns this process's environment without the variables that etcd
@@ -90,7 +136,10 @@ func environment() []string {
 func (e *Etcd) waitHealthy(ctx context.Context, p *procs.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
-	client := e.net.Client()
+	client, err := e.httpClient()
+	if err != nil {
+		return fmt.Errorf("cannot start etcd: %w", err)
+	}
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -127,9 +176,21 @@ func get(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
+// httpClient returns an HTTP client for this etcd.
+func (e *Etcd) httpClient() (*http.Client, error) {
+	if !e.options.TLS {
+		return e.net.client(nil), nil
+	}
+	config, err := e.options.Certificates.client(Root)
+	return e.net.client(config), err
+}
+
 // Client returns an HTTP client in the network.
-func (n *Network) Client() *http.Client {
+func (n *Network) Client() *http.Client { return n.client(nil) }
+
+func (n *Network) client(config *tls.Config) *http.Client {
 	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: config,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return n.Dial(ctx, network, address)
 		},

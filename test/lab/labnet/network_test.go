@@ -102,7 +102,7 @@ func TestNetworkInUseIsNotReplaced(t *testing.T) {
 
 func TestEtcdKeepsItsDataAfterAStop(t *testing.T) {
 	n := newNetwork(t, "10.123.0.0/24")
-	e := n.Etcd(t.TempDir())
+	e := n.Etcd(t.TempDir(), EtcdOptions{})
 	if err := e.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,8 @@ DEFAULT linux
 LABEL linux
   LINUX /boot/vmlinuz
   INITRD /boot/initrd
-  APPEND root=/dev/vda rw console=ttyS0 ` + golden.KernelArguments + "\n"
+  APPEND root=/dev/vda rw console=ttyS0 %s
+`
 
 // fromDHCP is a .network file that configures eth0 by DHCP.
 const fromDHCP = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n" + "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
@@ -97,7 +98,7 @@ func (e *environment) bake(ctx context.Context, root string) error {
 		"/etc/systemd/network/80-eth0.network":               fromDHCP,
 		"/usr/lib/lab/count":                                 fmt.Sprintf(countScript, e.lab.Net.Gateway()),
 		"/etc/systemd/system/firstboot.service.d/count.conf": "[Service]\nExecStartPre=/usr/lib/lab/count\n",
-		"/boot/extlinux/extlinux.conf":                       extlinux,
+		"/boot/extlinux/extlinux.conf":                       fmt.Sprintf(extlinux, e.lab.Image.Release.KernelArguments()),
 	})
 	if err != nil {
 		return err

@@ -154,7 +154,7 @@ func run(ctx context.Context, name string, args ...string) (string, error) {
 // calicoctl runs the lab's calicoctl in the lab's network, but not on a host.
 func (e *environment) calicoctl(t *testing.T, args ...string) string {
 	t.Helper()
-	args = append([]string{"DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS=" + e.lab.Etcd.Endpoint, e.lab.Parts.Calicoctl}, args...)
+	args = slices.Concat(e.lab.Etcd.CalicoctlEnvironment(), []string{e.lab.Parts.Calicoctl}, args)
 	out, err := e.runInLab(labtest.Within(t, time.Minute), "env", args...)
 	labtest.NoError(t, err)
 	return out

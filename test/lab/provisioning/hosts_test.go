@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/test/lab"
-	"github.com/projecteru2/firstboot/test/lab/golden"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 	"github.com/projecteru2/firstboot/test/lab/machine"
 )
@@ -32,7 +31,7 @@ func newCloudInitHost(t *testing.T, e *environment) cloudInitHost {
 // addSeededHost adds a host with a seed disk.
 func (e *environment) addSeededHost(t *testing.T, name string, spec machine.Spec) cloudInitHost {
 	t.Helper()
-	spec.Kernel, spec.Initrd, spec.Append = e.lab.Image.Kernel, e.lab.Image.Initrd, golden.KernelArguments
+	spec.Kernel, spec.Initrd, spec.Append = e.lab.Image.Kernel, e.lab.Image.Initrd, e.lab.Image.Release.KernelArguments()
 	spec.Drives = []machine.Drive{{Path: filepath.Join(e.lab.Dir, name+"-seed.iso"), ReadOnly: true}}
 	h, err := e.lab.AddHost(labtest.Context(t), name, spec)
 	labtest.NoError(t, err)
@@ -99,7 +98,7 @@ func newIgnitionHost(t *testing.T, e *environment) ignitionHost {
 	labtest.NoError(t, err)
 	h, err := e.lab.AddHost(ctx, "ignition-1", machine.Spec{Kernel: image.Kernel, Initrd: image.Initrd, Image: image.Disk})
 	labtest.NoError(t, err)
-	h.Machine().Append = h.KernelArguments()
+	h.Machine().Append = h.KernelArguments(image.Release)
 	return ignitionHost{e: e, h: h}
 }
 

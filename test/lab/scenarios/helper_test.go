@@ -96,7 +96,7 @@ func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 	ctx := labtest.Within(t, time.Minute)
 	args = append([]string{"netns", "exec", l.Net.Namespace, l.Parts.Calicoctl, "--allow-version-mismatch"}, args...)
 	cmd := exec.CommandContext(ctx, "ip", args...)
-	cmd.Env = append(os.Environ(), "DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS="+l.Etcd.Endpoint)
+	cmd.Env = append(os.Environ(), l.Etcd.CalicoctlEnvironment()...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

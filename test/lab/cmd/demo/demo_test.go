@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/projecteru2/firstboot/test/lab/golden"
 )
 
 func TestSelectLine(t *testing.T) {
@@ -23,16 +26,28 @@ func TestSelectLine(t *testing.T) {
 }
 
 func TestReadSettings(t *testing.T) {
-	for name, value := range map[string]string{"HOSTS": "3", "KEEP": "1", "CALICOCTL": "/c", "NODE_IMAGE": "/n", "MINIONS_RPM": "/m", "FIRSTBOOT": "/f"} {
+	for name, value := range map[string]string{"DEBIAN": "mixed", "HOSTS": "3", "KEEP": "1", "CALICOCTL": "/c", "NODE_IMAGE": "/n", "MINIONS_RPM": "/m", "FIRSTBOOT": "/f"} {
 		t.Setenv(name, value)
 	}
 	s, err := readSettings()
 	if err != nil || s.hosts != 3 || !s.keep || s.firstboot != "/f" || s.parts.Calicoctl != "/c" || s.parts.NodeImage != "/n" || s.parts.MinionsRPM != "/m" {
 		t.Errorf("settings are %+v (%v)", s, err)
 	}
+	if want := []golden.Release{golden.Debian13, golden.Debian12}; !slices.Equal(s.cluster.debian, want) || s.cluster.etcd.NoV2 {
+		t.Errorf("a mixed cluster is %+v", s.cluster)
+	}
+	t.Setenv("DEBIAN", "13")
+	if s, err := readSettings(); err != nil || !slices.Equal(s.cluster.debian, []golden.Release{golden.Debian13}) || !s.cluster.etcd.NoV2 {
+		t.Errorf("the cluster of DEBIAN=13 is %+v (%v)", s.cluster, err)
+	}
+	t.Setenv("DEBIAN", "11")
+	if _, err := readSettings(); err == nil || !strings.Contains(err.Error(), "DEBIAN=11 is not 13, 12 or mixed") {
+		t.Errorf("DEBIAN=11: %v", err)
+	}
+	t.Setenv("DEBIAN", "")
 	t.Setenv("HOSTS", "")
 	t.Setenv("KEEP", "0")
-	if s, err := readSettings(); err != nil || s.hosts != 2 || s.keep {
+	if s, err := readSettings(); err != nil || s.hosts != 2 || s.keep || s.cluster.debian == nil {
 		t.Errorf("default settings are %+v (%v)", s, err)
 	}
 	for _, invalid := range []string{"0", "-1", "two"} {

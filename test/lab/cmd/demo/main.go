@@ -15,16 +15,22 @@ import (
 	"syscall"
 
 	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
 
 // labName is the name of the demo's lab. Only one demo can run at a time.
 const labName = "demo"
 
-const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
+const usage = `usage: make demo [DEBIAN=13|12|mixed] [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
        make demo-stop          stop a demo that was kept
        make demo-shell HOST=host1
 
+  DEBIAN       13: Debian 13, Docker 26, a local network, etcd without the v2 API
+               12: Debian 12, Docker 20.10, a global network in etcd's v2 API
+               mixed: host1 is Debian 13, host2 Debian 12, and so on, in one
+               cluster (default: ` + defaultDebian + `)
   HOSTS        number of machines; each needs 1 GB of memory
   KEEP=1       leave them running
   CALICOCTL    your calicoctl, instead of one built from source
@@ -32,11 +38,28 @@ const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=
   MINIONS_RPM  your eru-minions package
   FIRSTBOOT    a firstboot binary, instead of one built from this checkout
 
-example: make demo HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
+example: make demo DEBIAN=mixed HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
 `
+
+// defaultDebian is the default of DEBIAN.
+const defaultDebian = "12"
+
+// clusters are the values of DEBIAN: the hosts' releases, and an etcd with the v2
+// API if a host has a global network.
+var clusters = map[string]cluster{
+	"13":    {debian: []golden.Release{golden.Debian13}, etcd: labnet.EtcdOptions{NoV2: true}},
+	"12":    {debian: []golden.Release{golden.Debian12}},
+	"mixed": {debian: []golden.Release{golden.Debian13, golden.Debian12}},
+}
+
+type cluster struct {
+	debian []golden.Release
+	etcd   labnet.EtcdOptions
+}
 
 // settings are the demo's options.
 type settings struct {
+	cluster   cluster
 	hosts     int
 	keep      bool
 	parts     parts.Options
@@ -83,6 +106,14 @@ func readSettings() (settings, error) {
 		NodeImage:  os.Getenv("NODE_IMAGE"),
 		MinionsRPM: os.Getenv("MINIONS_RPM"),
 	}, firstboot: os.Getenv("FIRSTBOOT")}
+	debian := os.Getenv("DEBIAN")
+	if debian == "" {
+		debian = defaultDebian
+	}
+	var ok bool
+	if s.cluster, ok = clusters[debian]; !ok {
+		return s, fmt.Errorf("DEBIAN=%s is not 13, 12 or mixed", debian)
+	}
 	if text := os.Getenv("HOSTS"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {

@@ -9,6 +9,10 @@ import (
 	"github.com/projecteru2/firstboot/test/lab"
 )
 
+// system prints a host's release of Debian, its Docker, and the scope of the
+// cluster's network.
+const system = ". /etc/os-release; docker version -f \"$NAME $VERSION_ID, Docker {{.Server.Version}}\"; docker network inspect -f '{{.Scope}} network' " + lab.Network
+
 // showMembers prints the hosts and their BGP sessions.
 func showMembers(ctx context.Context, l *lab.Lab, out *screen) error {
 	out.title("The hosts")
@@ -17,7 +21,11 @@ func showMembers(ctx context.Context, l *lab.Lab, out *screen) error {
 		if err != nil {
 			return err
 		}
-		out.plain(fmt.Sprintf("  %-8s %s\n", h.Name, h.Address))
+		of, err := h.Output(ctx, system)
+		if err != nil {
+			return err
+		}
+		out.plain(fmt.Sprintf("  %-8s %s  %s\n", h.Name, h.Address, strings.ReplaceAll(strings.TrimSpace(of), "\n", ", ")))
 		for _, s := range sessions {
 			out.plain(fmt.Sprintf("           BGP with %-15s %-6s %s\n", s.Peer, s.State, s.Info))
 		}

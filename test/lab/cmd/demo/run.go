@@ -23,7 +23,10 @@ func run(ctx context.Context, s settings) (err error) {
 	if err := installPackages(ctx); err != nil {
 		return err
 	}
-	l, err := lab.New(ctx, lab.Options{Name: labName, Hosts: s.hosts, Parts: s.parts, Firstboot: s.firstboot, Keep: s.keep, Log: out.step})
+	l, err := lab.New(ctx, lab.Options{
+		Name: labName, Hosts: s.hosts, Debian: s.cluster.debian, Etcd: s.cluster.etcd,
+		Parts: s.parts, Firstboot: s.firstboot, Keep: s.keep, Log: out.step,
+	})
 	if err != nil {
 		return err
 	}
