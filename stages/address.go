@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -163,23 +164,9 @@ func (e *Env) containerInterfaces(ctx context.Context) func(host.Address) bool {
 // containerAddresses is containerInterfaces with the list of Docker's networks.
 func containerAddresses(networks []dockerd.Network) func(host.Address) bool {
 	return func(a host.Address) bool {
-		if isCalicoInterface(a.Interface, a.Kind) {
+		if calico.IsInterface(a.Interface, a.Kind) {
 			return true
 		}
 		return a.Kind == "bridge" && !a.Uplink && dockerd.IsBridge(a.Interface, networks)
 	}
-}
-
-// isCalicoInterface reports whether Calico made an interface of this name and
-// kind. On a host that has joined, its addresses and routes belong to the pool.
-func isCalicoInterface(name, kind string) bool {
-	switch kind {
-	case "veth":
-		return strings.HasPrefix(name, "cali")
-	case "ipip":
-		return name == "tunl0"
-	case "vxlan":
-		return name == "vxlan.calico"
-	}
-	return false
 }

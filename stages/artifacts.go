@@ -60,7 +60,7 @@ func (e *Env) isPresent(ctx context.Context, name string) bool {
 	var err error
 	switch name {
 	case calicoctlName:
-		f, err = calicoctl{e}.Check(ctx)
+		f, err = e.checkCalicoctl(ctx)
 	case minionsName:
 		err = minions{e}.checkPackage(ctx, &f)
 	default:

@@ -18,9 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/etcdtest"
 	labparts "github.com/projecteru2/firstboot/test/lab/parts"
 )
@@ -129,7 +129,7 @@ func TestNodeArgumentsMatchRealDryRun(t *testing.T) {
 		t.Fatalf("no command in: %s", out)
 	}
 	theirs, _, _ := strings.Cut(string(out)[start+len("docker run "):], "\n")
-	ours := stages.NodeArguments(m.loadConfig(), "host1", netip.MustParseAddr("10.0.0.2"))
+	ours := calico.Node{Config: m.loadConfig(), Name: "host1", Address: netip.MustParseAddr("10.0.0.2")}.Arguments()
 	added := []string{"FELIX_HEALTHENABLED=true"}
 	if d := cmp.Diff(pairs(strings.Fields(theirs)), slices.DeleteFunc(pairs(ours), func(p string) bool {
 		return slices.ContainsFunc(added, func(a string) bool { return strings.HasSuffix(p, a) })

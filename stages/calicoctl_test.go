@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/stages"
 )
 
 func TestCalicoctlIsInstalled(t *testing.T) {
@@ -19,11 +19,11 @@ func TestCalicoctlIsInstalled(t *testing.T) {
 	m := newMachine(t)
 	m.wantDifference("calicoctl", "missing", "v3.23.0")
 	m.mustApply("calicoctl")
-	info, err := os.Stat(m.file(stages.CalicoctlPath))
+	info, err := os.Stat(m.file(calico.CtlPath))
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("%v, %v", info, err)
 	}
-	if m.get(stages.CalicoctlPath) != calicoctlScript("v3.23.0") {
+	if m.get(calico.CtlPath) != calicoctlScript("v3.23.0") {
 		t.Error("the installed file is not the artifact")
 	}
 }
@@ -48,7 +48,7 @@ func TestInstalledCalicoctlIsCheckedAndReplaced(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			m := newMachine(t)
 			m.override(c.config)
-			putFile(t, m.root, stages.CalicoctlPath, c.text, c.mode)
+			putFile(t, m.root, calico.CtlPath, c.text, c.mode)
 			if c.words == nil {
 				m.wantNoDifferences("calicoctl")
 				return
@@ -95,8 +95,8 @@ func TestOnlyThePinnedCalicoctlIsInstalled(t *testing.T) {
 			if waits {
 				wantWords(t, wait.For, "the download of calicoctl from http://127.0.0.1:")
 			}
-			if fileExists(m.file(stages.CalicoctlPath)) {
-				t.Errorf("%s exists after a failed download", stages.CalicoctlPath)
+			if fileExists(m.file(calico.CtlPath)) {
+				t.Errorf("%s exists after a failed download", calico.CtlPath)
 			}
 			m.serve(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, m.artifacts.calicoctl) })
 			m.mustApply("calicoctl")
@@ -138,13 +138,13 @@ func TestCalicoctlRefusesTheWrongArtifact(t *testing.T) {
 		m.override(fmt.Sprintf("calicoctl: {sha256: %q}", digestOf(m.artifacts.calicoctl)))
 		t.Log(what)
 		m.wantPermanentError("calicoctl", c.words...)
-		if fileExists(m.file(stages.CalicoctlPath)) || fileExists(m.file("/usr/bin/"+trial)) {
+		if fileExists(m.file(calico.CtlPath)) || fileExists(m.file("/usr/bin/"+trial)) {
 			t.Errorf("%s: the wrong artifact was installed", what)
 		}
 		// Nor does it replace an installed calicoctl.
-		putFile(t, m.root, stages.CalicoctlPath, calicoctlScript("v3.21.0"), 0o755)
+		putFile(t, m.root, calico.CtlPath, calicoctlScript("v3.21.0"), 0o755)
 		m.wantPermanentError("calicoctl", c.words...)
-		if m.get(stages.CalicoctlPath) != calicoctlScript("v3.21.0") || fileExists(m.file("/usr/bin/"+trial)) {
+		if m.get(calico.CtlPath) != calicoctlScript("v3.21.0") || fileExists(m.file("/usr/bin/"+trial)) {
 			t.Errorf("%s: the wrong artifact replaced the installed calicoctl", what)
 		}
 	}

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"github.com/projecteru2/firstboot/internal/calico"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/dockerd"
@@ -23,8 +24,8 @@ const diagnosticTimeout = 20 * time.Second
 // masked.
 func DiagnosticFiles() []string {
 	return []string{
-		calicoctlConfigPath, dockerd.ConfigPath, linkPath, networkManagerPath, modulesPath, sysctlPath,
-		units.MinionsDropIn, units.DockerDropIn, nodenamePath, "/etc/os-release", "/etc/hostname",
+		calico.CtlConfigPath, dockerd.ConfigPath, calico.LinkPath, networkManagerPath, modulesPath, sysctlPath,
+		units.MinionsDropIn, units.DockerDropIn, calico.NodenamePath, "/etc/os-release", "/etc/hostname",
 	}
 }
 
@@ -48,10 +49,10 @@ func Diagnostics() []Diagnostic {
 		docker("containers.txt", "ps", "--all"),
 		docker("networks.txt", "network", "ls"),
 		command("package.txt", "rpm", "-qi", minionsPackage),
-		command("node-status.txt", CalicoctlPath, "node", "status"),
-		command("pools.txt", CalicoctlPath, "get", "ippools", "-o", "yaml", "--config="+calicoctlConfigPath),
-		command("nodes.txt", CalicoctlPath, "get", "nodes", "-o", "wide", "--config="+calicoctlConfigPath),
-		docker("bgp.txt", "exec", nodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
+		command("node-status.txt", calico.CtlPath, "node", "status"),
+		command("pools.txt", calico.CtlPath, "get", "ippools", "-o", "yaml", "--config="+calico.CtlConfigPath),
+		command("nodes.txt", calico.CtlPath, "get", "nodes", "-o", "wide", "--config="+calico.CtlConfigPath),
+		docker("bgp.txt", "exec", calico.NodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
 	}
 	for _, unit := range []string{units.Docker, units.Minions, units.CalicoNode} {
 		list = append(list, command("journal-"+unit+".txt", "journalctl", "--no-pager", "--output=short-iso", "--lines=3000", "--unit="+unit))

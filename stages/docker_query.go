@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -34,7 +35,7 @@ func (e *Env) foreignContainers(ctx context.Context) ([]string, error) {
 	}
 	var foreign []string
 	for _, c := range list {
-		if c.Name() != nodeContainer && c.Labels[probeLabel] == "" {
+		if c.Name() != calico.NodeContainer && c.Labels[probeLabel] == "" {
 			foreign = append(foreign, c.Name())
 		}
 	}

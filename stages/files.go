@@ -2,33 +2,16 @@ package stages
 
 import (
 	"context"
-	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-const (
-	calicoctlConfigPath = "/etc/calico/calicoctl.cfg"
-	linkPath            = "/etc/systemd/network/10-calico.link"
-	udevUnit            = "systemd-udevd.service"
-)
-
-// linkFile stops udevd (242 and later) from changing the MAC addresses of the
-// containers' interfaces. The plugin records the first MAC address, and Felix
-// makes a permanent neighbour entry of it. After a change that entry is wrong
-// and the container cannot be reached.
-const linkFile = host.FileHeader + `[Match]
-OriginalName=cali* temp*
-
-[Link]
-MACAddressPolicy=none
-`
+const udevUnit = "systemd-udevd.service"
 
 // files is the stage "config": it writes the configuration files of calicoctl,
 // Docker, udev and NetworkManager.
@@ -39,14 +22,11 @@ func (files) After() []string { return []string{"preflight"} }
 
 // wanted returns the files that this host needs.
 func (s files) wanted(ctx context.Context) ([]host.File, error) {
-	cfg, err := s.calicoctlConfig()
+	ctl, err := calico.CtlConfig(s.Config.Etcd)
 	if err != nil {
 		return nil, err
 	}
-	list := []host.File{
-		{Path: calicoctlConfigPath, Data: cfg, Mode: 0o644},
-		{Path: linkPath, Data: []byte(linkFile), Mode: 0o644},
-	}
+	list := []host.File{ctl, calico.LinkFile()}
 	if s.Host.Exists(networkManagerDir) {
 		list = append(list, host.File{Path: networkManagerPath, Data: []byte(networkManagerFile), Mode: 0o644})
 	}
@@ -74,30 +54,6 @@ func (s files) daemonFile(ctx context.Context) ([]host.File, error) {
 	return []host.File{file}, err
 }
 
-// calicoctlConfig returns calicoctl's configuration file, which calicoctl parses
-// strictly.
-func (s files) calicoctlConfig() ([]byte, error) {
-	etcd := s.Config.Etcd
-	spec := yaml.MapSlice{
-		{Key: "datastoreType", Value: "etcdv3"},
-		{Key: "etcdEndpoints", Value: strings.Join(etcd.Endpoints, ",")},
-	}
-	for _, f := range []struct{ key, value string }{
-		{"etcdCACertFile", etcd.CAFile}, {"etcdCertFile", etcd.CertFile}, {"etcdKeyFile", etcd.KeyFile},
-	} {
-		if f.value != "" {
-			spec = append(spec, yaml.MapItem{Key: f.key, Value: f.value})
-		}
-	}
-	body, err := yaml.Marshal(yaml.MapSlice{
-		{Key: "apiVersion", Value: "projectcalico.org/v3"},
-		{Key: "kind", Value: "CalicoAPIConfig"},
-		{Key: "metadata", Value: yaml.MapSlice{}},
-		{Key: "spec", Value: spec},
-	})
-	return append([]byte(host.FileHeader), body...), err
-}
-
 func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
 	list, err := s.wanted(ctx)
@@ -118,7 +74,7 @@ func (s files) Check(ctx context.Context) (engine.CheckResult, error) {
 // its file. A run can end between the write and the reload. A daemon that does
 // not run reads the file when it starts.
 func (s files) checkLoaded(ctx context.Context, f *engine.CheckResult) {
-	for _, daemon := range []struct{ unit, path string }{{udevUnit, linkPath}, {networkManagerUnit, networkManagerPath}} {
+	for _, daemon := range []struct{ unit, path string }{{udevUnit, calico.LinkPath}, {networkManagerUnit, networkManagerPath}} {
 		unit, err := s.Host.Systemd().Unit(ctx, daemon.unit)
 		if err != nil || unit.Active != "active" || !s.Host.Exists(daemon.path) {
 			continue

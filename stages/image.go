@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -15,7 +16,7 @@ import (
 // Docker starts with its cluster store and needs no reload or restart. All other
 // files depend on the machine, or must wait until preflight has passed.
 func ImageFiles(c *config.Config, h *host.Host) ([]host.File, error) {
-	list := []host.File{{Path: linkPath, Data: []byte(linkFile), Mode: 0o644}}
+	list := []host.File{calico.LinkFile()}
 	manager, err := managerImageFile(h)
 	if err != nil {
 		return nil, err

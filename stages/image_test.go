@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -69,8 +70,8 @@ func TestImageFilesFollowTheConfiguration(t *testing.T) {
 	if got := imageFile(t, c, h, dockerd.ConfigPath); got != "" {
 		t.Errorf("with docker.clusterStore off got the daemon.json %s", got)
 	}
-	if got := imageFile(t, c, h, linkPath); !strings.Contains(got, "MACAddressPolicy=none") {
-		t.Errorf("%s is %q", linkPath, got)
+	if got := imageFile(t, c, h, calico.LinkPath); !strings.Contains(got, "MACAddressPolicy=none") {
+		t.Errorf("%s is %q", calico.LinkPath, got)
 	}
 	if got := imageFile(t, c, h, networkManagerPath); got != "" {
 		t.Errorf("without NetworkManager got %s", got)

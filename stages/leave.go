@@ -2,16 +2,14 @@ package stages
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/fault"
-	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -50,7 +48,7 @@ func pluginUnits() unitSet {
 }
 
 func identityFiles() unitSet {
-	return unitSet{after: "eru-minions", files: []string{nodenamePath}}
+	return unitSet{after: "eru-minions", files: []string{calico.NodenamePath}}
 }
 
 // noContainers refuses to continue while containers use the pool's network.
@@ -240,15 +238,8 @@ func (s removeNode) Apply(ctx context.Context, report engine.Progress) error {
 		return err
 	}
 	report("deleting node "+name, 0, 0)
-	out, err := s.Host.Run(ctx, host.Command{
-		Name: CalicoctlPath, Args: []string{"delete", "node", name, "--config=" + calicoctlConfigPath}, Timeout: calicoctlTimeout,
-	})
-	var failed *host.CommandError
-	switch {
-	case err == nil, strings.Contains(string(out.Stdout)+string(out.Stderr), "does not exist"):
-		return nil
-	case errors.As(err, &failed) && failed.TimedOut > 0:
-		return s.etcdWait(fault.New(fault.Transient, fault.Timeout, err))
+	if err := calico.DeleteNode(ctx, s.Host, name); err != nil {
+		return s.calicoctlError(err)
 	}
-	return &engine.Retry{Err: err}
+	return nil
 }

@@ -5,22 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/internal/text"
 	"github.com/projecteru2/firstboot/units"
 )
-
-// nodeContainer is the name of the calico-node container, as calicoctl sets it.
-const nodeContainer = "calico-node"
 
 // node runs calico-node as a systemd unit, with the pinned image and the right
 // name and address. The stage is done when calico-node is ready.
@@ -29,90 +22,19 @@ type node struct{ *Env }
 func (node) Name() string    { return "node" }
 func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
 
-// nodeVariables returns the variables that calicoctl v3.23.0 sets in the
-// container, and FELIX_HEALTHENABLED: without Felix's health port the readiness
-// command fails on a healthy node.
-func nodeVariables(c *config.Config, name string, address netip.Addr) map[string]string {
-	return map[string]string{
-		"NODENAME":                  name,
-		"IP":                        address.String(),
-		"AS":                        fmt.Sprint(c.Node.ASNumber),
-		"CALICO_NETWORKING_BACKEND": "bird",
-		"NO_DEFAULT_POOLS":          "true",
-		"ETCD_ENDPOINTS":            strings.Join(c.Etcd.Endpoints, ","),
-		"ETCD_DISCOVERY_SRV":        "",
-		"FELIX_HEALTHENABLED":       "true",
-	}
-}
-
-// NodeArguments returns the arguments of `docker run` for the calico-node
-// container: those that calicoctl v3.23.0 prints for `node run --init-system
-// --no-default-ippools --dryrun`. Every user can read them, so node.environment
-// is passed in a file. (The configuration refuses variables that the arguments
-// set.)
-func NodeArguments(c *config.Config, name string, address netip.Addr) []string {
-	env := nodeVariables(c, name, address)
-	args := []string{"--net=host", "--privileged", "--name=" + nodeContainer, "--rm"}
-	for _, key := range slices.Sorted(maps.Keys(env)) {
-		args = append(args, "-e", key+"="+env[key])
-	}
-	if len(c.Node.Environment) > 0 {
-		args = append(args, "--env-file="+units.CalicoNodeEnv)
-	}
-	for _, volume := range []string{
-		"/var/log/calico:/var/log/calico", "/var/run/calico:/var/run/calico", "/var/lib/calico:/var/lib/calico",
-		"/lib/modules:/lib/modules", "/run:/run",
-	} {
-		args = append(args, "-v", volume)
-	}
-	return append(args, c.Node.Image)
-}
-
-func (s node) unitFile(ctx context.Context) (host.File, error) {
+// wanted returns what this host's calico-node is started with.
+func (s node) wanted(ctx context.Context) (calico.Node, error) {
 	address, err := s.address(ctx)
-	if err != nil {
-		return host.File{}, err
-	}
-	program, ok := s.Host.LookPath("docker")
-	if !ok {
-		program = "/usr/bin/docker"
-	}
-	unit, err := units.NodeUnit(program, nodeContainer, state.ThisMachine(s.Host), NodeArguments(s.Config, s.nodeName(), address))
-	if err != nil {
-		return host.File{}, err
-	}
-	return host.File{Path: unit.Path, Data: unit.Data, Mode: 0o644}, nil
-}
-
-// maxEnvironmentLine bounds a line that docker reads from an --env-file, in
-// bytes (bufio.MaxScanTokenSize).
-const maxEnvironmentLine = 64<<10 - 1
-
-// environmentFile returns node.environment as docker's --env-file, whose values
-// are not quoted. The configuration accepts no line breaks in them.
-func (s node) environmentFile() (host.File, error) {
-	var b strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(s.Config.Node.Environment)) {
-		line := key + "=" + s.Config.Node.Environment[key].Reveal() + "\n"
-		if len(line) > maxEnvironmentLine {
-			return host.File{}, engine.WithHint(fmt.Errorf("cannot pass node.environment.%s to docker: it has more than %d bytes", key, maxEnvironmentLine), "use a shorter value")
-		}
-		b.WriteString(line)
-	}
-	return host.File{Path: units.CalicoNodeEnv, Data: []byte(b.String()), Mode: 0o600}, nil
+	return calico.Node{Config: s.Config, Name: s.nodeName(), Address: address}, err
 }
 
 // files returns the files that calico-node starts from.
 func (s node) files(ctx context.Context) ([]host.File, error) {
-	unit, err := s.unitFile(ctx)
+	wanted, err := s.wanted(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Config.Node.Environment) == 0 {
-		return []host.File{unit}, nil
-	}
-	environment, err := s.environmentFile()
-	return []host.File{environment, unit}, err
+	return wanted.Files(s.Host)
 }
 
 func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -177,7 +99,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 		return err
 	}
 	if !running {
-		f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "not running", Expected: "running", Fix: "journalctl -u calico-node"})
+		f.Add(engine.Difference{Object: "container " + calico.NodeContainer, Actual: "not running", Expected: "running", Fix: "journalctl -u calico-node"})
 		return nil
 	}
 	if err := s.compareContainer(ctx, container, f); err != nil || !f.OK() {
@@ -197,7 +119,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 
 // container returns the calico-node container and reports whether it runs.
 func (s node) container(ctx context.Context) (c dockerd.ContainerDetails, running bool, err error) {
-	c, err = s.docker().Container(ctx, nodeContainer)
+	c, err = s.docker().Container(ctx, calico.NodeContainer)
 	if dockerd.NotFound(err) {
 		return c, false, nil
 	}
@@ -212,46 +134,23 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 		return err
 	}
 	if container.Image != image.ID {
-		f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "image " + container.Config.Image, Expected: s.Config.Node.Image})
+		f.Add(engine.Difference{Object: "container " + calico.NodeContainer, Actual: "image " + container.Config.Image, Expected: s.Config.Node.Image})
 	}
-	address, err := s.address(ctx)
+	wanted, err := s.wanted(ctx)
 	if err != nil {
 		return err
 	}
-	want := nodeVariables(s.Config, s.nodeName(), address)
-	for key, value := range s.Config.Node.Environment {
-		want[key] = value.Reveal()
-	}
+	want := wanted.Environment()
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		if !slices.Contains(container.Config.Env, key+"="+want[key]) {
-			f.Add(engine.Difference{Object: "container " + nodeContainer, Actual: "another value of " + key, Expected: "the configured value"})
+			f.Add(engine.Difference{Object: "container " + calico.NodeContainer, Actual: "another value of " + key, Expected: "the configured value"})
 		}
 	}
 	return nil
 }
 
-// execTimeout bounds one command in the container. Measured: 6 s for the health
-// command on an emulated machine.
-const execTimeout = 60 * time.Second
-
-// ready returns an error unless Felix is ready and BIRD is live. It does not use
-// -bird-ready, which at first requires all peers to be Established: one stale
-// Node of another machine would then fail every join.
-func (s node) ready(ctx context.Context) error {
-	status, out, err := s.docker().Exec(ctx, execTimeout, nodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
-	if err != nil {
-		return err
-	}
-	if status != 0 {
-		return fmt.Errorf("not ready: %s", lastLine(out))
-	}
-	return nil
-}
-
-func lastLine(out []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return text.Line(lines[len(lines)-1])
-}
+// ready returns an error unless calico-node is ready.
+func (s node) ready(ctx context.Context) error { return calico.Ready(ctx, s.docker()) }
 
 func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.writeFiles(ctx); err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/etcdtest"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -299,19 +298,6 @@ func TestTooLongNodeEnvironmentIsRefused(t *testing.T) {
 	m.override("node: {environment: {LONG: " + strings.Repeat("x", 64<<10-len("LONG=")) + "}}")
 	m.mustApply("config", "docker")
 	m.wantPermanentError("node", "node.environment.LONG", "more than 65535 bytes")
-}
-
-func TestNodeArguments(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t)
-	m.override(`{etcd: {endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"]}, node: {asNumber: 65001, environment: {FELIX_X: y}, image: "r.example/node:v3.23.0"}}`)
-	got := stages.NodeArguments(m.loadConfig(), "host1", netip.MustParseAddr("10.0.0.7"))
-	want := strings.Fields("--net=host --privileged --name=calico-node --rm -e AS=65001 -e CALICO_NETWORKING_BACKEND=bird -e ETCD_DISCOVERY_SRV=" +
-		" -e ETCD_ENDPOINTS=http://10.0.0.1:2379,http://10.0.0.2:2379 -e FELIX_HEALTHENABLED=true -e IP=10.0.0.7 -e NODENAME=host1 -e NO_DEFAULT_POOLS=true --env-file=/var/lib/firstboot/calico-node.env" +
-		" -v /var/log/calico:/var/log/calico -v /var/run/calico:/var/run/calico -v /var/lib/calico:/var/lib/calico -v /lib/modules:/lib/modules -v /run:/run r.example/node:v3.23.0")
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
-	}
 }
 
 const onePeerDown = noPeers + `Mesh_10_0_0_3 BGP master up 10:00:05 Established

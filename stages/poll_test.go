@@ -99,11 +99,3 @@ func TestPollSleepsWithTheHook(t *testing.T) {
 		t.Errorf("%d attempts, slept %v: %v", *count, slept, err)
 	}
 }
-
-func TestLastLine(t *testing.T) {
-	for in, want := range map[string]string{"": "", "one": "one", "a\nb\r\n\n": "b", "calico/node is not ready: felix\n": "calico/node is not ready: felix"} {
-		if got := lastLine([]byte(in)); got != want {
-			t.Errorf("%q gives %q, want %q", in, got, want)
-		}
-	}
-}

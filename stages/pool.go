@@ -2,17 +2,16 @@ package stages
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
-	"github.com/projecteru2/firstboot/internal/host"
 )
 
 const (
@@ -23,9 +22,6 @@ const (
 	// poolLockTTL bounds how long a host that loses power delays the others.
 	// Creating all objects takes 12 s on an emulated machine (measured).
 	poolLockTTL = 30 * time.Second
-	// calicoctlTimeout bounds a call of calicoctl, which hangs if etcd is
-	// unreachable.
-	calicoctlTimeout = 60 * time.Second
 )
 
 // pool creates the objects that a cluster has once: the allow-all Profile, the
@@ -152,14 +148,14 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 	}
 	if seen.profile == nil {
 		report("creating Profile "+s.Config.Pool.Name, 0, 0)
-		if err := s.calicoctlCreate(ctx, s.profileResource()); err != nil {
-			return err
+		if err := calico.Create(ctx, s.Host, calico.Profile(s.Config.Pool)); err != nil {
+			return s.calicoctlError(err)
 		}
 	}
 	if seen.pool == nil {
 		report("creating IPPool "+s.Config.Pool.Name, 0, 0)
-		if err := s.calicoctlCreate(ctx, s.poolResource()); err != nil {
-			return err
+		if err := calico.Create(ctx, s.Host, calico.IPPool(s.Config.Pool)); err != nil {
+			return s.calicoctlError(err)
 		}
 	}
 	if seen.network != nil {
@@ -171,29 +167,4 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 		return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", s.Config.Pool.NetworkName(), err)}
 	}
 	return nil
-}
-
-func (s pool) calicoctlCreate(ctx context.Context, resource any) error {
-	data, err := json.Marshal(resource)
-	if err != nil {
-		return err
-	}
-	out, err := s.Host.Run(ctx, host.Command{
-		Name: CalicoctlPath, Args: []string{"create", "--config=" + calicoctlConfigPath, "-f", "-"},
-		Stdin: data, Timeout: calicoctlTimeout,
-	})
-	if err == nil || strings.Contains(string(out.Stdout)+string(out.Stderr), "already exists") {
-		return nil // repair reads and compares the existing object
-	}
-	return s.calicoctlError(err)
-}
-
-// calicoctlError returns a *engine.Wait if calicoctl timed out, because it hangs
-// if etcd is unreachable. Otherwise it returns a *engine.Retry.
-func (s pool) calicoctlError(err error) error {
-	var failed *host.CommandError
-	if errors.As(err, &failed) && failed.TimedOut > 0 {
-		return s.etcdWait(fault.New(fault.Transient, fault.Timeout, err))
-	}
-	return &engine.Retry{Err: err}
 }

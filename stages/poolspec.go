@@ -2,46 +2,14 @@ package stages
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/internal/host"
 )
-
-// networkIDAnnotation binds an IPPool to its Docker network: the plugin finds
-// the pool of a network by this annotation.
-const networkIDAnnotation = "org.projectcalico.label.network.ID"
-
-type resource struct {
-	APIVersion string         `json:"apiVersion"`
-	Kind       string         `json:"kind"`
-	Metadata   map[string]any `json:"metadata"`
-	Spec       map[string]any `json:"spec"`
-}
-
-const calicoAPI = "projectcalico.org/v3"
-
-// profileResource returns a Profile that lets containers on the network reach
-// each other. The Profile that the plugin would create does not.
-func (s pool) profileResource() resource {
-	allow := []any{map[string]any{"action": "Allow"}}
-	return resource{
-		calicoAPI, "Profile", map[string]any{"name": s.Config.Pool.Name},
-		map[string]any{"ingress": allow, "egress": allow},
-	}
-}
-
-func (s pool) poolResource() resource {
-	p := s.Config.Pool
-	return resource{calicoAPI, "IPPool", map[string]any{"name": p.Name}, map[string]any{
-		"cidr": p.CIDR.String(), "blockSize": p.BlockSize, "natOutgoing": p.NATOutgoing,
-		"ipipMode": p.IPIP, "vxlanMode": "Never", "nodeSelector": "all()",
-	}}
-}
 
 // drift lists how existing objects differ from the configuration. Somebody may
 // have decided so: firstboot reports it and never overwrites it.
@@ -83,7 +51,7 @@ func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix st
 		compare("ipipMode", p.IPIPMode, want.IPIP)
 	}
 	if p.VXLANMode != "" {
-		compare("vxlanMode", p.VXLANMode, "Never")
+		compare("vxlanMode", p.VXLANMode, calico.VXLANMode)
 	}
 	if p.Disabled {
 		differ("IPPool "+p.Name, "disabled", "enabled", fix)
@@ -128,17 +96,16 @@ func (s pool) repairs(seen clusterObjects) []engine.Difference {
 	}
 	var list []engine.Difference
 	what := "IPPool " + seen.pool.Name
-	if bound := seen.pool.Annotations[networkIDAnnotation]; bound != seen.network.ID {
+	if bound := seen.pool.Annotations[calico.NetworkIDAnnotation]; bound != seen.network.ID {
 		list = append(list, engine.Difference{Name: "pool-annotation", Object: what + " annotation", Actual: "bound to network " + orNone(bound), Expected: seen.network.ID})
 	}
 	if seen.pool.VXLANMode == "" {
-		list = append(list, engine.Difference{Name: "pool-stripped", Object: what + " vxlanMode", Actual: "stripped by the plugin", Expected: "Never"})
+		list = append(list, engine.Difference{Name: "pool-stripped", Object: what + " vxlanMode", Actual: "stripped by the plugin", Expected: calico.VXLANMode})
 	}
 	return list
 }
 
-// repair sets the annotation and the stripped fields in one patch: a patch of
-// the spec alone deletes the annotation (measured with calicoctl 3.23).
+// repair sets the annotation and the stripped fields.
 func (s pool) repair(ctx context.Context, c *cluster.Client) error {
 	seen, err := s.readObjects(ctx, c)
 	if err != nil {
@@ -150,19 +117,7 @@ func (s pool) repair(ctx context.Context, c *cluster.Client) error {
 	if len(s.repairs(seen)) == 0 {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"annotations": map[string]string{networkIDAnnotation: seen.network.ID}},
-		"spec":     map[string]any{"vxlanMode": "Never"},
-	})
-	if err != nil {
-		return err
-	}
-	_, err = s.Host.Run(ctx, host.Command{
-		Name:    CalicoctlPath,
-		Args:    []string{"patch", "ippool", s.Config.Pool.Name, "--config=" + calicoctlConfigPath, "-p", string(patch)},
-		Timeout: calicoctlTimeout,
-	})
-	if err != nil {
+	if err := calico.RepairPool(ctx, s.Host, s.Config.Pool.Name, seen.network.ID); err != nil {
 		return s.calicoctlError(err)
 	}
 	return nil

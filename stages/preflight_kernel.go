@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/host"
 	kernel "github.com/projecteru2/firstboot/internal/sysctl"
 )
@@ -122,12 +123,10 @@ func (s preflight) networkManager(ctx context.Context, _ dockerState) ([]finding
 		"add to its configuration: unmanaged-devices+=interface-name:cali*;interface-name:tunl*"), nil
 }
 
-const nodenamePath = "/var/lib/calico/nodename"
-
 // bakedNodename finds the node name of the machine from which an image was
 // made.
 func (s preflight) bakedNodename(context.Context, dockerState) ([]finding, error) {
-	data, err := s.Host.ReadFile(nodenamePath)
+	data, err := s.Host.ReadFile(calico.NodenamePath)
 	if host.NotExist(err) {
 		return nil, nil
 	}
@@ -138,6 +137,6 @@ func (s preflight) bakedNodename(context.Context, dockerState) ([]finding, error
 	if name == "" || name == s.nodeName() {
 		return nil, nil
 	}
-	return newFinding("baked-nodename", nodenamePath, fmt.Sprintf("%q", name), fmt.Sprintf("%q, or no such file", s.nodeName()),
-		"rm "+nodenamePath+"; in an image, firstboot seal removes it"), nil
+	return newFinding("baked-nodename", calico.NodenamePath, fmt.Sprintf("%q", name), fmt.Sprintf("%q, or no such file", s.nodeName()),
+		"rm "+calico.NodenamePath+"; in an image, firstboot seal removes it"), nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	kernel "github.com/projecteru2/firstboot/internal/sysctl"
@@ -111,7 +112,7 @@ func (s preflight) bgpPort(ctx context.Context, d dockerState) ([]finding, error
 		return nil, nil
 	}
 	if d.active {
-		node, err := s.docker().Container(ctx, nodeContainer)
+		node, err := s.docker().Container(ctx, calico.NodeContainer)
 		if err == nil && node.State.Running {
 			return nil, nil
 		}

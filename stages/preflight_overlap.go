@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 )
@@ -45,15 +46,12 @@ func (s preflight) cidrOverlap(_ context.Context, d dockerState) ([]finding, err
 func addressOverlaps(cidr netip.Prefix, addresses []host.Address) []overlap {
 	var found []overlap
 	for _, a := range addresses {
-		if a.Prefix.Overlaps(cidr) && !isCalicoInterface(a.Interface, a.Kind) {
+		if a.Prefix.Overlaps(cidr) && !calico.IsInterface(a.Interface, a.Kind) {
 			found = append(found, overlap{text: a.Prefix.Masked().String() + " on " + a.Interface})
 		}
 	}
 	return found
 }
-
-// protocolFelix is the rtm_protocol of Felix's routes (DeviceRouteProtocol).
-const protocolFelix = 80
 
 // routeOverlaps lists the routes that overlap the pool, of any type and in any
 // table, except those of Calico, those of an address, and default routes.
@@ -61,7 +59,7 @@ func routeOverlaps(cidr netip.Prefix, routes []host.Route, addresses []host.Addr
 	var found []overlap
 	for _, r := range routes {
 		// Two routes with a /1 replace the default route of many VPN clients.
-		if r.Destination.Bits() <= 1 || r.Type == host.RouteThrow || !r.Destination.Overlaps(cidr) || isCalicoRoute(r, cidr) || isAddressRoute(r, addresses) {
+		if r.Destination.Bits() <= 1 || r.Type == host.RouteThrow || !r.Destination.Overlaps(cidr) || calico.IsRoute(r, cidr) || isAddressRoute(r, addresses) {
 			continue
 		}
 		text := r.Destination.Masked().String() + " " + describeRoute(r)
@@ -70,16 +68,6 @@ func routeOverlaps(cidr netip.Prefix, routes []host.Route, addresses []host.Addr
 		}
 	}
 	return found
-}
-
-// isCalicoRoute reports whether a route belongs to the pool: BIRD or Felix added
-// it for a part of the pool, or it leads to an interface of Calico.
-func isCalicoRoute(r host.Route, cidr netip.Prefix) bool {
-	part := r.Destination.Bits() >= cidr.Bits()
-	if part && (r.Protocol == host.ProtocolBIRD || r.Protocol == protocolFelix) {
-		return true
-	}
-	return len(r.Hops) > 0 && !slices.ContainsFunc(r.Hops, func(h host.Hop) bool { return !isCalicoInterface(h.Interface, h.Kind) })
 }
 
 // isAddressRoute reports whether the kernel added a route for an address that

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
@@ -122,7 +123,7 @@ func (s verify) runProbe(ctx context.Context, network dockerd.Network, report en
 	err = s.poll(ctx, pingTimeout, func(ctx context.Context) error { return s.Host.Network().Ping(ctx, address) })
 	if err != nil {
 		return netip.Addr{}, engine.WithHint(fmt.Errorf("cannot ping the probe container at %s from this host: %w", address, err),
-			"check journalctl -u calico-node (Felix), ip route get %s, and that udevd has read %s (udevadm control --reload)", address, linkPath)
+			"check journalctl -u calico-node (Felix), ip route get %s, and that udevd has read %s (udevadm control --reload)", address, calico.LinkPath)
 	}
 	return address, nil
 }

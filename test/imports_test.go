@@ -79,6 +79,7 @@ func layers() [][]string {
 		{"internal/app"},
 		{"stages"},
 		{"internal/report", "internal/webhook"},
+		{"internal/calico"},
 		{"internal/dockerd"},
 		{"units", "internal/adapter", "internal/artifact", "internal/cluster", "internal/tunnel"},
 		{"internal/state"},

@@ -11,6 +11,7 @@ import (
 	"github.com/projecteru2/firstboot/images/golden"
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/report"
@@ -147,7 +148,7 @@ func (c *cli) newCollector(h *host.Host, conf *config.Config, dir string, bundle
 		Config: conf, Artifacts: configuredArtifacts(conf), KeyPath: h.RealPath, Progress: progress,
 		Architecture: golden.ImageArchitecture(h),
 		CalicoctlVersion: func(ctx context.Context, path string) (string, error) {
-			return stages.CalicoctlVersion(ctx, host.New("/"), path)
+			return calico.CtlVersion(ctx, host.New("/"), path)
 		},
 		Store: artifact.NewStore(artifact.Options{
 			Cache: golden.DownloadDir(dir), Bundles: bundles, Log: progress,

@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/config"
 	machine "github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
-	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -159,7 +159,7 @@ func nodeUnit(t *testing.T) File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := stages.NodeArguments(cfg.Config, "host-of-the-image", netip.MustParseAddr("10.99.0.99"))
+	args := calico.Node{Config: cfg.Config, Name: "host-of-the-image", Address: netip.MustParseAddr("10.99.0.99")}.Arguments()
 	unit, err := units.NodeUnit("/usr/bin/docker", "calico-node", state.Machine{MachineID: thisMachine, ProductUUID: productUUID}, args)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package stages
+package calico
 
 import (
 	"strings"
@@ -20,13 +20,13 @@ const birdcl = "BIRD v0.3.3+birdv1.6.8 ready.\r\n" +
 	"bgp1     BGP      master   up     10:00:05    Established   \r\n"
 
 func TestParsePeers(t *testing.T) {
-	want := []peer{
+	want := []Peer{
 		{"10.0.0.3", true, "Established"},
 		{"10.0.0.4", false, "Connect Socket: No route to host"},
 		{"192.168.7.250", false, "Active Received: Administratively reset"},
 		{"10.0.0.9", false, ""},
 	}
-	if d := cmp.Diff(want, parsePeers(birdcl), cmp.AllowUnexported(peer{})); d != "" {
+	if d := cmp.Diff(want, parsePeers(birdcl)); d != "" {
 		t.Error(d)
 	}
 	for _, text := range []string{"", "\n", "birdcl: unable to connect", "Mesh_10_0_0_3 BGP master up"} {
@@ -49,7 +49,7 @@ func FuzzParsePeers(f *testing.F) {
 			t.Fatalf("%q gives %d peers", text, len(peers))
 		}
 		for _, p := range peers {
-			if p.established && !strings.Contains(text, "Established") || strings.ContainsAny(p.address+p.state, "\n") {
+			if p.Established && !strings.Contains(text, "Established") || strings.ContainsAny(p.Address+p.State, "\n") {
 				t.Fatalf("%q gives %+v", text, p)
 			}
 		}

@@ -1,4 +1,4 @@
-package stages
+package calico
 
 import (
 	"strings"
@@ -31,9 +31,17 @@ func FuzzPeers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, output string) {
 		for _, p := range parsePeers(output) {
-			wantPrintable(t, p.address)
-			wantPrintable(t, p.state)
+			wantPrintable(t, p.Address)
+			wantPrintable(t, p.State)
 		}
 		wantPrintable(t, lastLine([]byte(output)))
 	})
+}
+
+func TestLastLine(t *testing.T) {
+	for in, want := range map[string]string{"": "", "one": "one", "a\nb\r\n\n": "b", "calico/node is not ready: felix\n": "calico/node is not ready: felix"} {
+		if got := lastLine([]byte(in)); got != want {
+			t.Errorf("%q gives %q, want %q", in, got, want)
+		}
+	}
 }

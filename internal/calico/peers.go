@@ -1,0 +1,53 @@
+package calico
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/text"
+)
+
+// Peer is one of BIRD's BGP sessions.
+type Peer struct {
+	Address     string
+	Established bool
+	State       string
+}
+
+// Peers lists BIRD's BGP sessions as birdcl prints them. Calico names them after
+// the peer's address: Mesh_10_0_0_2, Node_…, Global_….
+func Peers(ctx context.Context, d *dockerd.Client) ([]Peer, error) {
+	status, out, err := d.Exec(ctx, execTimeout, NodeContainer, []string{"birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"})
+	if err != nil {
+		return nil, err
+	}
+	if status != 0 {
+		return nil, fmt.Errorf("birdcl: %s", lastLine(out))
+	}
+	return parsePeers(string(out)), nil
+}
+
+// parsePeers parses the output of `birdcl show protocols`, whose columns are
+// name, proto, table, state, since and info.
+func parsePeers(out string) []Peer {
+	var list []Peer
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || fields[1] != "BGP" {
+			continue
+		}
+		kind, address, ok := strings.Cut(fields[0], "_")
+		if !ok || (kind != "Mesh" && kind != "Node" && kind != "Global") {
+			continue
+		}
+		state := strings.Join(fields[5:], " ")
+		list = append(list, Peer{
+			Address:     text.Line(strings.ReplaceAll(address, "_", ".")),
+			Established: strings.HasPrefix(state, "Established"),
+			State:       text.Line(state),
+		})
+	}
+	return list
+}
