@@ -250,6 +250,20 @@ func FuzzDecodeKeyring(f *testing.F) {
 	})
 }
 
+// FuzzValidators: what was recorded of a server's headers can be sent in a header,
+// or is empty.
+func FuzzValidators(f *testing.F) {
+	for _, seed := range []string{`{"etag":"\"a\"","lastModified":"Mon, 02 Jan 2006 15:04:05 GMT"}`, `{"etag":"a\r\nX: y"}`, `{"etag":1}`, "{", "", "null"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		v := parseValidators(strings.NewReader(text))
+		if strings.ContainsAny(v.ETag+v.LastModified, "\r\n\x00") {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
 func FuzzContentRange(f *testing.F) {
 	for _, seed := range []string{"bytes 5-9/10", "bytes 5-9/*", "bytes */10", "5-4/3", "bytes -1-2/3", "bytes 0-9223372036854775807/0"} {
 		f.Add(seed)

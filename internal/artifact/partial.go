@@ -126,7 +126,13 @@ func (p *partialFile) validators() (v validators) {
 		return validators{}
 	}
 	defer f.Close()
-	err = json.NewDecoder(io.LimitReader(f, 16<<10)).Decode(&v)
+	return parseValidators(io.LimitReader(f, 16<<10))
+}
+
+// parseValidators returns the recorded validators. They are empty if one of them
+// cannot be sent in a header.
+func parseValidators(r io.Reader) (v validators) {
+	err := json.NewDecoder(r).Decode(&v)
 	if err != nil || !httpguts.ValidHeaderFieldValue(v.ETag) || !httpguts.ValidHeaderFieldValue(v.LastModified) {
 		return validators{}
 	}

@@ -65,17 +65,22 @@ func checkDecoded(t *testing.T, d *decoder, data []byte) {
 // FuzzCmdline: the parser never panics, and ignores no argument of firstboot
 // silently.
 func FuzzCmdline(f *testing.F) {
-	for _, s := range []string{"", "quiet ro", "firstboot.pool.cidr=10.0.0.0/8", `firstboot.node.environment.A="b c"`, `"firstboot.pool.name=x`, "firstboot.", "firstboot.=", "firstboot.sysctl.=1", "firstboot.sysctl..=1", "firstboot.config= firstboot.config.sha256=x", "--", "firstboot.etcd.endpoints=,,", "a=\"", "\xff", "firstboot.host.name=\x01"} {
+	for _, s := range []string{"", "quiet ro", "firstboot.pool.cidr=10.0.0.0/8", `firstboot.node.environment.A="b c"`, `"firstboot.pool.name=x`, "firstboot.", "firstboot.=", "firstboot.sysctl.=1", "firstboot.sysctl..=1", "firstboot.config= firstboot.config.sha256=x", "--", "firstboot.etcd.endpoints=,,", "a=\"", "\xff", "firstboot.host.name=\x01", `firstboot.install.image="http://a/b c" firstboot.install.wipe=true`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
+		for name, value := range InstallArguments(line) {
+			if !utf8.ValidString(name+value) || !strings.Contains(line, "firstboot.install.") {
+				t.Errorf("%q: argument %q=%q", line, name, value)
+			}
+		}
 		d, from := decodeCmdline(line)
 		for _, p := range d.problems {
 			if text := p.Error(); strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) || !utf8.ValidString(text) {
 				t.Errorf("the message has control characters: %q", text)
 			}
 		}
-		given := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") })
+		given := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") && !strings.HasPrefix(a.name, "firstboot.install.") })
 		if given && len(d.layer) == 0 && len(d.problems) == 0 && !from.present && from.sha256 == "" && !strings.Contains(line, "config.sha256=") {
 			t.Errorf("%q is ignored", line)
 		}

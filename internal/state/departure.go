@@ -25,9 +25,6 @@ type Departure struct {
 func loadDeparture(h *host.Host) (Departure, error) {
 	var d Departure
 	found, err := load(h, LeftPath, &d)
-	if found && !d.Machine.Known() {
-		err = &DamagedError{LeftPath, errNoMachine}
-	}
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
 		return Departure{exists: true, damaged: damaged}, nil
@@ -35,6 +32,8 @@ func loadDeparture(h *host.Host) (Departure, error) {
 	d.exists = found
 	return d, err
 }
+
+func (d *Departure) check() error { return d.Machine.check() }
 
 // Damage returns why the record cannot be read, or nil.
 func (d Departure) Damage() *DamagedError { return d.damaged }

@@ -62,12 +62,21 @@ func readHolder(path string) (Holder, bool) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxHolder))
-	var h Holder
-	if err != nil || json.Unmarshal(data, &h) != nil || h.PID <= 0 || errors.Is(unix.Kill(h.PID, 0), unix.ESRCH) {
+	h, ok := parseHolder(data)
+	if err != nil || !ok || errors.Is(unix.Kill(h.PID, 0), unix.ESRCH) {
 		return Holder{}, false
 	}
 	if started, ok := processStart(h.PID); ok && started != h.Started {
 		return Holder{}, false // another process has this PID now
+	}
+	return h, true
+}
+
+// parseHolder parses the record and reports whether it names a process.
+func parseHolder(data []byte) (Holder, bool) {
+	var h Holder
+	if json.Unmarshal(data, &h) != nil || h.PID <= 0 {
+		return Holder{}, false
 	}
 	return h, true
 }
@@ -82,7 +91,11 @@ func processStart(pid int) (uint64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	text := string(data)
+	return parseStart(string(data))
+}
+
+// parseStart returns the start of the process in the text of /proc/PID/stat.
+func parseStart(text string) (uint64, bool) {
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(fields) <= startField {
 		return 0, false

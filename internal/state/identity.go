@@ -19,6 +19,13 @@ func ThisMachine(h *host.Host) Machine {
 // Known reports whether m names a machine.
 func (m Machine) Known() bool { return m.MachineID != "" || m.ProductUUID != "" }
 
+func (m Machine) check() error {
+	if !m.Known() {
+		return errNoMachine
+	}
+	return nil
+}
+
 // Same reports whether m and other are the same machine: they have an ID in
 // common, and no ID differs. An ID that is empty in either of them is not
 // compared.

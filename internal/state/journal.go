@@ -102,12 +102,13 @@ type Probe struct {
 
 // LoadJournal reads the journal. found is false if it does not exist.
 func LoadJournal(h *host.Host) (j Journal, found bool, err error) {
-	found, err = load(h, JournalPath, &j)
-	if found && !j.Machine.Known() {
-		return Journal{}, false, &DamagedError{JournalPath, errNoMachine}
+	if found, err = load(h, JournalPath, &j); !found {
+		return Journal{}, false, err
 	}
-	return j, found, err
+	return j, true, nil
 }
+
+func (j *Journal) check() error { return j.Machine.check() }
 
 // save writes the journal. It cuts texts that are too long, in j as well.
 func (j *Journal) save(h *host.Host) error {

@@ -19,14 +19,16 @@ type Marker struct {
 	Previous     *Marker   `json:"previous,omitempty"` // the marker that this one replaced, without its own Previous
 }
 
-// loadMarker reads the marker at path; found is false if it does not exist. A
-// marker that names no machine is damaged: it would be valid on every machine.
+// check refuses a marker that names no machine: it would be valid on every
+// machine.
+func (m *Marker) check() error { return m.Machine.check() }
+
+// loadMarker reads the marker at path; found is false if it does not exist.
 func loadMarker(h *host.Host, path string) (m Marker, found bool, err error) {
-	found, err = load(h, path, &m)
-	if found && !m.Machine.Known() {
-		return Marker{}, false, &DamagedError{path, errNoMachine}
+	if found, err = load(h, path, &m); !found {
+		return Marker{}, false, err
 	}
-	return m, found, err
+	return m, true, nil
 }
 
 // LoadMarker reads the marker; found is false if it does not exist.

@@ -22,10 +22,14 @@ type Report struct {
 // none.
 func LoadReport(h *host.Host) (r Report, found bool, err error) {
 	found, err = load(h, ReportPath, &r)
-	if err == nil && found && len(r.Status) == 0 {
-		return r, false, &DamagedError{ReportPath, errors.New("it has no status")}
-	}
 	return r, found, err
+}
+
+func (r *Report) check() error {
+	if len(r.Status) == 0 {
+		return errors.New("it has no status")
+	}
+	return nil
 }
 
 // Save writes the report. It replaces one that was not delivered yet.

@@ -59,26 +59,44 @@ func read(h *host.Host, path string) (data []byte, found bool, err error) {
 	return nil, false, &DamagedError{path, err}
 }
 
-// load reads a state file into v. found is false if it does not exist.
-func load(h *host.Host, path string, v any) (found bool, err error) {
+// record is the content of a state file.
+type record interface {
+	// check returns why the content cannot be used although it can be parsed.
+	check() error
+}
+
+// load reads a state file into v. found is false if it does not exist or cannot
+// be used.
+func load(h *host.Host, path string, v record) (found bool, err error) {
 	data, found, err := read(h, path)
 	if err != nil || !found {
 		return false, err
 	}
+	err = decode(path, data, v)
+	return err == nil, err
+}
+
+// decode parses the content of a state file into v. After an error, v may be
+// partly set.
+func decode(path string, data []byte, v record) error {
 	var head struct{ Schema int }
 	if err := json.Unmarshal(data, &head); err != nil {
-		return false, &DamagedError{path, err}
+		return &DamagedError{path, err}
 	}
 	if head.Schema > Schema {
-		return false, &NewerError{path, head.Schema}
+		return &NewerError{path, head.Schema}
 	}
 	if head.Schema < 1 {
-		return false, &DamagedError{path, errors.New("it has no schema number")}
+		return &DamagedError{path, errors.New("it has no schema number")}
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return false, &DamagedError{path, err}
+	err := json.Unmarshal(data, v)
+	if err == nil {
+		err = v.check()
 	}
-	return true, nil
+	if err != nil {
+		return &DamagedError{path, err}
+	}
+	return nil
 }
 
 // save writes a state file atomically and durably.
