@@ -80,7 +80,9 @@ func FuzzCmdline(f *testing.F) {
 				t.Errorf("the message has control characters: %q", text)
 			}
 		}
-		given := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool { return strings.HasPrefix(a.name, "firstboot.") && !strings.HasPrefix(a.name, "firstboot.install.") })
+		given := slices.ContainsFunc(splitCmdline(strings.TrimRight(line, "\n\x00")), func(a argument) bool {
+			return strings.HasPrefix(a.name, "firstboot.") && !strings.HasPrefix(a.name, "firstboot.install.")
+		})
 		if given && len(d.layer) == 0 && len(d.problems) == 0 && !from.present && from.sha256 == "" && !strings.Contains(line, "config.sha256=") {
 			t.Errorf("%q is ignored", line)
 		}
