@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -123,24 +124,39 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestManyCallsAtOnce sends more calls than the adapter takes at a time.
+// TestManyCallsAtOnce sends more calls than the adapter passes on at a time. Each has
+// its own connection, so that none is sent on one that closes.
 func TestManyCallsAtOnce(t *testing.T) {
 	m := newMachine(t)
 	m.setUp(t)
+	var running, most atomic.Int32
 	m.startPlugin(t, func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(5 * time.Millisecond)
+		now := running.Add(1)
+		for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+		running.Add(-1)
 		w.Write([]byte("{}"))
 	})
 	socket, _, _ := m.serve(t)
 	var calls sync.WaitGroup
 	for range 3 * maxCalls {
 		calls.Go(func() {
-			if code, err := send(dockerClient(socket), "Join", join); err != nil || code != http.StatusOK {
-				t.Error(code, err)
+			resp, err := dockerClient(socket).Post("http://plugin/NetworkDriver.Join", "application/json", strings.NewReader(join))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || !resp.Close {
+				t.Errorf("status %d, the connection closes: %v", resp.StatusCode, resp.Close)
 			}
 		})
 	}
 	calls.Wait()
+	if n := most.Load(); n > maxCalls || n < 2 {
+		t.Errorf("%d calls at a time, want at most %d", n, maxCalls)
+	}
 }
 
 // The plugin's socket is where go-plugins-helpers makes it: at an absolute path

@@ -103,6 +103,7 @@ func testPresetPass(t *testing.T, e *Environment) {
 	for unit, want := range map[string]string{
 		"control.service": "enabled", "firstboot.service": "enabled", "firstboot-complete.target": "enabled",
 		"calico-node.service": "disabled", "firstboot-report.service": "static", "firstboot-etcd.service": "disabled",
+		"firstboot-adapter.socket": "disabled", "firstboot-adapter.service": "disabled",
 	} {
 		h.wantProperty(unit, "UnitFileState", want)
 	}

@@ -33,6 +33,7 @@ func TestUnits(t *testing.T) {
 		{"a complete host", testCompleteHost},
 		{"a clone of a complete host", testClone},
 		{"Docker and the plugin", testDockerAndPlugin},
+		{"a host with a local network", testAdapter},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, e) })
 	}
