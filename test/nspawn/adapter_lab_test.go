@@ -123,8 +123,9 @@ func parseCalls(t *testing.T, text, method string) []pluginCall {
 	return found
 }
 
-// call calls the adapter as Docker does, and returns the status. It never retries.
-func (h *host) call(method string) (int, error) {
+// call sends EndpointOperInfo to the adapter as Docker does, and returns the status. It
+// never retries.
+func (h *host) call() (int, error) {
 	client := http.Client{Timeout: waitTimeout, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", h.Path(adapter.Socket))
@@ -132,7 +133,7 @@ func (h *host) call(method string) (int, error) {
 	}}
 	defer client.CloseIdleConnections()
 	body := fmt.Sprintf(`{"NetworkID":"%064d","EndpointID":"%064d"}`, 1, 2)
-	resp, err := client.Post("http://plugin/NetworkDriver."+method, "application/json", strings.NewReader(body))
+	resp, err := client.Post("http://plugin/NetworkDriver.EndpointOperInfo", "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
@@ -145,7 +146,7 @@ func (h *host) killAdapter() {
 	for n := range 15 {
 		pid := h.property(units.AdapterService, "MainPID")
 		h.run("kill", "-KILL", pid)
-		if code, err := h.call("EndpointOperInfo"); err != nil || code != http.StatusOK {
+		if code, err := h.call(); err != nil || code != http.StatusOK {
 			h.t.Errorf("call %d after a kill: %d %v", n, code, err)
 		}
 		h.waitFor("another process", func() (string, bool) {
@@ -154,7 +155,7 @@ func (h *host) killAdapter() {
 		})
 	}
 	h.run("systemctl", "stop", units.AdapterService)
-	if code, err := h.call("EndpointOperInfo"); err != nil || code != http.StatusOK {
+	if code, err := h.call(); err != nil || code != http.StatusOK {
 		h.t.Errorf("the socket does not start the adapter: %d %v", code, err)
 	}
 	h.wantProperty(units.AdapterSocket, "ActiveState", "active")
@@ -169,7 +170,7 @@ func (h *host) restartAdapter() {
 	h.run("touch", "/run/slow")
 	slow := make(chan string, 2)
 	send := func() {
-		code, err := h.call("EndpointOperInfo")
+		code, err := h.call()
 		slow <- fmt.Sprint(code, err)
 	}
 	go send()
@@ -201,7 +202,7 @@ const maxMemory = 20 << 10
 func (h *host) wantSmallAdapter() {
 	pid := h.property(units.AdapterService, "MainPID")
 	for range 300 {
-		if code, err := h.call("EndpointOperInfo"); err != nil || code != http.StatusOK {
+		if code, err := h.call(); err != nil || code != http.StatusOK {
 			h.t.Fatal(code, err)
 		}
 	}
