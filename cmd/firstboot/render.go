@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -89,11 +90,23 @@ func atMostOneFile(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// renderedFile is what render prints as JSON after it has written a file.
+type renderedFile struct {
+	File   string `json:"file"`
+	Bytes  int    `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
 // writeRendered writes data to the file in args with mode 0600, or to stdout if
-// args are empty. It refuses to write secret data to a terminal.
+// args are empty. It refuses to write secret data to a terminal. With -o json it
+// describes the file on stdout.
 func (c *cli) writeRendered(cmd *cobra.Command, args []string, data []byte, secret bool) error {
 	if len(args) == 1 && args[0] != "-" {
-		return writePrivate(args[0], data)
+		toStream := isStream(args[0])
+		if err := writePrivate(args[0], data); err != nil || toStream || !c.json() || !cmd.Flags().Changed("output") {
+			return err
+		}
+		return c.printJSON(renderedFile{args[0], len(data), fmt.Sprintf("%x", sha256.Sum256(data))})
 	}
 	onTerminal := c.terminal().Width != nil
 	if secret && onTerminal {
@@ -110,7 +123,7 @@ func writePrivate(name string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", name, err)
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	if isStream(path) {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
 			return fmt.Errorf("cannot write %s: %w", name, err)
@@ -119,6 +132,12 @@ func writePrivate(name string, data []byte) error {
 		return errors.Join(err, f.Close())
 	}
 	return host.New("/").WriteFile(path, data, 0o600)
+}
+
+// isStream reports whether a file exists and is not a regular file.
+func isStream(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && !info.Mode().IsRegular()
 }
 
 // readInput reads the file that a flag names; - is stdin.
