@@ -42,6 +42,8 @@ type Bake struct {
 	// NoBundle the image gets no bundle.
 	Bundle   string
 	NoBundle bool
+
+	options []host.Option // of the host that writes the bundle; for tests
 }
 
 // Plan lists the changes that bake an image.

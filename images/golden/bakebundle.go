@@ -101,7 +101,7 @@ func (b *Bake) collect(ctx context.Context, c *config.Config) error {
 		DiscardEmpty(dir)
 		return err
 	}
-	_, err = Pack(ctx, dir, all.Items)
+	_, err = Pack(ctx, dir, all.Items, b.options...)
 	return err
 }
 
@@ -140,7 +140,7 @@ func (b *Bake) planCopy(ctx context.Context, p *Plan, loaded *config.Loaded) err
 		for _, e := range source.Entries {
 			items = append(items, artifact.Item{Entry: e, Path: source.Path(e)})
 		}
-		if _, err := Pack(ctx, b.Host.RealPath(dir), items); err != nil {
+		if _, err := Pack(ctx, b.Host.RealPath(dir), items, b.options...); err != nil {
 			return fmt.Errorf("cannot copy the bundle: %w", err)
 		}
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // downloadDir is the subdirectory of a bundle that artifacts are fetched into. An
@@ -151,9 +152,10 @@ func DiscardEmpty(bundle string) {
 	}
 }
 
-// Pack writes the items as a bundle to dir and removes the download directory.
-func Pack(ctx context.Context, dir string, items []artifact.Item) (*artifact.Bundle, error) {
-	b, err := artifact.WriteBundle(ctx, dir, items)
+// Pack writes the items as a bundle to dir and removes the download directory. The
+// options are for tests.
+func Pack(ctx context.Context, dir string, items []artifact.Item, options ...host.Option) (*artifact.Bundle, error) {
+	b, err := artifact.WriteBundle(ctx, dir, items, options...)
 	if err != nil {
 		return nil, err
 	}

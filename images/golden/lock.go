@@ -8,11 +8,10 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // Pin is a digest to set in a configuration source.
@@ -76,11 +75,14 @@ func withManualHint(err error, pins []Pin) error {
 	return engine.WithHint(err, "set %s", strings.Join(lines, ", "))
 }
 
-// Rewrite replaces a file atomically and keeps its mode and owner. A symbolic link
-// is followed.
-func Rewrite(path string, data []byte) error {
+// Rewrite replaces a file atomically and durably, and keeps its mode and owner. A
+// symbolic link is followed. The options are for tests.
+func Rewrite(path string, data []byte, options ...host.Option) error {
 	fail := func(err error) error { return fmt.Errorf("cannot write %s: %w", path, err) }
 	target, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		target, err = filepath.Abs(target)
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -88,20 +90,14 @@ func Rewrite(path string, data []byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	f, err := renameio.NewPendingFile(target, renameio.WithTempDir(filepath.Dir(target)), renameio.WithStaticPermissions(info.Mode().Perm()))
-	if err != nil {
-		return fail(err)
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if me := os.Geteuid(); ok && me != 0 && int(owner.Uid) != me {
+		return fail(fmt.Errorf("it belongs to user %d", owner.Uid))
 	}
-	defer func() { _ = f.Cleanup() }() // removes the temporary file after an error
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return fail(err)
-		}
+	if err := host.New("/", options...).WriteFile(target, data, info.Mode().Perm()); err != nil || !ok {
+		return err
 	}
-	if _, err := f.Write(data); err != nil {
-		return fail(err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+	if err := os.Lchown(target, int(owner.Uid), int(owner.Gid)); err != nil {
 		return fail(err)
 	}
 	return nil
