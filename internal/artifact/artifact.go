@@ -68,6 +68,7 @@ type Store struct {
 	log      func(string)
 	fetches  singleflight.Group
 	progress progressListeners
+	record   recorder // for tests
 }
 
 // NewStore creates a Store. It reads and writes nothing yet.
@@ -145,9 +146,9 @@ func (s *Store) Remove(ref Ref) error {
 	if ref.check() != nil {
 		return nil //nolint:nilerr // Get never stored such an artifact
 	}
-	err := os.Remove(s.cachePath(ref))
+	err := s.record.remove(s.cachePath(ref))
 	if err == nil {
-		err = syncDir(s.cache)
+		err = s.record.syncDir(s.cache)
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot remove %s from the cache: %w", ref.Name, err)
@@ -184,6 +185,7 @@ func (s *Store) fromCache(ctx context.Context, ref Ref) (string, bool, error) {
 		return "", false, nil //nolint:nilerr // then it is fetched; writing it reports a broken cache
 	}
 	if ref.SHA256 == "" {
+		s.removePartial(path)
 		return path, true, nil
 	}
 	digest, err := fileDigest(ctx, path)
@@ -191,15 +193,23 @@ func (s *Store) fromCache(ctx context.Context, ref Ref) (string, bool, error) {
 	case ctx.Err() != nil:
 		return "", false, ref.transientError(context.Cause(ctx))
 	case err == nil && digest == ref.SHA256:
+		s.removePartial(path)
 		return path, true, nil
 	case err == nil:
 		err = fmt.Errorf("its sha256 is now %s", digest)
 	}
 	s.log(fmt.Sprintf("removing the damaged %s from the cache: %v", ref.Name, err))
-	if err := os.Remove(path); err != nil {
+	if err := s.record.remove(path); err != nil {
 		return "", false, ref.transientError(fmt.Errorf("cannot remove the damaged %s: %w", path, withoutPath(err)))
 	}
 	return "", false, nil
+}
+
+// removePartial removes what a power cut left of the fetch of a cached file.
+func (s *Store) removePartial(path string) {
+	if _, err := os.Lstat(path + ".part.json"); err == nil {
+		_ = s.record.remove(path + ".part.json") // harmless if it stays
+	}
 }
 
 // cachePath is an artifact's path in the cache.

@@ -21,7 +21,7 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 	if err != nil {
 		return "", ref.permanentError(err, "set its url to an http, https or file url, or to an absolute path")
 	}
-	p, err := openPartial(ctx, s.cache, ref.key())
+	p, err := openPartial(ctx, s.cache, ref.key(), s.record)
 	if err != nil {
 		return "", ref.transientError(s.explainDiskError(err))
 	}
@@ -61,7 +61,7 @@ func (s *Store) keepPartial(ref Ref, p *partialFile, err error) error {
 	err = ref.transientError(s.explainDiskError(err))
 	if p.size == 0 || ref.SHA256 == "" || fault.IsPermanent(err) || errors.Is(err, syscall.ENOSPC) {
 		p.remove()
-	} else if syncErr := p.file.Sync(); syncErr != nil {
+	} else if syncErr := p.record.sync(p.file); syncErr != nil {
 		p.remove()
 	}
 	return err

@@ -11,16 +11,6 @@ import (
 	"syscall"
 )
 
-// syncDir makes created, renamed and removed names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 var errNotRegular = errors.New("not a regular file")
 
 // openRegular opens a regular file for reading. Opening anything else, such as a

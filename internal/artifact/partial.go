@@ -30,6 +30,7 @@ type partialFile struct {
 	// resumed is set if the content comes from several responses, which may
 	// belong to different files.
 	resumed bool
+	record  recorder
 }
 
 // validators are the response headers that identify a version of a file (RFC
@@ -41,20 +42,24 @@ type validators struct {
 
 // openPartial opens or creates the partial file, locks it against other
 // processes, and hashes its content.
-func openPartial(ctx context.Context, dir, key string) (*partialFile, error) {
+func openPartial(ctx context.Context, dir, key string, record recorder) (*partialFile, error) {
 	if err := makeCache(dir); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, key+".part")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	_, statErr := os.Lstat(path)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, privateMode)
 	if err != nil {
 		return nil, err
+	}
+	if statErr != nil {
+		_ = record.did(host.FileOp{Kind: host.OpCreate, Path: path, Mode: privateMode}, nil)
 	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, errNotRegular)
 	}
-	p := &partialFile{file: f, path: path, hash: sha256.New()}
+	p := &partialFile{file: f, path: path, hash: sha256.New(), record: record}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		return nil, errors.New("another firstboot process is fetching it")
@@ -94,7 +99,7 @@ func isSameFile(f *os.File, path string) bool {
 }
 
 func (p *partialFile) write(data []byte) error {
-	n, err := p.file.Write(data)
+	n, err := p.record.write(p.file, data)
 	p.hash.Write(data[:n])
 	p.size += int64(n)
 	return err
@@ -102,7 +107,7 @@ func (p *partialFile) write(data []byte) error {
 
 // reset empties the partial file.
 func (p *partialFile) reset() error {
-	if err := p.file.Truncate(0); err != nil {
+	if err := p.record.empty(p.file); err != nil {
 		return err
 	}
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
@@ -143,11 +148,7 @@ func parseValidators(r io.Reader) (v validators) {
 // reveals a wrong continuation, and the file is then fetched from the start.
 func (p *partialFile) setValidators(v validators) error {
 	if v == (validators{}) {
-		err := os.Remove(p.path + ".json")
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
+		return p.record.remove(p.path + ".json")
 	}
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -157,32 +158,32 @@ func (p *partialFile) setValidators(v validators) error {
 	if err := p.setValidators(validators{}); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(p.path+".json", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := p.record.create(p.path + ".json")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = p.record.write(f, data)
 	return errors.Join(err, f.Close())
 }
 
 // commit syncs the file, renames it to path and syncs the directory, because a
 // power cut can undo a rename that is not synced.
 func (p *partialFile) commit(path string) error {
-	if err := p.file.Sync(); err != nil {
+	if err := p.record.sync(p.file); err != nil {
 		return err
 	}
-	if err := os.Rename(p.path, path); err != nil {
+	if err := p.record.rename(p.path, path); err != nil {
 		return err
 	}
 	if err := p.setValidators(validators{}); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return p.record.syncDir(filepath.Dir(path))
 }
 
 func (p *partialFile) remove() {
-	os.Remove(p.path)
-	os.Remove(p.path + ".json")
+	_ = p.record.remove(p.path) // the next fetch replaces what is left
+	_ = p.record.remove(p.path + ".json")
 }
 
 func (p *partialFile) close() { p.file.Close() }

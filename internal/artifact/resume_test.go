@@ -225,7 +225,7 @@ func TestConcurrentProcessesDoNotFetchTheSameArtifact(t *testing.T) {
 	url, _ := serve(t, data)
 	s, _ := logged(t, nil)
 	ref := Ref{Name: "x", URL: url, SHA256: digestOf(data)}
-	other, err := openPartial(t.Context(), s.cache, ref.key())
+	other, err := openPartial(t.Context(), s.cache, ref.key(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

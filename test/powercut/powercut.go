@@ -27,8 +27,15 @@ import (
 // Directories in volatile (such as /run) are lost in every power cut.
 func Test(t *testing.T, root string, volatile []string, run func(record host.Option), resume func(t *testing.T, root string)) {
 	t.Helper()
+	TestFiles(t, root, volatile, func(record func(host.FileOp)) { run(host.WithFileOps(record)) }, resume)
+}
+
+// TestFiles is Test for a command that changes files without a host.Host. run must pass
+// every change to record.
+func TestFiles(t *testing.T, root string, volatile []string, run func(record func(host.FileOp)), resume func(t *testing.T, root string)) {
+	t.Helper()
 	r := Start(t, root, volatile...)
-	run(r.Option())
+	run(r.record)
 	states := r.States()
 	if len(states) < 2 {
 		t.Fatalf("the command made no changes that were recorded: %v", r.ops)
@@ -71,27 +78,28 @@ func Start(t *testing.T, root string, volatile ...string) *Recorder {
 }
 
 // Option is the option for a host.Host whose changes are recorded.
-func (r *Recorder) Option() host.Option {
-	return host.WithFileOps(func(op host.FileOp) {
-		inside := func(path string) (string, bool) {
-			rel, ok := strings.CutPrefix(path, r.root)
-			if rel == "" {
-				rel = "/"
-			}
-			return rel, ok && rel[0] == '/'
+func (r *Recorder) Option() host.Option { return host.WithFileOps(r.record) }
+
+// record records an operation, if it is below the root directory.
+func (r *Recorder) record(op host.FileOp) {
+	inside := func(path string) (string, bool) {
+		rel, ok := strings.CutPrefix(path, r.root)
+		if rel == "" {
+			rel = "/"
 		}
-		path, ok := inside(op.Path)
-		if !ok {
-			return
-		}
-		op.Path = path
-		if op.Kind == host.OpRename {
-			op.To, _ = inside(op.To)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.ops = append(r.ops, op)
-	})
+		return rel, ok && rel[0] == '/'
+	}
+	path, ok := inside(op.Path)
+	if !ok {
+		return
+	}
+	op.Path = path
+	if op.Kind == host.OpRename {
+		op.To, _ = inside(op.To)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops = append(r.ops, op)
 }
 
 // Filter removes the operations for which drop returns true, such as all syncs:
