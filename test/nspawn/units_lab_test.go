@@ -34,6 +34,7 @@ func TestUnits(t *testing.T) {
 		{"a clone of a complete host", testClone},
 		{"Docker and the plugin", testDockerAndPlugin},
 		{"a host with a local network", testAdapter},
+		{"the tunnel to etcd", testTunnel},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, e) })
 	}
