@@ -62,7 +62,7 @@ func (e *Env) isPresent(ctx context.Context, name string) bool {
 	case calicoctlName:
 		f, err = e.checkCalicoctl(ctx)
 	case minionsName:
-		err = minions{e}.checkPackage(ctx, &f)
+		err = e.checkPackage(ctx, &f)
 	default:
 		if f, err = e.dockerActive(ctx); err == nil && f.OK() {
 			err = e.checkImage(ctx, &f)

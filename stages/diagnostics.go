@@ -1,11 +1,12 @@
 package stages
 
 import (
-	"github.com/projecteru2/firstboot/internal/calico"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -48,7 +49,7 @@ func Diagnostics() []Diagnostic {
 		docker("docker-info.txt", "info"),
 		docker("containers.txt", "ps", "--all"),
 		docker("networks.txt", "network", "ls"),
-		command("package.txt", "rpm", "-qi", minionsPackage),
+		command("package.txt", "rpm", "-qi", minions.Package),
 		command("node-status.txt", calico.CtlPath, "node", "status"),
 		command("pools.txt", calico.CtlPath, "get", "ippools", "-o", "yaml", "--config="+calico.CtlConfigPath),
 		command("nodes.txt", calico.CtlPath, "get", "nodes", "-o", "wide", "--config="+calico.CtlConfigPath),

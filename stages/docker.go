@@ -11,6 +11,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -189,7 +190,7 @@ func (s docker) restart(ctx context.Context, report engine.Progress) error {
 		return err
 	}
 	report("restarting Docker for its cluster-store", 0, 0)
-	if len(s.pluginErrors(ctx)) > 0 && s.Host.Exists(units.MinionsDropIn) {
+	if len(minions.SocketErrors(ctx, s.Host)) > 0 && s.Host.Exists(units.MinionsDropIn) {
 		return &engine.Wait{For: "the plugin's sockets, which containers need after Docker's restart"}
 	}
 	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {

@@ -22,7 +22,7 @@ var (
 	_ engine.Limited = calicoctl{}
 	_ engine.Limited = docker{}
 	_ engine.Limited = node{}
-	_ engine.Limited = minions{}
+	_ engine.Limited = plugin{}
 )
 
 // ApplyLimit implements engine.Limited.
@@ -35,4 +35,4 @@ func (s docker) ApplyLimit() time.Duration { return s.Config.Timeouts.Download +
 func (s node) ApplyLimit() time.Duration { return s.Config.Timeouts.Node + peerTimeout + startLimit }
 
 // ApplyLimit implements engine.Limited.
-func (s minions) ApplyLimit() time.Duration { return s.Config.Timeouts.Download + installLimit }
+func (s plugin) ApplyLimit() time.Duration { return s.Config.Timeouts.Download + installLimit }

@@ -17,7 +17,7 @@ import (
 	"github.com/google/rpmpack"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
-	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -163,11 +163,11 @@ func (w *fakeSystem) beginPlugin(string) error {
 	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.cluster.endpoint+"\n") {
 		return errors.New("etcd is unreachable")
 	}
-	for i, socket := range stages.PluginSockets() {
-		if err := os.Remove(w.file(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for i, socket := range minions.Sockets() {
+		if err := os.Remove(w.file(socket.Path)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		l := listen(w.t, w.file(socket))
+		l := listen(w.t, w.file(socket.Path))
 		driver := []string{"NetworkDriver", "IpamDriver"}[i]
 		go func() { _ = http.Serve(l, http.HandlerFunc(w.activate(driver))) }() //nolint:gosec // only in a test
 	}

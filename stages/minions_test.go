@@ -13,7 +13,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -123,9 +123,9 @@ func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 	t.Parallel()
 	m := withPlugin(t)
 	m.setPlugin(false) // systemd has not noticed
-	for _, socket := range stages.PluginSockets() {
-		if !fileExists(m.file(socket)) {
-			t.Errorf("%s does not exist", socket)
+	for _, socket := range minions.Sockets() {
+		if !fileExists(m.file(socket.Path)) {
+			t.Errorf("%s does not exist", socket.Path)
 		}
 	}
 	f := m.check("minions")
@@ -142,11 +142,11 @@ func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 func TestPluginMustImplementBothDrivers(t *testing.T) {
 	t.Parallel()
 	m := withPlugin(t)
-	sockets := stages.PluginSockets()
-	if err := os.Remove(m.file(sockets[1])); err != nil {
+	sockets := minions.Sockets()
+	if err := os.Remove(m.file(sockets[1].Path)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Base(sockets[0]), m.file(sockets[1])); err != nil {
+	if err := os.Symlink(filepath.Base(sockets[0].Path), m.file(sockets[1].Path)); err != nil {
 		t.Fatal(err)
 	}
 	m.wantDifference("minions", "implements NetworkDriver, not IpamDriver")

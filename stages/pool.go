@@ -12,11 +12,10 @@ import (
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
+	"github.com/projecteru2/firstboot/internal/minions"
 )
 
 const (
-	// networkDriver and ipamDriver are the names under which the plugin registers.
-	networkDriver, ipamDriver = "calico", "calico-ipam"
 	// poolLock is the lock of the one host that creates the cluster's objects.
 	poolLock = "pool"
 	// poolLockTTL bounds how long a host that loses power delays the others.
@@ -162,7 +161,7 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 		return nil
 	}
 	report("creating Docker network "+s.Config.Pool.NetworkName(), 0, 0)
-	_, err = s.docker().CreateNetwork(ctx, s.Config.Pool.NetworkName(), networkDriver, ipamDriver, s.Config.Pool.CIDR.String())
+	_, err = s.docker().CreateNetwork(ctx, s.Config.Pool.NetworkName(), minions.NetworkDriver, minions.IPAMDriver, s.Config.Pool.CIDR.String())
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", s.Config.Pool.NetworkName(), err)}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/minions"
 )
 
 // drift lists how existing objects differ from the configuration. Somebody may
@@ -61,11 +62,11 @@ func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix st
 func (s pool) compareNetwork(n dockerd.Network, differ func(what, seen, want, fix string)) {
 	what := "Docker network " + n.Name
 	fix := "run docker network rm " + n.Name + " if no container uses it, or choose another pool.network"
-	if n.Driver != networkDriver {
-		differ(what, "driver "+n.Driver, "driver "+networkDriver, fix)
+	if n.Driver != minions.NetworkDriver {
+		differ(what, "driver "+n.Driver, "driver "+minions.NetworkDriver, fix)
 	}
-	if n.IPAM.Driver != ipamDriver {
-		differ(what, "ipam driver "+n.IPAM.Driver, "ipam driver "+ipamDriver, fix)
+	if n.IPAM.Driver != minions.IPAMDriver {
+		differ(what, "ipam driver "+n.IPAM.Driver, "ipam driver "+minions.IPAMDriver, fix)
 	}
 	if want := s.Config.Pool.CIDR.String(); !slices.Contains(n.Subnets(), want) {
 		differ(what, fmt.Sprintf("subnets %v", n.Subnets()), want, fix)

@@ -12,27 +12,18 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/internal/report"
 )
-
-// architectures maps Go's name of each architecture that Calico is built for to
-// the name in RPM packages.
-func architectures() map[string]string {
-	return map[string]string{"amd64": "x86_64", "arm64": "aarch64", "ppc64le": "ppc64le", "s390x": "s390x"}
-}
-
-// rpmArchitecture returns this machine's architecture as RPM packages name it,
-// "" if it is unknown.
-func rpmArchitecture() string { return architectures()[runtime.GOARCH] }
 
 // architecture compares a package that is already on this machine with the
 // machine. A fetched package is compared before its installation.
 func (s preflight) architecture(context.Context, dockerState) ([]finding, error) {
-	want := rpmArchitecture()
+	want := minions.Architecture()
 	if want == "" {
 		return newFinding("architecture", "machine", runtime.GOARCH, "an architecture that Calico is built for", "use an amd64 or arm64 machine"), nil
 	}
-	path, ok := minions(s).localPackage()
+	path, ok := s.localPackage()
 	if !ok {
 		return nil, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/minions"
 )
 
 // overlap is a network that overlaps the pool.
@@ -113,7 +114,7 @@ func (s preflight) dockerOverlaps(d dockerState) []overlap {
 		add(bridge, "of Docker's network bridge ("+source+")", "")
 	}
 	for _, n := range d.networks {
-		if n.Driver == networkDriver {
+		if n.Driver == minions.NetworkDriver {
 			continue
 		}
 		fix := ""
@@ -145,7 +146,7 @@ func (s preflight) addressPools() []finding {
 func (s preflight) otherNetworks(d dockerState) []finding {
 	var list []finding
 	for _, n := range d.networks {
-		if n.Driver != networkDriver || n.Name == s.Config.Pool.NetworkName() || !slices.Contains(n.Subnets(), s.Config.Pool.CIDR.String()) {
+		if n.Driver != minions.NetworkDriver || n.Name == s.Config.Pool.NetworkName() || !slices.Contains(n.Subnets(), s.Config.Pool.CIDR.String()) {
 			continue
 		}
 		list = append(list, newWarning("cidr-overlap", "Docker network "+n.Name, "also uses the pool", "one network for each pool",

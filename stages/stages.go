@@ -15,7 +15,7 @@ func All(e *Env) []engine.Stage {
 		files{e},     // after preflight; shown as "config"
 		docker{e},    // after config
 		node{e},      // after docker, calicoctl, sysctl
-		minions{e},   // after config
+		plugin{e},    // after config; shown as "minions"
 		pool{e},      // after node, minions
 		verify{e},    // after pool
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/etcdtest"
@@ -219,7 +220,7 @@ func TestFailedDeletionsAreReported(t *testing.T) {
 func TestEndpointThatNoLongerExistsIsNoError(t *testing.T) {
 	t.Parallel()
 	m := afterPowerCut(t)
-	if err := m.openHost().DeleteEndpoint(t.Context(), stages.PluginSockets()[0], dockerID(1)); err != nil {
+	if err := minions.DeleteEndpoint(t.Context(), m.openHost(), dockerID(1)); err != nil {
 		t.Error(err)
 	}
 }

@@ -51,7 +51,7 @@ func TestLimitOfApplyContainsTheConfiguredOnes(t *testing.T) {
 	c := config.Default()
 	c.Timeouts.Node, c.Timeouts.Download = time.Hour, 2*time.Hour
 	e := &Env{Config: c}
-	for _, s := range []engine.Limited{node{e}, docker{e}, calicoctl{e}, minions{e}} {
+	for _, s := range []engine.Limited{node{e}, docker{e}, calicoctl{e}, plugin{e}} {
 		least := c.Timeouts.Download
 		if s.Name() == "node" {
 			least = c.Timeouts.Node + peerTimeout

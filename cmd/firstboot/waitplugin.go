@@ -9,8 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projecteru2/firstboot/internal/app"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
-	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/internal/minions"
 )
 
 const (
@@ -90,12 +91,12 @@ func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 // failingSockets returns an error text for each socket that does not answer.
 func failingSockets(ctx context.Context, h *host.Host) []string {
 	var missing []string
-	for _, socket := range stages.PluginSockets() {
+	for _, socket := range minions.Sockets() {
 		queryCtx, cancel := context.WithTimeout(ctx, pluginTimeout)
-		_, err := h.ActivatePlugin(queryCtx, socket)
+		_, err := dockerd.NewPlugin(h, socket.Path).Activate(queryCtx)
 		cancel()
 		if err != nil {
-			missing = append(missing, fmt.Sprintf("%s: %v", socket, err))
+			missing = append(missing, fmt.Sprintf("%s: %v", socket.Path, err))
 		}
 	}
 	return missing

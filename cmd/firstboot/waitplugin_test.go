@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/projecteru2/firstboot/stages"
+	"github.com/projecteru2/firstboot/internal/minions"
 )
 
 // serve runs a plugin that answers on a socket below root.
@@ -42,8 +42,8 @@ func waitForPlugin(root string) (code int, out string) {
 
 func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 	root := t.TempDir()
-	for _, s := range stages.PluginSockets() {
-		serve(t, root, s, `{"Implements": ["NetworkDriver"]}`)
+	for _, s := range minions.Sockets() {
+		serve(t, root, s.Path, `{"Implements": ["NetworkDriver"]}`)
 	}
 	if code, out := waitForPlugin(root); code != 0 || !strings.Contains(out, "the network plugin answers") {
 		t.Errorf("exit code %d: %s", code, out)
@@ -52,8 +52,8 @@ func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 
 func TestWaitPluginReportsTheSocketThatFails(t *testing.T) {
 	root := t.TempDir()
-	serve(t, root, stages.PluginSockets()[0], `{"Implements": ["NetworkDriver"]}`)
-	serve(t, root, stages.PluginSockets()[1], "")
+	serve(t, root, minions.Sockets()[0].Path, `{"Implements": ["NetworkDriver"]}`)
+	serve(t, root, minions.Sockets()[1].Path, "")
 	code, out := waitForPlugin(root)
 	if code != 1 || !strings.Contains(out, "calico-ipam.sock: the plugin answered with status 500") || strings.Contains(out, "calico.sock:") {
 		t.Errorf("exit code %d: %s", code, out)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/text"
 )
@@ -91,7 +92,7 @@ func (w lineWriter) Write(p []byte) (int, error) {
 // the socket, its scope is global. A caller that does not want to wait for 30 s
 // sets a deadline.
 func Ready(ctx context.Context, h *host.Host) error {
-	scope, err := h.PluginScope(ctx, Socket)
+	scope, err := dockerd.NewPlugin(h, Socket).Scope(ctx)
 	if err != nil {
 		return fmt.Errorf("the adapter does not answer on %s: %w", Socket, err)
 	}

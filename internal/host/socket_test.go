@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -40,12 +39,14 @@ func TestSocketsDoNotUseAProxy(t *testing.T) {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 		t.Setenv(name, "http://127.0.0.1:1")
 	}
-	h := serveOn(t, "run/p.sock", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"Implements":["NetworkDriver"]}`)
-	})
-	if got, err := h.ActivatePlugin(t.Context(), "/run/p.sock"); err != nil || len(got) != 1 {
-		t.Errorf("plugin: %v, %v", got, err)
+	h := serveOn(t, "run/p.sock", func(http.ResponseWriter, *http.Request) {})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	resp, err := h.Socket("/run/p.sock").Do(ctx, http.MethodPost, "/x", nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
 	}
+	resp.Body.Close()
 	if unixTransport("/run/p.sock").Proxy != nil {
 		t.Error("the transport of a socket has a proxy")
 	}

@@ -1,4 +1,4 @@
-package stages
+package minions
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // linkIDLength is how much of an endpoint's ID the plugin uses in the names of
@@ -17,9 +18,9 @@ const linkIDLength = 11
 // host. Docker moves and renames the second one.
 var pluginLink = regexp.MustCompile(`^(cali|temp)[0-9a-f]{11}$`)
 
-// containerLinks returns the names of the host's interfaces.
-func (e *Env) containerLinks() (map[string]bool, error) {
-	names, err := e.Host.ReadDir("/sys/class/net")
+// interfaces returns the names of the host's interfaces.
+func interfaces(h *host.Host) (map[string]bool, error) {
+	names, err := h.ReadDir("/sys/class/net")
 	if err != nil {
 		return nil, err
 	}
@@ -34,17 +35,17 @@ func (e *Env) containerLinks() (map[string]bool, error) {
 // interrupted: those without an endpoint. endpoints are the plugin's own. Calico
 // names the interfaces of Kubernetes' pods alike, so the endpoints of all
 // namespaces are read before one is removed.
-func (e *Env) removeLinks(ctx context.Context, c *cluster.Client, endpoints []cluster.Endpoint, links map[string]bool) (removed int, err error) {
-	left := e.withoutEndpoint(endpoints, links)
+func (s Stale) removeLinks(ctx context.Context, endpoints []cluster.Endpoint, links map[string]bool) (removed int, err error) {
+	left := s.withoutEndpoint(endpoints, links)
 	if len(left) == 0 {
 		return 0, nil
 	}
-	if endpoints, err = c.Endpoints(ctx, ""); err != nil {
+	if endpoints, err = s.Cluster.Endpoints(ctx, ""); err != nil {
 		return 0, err
 	}
 	var failures []error
-	for _, name := range e.withoutEndpoint(endpoints, links) {
-		err := e.Host.Network().RemoveVeth(name)
+	for _, name := range s.withoutEndpoint(endpoints, links) {
+		err := s.Host.Network().RemoveVeth(name)
 		failures = append(failures, err)
 		if err == nil {
 			removed++
@@ -54,10 +55,10 @@ func (e *Env) removeLinks(ctx context.Context, c *cluster.Client, endpoints []cl
 }
 
 // withoutEndpoint returns the plugin's links that belong to no endpoint, sorted.
-func (e *Env) withoutEndpoint(endpoints []cluster.Endpoint, links map[string]bool) []string {
+func (s Stale) withoutEndpoint(endpoints []cluster.Endpoint, links map[string]bool) []string {
 	used := map[string]bool{}
 	for _, endpoint := range endpoints {
-		if endpoint.Node != e.nodeName() {
+		if endpoint.Node != s.Node {
 			continue
 		}
 		used[endpoint.Interface] = true

@@ -1,17 +1,16 @@
-package host
+package dockerd
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/text"
 )
 
@@ -24,11 +23,26 @@ const (
 	maxImplements = 100
 )
 
-// ActivatePlugin calls Plugin.Activate on a plugin's socket (a path of the
-// machine) and returns what the plugin implements. Only a response proves that
-// the plugin runs: the socket file of a dead plugin remains.
-func (h *Host) ActivatePlugin(ctx context.Context, socket string) ([]string, error) {
-	data, err := h.callPlugin(ctx, socket, "Plugin.Activate", nil)
+// PluginDir is the directory in which Docker looks for the sockets of plugins.
+const PluginDir = "/run/docker/plugins/"
+
+// Plugin is a client of a plugin of Docker, which calls it as Docker does.
+type Plugin struct {
+	path   string
+	socket *host.Socket
+	step   func(op, target string)
+}
+
+// NewPlugin returns a client of the plugin on the socket at path, a path of the
+// machine. Only a response proves that the plugin runs: the socket file of a dead
+// plugin remains.
+func NewPlugin(h *host.Host, path string) *Plugin {
+	return &Plugin{path: path, socket: h.Socket(path), step: h.Step}
+}
+
+// Activate calls Plugin.Activate and returns what the plugin implements.
+func (p *Plugin) Activate(ctx context.Context) ([]string, error) {
+	data, err := p.call(ctx, "Plugin.Activate", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -49,9 +63,9 @@ func decodeActivation(data []byte) ([]string, error) {
 	return result.Implements, nil
 }
 
-// PluginScope returns the scope of a network plugin's networks: local or global.
-func (h *Host) PluginScope(ctx context.Context, socket string) (string, error) {
-	data, err := h.callPlugin(ctx, socket, "NetworkDriver.GetCapabilities", nil)
+// Scope returns the scope of a network plugin's networks: local or global.
+func (p *Plugin) Scope(ctx context.Context) (string, error) {
+	data, err := p.call(ctx, "NetworkDriver.GetCapabilities", nil)
 	if err != nil {
 		return "", err
 	}
@@ -66,24 +80,22 @@ func decodeScope(data []byte) (string, error) {
 	return text.Line(result.Scope), nil
 }
 
-var endpointID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var dockerID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// DeleteEndpoint makes the network plugin on a socket delete one of its
-// endpoints. An endpoint that does not exist is no error.
-func (h *Host) DeleteEndpoint(ctx context.Context, socket, id string) error {
-	if !endpointID.MatchString(id) {
+// IsID reports whether id has the form of Docker's IDs.
+func IsID(id string) bool { return dockerID.MatchString(id) }
+
+// DeleteEndpoint makes a network plugin delete one of its endpoints.
+func (p *Plugin) DeleteEndpoint(ctx context.Context, id string) error {
+	if !IsID(id) {
 		return fmt.Errorf("cannot delete the endpoint: %q is not an endpoint ID", text.Line(id))
 	}
 	body, err := json.Marshal(map[string]string{"EndpointID": id})
 	if err != nil {
 		return err
 	}
-	h.step("command", "plugin NetworkDriver.DeleteEndpoint "+id)
-	_, err = h.callPlugin(ctx, socket, "NetworkDriver.DeleteEndpoint", body)
-	var failed *PluginError
-	if errors.As(err, &failed) && strings.Contains(failed.Message, "resource does not exist") {
-		return nil
-	}
+	p.step("command", "plugin NetworkDriver.DeleteEndpoint "+id)
+	_, err = p.call(ctx, "NetworkDriver.DeleteEndpoint", body)
 	return err
 }
 
@@ -95,24 +107,24 @@ func (e *PluginError) Error() string { return e.Message }
 // pluginTimeout bounds one call of a plugin, which may wait for etcd.
 const pluginTimeout = 30 * time.Second
 
-// callPlugin posts body to a method of a plugin and returns the response.
-func (h *Host) callPlugin(ctx context.Context, socket, method string, body []byte) (data []byte, err error) {
-	err = WithLimit(ctx, pluginTimeout, "call "+method+" of the plugin at "+socket, func(ctx context.Context) error {
-		data, err = postToPlugin(ctx, h.Socket(socket), method, body)
+// call posts body to a method of the plugin and returns the response.
+func (p *Plugin) call(ctx context.Context, method string, body []byte) (data []byte, err error) {
+	err = host.WithLimit(ctx, pluginTimeout, "call "+method+" of the plugin at "+p.path, func(ctx context.Context) error {
+		data, err = p.post(ctx, method, body)
 		return err
 	})
 	return data, err
 }
 
-func postToPlugin(ctx context.Context, socket *Socket, method string, body []byte) ([]byte, error) {
-	resp, err := socket.Do(ctx, http.MethodPost, "/"+method, nil, bytes.NewReader(body), "application/json")
+func (p *Plugin) post(ctx context.Context, method string, body []byte) ([]byte, error) {
+	resp, err := p.socket.Do(ctx, http.MethodPost, "/"+method, nil, bytes.NewReader(body), "application/json")
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxPluginResponse))
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, err
 	}
 	return data, pluginError(resp.StatusCode, data)
 }

@@ -1,4 +1,4 @@
-package stages
+package minions
 
 import (
 	"context"
@@ -15,12 +15,12 @@ import (
 // large as the complete ones, and no later rpm removes them.
 var partialSuffix = regexp.MustCompile(`^;[0-9a-f]{8}$`)
 
-// removePartialFiles removes what a killed rpm left next to the package's
+// RemovePartialFiles removes what a killed rpm left next to the package's
 // files. It runs after our own transaction, or if none is needed, so that no
 // other rpm is installing the package. It ignores errors, because leftovers
 // only take up space.
-func (s minions) removePartialFiles(ctx context.Context) {
-	out, err := s.Host.Query(ctx, host.Command{Name: "rpm", Args: []string{"-ql", minionsPackage}, Timeout: rpmTimeout})
+func RemovePartialFiles(ctx context.Context, h *host.Host) {
+	out, err := h.Query(ctx, host.Command{Name: "rpm", Args: []string{"-ql", Package}, Timeout: rpmTimeout})
 	if err != nil {
 		return
 	}
@@ -31,14 +31,14 @@ func (s minions) removePartialFiles(ctx context.Context) {
 		}
 	}
 	for dir, bases := range names {
-		entries, err := s.Host.ReadDir(dir)
+		entries, err := h.ReadDir(dir)
 		if err != nil {
 			continue
 		}
 		for _, entry := range entries {
 			partial := path.Join(dir, entry)
-			if info, err := s.Host.Stat(partial); isPartial(entry, bases) && (err != nil || !info.IsDir()) {
-				_ = s.Host.Remove(partial)
+			if info, err := h.Stat(partial); isPartial(entry, bases) && (err != nil || !info.IsDir()) {
+				_ = h.Remove(partial)
 			}
 		}
 	}

@@ -1,0 +1,88 @@
+package minions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/host"
+)
+
+const (
+	// deleteTimeout bounds the deletion of one endpoint.
+	deleteTimeout = 5 * time.Second
+	// libnetwork is the orchestrator of the plugin's endpoints.
+	libnetwork = "libnetwork"
+)
+
+// Stale removes what the plugin keeps of containers that a power cut or a crash
+// ended. Docker drops its own endpoints when it starts, before it has loaded the
+// plugin, and never makes the plugin delete them.
+type Stale struct {
+	Host      *host.Host
+	Cluster   *cluster.Client
+	Node      string // this host's name, which the cluster must know as its own
+	Namespace string // of the plugin's endpoints
+}
+
+// Remove removes the endpoints without an interface and the interfaces without an
+// endpoint, and returns their numbers. Docker must not run: while it does, an
+// endpoint exists before its interface.
+func (s Stale) Remove(ctx context.Context) (endpoints, links int, err error) {
+	all, err := s.Cluster.Endpoints(ctx, s.Namespace)
+	failures := []error{err} // about values that cannot be decoded, or about etcd
+	present, err := interfaces(s.Host)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, endpoint := range s.endpoints(all, present) {
+		if err := DeleteEndpoint(ctx, s.Host, endpoint.ID); err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		endpoints++
+	}
+	if len(present) > 0 && failures[0] == nil {
+		links, err = s.removeLinks(ctx, all, present)
+		failures = append(failures, err)
+	}
+	return endpoints, links, errors.Join(failures...)
+}
+
+// endpoints returns the endpoints of this host that have no interface. Only those
+// that Docker's own files name are this machine's for certain: a clone with the
+// same host name has endpoints in the same place. Without such files, no container
+// of this machine is left.
+func (s Stale) endpoints(all []cluster.Endpoint, links map[string]bool) []cluster.Endpoint {
+	records, exist := dockerd.ReadRecords(s.Host)
+	var stale []cluster.Endpoint
+	for _, endpoint := range all {
+		if endpoint.Node != s.Node || endpoint.Orchestrator != libnetwork || !dockerd.IsID(endpoint.ID) {
+			continue
+		}
+		if links["cali"+endpoint.ID[:linkIDLength]] || links[endpoint.Interface] {
+			continue
+		}
+		if !exist || records.Mention(endpoint.ID) {
+			stale = append(stale, endpoint)
+		}
+	}
+	return stale
+}
+
+// DeleteEndpoint makes the plugin delete an endpoint, so that it also removes what
+// it keeps elsewhere. An endpoint that does not exist is no error.
+func DeleteEndpoint(ctx context.Context, h *host.Host, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	defer cancel()
+	err := dockerd.NewPlugin(h, NetworkSocket().Path).DeleteEndpoint(ctx, id)
+	var failed *dockerd.PluginError
+	if err == nil || errors.As(err, &failed) && strings.Contains(failed.Message, "resource does not exist") {
+		return nil
+	}
+	return fmt.Errorf("cannot delete the endpoint %.12s: %w", id, err)
+}

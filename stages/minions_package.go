@@ -1,0 +1,112 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/artifact"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/minions"
+)
+
+// checkPackage adds a difference unless the configured RPM is installed and its
+// files are unchanged.
+func (e *Env) checkPackage(ctx context.Context, f *engine.CheckResult) error {
+	id, err := minions.Installed(ctx, e.Host)
+	if err != nil {
+		return err
+	}
+	installed, _, _ := strings.Cut(id, " ")
+	if installed == "" {
+		f.Add(engine.Difference{Object: "package " + minions.Package, Actual: "not installed", Expected: "installed"})
+		return nil
+	}
+	if want := e.wantedPackage(); want != "" && want != installed {
+		f.Add(engine.Difference{Object: "package " + minions.Package, Actual: installed, Expected: want})
+		return nil
+	}
+	if e.checkOrigin(minionsName, "package "+installed, id, f); !f.OK() {
+		return nil
+	}
+	for _, changed := range minions.Changed(ctx, e.Host) {
+		f.Add(engine.Difference{Object: "package " + minions.Package, Actual: changed, Expected: "as packaged"})
+	}
+	return nil
+}
+
+// localPackage returns the path of the RPM in the cache or a bundle, if it is
+// there.
+func (e *Env) localPackage() (path string, ok bool) {
+	ref := e.reference(minionsName)
+	if path, ok = e.Store.Lookup(ref); ok || ref.SHA256 != "" || ref.URL != "" {
+		return path, ok
+	}
+	path, err := e.Store.Bundled(minionsName)
+	return path, err == nil
+}
+
+// wantedPackage returns NAME-VERSION-RELEASE of the RPM in the cache or a
+// bundle, "" if there is no readable one.
+func (e *Env) wantedPackage() string {
+	path, ok := e.localPackage()
+	if !ok {
+		return ""
+	}
+	p, err := artifact.ReadPackage(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s-%s-%s", p.Name, p.Version, p.Release)
+}
+
+// install installs the configured RPM, unless it is installed already and only its
+// origin is unknown.
+func (s plugin) install(ctx context.Context, report engine.Progress) error {
+	path, err := s.getArtifact(ctx, minionsName, report)
+	if err != nil {
+		return err
+	}
+	if err := minions.Verify(s.Host, path, s.Config.Minions.SignedBy); err != nil {
+		return errors.Join(err, s.removeUnpinned())
+	}
+	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) && len(minions.Changed(ctx, s.Host)) == 0 {
+		return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
+	}
+	report("installing "+minions.Package, 0, 0)
+	if err := s.runInstall(ctx, path); err != nil {
+		return err
+	}
+	id, err := minions.Installed(ctx, s.Host)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	return s.recordOrigin(ctx, minionsName, path, id, time.Now())
+}
+
+// runInstall returns a *engine.Wait while another package manager is at work.
+func (s plugin) runInstall(ctx context.Context, path string) error {
+	err := minions.Install(ctx, s.Host, path)
+	var locked *minions.LockedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &locked) && locked.Holder != "":
+		return &engine.Wait{For: "rpm's transaction lock, held by " + locked.Holder, Err: err}
+	case locked != nil:
+		return &engine.Wait{For: "rpm's transaction lock", Err: err}
+	}
+	return &engine.Retry{Err: err}
+}
+
+// removeUnpinned removes a package without a pinned digest from the cache, so
+// that the right one is fetched once the URL serves it.
+func (s plugin) removeUnpinned() error {
+	ref := s.reference(minionsName)
+	if ref.SHA256 != "" || ref.URL == "" {
+		return nil
+	}
+	return s.Store.Remove(ref)
+}
