@@ -4,7 +4,7 @@
 #
 #   test/all.sh            every step; needs root
 #   test/all.sh check      what every change runs; needs no root and installs nothing
-#   test/all.sh STEP...    only these steps: format vet lint shell unit build integration nspawn lab
+#   test/all.sh STEP...    only these steps: format vet lint shell unit build integration nspawn nslab lab
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -65,9 +65,14 @@ step_nspawn() {
 	go test -count=1 -tags lab -p 1 -v -timeout 20m ./test/nspawn/...
 }
 
+# Hosts in namespaces of their own, with many versions of Docker and etcd.
+step_nslab() {
+	go test -count=1 -tags lab -v -timeout 20m ./test/nslab
+}
+
 step_lab() {
 	local packages
-	packages=$(tagged lab | grep -vE '^./(test/nspawn|stages)')
+	packages=$(tagged lab | grep -vE '^./(test/nspawn|test/nslab|stages)')
 	(cd "$calico" && go test -count=1 ./minions/...) || return 1
 	# Only the tests that need the lab's parts. The others ran in earlier steps.
 	go test -count=1 -tags lab -timeout 20m -run '^TestReal' ./stages || return 1
@@ -84,7 +89,7 @@ scenarios() {
 step_build() { make --no-print-directory build; }
 
 quick=(format vet lint shell unit)
-steps=("${quick[@]}" build integration nspawn lab)
+steps=("${quick[@]}" build integration nspawn nslab lab)
 case "$*" in
 '') ;;
 check) steps=("${quick[@]}") ;;
@@ -104,7 +109,7 @@ lab_output=$(mktemp) && trap 'rm -f "$lab_output"' EXIT
 summary=
 for step in "${steps[@]}"; do
 	if ! declare -F "step_$step" >/dev/null; then
-		printf 'unknown step %s: want check, or any of format vet lint shell unit build integration nspawn lab\n' "$step" >&2
+		printf 'unknown step %s: want check, or any of format vet lint shell unit build integration nspawn nslab lab\n' "$step" >&2
 		exit 2
 	fi
 	printf '\n== %s\n' "$step"

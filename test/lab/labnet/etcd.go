@@ -29,7 +29,8 @@ const (
 // EtcdOptions configure an etcd. The zero value is an etcd without TLS that also
 // serves the v2 API, which Docker's cluster store needs.
 type EtcdOptions struct {
-	NoV2 bool // do not serve the v2 API
+	Program string // path; empty: etcd in PATH
+	NoV2    bool   // do not serve the v2 API
 	// TLS requires client certificates, and the users Root and User.
 	TLS          bool
 	Certificates Certificates // with TLS; for the network's Gateway
@@ -70,9 +71,12 @@ func (n *Network) Etcd(dir string, o EtcdOptions) *Etcd {
 
 // Start starts the etcd with its existing data, and waits until it is healthy.
 func (e *Etcd) Start(ctx context.Context) error {
-	path, err := exec.LookPath("etcd")
-	if err != nil {
-		return fmt.Errorf("cannot start etcd: %w (Debian: etcd-server)", err)
+	path := e.options.Program
+	if path == "" {
+		var err error
+		if path, err = exec.LookPath("etcd"); err != nil {
+			return fmt.Errorf("cannot start etcd: %w (Debian: etcd-server)", err)
+		}
 	}
 	log, err := os.OpenFile(e.Log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -100,9 +104,12 @@ func (e *Etcd) Start(ctx context.Context) error {
 
 func (e *Etcd) arguments() []string {
 	const peer = "http://127.0.0.1:2380"
-	args := []string{"--name", "lab", fmt.Sprintf("--enable-v2=%t", !e.options.NoV2), "--data-dir", e.Data,
+	args := []string{"--name", "lab", "--data-dir", e.Data,
 		"--listen-client-urls", e.Endpoint, "--advertise-client-urls", e.Endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab=" + peer}
+	if !e.options.NoV2 {
+		args = append(args, "--enable-v2") // etcd 3.6 and newer do not know the flag
+	}
 	if e.options.TLS {
 		files := e.options.Certificates.Of(server)
 		args = append(args, "--client-cert-auth", "--trusted-ca-file", files.CA, "--cert-file", files.Cert, "--key-file", files.Key)

@@ -65,7 +65,7 @@ func (n *Network) build() error {
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("cannot create the bridge: %w (the kernel needs the module bridge)", err)
 	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: n.Gateway().AsSlice(), Mask: net.CIDRMask(n.Prefix.Bits(), n.Prefix.Addr().BitLen())}}
+	address := &netlink.Addr{IPNet: n.prefixed(n.Gateway())}
 	if err := netlink.AddrAdd(bridge, address); err != nil {
 		return fmt.Errorf("cannot add the address %s to the bridge: %w", n.Gateway(), err)
 	}
@@ -101,6 +101,65 @@ func (n *Network) Tap(name string) error {
 		}
 		return netlink.LinkSetUp(tap)
 	})
+}
+
+// Veth connects the network namespace of a process to the bridge: it creates the
+// interface eth0 there, with this address and the bridge as the default route. name
+// is the name of the other end. Both ends disappear with the namespace.
+func (n *Network) Veth(name string, pid int, address netip.Addr) error {
+	err := n.group.Do(func() error {
+		bridge, err := netlink.LinkByName(bridgeName)
+		if err != nil {
+			return fmt.Errorf("cannot find the bridge: %w", err)
+		}
+		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: hostInterface, PeerNamespace: netlink.NsPid(pid)}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetMaster(veth, bridge), netlink.LinkSetUp(veth))
+	})
+	if err != nil {
+		return fmt.Errorf("cannot create the veth %s: %w", name, err)
+	}
+	return n.configure(pid, address)
+}
+
+// hostInterface is the name of a host's interface.
+const hostInterface = "eth0"
+
+// configure configures the host's end of a veth.
+func (n *Network) configure(pid int, address netip.Addr) error {
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return fmt.Errorf("cannot find the network namespace of process %d: %w", pid, err)
+	}
+	defer ns.Close()
+	host, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		return fmt.Errorf("cannot enter the network namespace of process %d: %w", pid, err)
+	}
+	defer host.Close()
+	for _, name := range []string{"lo", hostInterface} {
+		link, err := host.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("cannot find the interface %s: %w", name, err)
+		}
+		if name == hostInterface {
+			err = host.AddrAdd(link, &netlink.Addr{IPNet: n.prefixed(address)})
+		}
+		if err := errors.Join(err, host.LinkSetUp(link)); err != nil {
+			return fmt.Errorf("cannot configure the interface %s: %w", name, err)
+		}
+	}
+	if err := host.RouteAdd(&netlink.Route{Gw: n.Gateway().AsSlice()}); err != nil {
+		return fmt.Errorf("cannot add the default route: %w", err)
+	}
+	return nil
+}
+
+// prefixed returns an address with the network's mask.
+func (n *Network) prefixed(address netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(n.Prefix.Bits(), address.BitLen())}
 }
 
 // SetLink sets a tap device up or down, as if its cable were plugged in or pulled.

@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,5 +140,39 @@ func TestEtcdKeepsItsDataAfterAStop(t *testing.T) {
 	}
 	if err := get(t.Context(), client, e.Endpoint+"/v2/keys/seen"); err != nil {
 		t.Errorf("the data after a restart: %v", err)
+	}
+}
+
+func TestVethConnectsANamespace(t *testing.T) {
+	n := newNetwork(t, "10.123.0.0/24")
+	cmd := exec.Command("sleep", "600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	process, err := n.group.Start("host", cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Veth("veth1", process.PID, n.Address(11)); err != nil {
+		t.Fatal(err)
+	}
+	hasRoute := func(target string) error {
+		out, err := exec.Command("nsenter", "-t", strconv.Itoa(process.PID), "-n", "ip", "route", "get", target).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		if !strings.Contains(string(out), "via "+n.Gateway().String()) {
+			return fmt.Errorf("the route is %s", out)
+		}
+		return nil
+	}
+	if err := hasRoute("192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if conn, err := n.Dial(ctx, "tcp", n.Address(11).String()+":80"); err == nil || !strings.Contains(err.Error(), "refused") {
+		if err == nil {
+			conn.Close()
+		}
+		t.Errorf("a closed port of the host: %v, want refused", err)
 	}
 }

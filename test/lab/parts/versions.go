@@ -108,9 +108,6 @@ func MinionsProgram(ctx context.Context, log cache.Logf) (string, error) {
 // SupportsV2 reports whether this version serves the v2 API with --enable-v2.
 func (v EtcdVersion) SupportsV2() bool { return v == Etcd34 }
 
-// SupportsClusterStore reports whether this version supports global networks.
-func (v DockerVersion) SupportsClusterStore() bool { return v == Docker20 }
-
 // Newer returns the versions of Docker after this one, the oldest first.
 func (v DockerVersion) Newer() []DockerVersion {
 	all := DockerVersions()

@@ -84,13 +84,16 @@ func (g *Group) Do(fn func() error) error {
 
 // Start starts a process and records it. The process is in its own process group,
 // so that an interrupt at the terminal reaches only the lab, which then stops its
-// processes cleanly.
+// processes cleanly. Other attributes of the command, such as new namespaces, are
+// kept.
 func (g *Group) Start(name string, cmd *exec.Cmd) (*Process, error) {
-	attr := &syscall.SysProcAttr{Setpgid: true}
-	if !g.keep {
-		attr.Pdeathsig = syscall.SIGKILL
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr = attr
+	cmd.SysProcAttr.Setpgid = true
+	if !g.keep {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	if err := g.Do(cmd.Start); err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}

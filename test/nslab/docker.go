@@ -1,0 +1,169 @@
+package nslab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/test/lab/parts"
+)
+
+const (
+	// dockerTimeout limits the start of Docker.
+	dockerTimeout = 60 * time.Second
+	// nodeTimeout limits the wait until calico-node is ready.
+	nodeTimeout = 90 * time.Second
+	// pingTimeout limits the wait for the first answer to a ping: BGP needs some
+	// seconds.
+	pingTimeout = 60 * time.Second
+	// pingImage is an image with a static busybox.
+	pingImage = "firstboot-lab/ping:latest"
+	nodeName  = "calico-node"
+)
+
+// startDocker starts containerd and Docker.
+func (h *Host) startDocker(ctx context.Context) error {
+	if err := h.start(service{name: containerdService, args: []string{"containerd"}}); err != nil {
+		return err
+	}
+	if err := h.waitSocket(ctx, "/run/containerd/containerd.sock"); err != nil {
+		return err
+	}
+	return h.startDockerd(ctx)
+}
+
+func (h *Host) startDockerd(ctx context.Context) error {
+	args := append([]string{"dockerd", "--containerd", "/run/containerd/containerd.sock",
+		"--cgroup-parent", path.Join("/", h.lab.name, h.Name)}, h.Docker.Args...)
+	if h.Docker.Version == parts.Docker20 {
+		args = append(args, "--add-runtime", "lab="+runtimeFile, "--default-runtime", "lab")
+	}
+	if err := h.start(service{name: dockerService, pre: waitPlugin, args: args}); err != nil {
+		return err
+	}
+	return h.waitDocker(ctx)
+}
+
+func (h *Host) waitSocket(ctx context.Context, socket string) error {
+	return eventually(ctx, dockerTimeout, socket+" on "+h.Name, func() error {
+		_, err := h.Run(ctx, "test", "-S", socket)
+		return err
+	})
+}
+
+// waitDocker waits until this host's version of Docker answers.
+func (h *Host) waitDocker(ctx context.Context) error {
+	return eventually(ctx, dockerTimeout, "Docker on "+h.Name, func() error {
+		version, err := h.Run(ctx, "docker", "version", "--format", "{{.Server.Version}}")
+		if err == nil && !strings.HasPrefix(version, string(h.Docker.Version)+".") {
+			return fatalError{fmt.Errorf("it is Docker %s, want %s", version, h.Docker.Version)}
+		}
+		return err
+	})
+}
+
+// writeDaemonConfig writes daemon.json of a host with a global network.
+func (h *Host) writeDaemonConfig(ctx context.Context) error {
+	config, err := json.Marshal(map[string]any{
+		"cluster-store":     "etcd" + strings.TrimPrefix(h.lab.Etcd.Endpoint, "http"),
+		"cluster-advertise": h.Address.String() + ":2375",
+	})
+	if err != nil {
+		return err
+	}
+	return h.Write(ctx, "/etc/docker/daemon.json", string(config), 0o644)
+}
+
+// loadImages loads the image of calico-node and the ping image.
+func (h *Host) loadImages(ctx context.Context) error {
+	if _, err := h.Run(ctx, "docker", "load", "-qi", nodeImageFile); err != nil {
+		return err
+	}
+	_, err := h.Run(ctx, "sh", "-euc", `mkdir -p /tmp/ping/bin && cp /usr/bin/busybox /tmp/ping/bin/
+for applet in cat ip ping sh sleep; do ln -sf busybox /tmp/ping/bin/$applet; done
+tar -C /tmp/ping -c . | docker import - "$1"`, "sh", pingImage)
+	return err
+}
+
+// startNode starts calico-node with the arguments of the pinned calicoctl.
+func (h *Host) startNode(ctx context.Context) error {
+	const health = "/etc/calico/felix.cfg"
+	if err := h.Write(ctx, health, "[global]\nHealthEnabled = true\n", 0o644); err != nil {
+		return err
+	}
+	out, err := h.Run(ctx, "calicoctl", "node", "run", "--dryrun", "--name="+h.Name, "--ip="+h.Address.String(),
+		"--node-image="+h.lab.programs.nodeImage, "--no-default-ippools", "--felix-config="+health)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(out) {
+		if command, found := strings.CutPrefix(strings.TrimSpace(line), "docker run "); found {
+			_, err := h.Run(ctx, "sh", "-euc", "docker run "+command)
+			return err
+		}
+	}
+	return fmt.Errorf("cannot find docker run in the output of calicoctl node run --dryrun: %s", out)
+}
+
+// waitNode waits until calico-node is ready.
+func (h *Host) waitNode(ctx context.Context) error {
+	return eventually(ctx, nodeTimeout, nodeName+" on "+h.Name, func() error {
+		_, err := h.Run(ctx, "docker", "exec", nodeName, "calico-node", "-felix-ready", "-bird-live")
+		return err
+	})
+}
+
+// createNetwork creates Docker's network and returns its ID.
+func (h *Host) createNetwork(ctx context.Context) (string, error) {
+	return h.Run(ctx, "docker", "network", "create", "--driver", "calico", "--ipam-driver", "calico-ipam", "--subnet", Pool, Network)
+}
+
+// RunContainer starts a container on the network that sleeps. It is started again
+// with Docker.
+func (h *Host) RunContainer(ctx context.Context, name string) error {
+	_, err := h.Run(ctx, "docker", "run", "-d", "--restart=always", "--name", name, "--network", Network, pingImage, "sleep", "1000000")
+	return err
+}
+
+// address returns the address of a running container's cali0.
+func (h *Host) address(ctx context.Context, container string) (string, error) {
+	out, err := h.Run(ctx, "docker", "exec", container, "ip", "-4", "-o", "addr", "show", "cali0")
+	if err != nil {
+		return "", err
+	}
+	_, after, found := strings.Cut(out, "inet ")
+	address, _, _ := strings.Cut(after, "/")
+	if !found || address == "" {
+		return "", fmt.Errorf("cali0 of %s has no address: %s", container, out)
+	}
+	return address, nil
+}
+
+// Ping sends five pings from a container to one of another host. All must be
+// answered, once the first one was.
+func (h *Host) Ping(ctx context.Context, container string, to *Host, target string) error {
+	var address string
+	err := eventually(ctx, pingTimeout, fmt.Sprintf("a ping from %s on %s to %s on %s", container, h.Name, target, to.Name), func() error {
+		var err error
+		if address, err = to.address(ctx, target); err != nil {
+			return err
+		}
+		_, err = h.Run(ctx, "docker", "exec", container, "ping", "-c1", "-W1", address)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	out, err := h.Run(ctx, "docker", "exec", container, "ping", "-c5", "-i0.2", "-W1", address)
+	if err == nil && !strings.Contains(out, "5 packets received") {
+		err = errors.New(out)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot ping %s on %s from %s: %w", target, to.Name, h.Name, err)
+	}
+	return nil
+}
