@@ -43,8 +43,11 @@ type canary struct {
 }
 
 func newCanary(t *testing.T) *canary {
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
-	c := &canary{machine: newHost(t, newCluster(t, etcd.Endpoint), "host1"), credentials: t.TempDir()}
+	return newCanaryIn(t, newCluster(t, etcdtest.Start(t, etcdtest.Options{EnableV2: true}).Endpoint))
+}
+
+func newCanaryIn(t *testing.T, cluster *fakeCluster) *canary {
+	c := &canary{machine: newHost(t, cluster, "host1"), credentials: t.TempDir()}
 	server := httptest.NewServer(http.HandlerFunc(c.serve))
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
@@ -230,6 +233,81 @@ func TestNoCommandShowsASecretThatOthersRepeat(t *testing.T) {
 			c := newCanary(t)
 			breakIt(c)
 			c.runCommands("failed", app.ExitFailed)
+		})
+	}
+}
+
+// TestNoCommandShowsASecretOfARefusedHost has one host for each finding of
+// preflight.
+func TestNoCommandShowsASecretOfARefusedHost(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	tried := map[string]bool{}
+	for _, refused := range refusedCases() {
+		if refused.warning || tried[refused.name] {
+			continue
+		}
+		tried[refused.name] = true
+		t.Run(refused.name, func(t *testing.T) {
+			c := newCanaryIn(t, newCluster(t, etcd.Endpoint))
+			refused.arrange(c.machine)
+			c.runCommands("refused", app.ExitRefused)
+		})
+	}
+	if len(tried) < 25 {
+		t.Errorf("tried only %d findings", len(tried))
+	}
+}
+
+// TestNoCommandShowsASecretOfAFailedHost covers the failure modes of a run and of
+// its state files.
+func TestNoCommandShowsASecretOfAFailedHost(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	pin := func(section string) func(*canary) {
+		return func(c *canary) { c.override(section + ": {sha256: " + strings.Repeat("ab", 32) + "}") }
+	}
+	fails := func(program string) func(*canary) {
+		return func(c *canary) {
+			text := secretFor("node") + " " + secretFor("rpm-password")
+			c.commandFails = map[string]CommandResult{program: {Exit: 1, Stdout: text, Stderr: "error: " + text}}
+		}
+	}
+	invalid := func(text string) func(*canary) { return func(c *canary) { c.override(text) } }
+	holds := func(path, text string) func(*canary) {
+		return func(c *canary) { putFile(c.t, c.root, path, text, 0o600) }
+	}
+	for name, failure := range map[string]struct {
+		arrange func(*canary)
+		want    int
+	}{
+		"calicoctl has another digest":   {pin("calicoctl"), app.ExitFailed},
+		"the image has another digest":   {pin("node"), app.ExitFailed},
+		"the package has another digest": {pin("minions"), app.ExitFailed},
+		"calicoctl fails":                {fails("calicoctl"), app.ExitFailed},
+		"the plugin cannot be installed": {fails("rpm"), app.ExitFailed},
+		"Docker prints secrets": {func(c *canary) {
+			c.docker.pullFails = httpAnswer{500, secretFor("node")}
+			c.override(`node: {url: "", sha256: ""}`)
+		}, app.ExitFailed},
+		"no container answers": {func(c *canary) {
+			for i := range 10 {
+				c.docker.noReply[fmt.Sprintf("10.213.0.%d", i)] = true
+			}
+		}, app.ExitFailed},
+		"an unknown key":                  {invalid("node: {" + secretFor("node") + ": x}"), app.ExitConfig},
+		"a secret of a wrong type":        {invalid("node: {environment: [" + secretFor("node") + "]}"), app.ExitConfig},
+		"a URL that cannot be parsed":     {invalid("report: {url: \"http://u:" + secretFor("node") + "%zz@h/\"}"), app.ExitConfig},
+		"a password for etcd":             {invalid("etcd: {passwordFile: /etc/firstboot/" + secretFor("node") + "}"), app.ExitConfig},
+		"not YAML":                        {invalid("node: {environment: {A: " + secretFor("node")), app.ExitConfig},
+		"a damaged journal":               {holds(state.JournalPath, "{"+secretFor("node")), app.ExitDone},
+		"a damaged marker":                {holds(state.MarkerPath, "{"+secretFor("node")), app.ExitDone},
+		"a state file of a newer version": {holds(state.JournalPath, `{"schema": 99, "machine": "`+secretFor("node")+`"}`), app.ExitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCanaryIn(t, newCluster(t, etcd.Endpoint))
+			failure.arrange(c)
+			c.runCommands(name, failure.want)
 		})
 	}
 }
