@@ -34,9 +34,9 @@ func serve(t *testing.T, root, socket, answer string) {
 	t.Cleanup(func() { _ = server.Close() })
 }
 
-func waitForPlugin(root string) (code int, out string) {
+func waitForPlugin(root, limit string) (code int, out string) {
 	var b bytes.Buffer
-	code = execute([]string{"wait-plugin", "--root", root, "--for", "100ms"}, &b, &b)
+	code = execute([]string{"wait-plugin", "--root", root, "--for", limit}, &b, &b)
 	return code, b.String()
 }
 
@@ -45,7 +45,7 @@ func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 	for _, s := range minions.Sockets() {
 		serve(t, root, s.Path, `{"Implements": ["NetworkDriver"]}`)
 	}
-	if code, out := waitForPlugin(root); code != 0 || !strings.Contains(out, "the network plugin answers") {
+	if code, out := waitForPlugin(root, "1m"); code != 0 || !strings.Contains(out, "the network plugin answers") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 }
@@ -54,7 +54,7 @@ func TestWaitPluginReportsTheSocketThatFails(t *testing.T) {
 	root := t.TempDir()
 	serve(t, root, minions.Sockets()[0].Path, `{"Implements": ["NetworkDriver"]}`)
 	serve(t, root, minions.Sockets()[1].Path, "")
-	code, out := waitForPlugin(root)
+	code, out := waitForPlugin(root, "1s")
 	if code != 1 || !strings.Contains(out, "calico-ipam.sock: the plugin answered with status 500") || strings.Contains(out, "calico.sock:") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
