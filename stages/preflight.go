@@ -46,6 +46,7 @@ func (s preflight) checks() []preflightCheck {
 		s.bakedNodename,
 		s.bgpPort,
 		s.cidrOverlap,
+		s.localNetwork,
 		s.dockerVersion,
 		s.dockerStore,
 		s.userNamespaces,

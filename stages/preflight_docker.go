@@ -11,6 +11,19 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
+// localNetwork refuses what needs a local Docker network, because no stage creates
+// one yet. preflight.ignore cannot demote it: the host would not join.
+func (s preflight) localNetwork(context.Context, dockerState) ([]finding, error) {
+	const name, expected = "local-network", "a global network: this version of firstboot cannot create local ones"
+	switch {
+	case s.Config.Docker.Network == config.NetworkLocal:
+		return newFinding(name, "docker.network", s.Config.Docker.Network, expected, "set docker.network to auto or global"), nil
+	case s.Config.Etcd.TLS():
+		return newFinding(name, "etcd.endpoints", "https, which needs a local Docker network", expected, "use http endpoints"), nil
+	}
+	return nil, nil
+}
+
 // dockerVersion checks that Docker is installed, and in a version that supports
 // networks across hosts: the API of versions before 19.03 is too old, and
 // Docker 23 and later have no cluster-store (measured up to 28).
