@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -43,8 +44,22 @@ func image(t *testing.T) []byte {
 	return data
 }
 
+// compressed holds what compress has returned, by format and digest.
+var compressed sync.Map
+
 // compress returns data in one of the formats.
 func compress(t *testing.T, format string, data []byte) []byte {
+	t.Helper()
+	key := fmt.Sprintf("%s %x", format, sha256.Sum256(data))
+	if known, ok := compressed.Load(key); ok {
+		return bytes.Clone(known.([]byte)) //nolint:forcetypeassert // the next function stores it
+	}
+	packed := compressNow(t, format, data)
+	compressed.Store(key, packed)
+	return bytes.Clone(packed)
+}
+
+func compressNow(t *testing.T, format string, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	var w interface {
@@ -71,10 +86,21 @@ func compress(t *testing.T, format string, data []byte) []byte {
 	return b.Bytes()
 }
 
+// inMemory returns a directory in memory, where a sync takes no time, if there is one.
+func inMemory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "firstboot")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // blankDisk returns the path of a file of zeros that begins with head.
 func blankDisk(t *testing.T, size int64, head []byte) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk")
+	path := filepath.Join(inMemory(t), "disk")
 	if err := os.WriteFile(path, head, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // imageFile writes an image file and returns its path.
 func imageFile(t *testing.T, data []byte) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "golden")
+	path := filepath.Join(inMemory(t), "golden")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,11 @@ func bootable(disk []byte) bool {
 	return disk[510] == 0x55 && disk[511] == 0xaa || disk[1080] == 0x53 && disk[1081] == 0xef
 }
 
-// superblock makes an image one of a file system without partitions.
-func superblock(raw []byte) []byte {
-	raw = bytes.Clone(raw)
-	raw[510], raw[511], raw[1080], raw[1081] = 0, 0, 0x53, 0xef
+// smallImage returns an image with a boot sector and the superblock of a file system.
+func smallImage(t *testing.T) []byte {
+	t.Helper()
+	raw := image(t)[:2<<20+4096]
+	raw[1080], raw[1081] = 0x53, 0xef
 	return raw
 }
 
@@ -48,48 +49,36 @@ func oldSystem(size int) []byte {
 	return old
 }
 
-// inMemory returns a directory in memory, where a sync takes no time, if there is one.
-func inMemory(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "firstboot")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // After a power cut the disk does not boot a part of the image. The same command
 // completes the installation. An empty disk needs no --wipe for that, even if the image
 // reaches its end.
 func TestInstallationIsCompletedAfterEveryPowerCut(t *testing.T) {
-	raw, size := image(t)[:2<<20+4096], 3<<20
+	raw, size := smallImage(t), 2<<20+128<<10
 	dir := inMemory(t)
 	for name, c := range map[string]struct {
-		raw, before []byte
-		wipe        bool
+		before []byte
+		wipe   bool
 	}{
-		"an empty disk":                   {raw, make([]byte, size), false},
-		"an empty disk of the same size":  {raw, make([]byte, len(raw)), false},
-		"a file system":                   {superblock(raw), make([]byte, size), false},
-		"a disk with a system, with wipe": {raw, oldSystem(size), true},
+		"an empty disk":                   {make([]byte, size), false},
+		"an empty disk of the same size":  {make([]byte, len(raw)), false},
+		"a disk with a system, with wipe": {oldSystem(size), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := imageFile(t, c.raw)
-			recordInstallation(t, c.raw, c.before, c.wipe).Test(t, func(t *testing.T, disk []byte) {
-				if isPart(disk, c.raw, c.before) {
+			file := imageFile(t, raw)
+			recordInstallation(t, raw, c.before, c.wipe).Test(t, func(t *testing.T, disk []byte) {
+				if isPart(disk, raw, c.before) {
 					t.Error("the disk boots with a part of the image")
 				}
-				if bytes.HasPrefix(disk, c.raw) {
+				if bytes.HasPrefix(disk, raw) {
 					return // the installation is complete
 				}
 				path := filepath.Join(dir, "disk")
 				if err := os.WriteFile(path, disk, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				o := options(file, c.raw, path)
+				o := options(file, raw, path)
 				o.Wipe = c.wipe
-				if _, err := write(t, o); err != nil || !bytes.HasPrefix(content(t, path), c.raw) {
+				if _, err := write(t, o); err != nil || !bytes.HasPrefix(content(t, path), raw) {
 					t.Errorf("the disk does not have the image: %v", err)
 				}
 			})
@@ -100,7 +89,7 @@ func TestInstallationIsCompletedAfterEveryPowerCut(t *testing.T) {
 // Without syncs a power cut leaves a disk that boots a part of the image. A test that
 // cannot find this is worthless.
 func TestMissingSyncOfADiskIsFound(t *testing.T) {
-	raw, before := image(t), make([]byte, 4<<20)
+	raw, before := smallImage(t), make([]byte, 2<<20+128<<10)
 	recorder := recordInstallation(t, raw, before, false)
 	recorder.WithoutSyncs()
 	parts := 0
