@@ -137,7 +137,7 @@ func ModuleDir(ctx context.Context) (string, error) {
 // also as files of the images. The certificates are generated once and kept in
 // the cache: the images contain them.
 func (l *Lab) withCertificates(ctx context.Context, store cache.Store, o Options) (Options, error) {
-	if !o.Etcd.TLS {
+	if !o.Etcd.HasTLS() {
 		return o, nil
 	}
 	dir, err := store.Get(ctx, "etcd-certificates", cache.Key("1", o.gateway().String()), func(_ context.Context, dir string) error {
@@ -148,7 +148,7 @@ func (l *Lab) withCertificates(ctx context.Context, store cache.Store, o Options
 		return o, err
 	}
 	o.Etcd.Certificates = labnet.Certificates{Dir: dir}
-	files, err := certificateFiles(o.Etcd.Certificates)
+	files, err := CertificateFiles(o.Etcd.Certificates)
 	o.Files = slices.Concat(o.Files, files)
 	return o, err
 }

@@ -46,7 +46,7 @@ func (l *Lab) config(o Options, release golden.Release) *Config {
 	c := &Config{
 		Release: release,
 		Tree: map[string]any{
-			"etcd":      l.etcdConfig(o),
+			"etcd":      etcdConfig(o, release),
 			"calicoctl": map[string]any{"version": l.Parts.CalicoctlVersion},
 			"node":      map[string]any{"image": l.Parts.NodeImageName},
 			"minions":   map[string]any{},
@@ -63,19 +63,23 @@ func (l *Lab) config(o Options, release golden.Release) *Config {
 	return c
 }
 
-// etcdConfig returns the section etcd of a configuration.
-func (l *Lab) etcdConfig(o Options) map[string]any {
-	section := map[string]any{"endpoints": []string{o.Etcd.Endpoint(o.gateway())}}
-	if o.Etcd.TLS {
-		section["caFile"] = certificatesDir + "/ca.pem"
-		section["certFile"] = certificatesDir + "/client.pem"
-		section["keyFile"] = certificatesDir + "/client-key.pem"
+// etcdConfig returns the section etcd of a configuration. In a mixed etcd the hosts
+// with Debian 12 use the endpoint without TLS.
+func etcdConfig(o Options, release golden.Release) map[string]any {
+	if !o.Etcd.TLS && (!o.Etcd.Mixed || release == golden.Debian12) {
+		return map[string]any{"endpoints": []string{o.Etcd.Endpoint(o.gateway())}}
 	}
-	return section
+	return map[string]any{
+		"endpoints": []string{o.Etcd.TLSEndpoint(o.gateway())},
+		"caFile":    certificatesDir + "/ca.pem",
+		"certFile":  certificatesDir + "/client.pem",
+		"keyFile":   certificatesDir + "/client-key.pem",
+	}
 }
 
-// certificateFiles returns etcd's certificates for the image of a host.
-func certificateFiles(c labnet.Certificates) ([]golden.File, error) {
+// CertificateFiles returns etcd's certificates as files of a host's image, where
+// the lab's configuration refers to them.
+func CertificateFiles(c labnet.Certificates) ([]golden.File, error) {
 	files := c.Of(labnet.User)
 	var list []golden.File
 	for _, f := range [][2]string{{files.CA, "ca.pem"}, {files.Cert, "client.pem"}, {files.Key, "client-key.pem"}} {

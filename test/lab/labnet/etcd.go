@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	etcdPort = 2379
+	etcdPort    = 2379
+	etcdTLSPort = 2381 // of a mixed etcd; 2380 is that of peers
 	// etcdTimeout limits the start of etcd. It took up to 4 s while two machines
 	// were busy.
 	etcdTimeout = 60 * time.Second
@@ -32,8 +33,22 @@ type EtcdOptions struct {
 	Program string // path; empty: etcd in PATH
 	NoV2    bool   // do not serve the v2 API
 	// TLS requires client certificates, and the users Root and User.
-	TLS          bool
-	Certificates Certificates // with TLS; for the network's Gateway
+	TLS bool
+	// Mixed also serves clients with certificates, at TLSEndpoint. There are no
+	// users, because a client without TLS has no certificate.
+	Mixed        bool
+	Certificates Certificates // with TLS or Mixed; for the network's Gateway
+}
+
+// HasTLS reports whether the etcd needs certificates.
+func (o EtcdOptions) HasTLS() bool { return o.TLS || o.Mixed }
+
+// TLSEndpoint returns the URL for clients with certificates.
+func (o EtcdOptions) TLSEndpoint(address netip.Addr) string {
+	if o.TLS {
+		return o.Endpoint(address)
+	}
+	return fmt.Sprintf("https://%s", netip.AddrPortFrom(address, etcdTLSPort))
 }
 
 // Endpoint returns the URL of the etcd.
@@ -104,13 +119,17 @@ func (e *Etcd) Start(ctx context.Context) error {
 
 func (e *Etcd) arguments() []string {
 	const peer = "http://127.0.0.1:2380"
+	clients := e.Endpoint
+	if e.options.Mixed {
+		clients += "," + e.options.TLSEndpoint(e.net.Gateway())
+	}
 	args := []string{"--name", "lab", "--data-dir", e.Data,
-		"--listen-client-urls", e.Endpoint, "--advertise-client-urls", e.Endpoint,
+		"--listen-client-urls", clients, "--advertise-client-urls", clients,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab=" + peer}
 	if !e.options.NoV2 {
 		args = append(args, "--enable-v2") // etcd 3.6 and newer do not know the flag
 	}
-	if e.options.TLS {
+	if e.options.HasTLS() {
 		files := e.options.Certificates.Of(server)
 		args = append(args, "--client-cert-auth", "--trusted-ca-file", files.CA, "--cert-file", files.Cert, "--key-file", files.Key)
 	}

@@ -40,6 +40,39 @@ func TestEtcdWithTLSHasUsers(t *testing.T) {
 	}
 }
 
+func TestMixedEtcdServesClientsWithAndWithoutTLS(t *testing.T) {
+	n := newNetwork(t, "10.123.0.0/24")
+	certificates, err := NewCertificates(t.TempDir(), n.Gateway())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := EtcdOptions{Mixed: true, Certificates: certificates}
+	e := n.Etcd(t.TempDir(), o)
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	config, err := certificates.client(User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, withTLS := n.Client(), n.client(config)
+	defer plain.CloseIdleConnections()
+	defer withTLS.CloseIdleConnections()
+	if err := get(t.Context(), plain, e.Endpoint+"/v2/keys/"); err != nil {
+		t.Errorf("the v2 API without TLS: %v", err)
+	}
+	health := o.TLSEndpoint(n.Gateway()) + "/health"
+	if err := get(t.Context(), withTLS, health); err != nil {
+		t.Errorf("a client with a certificate: %v", err)
+	}
+	config.Certificates = nil
+	without := n.client(config)
+	defer without.CloseIdleConnections()
+	if err := get(t.Context(), without, health); err == nil {
+		t.Error("etcd answers a client without a certificate")
+	}
+}
+
 // wantUsers checks that User can write its own prefixes only, and Root all.
 func wantUsers(t *testing.T, e *Etcd) {
 	t.Helper()
