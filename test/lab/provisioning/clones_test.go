@@ -28,7 +28,7 @@ func newClones(t *testing.T, original cloudInitHost) *clones {
 	c.node = c.originalNode(t)
 	labtest.NoError(t, original.h.PowerOff(labtest.Within(t, 5*time.Minute)))
 	for i, name := range []string{"clone-1", "clone-2"} {
-		c.both[i] = c.e.addSeededHost(t, name, machine.Spec{Image: original.h.Machine().Disk(), Format: "qcow2"})
+		c.both[i] = c.e.addSeededHost(t, name, original.image, machine.Spec{Image: original.h.Machine().Disk(), Format: "qcow2"})
 	}
 	return c
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/golden"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
@@ -69,9 +70,10 @@ type environment struct {
 	requests []string // "ADDRESS:PORT PATH" of the requests
 }
 
-func newEnvironment(t *testing.T) *environment {
+// newEnvironment returns an environment with images of these releases.
+func newEnvironment(t *testing.T, debian ...golden.Release) *environment {
 	t.Helper()
-	e := &environment{log: t.Logf, lab: labtest.New(t, lab.Options{Bare: true}), reports: &reportServer{received: map[string][]report{}}}
+	e := &environment{log: t.Logf, lab: labtest.New(t, lab.Options{Bare: true, Debian: debian}), reports: &reportServer{received: map[string][]report{}}}
 	e.web, e.config, e.bundle = filepath.Join(e.lab.Dir, "web"), filepath.Join(e.lab.Dir, "my.yaml"), filepath.Join(e.lab.Dir, "bundle")
 	labtest.NoError(t, os.Mkdir(e.web, 0o755))
 	for name, path := range map[string]string{"calicoctl": e.lab.Parts.Calicoctl, "eru-minions.rpm": e.lab.Parts.MinionsRPM, "firstboot": e.lab.Firstboot} {

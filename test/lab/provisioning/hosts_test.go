@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/golden"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 	"github.com/projecteru2/firstboot/test/lab/machine"
 )
@@ -17,26 +18,29 @@ import (
 // cloudInitHost is a host whose name, address and configuration come from a seed
 // disk.
 type cloudInitHost struct {
-	e *environment
-	h *lab.Host
+	e     *environment
+	h     *lab.Host
+	image golden.Image
 }
 
-func newCloudInitHost(t *testing.T, e *environment) cloudInitHost {
+// newCloudInitHost adds a host with a release of Debian. args are additional
+// arguments of firstboot render.
+func newCloudInitHost(t *testing.T, e *environment, release golden.Release, args ...string) cloudInitHost {
 	t.Helper()
-	image, err := e.cloudInitImage(labtest.Context(t))
+	image, err := e.cloudInitImage(labtest.Context(t), release)
 	labtest.NoError(t, err)
-	return e.addSeededHost(t, "cloud-1", machine.Spec{Image: image.Disk})
+	return e.addSeededHost(t, "cloud-1", image, machine.Spec{Image: image.Disk}, args...)
 }
 
-// addSeededHost adds a host with a seed disk.
-func (e *environment) addSeededHost(t *testing.T, name string, spec machine.Spec) cloudInitHost {
+// addSeededHost adds a host with a seed disk. It boots the kernel of an image.
+func (e *environment) addSeededHost(t *testing.T, name string, image golden.Image, spec machine.Spec, args ...string) cloudInitHost {
 	t.Helper()
-	spec.Kernel, spec.Initrd, spec.Append = e.lab.Image.Kernel, e.lab.Image.Initrd, e.lab.Image.Release.KernelArguments()
+	spec.Kernel, spec.Initrd, spec.Append = image.Kernel, image.Initrd, image.Release.KernelArguments()
 	spec.Drives = []machine.Drive{{Path: filepath.Join(e.lab.Dir, name+"-seed.iso"), ReadOnly: true}}
 	h, err := e.lab.AddHost(labtest.Context(t), name, spec)
 	labtest.NoError(t, err)
-	c := cloudInitHost{e: e, h: h}
-	c.seed(t)
+	c := cloudInitHost{e: e, h: h, image: image}
+	c.seed(t, args...)
 	return c
 }
 
@@ -46,7 +50,7 @@ ethernets:
   eth0:
     match: {macaddress: "%s"}
     addresses: [%s/%d]
-    gateway4: %s
+    routes: [{to: 0.0.0.0/0, via: %s}]
 `
 
 // seed writes the host's seed disk. args are additional arguments of firstboot render.

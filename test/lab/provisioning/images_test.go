@@ -45,13 +45,14 @@ const noIPv6 = "[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 
 // cloudInitImage returns an image with cloud-init and with firstboot, but without
 // a configuration for firstboot.
-func (e *environment) cloudInitImage(ctx context.Context) (golden.Image, error) {
+func (e *environment) cloudInitImage(ctx context.Context, release golden.Release) (golden.Image, error) {
 	in, err := inputs(nil)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	stock, err := e.lab.ImageFrom(ctx, e.lab.Image, "cloud-init-system", in, func(ctx context.Context, root string) error {
-		for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "cloud-init"}, {"clean"}} {
+	stock, err := e.lab.ImageFrom(ctx, e.lab.Images[release], "cloud-init-system", in, func(ctx context.Context, root string) error {
+		// Debian 13 does not install e2fsprogs by default. cloud-init calls resize2fs.
+		for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "cloud-init", "e2fsprogs"}, {"clean"}} {
 			if err := install(ctx, root, args...); err != nil {
 				return err
 			}

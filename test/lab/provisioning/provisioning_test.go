@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/test/lab"
+	"github.com/projecteru2/firstboot/test/lab/golden"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
@@ -15,8 +16,8 @@ import (
 // with an empty disk from the network.
 func TestProvisioningMethods(t *testing.T) {
 	start := time.Now()
-	e := newEnvironment(t)
-	cloudInit, ignition := newCloudInitHost(t, e), newIgnitionHost(t, e)
+	e := newEnvironment(t, golden.Debian12)
+	cloudInit, ignition := newCloudInitHost(t, e, golden.Debian12), newIgnitionHost(t, e)
 	net := newNetboot(t, e)
 	t.Logf("prepared in %s", time.Since(start).Round(time.Second))
 	start = time.Now()
