@@ -41,7 +41,9 @@ const certificatesDir = "/etc/firstboot/etcd"
 
 // config returns a configuration like an operator's: etcd, versions, digests and
 // the pool. The artifacts come from the bundle. The node image is already in the
-// Docker of the golden image.
+// Docker of the golden image. Hosts with Debian 12 have a global network if etcd
+// allows it, as the hosts of today's clusters; others leave the choice to
+// firstboot.
 func (l *Lab) config(o Options, release golden.Release) *Config {
 	c := &Config{
 		Release: release,
@@ -56,6 +58,9 @@ func (l *Lab) config(o Options, release golden.Release) *Config {
 			{Entry: artifact.Entry{Name: calicoctl, Version: l.Parts.CalicoctlVersion}, Path: l.Parts.Calicoctl},
 			{Entry: artifact.Entry{Name: minions}, Path: l.Parts.MinionsRPM},
 		},
+	}
+	if release == golden.Debian12 && !o.Etcd.NoV2 && !o.Etcd.TLS {
+		c.Set("docker", "network", "global")
 	}
 	if o.Config != nil {
 		o.Config(c)
