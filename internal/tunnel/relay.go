@@ -29,7 +29,7 @@ func relay(client *net.TCPConn, server *tls.Conn) error {
 	} else {
 		closeBoth()
 	}
-	_ = <-ends // its error follows from the first one, or from closing both
+	<-ends //nolint:errcheck // its error follows from the first one, or from closing both
 	return from.err
 }
 

@@ -149,7 +149,7 @@ func (s *service) once(stop <-chan os.Signal) (stopped bool) {
 		return false
 	case <-stop:
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = <-ended // it was stopped
+		<-ended //nolint:errcheck // it was stopped
 		return true
 	}
 }
