@@ -67,7 +67,7 @@ step_nspawn() {
 
 # Hosts in namespaces of their own, with many versions of Docker and etcd.
 step_nslab() {
-	go test -count=1 -tags lab -v -timeout 20m ./test/nslab
+	go test -count=1 -tags lab -v -parallel 3 -timeout 20m ./test/nslab
 }
 
 step_lab() {

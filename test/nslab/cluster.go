@@ -3,7 +3,14 @@ package nslab
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	etcd "go.etcd.io/etcd/client/v3"
 
 	"github.com/projecteru2/firstboot/test/lab/certs"
 	"github.com/projecteru2/firstboot/test/lab/labnet"
@@ -18,6 +25,9 @@ const (
 	localID    = "firstboot-" + Network
 	annotation = "org.projectcalico.label.network.ID"
 
+	etcdTimeout = 20 * time.Second
+	// endpointsTimeout limits the time after which etcd and Docker must agree.
+	endpointsTimeout = 30 * time.Second
 	// certsDir is the directory of a host's certificates.
 	certsDir = "/etc/firstboot/etcd"
 )
@@ -97,4 +107,70 @@ func (h *Host) CreatePool(ctx context.Context, networkID string) error {
 		}
 	}
 	return nil
+}
+
+const (
+	poolKey        = "/calico/resources/v3/projectcalico.org/ippools/" + Network
+	endpointPrefix = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
+)
+
+// get reads keys of etcd.
+func (l *Lab) get(ctx context.Context, key string, options ...etcd.OpOption) ([]*mvccpb.KeyValue, error) {
+	client, err := l.Etcd.Client()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	limited, cancel := context.WithTimeout(ctx, etcdTimeout)
+	defer cancel()
+	got, err := client.Get(limited, key, options...)
+	if err != nil {
+		return nil, err
+	}
+	return got.Kvs, nil
+}
+
+// PoolObject returns the pool as it is in etcd.
+func (l *Lab) PoolObject(ctx context.Context) (string, error) {
+	got, err := l.get(ctx, poolKey)
+	if err != nil || len(got) != 1 {
+		return "", fmt.Errorf("cannot read the pool: found %d: %w", len(got), err)
+	}
+	return string(got[0].Value), nil
+}
+
+// WaitEndpoints waits until etcd has an endpoint for every container of every host,
+// and no other.
+func (l *Lab) WaitEndpoints(ctx context.Context) error {
+	return eventually(ctx, endpointsTimeout, "the endpoints in etcd", func() error {
+		var want, got []string
+		for _, h := range l.Hosts {
+			all, err := h.endpoints(ctx)
+			if err != nil {
+				return err
+			}
+			for _, id := range all {
+				want = append(want, h.Name+" "+id)
+			}
+		}
+		keys, err := l.get(ctx, endpointPrefix, etcd.WithPrefix())
+		if err != nil {
+			return err
+		}
+		for _, kv := range keys {
+			var endpoint struct {
+				Spec struct{ Node, Endpoint string }
+			}
+			if err := json.Unmarshal(kv.Value, &endpoint); err != nil {
+				return fatalError{err}
+			}
+			got = append(got, endpoint.Spec.Node+" "+endpoint.Spec.Endpoint)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(want, got) {
+			return fmt.Errorf("the containers have\n%s\netcd has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
+		}
+		return nil
+	})
 }

@@ -37,15 +37,31 @@ func (h *Host) startDocker(ctx context.Context) error {
 }
 
 func (h *Host) startDockerd(ctx context.Context) error {
-	args := append([]string{"dockerd", "--containerd", "/run/containerd/containerd.sock",
-		"--cgroup-parent", path.Join("/", h.lab.name, h.Name)}, h.Docker.Args...)
-	if h.Docker.Version == parts.Docker20 {
-		args = append(args, "--add-runtime", "lab="+runtimeFile, "--default-runtime", "lab")
-	}
+	args := []string{"dockerd", "--containerd", "/run/containerd/containerd.sock", "--cgroup-parent", path.Join("/", h.lab.name, h.Name)}
 	if err := h.start(service{name: dockerService, pre: waitPlugin, args: args}); err != nil {
 		return err
 	}
 	return h.waitDocker(ctx)
+}
+
+// Upgrade replaces the host's Docker by a newer one, like a package does: its
+// containers stop, and start again with the new one.
+func (h *Host) Upgrade(ctx context.Context, version parts.DockerVersion) error {
+	for _, name := range []string{dockerService, containerdService} {
+		if err := h.Stop(ctx, name); err != nil {
+			return err
+		}
+	}
+	h.Docker = h.lab.programs.engines[version]
+	return h.startDocker(ctx)
+}
+
+// RestartDocker stops Docker with SIGTERM and starts it again.
+func (h *Host) RestartDocker(ctx context.Context) error {
+	if err := h.Stop(ctx, dockerService); err != nil {
+		return err
+	}
+	return h.startDockerd(ctx)
 }
 
 func (h *Host) waitSocket(ctx context.Context, socket string) error {
@@ -127,6 +143,23 @@ func (h *Host) createNetwork(ctx context.Context) (string, error) {
 func (h *Host) RunContainer(ctx context.Context, name string) error {
 	_, err := h.Run(ctx, "docker", "run", "-d", "--restart=always", "--name", name, "--network", Network, pingImage, "sleep", "1000000")
 	return err
+}
+
+// RemoveContainer removes a container.
+func (h *Host) RemoveContainer(ctx context.Context, name string) error {
+	_, err := h.Run(ctx, "docker", "rm", "-f", name)
+	return err
+}
+
+// endpoints returns the IDs of the endpoints of running containers.
+func (h *Host) endpoints(ctx context.Context) ([]string, error) {
+	out, err := h.Run(ctx, "docker", "ps", "-q")
+	if err != nil || out == "" {
+		return nil, err
+	}
+	format := fmt.Sprintf(`{{with index .NetworkSettings.Networks %q}}{{.EndpointID}}{{end}}`, Network)
+	out, err = h.Run(ctx, append([]string{"docker", "inspect", "--format", format}, strings.Fields(out)...)...)
+	return strings.Fields(out), err
 }
 
 // address returns the address of a running container's cali0.

@@ -38,6 +38,7 @@ type Host struct {
 
 	lab      *Lab
 	index    int
+	boots    int
 	dir      string
 	global   bool
 	init     *procs.Process
@@ -65,7 +66,9 @@ func (h *Host) Boot(ctx context.Context) error {
 	if h.init, err = h.lab.group.Start("init of "+h.Name, cmd); err != nil {
 		return err
 	}
-	if err := h.lab.Net.Veth(fmt.Sprintf("veth%d", h.index), h.init.PID, h.Address); err != nil {
+	h.boots++
+	// A new name: the kernel removes the interfaces of the last boot in its own time.
+	if err := h.lab.Net.Veth(fmt.Sprintf("veth%d-%d", h.index, h.boots), h.init.PID, h.Address); err != nil {
 		return fmt.Errorf("cannot boot %s: %w", h.Name, err)
 	}
 	ready := fmt.Sprintf("/proc/%d/root/run/lab/ready", h.init.PID)

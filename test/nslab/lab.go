@@ -36,7 +36,9 @@ const (
 	firstHost = 11
 
 	superviseFile = "/usr/lib/lab/supervise"
-	runtimeFile   = "/usr/lib/lab/ociruntime"
+	busFile       = "/usr/lib/lab/bus"
+	// realRuncName is the name of Docker 20.10's runc, which ociruntime executes.
+	realRuncName  = "runc.real"
 	nodeImageFile = "/usr/lib/lab/calico-node.tar"
 )
 
@@ -102,7 +104,11 @@ func (p *Programs) build(ctx context.Context, log cache.Logf) error {
 			continue
 		}
 		for _, program := range programs {
-			files[filepath.Join(engineDir(v), filepath.Base(program))] = program
+			name := filepath.Base(program)
+			if v == parts.Docker20 && name == "runc" {
+				name = realRuncName // behind ociruntime
+			}
+			files[filepath.Join(engineDir(v), name)] = program
 		}
 	}
 	built, err := parts.Build(ctx, parts.Options{Log: log})
@@ -115,6 +121,9 @@ func (p *Programs) build(ctx context.Context, log cache.Logf) error {
 		return err
 	}
 	if err := p.install(files); err != nil {
+		return err
+	}
+	if err := os.Symlink(p.engines[parts.Docker29].Runtime, filepath.Join(p.layer, engineDir(parts.Docker29), "runc")); err != nil {
 		return err
 	}
 	return p.buildOwn(ctx)
@@ -142,8 +151,9 @@ func (p *Programs) buildOwn(ctx context.Context) error {
 	if err := lab.BuildFirstboot(ctx, filepath.Join(p.layer, "usr/bin/firstboot")); err != nil {
 		return err
 	}
-	for _, path := range []string{superviseFile, runtimeFile} {
-		name := filepath.Base(path)
+	for name, path := range map[string]string{
+		"supervise": superviseFile, "bus": busFile, "ociruntime": engineDir(parts.Docker20) + "/runc",
+	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(p.layer, path), "github.com/projecteru2/firstboot/test/nslab/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

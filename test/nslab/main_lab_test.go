@@ -101,29 +101,12 @@ func pingAll(t *testing.T, l *Lab) {
 }
 
 func TestGlobalNetworkWithoutTheAdapter(t *testing.T) {
+	t.Parallel()
 	l := open(t, parts.Etcd34)
-	one := l.AddHost(parts.Docker20, Global)
+	l.AddHost(parts.Docker20, Global)
 	l.AddHost(parts.Docker20, Global)
 	boot(t, l)
-	step(t, "network", func() error { _, err := one.CreateGlobalNetwork(t.Context()); return err })
+	createNetworks(t, l)
 	runContainers(t, l)
 	pingAll(t, l)
-}
-
-func TestLocalNetworks(t *testing.T) {
-	for _, version := range parts.EtcdVersions() {
-		t.Run("etcd "+string(version), func(t *testing.T) {
-			l := open(t, version)
-			for _, docker := range parts.DockerVersions() {
-				l.AddHost(docker, Local)
-			}
-			boot(t, l)
-			step(t, "pool", func() error { return l.Hosts[0].CreatePool(t.Context(), localID) })
-			step(t, "networks", func() error {
-				return l.Each(func(h *Host) error { return h.CreateLocalNetwork(t.Context(), localID) })
-			})
-			runContainers(t, l)
-			pingAll(t, l)
-		})
-	}
 }

@@ -15,6 +15,7 @@ const (
 	pluginService     = "eru-minions"
 	adapterService    = "adapter"
 	tunnelService     = "etcd-tunnel"
+	busService        = "bus"
 )
 
 const (
@@ -70,6 +71,9 @@ func (h *Host) startLocal(ctx context.Context) error {
 
 // startServices starts what the host's units start at every boot.
 func (h *Host) startServices(ctx context.Context) error {
+	if err := h.start(service{name: busService, args: []string{busFile}}); err != nil {
+		return err
+	}
 	if h.global {
 		return h.startGlobal(ctx)
 	}

@@ -39,8 +39,8 @@ type Engine struct {
 	// Dir holds the programs that differ from Debian 13's. It must come first in
 	// PATH. It is empty if none differs.
 	Dir string
-	// Args are arguments of dockerd that this version needs.
-	Args []string
+	// Runtime is the path of the program to use as runc; empty: runc itself.
+	Runtime string
 }
 
 // dockerdModule is the Go module of Docker 29, with its version in dockerd's form.
@@ -69,7 +69,7 @@ func Docker(ctx context.Context, version DockerVersion, log cache.Logf) (Engine,
 		program, err = nestedProgram(ctx, "moby", dockerd(), log)
 		e.Dir = filepath.Dir(program)
 		// Debian 13's runc is too old for it: `namespace {"time" ""} does not exist`.
-		e.Args = []string{"--add-runtime", "crun=/usr/bin/crun", "--default-runtime", "crun"}
+		e.Runtime = "/usr/bin/crun"
 	default:
 		err = fmt.Errorf("cannot find Docker %s: want one of %v", version, DockerVersions())
 	}

@@ -16,8 +16,8 @@ import (
 	"syscall"
 )
 
-// runc is Docker 20.10's.
-const runc = "/opt/docker/20.10/runc"
+// runc is Docker 20.10's. This program has its name.
+const runc = "/opt/docker/20.10/runc.real"
 
 func main() {
 	if err := limit(os.Args[1:]); err != nil {

@@ -141,15 +141,17 @@ func (s *service) once(stop <-chan os.Signal) (stopped bool) {
 	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
 		fmt.Fprintf(s.log, "supervise: %s: %v\n", s.name, err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		fmt.Fprintf(s.log, "supervise: %s ended: %v\n", s.name, cmd.Wait())
+	}()
 	select {
-	case err := <-ended:
-		fmt.Fprintf(s.log, "supervise: %s ended: %v\n", s.name, err)
+	case <-ended:
 		return false
 	case <-stop:
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended //nolint:errcheck // it was stopped
+		<-ended
 		return true
 	}
 }
