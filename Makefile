@@ -48,7 +48,7 @@ build: ## the static binary, bin/firstboot, at most 20 MB
 	if [ $$size -gt $$(($(MAX_MB) * 1000000)) ]; then echo 'cannot ship it: more than $(MAX_MB) MB' >&2; exit 1; fi
 
 .PHONY: demo
-demo: bin/demo ## boot bare machines that join by themselves; needs root. DEBIAN=13|12|mixed HOSTS=2 KEEP=1 CALICOCTL= NODE_IMAGE= MINIONS_RPM=
+demo: bin/demo ## boot bare machines that join by themselves; needs root. HOSTS=2 KEEP=1 CALICOCTL= NODE_IMAGE= MINIONS_RPM=
 	@exec bin/demo run
 
 .PHONY: demo-shell

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -23,14 +24,13 @@ import (
 // labName is the name of the demo's lab. Only one demo can run at a time.
 const labName = "demo"
 
-const usage = `usage: make demo [DEBIAN=13|12|mixed] [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
+const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
        make demo-stop          stop a demo that was kept
        make demo-shell HOST=host1
 
-  DEBIAN       13: Debian 13, Docker 26, a local network, etcd without the v2 API
-               12: Debian 12, Docker 20.10, a global network in etcd's v2 API
-               mixed: host1 is Debian 13, host2 Debian 12, and so on, in one
-               cluster (default: ` + defaultDebian + `)
+  DEBIAN       12: Debian 12, Docker 20.10, a global network in etcd's v2 API
+               13 and mixed (Debian 13, Docker 26, a local network) follow when
+               firstboot can create local networks
   HOSTS        number of machines; each needs 1 GB of memory
   KEEP=1       leave them running
   CALICOCTL    your calicoctl, instead of one built from source
@@ -38,7 +38,7 @@ const usage = `usage: make demo [DEBIAN=13|12|mixed] [HOSTS=2] [KEEP=1] [CALICOC
   MINIONS_RPM  your eru-minions package
   FIRSTBOOT    a firstboot binary, instead of one built from this checkout
 
-example: make demo DEBIAN=mixed HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
+example: make demo HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
 `
 
 // defaultDebian is the default of DEBIAN.
@@ -89,6 +89,9 @@ func runCommand() error {
 		s, err := readSettings()
 		if err != nil {
 			return err
+		}
+		if slices.Contains(s.cluster.debian, golden.Debian13) {
+			return errors.New("hosts with Debian 13 cannot join: this version of firstboot creates no local networks, so that preflight refuses Docker 26")
 		}
 		return run(ctx, s)
 	case command == "stop" && len(os.Args) == 2:
