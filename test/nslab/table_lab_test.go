@@ -81,7 +81,7 @@ func (table *table) text() string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\nNot run: Docker 19.03, 23 to 25, 27 and 28, because their packages could not be had.\n" +
+	b.WriteString("\nNot run: Docker 19.03, 23 to 25, 27 and 28: the lab has no packages of them.\n" +
 		"Docker 20.10 with a global network needs etcd's v2 API, which only etcd 3.4 serves here.\n")
 	return b.String()
 }
