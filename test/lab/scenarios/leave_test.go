@@ -23,6 +23,8 @@ func leave(t *testing.T, l *lab.Lab) {
 		t.Fatal("host1 has no address block that it could release")
 	}
 
+	refuseWithoutConsent(t, one)
+
 	plan := labtest.Run(t, one, 6, "firstboot leave --plan")
 	t.Logf("%s", plan)
 	labtest.Contains(t, plan, "always-one", "calico-node", "node host1", "eru-minions")
@@ -44,6 +46,17 @@ func leave(t *testing.T, l *lab.Lab) {
 	}
 	wantLeft(t, one)
 	labtest.Run(t, two, 0, "firstboot status")
+}
+
+// refuseWithoutConsent runs what cannot be undone without consent. A command over
+// SSH has no terminal, so that it cannot prompt.
+func refuseWithoutConsent(t *testing.T, h *lab.Host) {
+	t.Helper()
+	before := labtest.Run(t, h, 0, stateFiles)
+	for _, command := range []string{"leave", "seal", "seal --yes", "seal --this-machine"} {
+		labtest.Run(t, h, 2, "firstboot "+command)
+	}
+	labtest.Equal(t, "the state after refused commands", before, labtest.Run(t, h, 0, stateFiles+"; test -s /etc/machine-id"))
 }
 
 // affinities returns the address blocks of the host.
