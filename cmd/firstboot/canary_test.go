@@ -63,6 +63,11 @@ func TestNoCommandOnFilesShowsASecret(t *testing.T) {
 	write("secret", "c4n4ry-password-file\n", 0o600)
 	write("hosts.yaml", "hosts:\n- {mac: \"52:54:00:00:00:01\", name: a, config: {node: {environment: {H: c4n4ry-host}}}}\n", 0o600)
 	write("pxe.yaml", "hosts:\n- mac: \"52:54:00:00:00:01\"\n  values: {report.url: \"http://127.0.0.1:1/c4n4ry-path-of-a-host\", proxy.http: \"http://127.0.0.1:1/?c4n4ry-proxy-of-a-host\"}\n", 0o600)
+	missing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(missing.Close)
+	image := "http://user:c4n4ry-image-server@" + missing.Listener.Addr().String() + "/golden.raw?token=c4n4ry-image-token"
+	write("disk", strings.Repeat("\x00", 1<<20), 0o600)
+	write("used", strings.Repeat("data", 1<<18), 0o600)
 	served, unlocked := servedConfig(t)
 	write("served.yaml", served, 0o600)
 	write("unlocked.yaml", unlocked, 0o600)
@@ -82,6 +87,9 @@ func TestNoCommandOnFilesShowsASecret(t *testing.T) {
 		{"render", "ignition", "--config", "good.yaml", "--butane=false", "--install", "http://127.0.0.1:1/f?token=c4n4ry-install", "--sha256", strings.Repeat("a", 64), "install.ign"},
 		{"render", "pxe", "--config", "good.yaml", "--hosts", "pxe.yaml", "--dir", "pxe", "--url", "http://127.0.0.1:1", "--arg", "inst.x=http://127.0.0.1:1/?c4n4ry-argument"},
 		{"bundle", "--config", "served.yaml", "--dir", "written"}, {"bundle", "--config", "unlocked.yaml", "--dir", "locked", "--lock", "--write"},
+	}
+	for _, args := range [][]string{{"--disk", "disk"}, {"--disk", "used"}, {"--disk", "used", "--wipe", "--yes"}, {"--disk", "nosuch"}, {"--disk", "disk", "http://user:c4n4ry-argument@127.0.0.1:1/?c4n4ry"}} {
+		commands = append(commands, append([]string{"install", "--image", image, "--sha256", strings.Repeat("a", 64)}, args...))
 	}
 	bad, err := filepath.Glob("bad/*.yaml")
 	if err != nil || len(bad) < 10 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/report"
+	"github.com/projecteru2/firstboot/internal/secret"
 )
 
 // cli holds the global flags and the outputs of one command line.
@@ -178,7 +179,7 @@ func refuseUnknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("unknown command %q", args[0])
+	err := fmt.Errorf("unknown command %q", shown(args[0]))
 	suggestions := cmd.SuggestionsFor(args[0])
 	for _, name := range suggestions {
 		if strings.HasPrefix(name, args[0]) { // a prefix is a better match than similar letters
@@ -191,13 +192,21 @@ func refuseUnknownCommand(cmd *cobra.Command, args []string) error {
 	return hint(err, "%s -h lists the commands", cmd.CommandPath())
 }
 
+// shown returns an argument for an error message. A URL may contain credentials.
+func shown(argument string) string {
+	if strings.Contains(argument, "://") {
+		return secret.URL(argument).String()
+	}
+	return argument
+}
+
 // refuseArgs refuses all arguments. One that looks like a duration was meant
 // for --wait.
 func refuseArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%s takes no argument %q", cmd.CommandPath(), args[0])
+	err := fmt.Errorf("%s takes no argument %q", cmd.CommandPath(), shown(args[0]))
 	if _, notDuration := time.ParseDuration(args[0]); notDuration == nil && cmd.Flags().Lookup("wait") != nil {
 		return hint(err, "%s --wait=%s", cmd.CommandPath(), args[0])
 	}
