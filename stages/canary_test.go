@@ -287,7 +287,7 @@ func TestNoCommandShowsASecretOfAFailedHost(t *testing.T) {
 		"calicoctl fails":                {fails("calicoctl"), app.ExitFailed},
 		"the plugin cannot be installed": {fails("rpm"), app.ExitFailed},
 		"Docker prints secrets": {func(c *canary) {
-			c.docker.pullFails = httpAnswer{500, secretFor("node")}
+			c.docker.pullFails = httpAnswer{404, secretFor("node")}
 			c.override(`node: {url: "", sha256: ""}`)
 		}, app.ExitFailed},
 		"no container answers": {func(c *canary) {

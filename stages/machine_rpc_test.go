@@ -147,21 +147,21 @@ func clientOptions(s fakeClient) []host.Option {
 	return []host.Option{
 		host.WithStep(s.step), host.WithExecutor(s), host.WithSystemd(s), host.WithNetwork(s),
 		host.WithFreeSpace(func(path string) (uint64, error) {
-			var free uint64
-			err := s.call(context.Background(), "Free", path, &free)
-			return free, err
+			return call[uint64](context.Background(), s, "Free", path)
 		}),
 	}
 }
 
-// call calls a method of FakeService and waits no longer than ctx.
-func (s fakeClient) call(ctx context.Context, what string, args, reply any) error {
+// call calls a method of FakeService and waits no longer than ctx. A reply that
+// arrives later is discarded.
+func call[T any](ctx context.Context, s fakeClient, what string, args any) (T, error) {
+	reply := new(T)
 	call := s.client.Go("FakeService."+what, args, reply, nil)
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return *new(T), context.Cause(ctx)
 	case done := <-call.Done:
-		return done.Error
+		return *reply, done.Error
 	}
 }
 
@@ -171,8 +171,7 @@ func (s fakeClient) Run(ctx context.Context, c host.Command) (host.Output, error
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	var ran CommandResult
-	err := s.call(limited, "Run", c, &ran)
+	ran, err := call[CommandResult](limited, s, "Run", c)
 	out := host.Output{Stdout: []byte(ran.Stdout), Stderr: []byte(ran.Stderr)}
 	failed := &host.CommandError{Command: c.String(), ExitCode: ran.Exit, Stderr: strings.TrimSpace(ran.Stderr + ran.Stdout), Err: errors.New("exit status")}
 	switch {
@@ -189,14 +188,14 @@ func (s fakeClient) Run(ctx context.Context, c host.Command) (host.Output, error
 }
 
 func (s fakeClient) Unit(ctx context.Context, name string) (host.UnitState, error) {
-	var state host.UnitState
-	return state, s.call(ctx, "Unit", name, &state)
+	return call[host.UnitState](ctx, s, "Unit", name)
 }
 
 // job records a step and starts a job of systemd.
 func (s fakeClient) job(ctx context.Context, verb, name string) error {
 	s.step("unit", strings.TrimSpace(verb+" "+name))
-	return s.call(ctx, "Job", []string{verb, name}, &struct{}{})
+	_, err := call[struct{}](ctx, s, "Job", []string{verb, name})
+	return err
 }
 
 func (s fakeClient) Start(ctx context.Context, name string) error { return s.job(ctx, "start", name) }
@@ -226,17 +225,14 @@ func (s fakeClient) Disable(ctx context.Context, names ...string) error {
 }
 
 func (s fakeClient) Property(ctx context.Context, unit, kind, property string) (any, error) {
-	var value string
-	return value, s.call(ctx, "Property", []string{unit, kind, property}, &value)
+	return call[string](ctx, s, "Property", []string{unit, kind, property})
 }
 
 // query calls a method for a caller without a context.
 func query[T any](s fakeClient, what string, args any) (T, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	var reply T
-	err := s.call(ctx, what, args, &reply)
-	return reply, err
+	return call[T](ctx, s, what, args)
 }
 
 func (s fakeClient) Addresses() ([]host.Address, error) {
@@ -261,8 +257,7 @@ func (s fakeClient) Listening(_ context.Context, at netip.AddrPort) bool {
 }
 
 func (s fakeClient) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	var found []netip.Addr
-	return found, s.call(ctx, "Resolve", name, &found)
+	return call[[]netip.Addr](ctx, s, "Resolve", name)
 }
 
 func (s fakeClient) RemoveVeth(name string) error {
@@ -272,5 +267,6 @@ func (s fakeClient) RemoveVeth(name string) error {
 }
 
 func (s fakeClient) Ping(ctx context.Context, to netip.Addr) error {
-	return s.call(ctx, "Ping", to, &struct{}{})
+	_, err := call[struct{}](ctx, s, "Ping", to)
+	return err
 }

@@ -29,6 +29,7 @@ func FuzzStateFile(f *testing.F) {
 		`{"schema": 1, "machine": {"product_uuid": "u"}, "finished": "2025-01-01T00:00:00Z", "previous": {"previous": {}}}`,
 		`{"schema": 1, "files": {"/etc/a": "link:b"}}`, `{"schema": 1, "status": {"a": 1}, "written": "2025-01-01T00:00:00Z"}`,
 		`{"schema": 2}`, `{"schema": 0}`, `{"schema": 1e9}`, `{"schema": 1`, "null", "[]", "", `{"schema": 1, "machine": {"machine_id": ""}}`, `{"Schema":1,"schema":2}`,
+		`{"schema": 1, "machine": {"machine_id": "0"}, "notes": {"installed": {}}}`,
 	} {
 		for i := range paths {
 			f.Add(i, []byte(s))

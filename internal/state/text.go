@@ -32,11 +32,15 @@ func boundedID(id string) string {
 	return id[:min(len(id), maxID)]
 }
 
-// bound limits every external text of the journal.
+// bound limits every external text of the journal, so that what it writes can be
+// read back as the same journal.
 func (j *Journal) bound() {
 	j.Error, j.Version = bounded(j.Error), bounded(j.Version)
 	for i := range j.Stages {
 		j.Stages[i].bound()
+	}
+	if len(j.Notes.Installed) == 0 {
+		j.Notes.Installed = nil // an empty list is written like a missing one
 	}
 	p := &j.Notes.Probe
 	p.BootID, p.NetworkID, p.Address = bounded(p.BootID), bounded(p.NetworkID), bounded(p.Address)

@@ -181,8 +181,14 @@ func (s *Server) serve(ctx context.Context, client *net.TCPConn) {
 		up.NetConn().Close()
 	})
 	defer stop()
-	if err := relay(client, up); err != nil && ctx.Err() == nil {
+	// etcd refuses a certificate after the handshake. Its reason may be lost if the
+	// client still sends, so that the certificate's time is checked in any case.
+	if err = relay(client, up); err != nil {
 		err = s.options.Files.Explain(err, time.Now())
+	} else {
+		err = s.options.Files.CheckTime(time.Now())
+	}
+	if err != nil && ctx.Err() == nil {
 		s.log.print(Warning, "ended", fmt.Sprintf("a connection to etcd at %s ended: %s", endpoint, withHint(err)))
 	}
 }

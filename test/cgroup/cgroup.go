@@ -96,11 +96,11 @@ func (g Group) Remove() error {
 	return errors.Join(all...)
 }
 
-// remove removes a group and its subgroups. It retries because the kernel needs
-// some time to remove the last processes.
+// remove removes a group and its subgroups. It retries for 30 s, because the kernel
+// needs some time to remove the last processes, more on a busy machine.
 func remove(path string) error {
 	var err error
-	for range 100 {
+	for range 1500 {
 		if err = removeEmpty(path); err == nil || errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
