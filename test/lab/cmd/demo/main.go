@@ -91,7 +91,7 @@ func runCommand() error {
 			return err
 		}
 		if slices.Contains(s.cluster.debian, golden.Debian13) {
-			return errors.New("hosts with Debian 13 cannot join: this version of firstboot creates no local networks, so that preflight refuses Docker 26")
+			return errors.New("hosts with Debian 13 cannot join: this version of firstboot creates no local networks, so that preflight refuses Docker 26; use DEBIAN=12")
 		}
 		return run(ctx, s)
 	case command == "stop" && len(os.Args) == 2:
