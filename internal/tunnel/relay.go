@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -19,10 +20,10 @@ func relay(client *net.TCPConn, server *tls.Conn) error {
 		client.Close()
 		server.NetConn().Close()
 	}
-	from := &recorder{Reader: server}
+	etcd := &recorder{Conn: server}
 	ends := make(chan error, 2)
-	go func() { ends <- pass(server, client) }()
-	go func() { ends <- pass(client, from) }()
+	go func() { ends <- pass(etcd, client) }()
+	go func() { ends <- pass(client, etcd) }()
 	if <-ends == nil {
 		limit := time.AfterFunc(halfClosedLimit, closeBoth)
 		defer limit.Stop()
@@ -30,7 +31,7 @@ func relay(client *net.TCPConn, server *tls.Conn) error {
 		closeBoth()
 	}
 	<-ends //nolint:errcheck // its error follows from the first one, or from closing both
-	return from.err
+	return cmp.Or(etcd.readError, etcd.writeError)
 }
 
 // halfCloser is a connection whose sending direction can be closed alone.
@@ -47,17 +48,36 @@ func pass(to halfCloser, from io.Reader) error {
 	return to.CloseWrite()
 }
 
-// recorder keeps the error of a reader. It ignores the end of the data, and
-// connections that this process closed.
+// recorder keeps the first error of each direction of a connection: the kernel
+// reports a reset to the reader or to the writer, whichever is first. One goroutine
+// reads, another one writes.
 type recorder struct {
-	io.Reader
-	err error
+	*tls.Conn
+	readError, writeError error
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		r.err = err
-	}
+	n, err := r.Conn.Read(p)
+	record(&r.readError, err)
 	return n, err
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	n, err := r.Conn.Write(p)
+	record(&r.writeError, err)
+	return n, err
+}
+
+func (r *recorder) CloseWrite() error {
+	err := r.Conn.CloseWrite()
+	record(&r.writeError, err)
+	return err
+}
+
+// record stores the first error. It ignores the end of the data, and connections that
+// this process closed.
+func record(first *error, err error) {
+	if *first == nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		*first = err
+	}
 }

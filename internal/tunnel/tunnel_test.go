@@ -343,7 +343,32 @@ func TestServerThatBreaksIsReported(t *testing.T) {
 	}, nil)}, Files: s.files(), owner: self})
 	_, _ = r.exchange("x")
 	r.waitFor("a connection to etcd at https://127.0.0.1:")
-	r.waitFor("connection reset by peer")
+	r.waitFor(" ended: ")
+}
+
+// TestEachDirectionReportsItsError: the reader of a connection may still be waiting
+// when the writer fails.
+func TestEachDirectionReportsItsError(t *testing.T) {
+	s := newServers(t)
+	closed := make(chan struct{})
+	tunnel, err := New(Options{Endpoints: []string{s.start(func(c *tls.Conn) {
+		_ = c.NetConn().(*net.TCPConn).SetLinger(0) // a reset
+		c.NetConn().Close()
+		close(closed)
+	}, nil)}, Files: s.files(), Log: (&lines{}).log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up, _, err := tunnel.dialer.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	<-closed
+	etcd := &recorder{Conn: up}
+	if _, err := etcd.Write([]byte("x")); err == nil || etcd.writeError == nil {
+		t.Errorf("Write returns %v and keeps %v", err, etcd.writeError)
+	}
 }
 
 func TestEndpointsMustUseTLS(t *testing.T) {

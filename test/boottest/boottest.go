@@ -22,6 +22,7 @@ import (
 
 	"github.com/projecteru2/firstboot/test/cgroup"
 	"github.com/projecteru2/firstboot/test/lab/cache"
+	"github.com/projecteru2/firstboot/test/program"
 	"github.com/projecteru2/firstboot/test/rootfs"
 )
 
@@ -42,7 +43,7 @@ type Machine struct {
 	console *lockedBuffer
 	group   cgroup.Group
 	process *exec.Cmd
-	ended   chan struct{}
+	ended   <-chan struct{}
 	leader  int // PID of its init process in our PID namespace
 }
 
@@ -119,13 +120,12 @@ func (m *Machine) Boot() {
 	m.process = m.group.Command("systemd-nspawn", args...)
 	m.console.reset()
 	m.process.Stdout, m.process.Stderr = m.console, m.console
-	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // even if the test is killed
-	if err := m.process.Start(); err != nil {
+	ended, err := program.Start(m.process, unix.SIGTERM) // even if the test is killed
+	if err != nil {
 		m.removeGroup()
 		m.t.Fatalf("cannot boot: %v", err)
 	}
-	m.ended = make(chan struct{})
-	go func(p *exec.Cmd, ended chan struct{}) { _ = p.Wait(); close(ended) }(m.process, m.ended)
+	m.ended = ended
 	deadline := time.Now().Add(bootTimeout)
 	for {
 		if m.leader = child(m.process.Process.Pid); m.leader > 0 {

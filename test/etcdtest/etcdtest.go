@@ -21,7 +21,7 @@ import (
 	"github.com/projecteru2/firstboot/test/program"
 )
 
-// startTimeoutout limits the start of etcd, which normally takes about a second.
+// startTimeout limits the start of etcd, which normally takes about a second.
 const startTimeout = 30 * time.Second
 
 // Options configure the etcd.
@@ -43,7 +43,7 @@ type Server struct {
 	options Options
 	command *exec.Cmd
 	output  *output
-	ended   chan struct{}
+	ended   <-chan struct{}
 }
 
 // Start runs an etcd until the test ends. If etcd is not installed, the test is
@@ -93,16 +93,12 @@ func (s *Server) Restart() {
 	s.output = &output{}
 	s.command = exec.Command(path, append(args, s.options.Args...)...)
 	s.command.Stdout, s.command.Stderr = s.output, s.output
-	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.command.Start(); err != nil {
+	ended, err := program.Start(s.command, syscall.SIGKILL)
+	if err != nil {
+		s.command = nil
 		s.tb.Fatalf("cannot start etcd: %v", err)
 	}
-	ended := make(chan struct{})
 	s.ended = ended
-	go func(c *exec.Cmd) {
-		_ = c.Wait()
-		close(ended)
-	}(s.command)
 	s.waitHealthy()
 }
 
