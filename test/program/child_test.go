@@ -3,6 +3,7 @@ package program
 import (
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,14 +17,19 @@ func TestCommandSurvivesTheEndOfOtherThreads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 200 {
-		finished := make(chan struct{})
-		go func() {
-			defer close(finished)
+	var locked, finished sync.WaitGroup
+	release := make(chan struct{})
+	for range 64 { // more than there are idle threads
+		locked.Add(1)
+		finished.Go(func() {
 			runtime.LockOSThread()
-		}()
-		<-finished
+			locked.Done()
+			<-release
+		})
 	}
+	locked.Wait()
+	close(release)
+	finished.Wait()
 	select {
 	case <-ended:
 		t.Fatalf("the command ended: %s", cmd.ProcessState)
