@@ -16,8 +16,8 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// docker makes Docker run with the configured cluster-store in effect, and
-// with the node image in its store.
+// docker makes Docker run with the node image in its store and, for a global
+// network, with the configured cluster-store in effect.
 type docker struct{ *Env }
 
 func (docker) Name() string    { return "docker" }
@@ -45,14 +45,24 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, s.checkImage(ctx, &f)
 }
 
-// checkStore adds a difference unless the configured cluster-store is in
-// effect. Docker's /info is not enough: after a reload it shows the new store
+// checkStore adds a difference unless the configured cluster-store is in effect
+// or, with a local network, firstboot's is not. Docker's /info is not enough: after a reload it shows the new store
 // even if Docker still uses the old one. So Docker must have started after
 // daemon.json was written, or firstboot must have reloaded it to set its first
 // store.
 func (s docker) checkStore(ctx context.Context, info dockerd.Info, f *engine.CheckResult) error {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return err
+	}
 	want := dockerd.ClusterStore(s.Config)
-	if want == "" {
+	switch {
+	case mode.local():
+		if dockerd.IsOwnStore(s.Config, info.ClusterStore) {
+			f.Add(engine.Difference{Object: "Docker's cluster-store", Actual: info.ClusterStore, Expected: "none, because the network is local"})
+		}
+		return nil
+	case want == "":
 		return nil
 	}
 	if info.ClusterStore != want {

@@ -34,10 +34,18 @@ func (s files) wanted(ctx context.Context) ([]host.File, error) {
 	return append(list, daemon...), err
 }
 
-// daemonFile returns daemon.json with the cluster store, unless it is complete or
-// firstboot does not change it. The file of an image, which lacks the address,
-// stays: only a reload needs the address, and a change of the file a restart.
+// daemonFile returns daemon.json, unless it is complete or firstboot does not
+// change it: with the cluster-store of a global network, or without the one that a
+// local network excludes. The file of an image, which lacks the address, stays:
+// only a reload needs the address, and a change of the file a restart.
 func (s files) daemonFile(ctx context.Context) ([]host.File, error) {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !mode.global() {
+		return s.daemonFileWithoutStore(ctx)
+	}
 	store := dockerd.ClusterStore(s.Config)
 	if store == "" {
 		return nil, nil
@@ -51,6 +59,23 @@ func (s files) daemonFile(ctx context.Context) ([]host.File, error) {
 		return nil, err
 	}
 	file, err := dockerd.StoreFile(s.Host, store, address)
+	return []host.File{file}, err
+}
+
+// daemonFileWithoutStore returns daemon.json without a cluster-store: without
+// firstboot's, because the local network has the same name as the global one, and
+// without any if Docker cannot start with it.
+func (s files) daemonFileWithoutStore(ctx context.Context) ([]host.File, error) {
+	if !dockerd.HasStoreKeys(s.Host) {
+		return nil, nil
+	}
+	if !dockerd.IsOwnStore(s.Config, dockerd.ConfiguredStore(s.Host)) {
+		major, _, ok := dockerd.Release(s.installedDocker(ctx))
+		if !ok || major <= lastWithStore {
+			return nil, nil
+		}
+	}
+	file, err := dockerd.FileWithoutStore(s.Host)
 	return []host.File{file}, err
 }
 

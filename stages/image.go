@@ -12,8 +12,9 @@ import (
 )
 
 // ImageFiles lists those files of the stage "config" that udev, NetworkManager
-// and Docker read at boot before the stage runs. With daemon.json in the image,
-// Docker starts with its cluster store and needs no reload or restart. All other
+// and Docker read at boot before the stage runs. For a global network that is
+// configured, Docker then starts with its cluster-store and needs no reload or
+// restart; a Docker without cluster-stores would not start. All other
 // files depend on the machine, or must wait until preflight has passed.
 func ImageFiles(c *config.Config, h *host.Host) ([]host.File, error) {
 	list := []host.File{calico.LinkFile()}
@@ -23,7 +24,7 @@ func ImageFiles(c *config.Config, h *host.Host) ([]host.File, error) {
 	}
 	list = append(list, manager...)
 	store := dockerd.ClusterStore(c)
-	if store == "" {
+	if store == "" || c.Docker.Network != config.NetworkGlobal {
 		return list, nil
 	}
 	daemon, err := dockerd.StoreFile(h, store, netip.Addr{})

@@ -14,6 +14,7 @@ import (
 func imageConfig() *config.Config {
 	c := config.Default()
 	c.Etcd.Endpoints = []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}
+	c.Docker.Network = config.NetworkGlobal
 	return c
 }
 
@@ -66,7 +67,13 @@ func TestConfigStageKeepsTheDaemonFileOfTheImage(t *testing.T) {
 
 func TestImageFilesFollowTheConfiguration(t *testing.T) {
 	h, c := host.New(t.TempDir(), host.Offline()), imageConfig()
-	c.Docker.ClusterStore = config.ClusterStoreOff
+	for _, mode := range []string{config.NetworkAuto, config.NetworkLocal} {
+		c.Docker.Network = mode
+		if got := imageFile(t, c, h, dockerd.ConfigPath); got != "" {
+			t.Errorf("with docker.network %s got the daemon.json %s", mode, got)
+		}
+	}
+	c.Docker.Network, c.Docker.ClusterStore = config.NetworkGlobal, config.ClusterStoreOff
 	if got := imageFile(t, c, h, dockerd.ConfigPath); got != "" {
 		t.Errorf("with docker.clusterStore off got the daemon.json %s", got)
 	}

@@ -20,7 +20,8 @@ func (d *fakeDocker) list(r *http.Request) (int, any) {
 	list := []map[string]any{}
 	for _, name := range sorted(d.containers) {
 		if c := d.containers[name]; c.Running || r.URL.Query().Get("all") != "" {
-			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Image": c.Image, "Labels": c.Labels})
+			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Image": c.Image, "Labels": c.Labels,
+				"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address}}}})
 		}
 	}
 	return http.StatusOK, list

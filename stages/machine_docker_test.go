@@ -30,6 +30,7 @@ type fakeDocker struct {
 	up                bool
 	unresponsive      bool // closes every connection without a response
 	swarm             string
+	runtime           string // the default runtime
 	effectiveStore    string // the cluster store in effect
 	shownStore        string // the cluster store that /info shows
 	ignoresReload     bool   // a reload changes nothing
@@ -78,7 +79,7 @@ func newFakeDocker(w *fakeSystem) *fakeDocker {
 	bridge.IPAM.Config = append(bridge.IPAM.Config, struct{ Subnet string }{"172.17.0.0/16"})
 	return &fakeDocker{
 		pullFails: httpAnswer{http.StatusNotFound, "manifest for calico/node:v3.23.0 not found: manifest unknown: manifest unknown"},
-		w:         w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive",
+		w:         w, version: "20.10.24+dfsg1", dataRoot: "/var/lib/docker", swarm: "inactive", runtime: "runc",
 		images: map[string]image{}, containers: map[string]*container{}, pullable: map[string]bool{}, noReply: map[string]bool{},
 		own: []dockerd.Network{bridge, {ID: "0h", Name: "host", Scope: "local", Driver: "host"}},
 	}
@@ -213,7 +214,7 @@ func (d *fakeDocker) info(*http.Request) (int, any) {
 	defer d.mu.Unlock()
 	return http.StatusOK, map[string]any{
 		"ServerVersion": d.version, "ClusterStore": d.shownStore, "DockerRootDir": d.dataRoot,
-		"Swarm": map[string]string{"LocalNodeState": d.swarm},
+		"DefaultRuntime": d.runtime, "Swarm": map[string]string{"LocalNodeState": d.swarm},
 	}
 }
 

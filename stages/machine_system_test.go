@@ -44,6 +44,7 @@ type fakeSystem struct {
 	rpmFails         string          // the error of rpm -U; "": it installs
 	rpms             int             // the number of rpm transactions so far
 	forward          string          // the output of iptables -S FORWARD
+	runc             string          // the output of runc --version
 	managerPrints    string          // the output of NetworkManager --print-config
 	deleteFails      string          // the error of the plugin's DeleteEndpoint
 	plugin           bool            // eru-minions runs
@@ -237,6 +238,8 @@ func (w *fakeSystem) runCommand(c host.Command) CommandResult {
 		return CommandResult{Stdout: w.managerPrints}
 	case "iptables":
 		return CommandResult{Stdout: w.forward}
+	case "runc":
+		return CommandResult{Stdout: w.runc}
 	case "dockerd":
 		return CommandResult{Stdout: "Docker version " + w.docker.version + ", build 297e128\n"}
 	case "calicoctl", trial:

@@ -122,6 +122,7 @@ calicoctl: {url: %q, sha256: %q}
 node: {url: %q, sha256: %q}
 minions: {url: %q, sha256: %q}
 pool: {cidr: 10.213.0.0/16}
+docker: {network: global}
 `, endpoint, p.calicoctl, digestOf(p.calicoctl), p.image, digestOf(p.image), p.rpm, digestOf(p.rpm))
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
-	"github.com/projecteru2/firstboot/units"
 )
 
 // preflight checks everything that would make a later stage fail and changes
@@ -46,11 +44,12 @@ func (s preflight) checks() []preflightCheck {
 		s.bakedNodename,
 		s.bgpPort,
 		s.cidrOverlap,
-		s.localNetwork,
 		s.dockerVersion,
+		s.dockerRuntime,
 		s.dockerStore,
 		s.userNamespaces,
 		s.dockerRestart,
+		s.containersToRecreate,
 		s.artifacts,
 		s.etcdAndCalico,
 	}
@@ -58,8 +57,8 @@ func (s preflight) checks() []preflightCheck {
 
 func (s preflight) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
-	d, firstErr := s.queryDocker(ctx)
-	if firstErr != nil && !d.unresponsive {
+	d, firstErr := s.examineDocker(ctx)
+	if firstErr != nil && !isWait(firstErr) {
 		return f, firstErr
 	}
 	for _, check := range s.checks() {
@@ -74,6 +73,11 @@ func (s preflight) Check(ctx context.Context) (engine.CheckResult, error) {
 	if !f.OK() {
 		// Findings are reported now, not after etcd or Docker has come up.
 		return f, nil
+	}
+	if firstErr == nil {
+		// A run records the decision once everything else is right. Commands that
+		// only check cannot record it, and decide again.
+		_ = s.recordMode(d.mode)
 	}
 	return f, firstErr
 }
@@ -116,34 +120,25 @@ func newWarning(name, object, actual, expected, fix string) []finding {
 	return list
 }
 
-// dockerState is the state of Docker before the run changes anything.
-type dockerState struct {
-	load         string            // the unit's LoadState: loaded, not-found, masked
-	active       bool              // the unit is active
-	unresponsive bool              // active, but the API does not answer: Docker causes no findings
-	info         dockerd.Info      // only if active
-	networks     []dockerd.Network // only if active
-}
-
-// queryDocker queries systemd first, because a request to Docker's socket would
-// start Docker.
-func (s preflight) queryDocker(ctx context.Context) (dockerState, error) {
-	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
-	if err != nil {
-		return dockerState{}, err
+// examineDocker returns the state of Docker with its networks, and decides on the
+// mode of the network if that is possible now.
+func (s preflight) examineDocker(ctx context.Context) (dockerState, error) {
+	d, err := s.queryDocker(ctx)
+	if err != nil && !d.unresponsive {
+		return d, err
 	}
-	d := dockerState{load: unit.Load, active: unit.Active == "active"}
-	if !d.active {
-		return d, nil
+	if d.active && !d.unresponsive {
+		var listErr error
+		if d.networks, listErr = s.docker().Networks(ctx); listErr != nil {
+			d.unresponsive, err = true, &engine.Wait{For: "Docker to respond", Err: listErr}
+		}
 	}
-	if d.info, err = s.docker().Info(ctx); err == nil {
-		d.networks, err = s.docker().Networks(ctx)
+	mode, modeErr := s.decideMode(ctx, d)
+	if err == nil {
+		err = modeErr
 	}
-	if err != nil {
-		d.unresponsive = true
-		return d, &engine.Wait{For: "Docker to respond", Err: err}
-	}
-	return d, nil
+	d.mode = mode
+	return d, err
 }
 
 // isWait reports whether err is an *engine.Wait.

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/projecteru2/firstboot/internal/calico"
+	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -14,15 +16,21 @@ import (
 
 // etcdAndCalico waits for etcd. Then it checks that etcd serves what Calico and
 // Docker need, and that this host does not conflict with the cluster's data.
-func (s preflight) etcdAndCalico(ctx context.Context, _ dockerState) ([]finding, error) {
+func (s preflight) etcdAndCalico(ctx context.Context, d dockerState) ([]finding, error) {
 	found := s.imageVersion()
 	err := s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
-		for _, check := range []func(context.Context, *cluster.Client) ([]finding, error){s.etcdV2, s.calicoVersion, s.nodeNameTaken} {
-			more, err := check(ctx, c)
+		found = append(found, certificateWarnings(c)...)
+		for _, check := range []func(context.Context, *cluster.Client, dockerState) ([]finding, error){
+			s.etcdRights, s.etcdV2, s.calicoVersion, s.nodeNameTaken, s.poolIsLocal,
+		} {
+			more, err := check(ctx, c, d)
+			found = append(found, more...)
 			if err != nil {
 				return s.etcdWait(err)
 			}
-			found = append(found, more...)
+			if len(more) > 0 && more[0].Name == "etcd-rights" {
+				return nil // the other queries would fail
+			}
 		}
 		return nil
 	})
@@ -31,6 +39,52 @@ func (s preflight) etcdAndCalico(ctx context.Context, _ dockerState) ([]finding,
 		return found, nil
 	}
 	return found, err
+}
+
+// certificateWarnings warns of certificates for etcd that will soon be refused.
+func certificateWarnings(c *cluster.Client) []finding {
+	var found []finding
+	for _, warning := range c.Warnings() {
+		found = append(found, newWarning("etcd-certificate", "etcd", warning, "valid for more than 30 days, readable by root only", "renew it at its path; connections then use the new file")...)
+	}
+	return found
+}
+
+// etcdRights checks what the CN of the client certificate may do in etcd. Without
+// users, etcd grants everything.
+func (s preflight) etcdRights(ctx context.Context, c *cluster.Client, _ dockerState) ([]finding, error) {
+	if !s.Config.Etcd.TLS() {
+		return nil, nil
+	}
+	missing, err := c.MissingRights(ctx)
+	if err != nil || len(missing) == 0 {
+		return nil, err
+	}
+	var rights []string
+	for _, m := range missing {
+		rights = append(rights, m.String())
+	}
+	user := "the user of etcd.certFile"
+	if name, err := certificate.CommonName(s.Config.Etcd.CertFile); err == nil {
+		user = "user " + name
+	}
+	return newFinding("etcd-rights", "etcd", user+" lacks "+strings.Join(rights, ", "),
+		"read and write on "+strings.Join(cluster.Prefixes(), ", "), "etcdctl role grant-permission ROLE --prefix=true readwrite PREFIX, for each prefix"), nil
+}
+
+// poolIsLocal refuses to make a global network over a pool that hosts with local
+// networks use: the plugin would bind the pool to the new network, and those hosts
+// could not start containers.
+func (s preflight) poolIsLocal(ctx context.Context, c *cluster.Client, d dockerState) ([]finding, error) {
+	if !d.mode.global() {
+		return nil, nil
+	}
+	pool, err := c.Pool(ctx, s.Config.Pool.Name)
+	if err != nil || pool == nil || !isLocalID(pool.Annotations[calico.NetworkIDAnnotation]) {
+		return nil, err
+	}
+	return newFinding("pool-is-local", "IPPool "+pool.Name, "used by hosts with local networks ("+pool.Annotations[calico.NetworkIDAnnotation]+")", "a pool without a network, or the pool of a global one",
+		"set docker.network: local, or another pool"), nil
 }
 
 // errorInWait returns the text of the error that a wait wraps or, for any other
@@ -45,20 +99,20 @@ func errorInWait(err error) string {
 
 // etcdV2 checks that etcd serves its v2 API: Docker's cluster-store uses no
 // other.
-func (s preflight) etcdV2(ctx context.Context, c *cluster.Client) ([]finding, error) {
-	if dockerd.ClusterStore(s.Config) == "" {
+func (s preflight) etcdV2(ctx context.Context, c *cluster.Client, d dockerState) ([]finding, error) {
+	if !d.mode.global() || dockerd.ClusterStore(s.Config) == "" {
 		return nil, nil
 	}
 	err := c.ServesV2(ctx)
 	if errors.Is(err, cluster.ErrNoV2) {
-		return newFinding("etcd-v2", "etcd", err.Error(), "the v2 API, which Docker's cluster-store needs", engine.Hint(err)), nil
+		return newFinding("etcd-v2", "etcd", err.Error(), "the v2 API, which Docker's cluster-store needs", engine.Hint(err)+"; or set docker.network: local"), nil
 	}
 	return nil, err
 }
 
 // calicoVersion checks that calicoctl has the version of the cluster: otherwise
 // it refuses to write.
-func (s preflight) calicoVersion(ctx context.Context, c *cluster.Client) ([]finding, error) {
+func (s preflight) calicoVersion(ctx context.Context, c *cluster.Client, _ dockerState) ([]finding, error) {
 	info, err := c.ClusterInformation(ctx)
 	if err != nil || info == nil || info.CalicoVersion == "" {
 		return nil, err
@@ -86,7 +140,7 @@ func (s preflight) imageVersion() []finding {
 
 // nodeNameTaken checks that no other machine has this host's node name. A Node
 // with this host's address is this host, which has joined before.
-func (s preflight) nodeNameTaken(ctx context.Context, c *cluster.Client) ([]finding, error) {
+func (s preflight) nodeNameTaken(ctx context.Context, c *cluster.Client, _ dockerState) ([]finding, error) {
 	name := s.nodeName()
 	node, err := c.Node(ctx, strings.ToLower(name))
 	if err != nil || node == nil || !node.Address.IsValid() {

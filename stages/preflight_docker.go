@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,27 +12,21 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// localNetwork refuses what needs a local Docker network, because no stage creates
-// one yet. preflight.ignore cannot demote it: the host would not join.
-func (s preflight) localNetwork(context.Context, dockerState) ([]finding, error) {
-	const name, expected = "local-network", "a global network: this version of firstboot cannot create local ones"
-	switch {
-	case s.Config.Docker.Network == config.NetworkLocal:
-		return newFinding(name, "docker.network", s.Config.Docker.Network, expected, "set docker.network to auto or global"), nil
-	case s.Config.Etcd.TLS():
-		return newFinding(name, "etcd.endpoints", "https, which needs a local Docker network", expected, "use http endpoints"), nil
-	}
-	return nil, nil
-}
+// The versions of Docker that firstboot knows.
+const (
+	newestDocker  = 29
+	globalDockers = "Docker 19.03 to 20.10, because Docker 23 and later have no cluster-store, which a global network needs"
+	localDockers  = "Docker 19.03 to 29"
+	dockerFix     = "install Docker (Debian: apt install docker.io docker-cli)"
+)
 
 // dockerVersion checks that Docker is installed, and in a version that supports
-// networks across hosts: the API of versions before 19.03 is too old, and
-// Docker 23 and later have no cluster-store (measured up to 28).
+// the network: the API of versions before 19.03 is too old.
 func (s preflight) dockerVersion(ctx context.Context, d dockerState) ([]finding, error) {
 	program, ok := s.Host.LookPath("dockerd")
 	switch {
 	case !ok && !d.active:
-		return newFinding("docker-missing", "Docker", "no dockerd", dockerWanted, dockerFix), nil
+		return newFinding("docker-missing", "Docker", "no dockerd", localDockers, dockerFix), nil
 	case d.load == "not-found":
 		return newFinding("docker-missing", units.Docker, "no such unit", "a unit that runs Docker", dockerFix), nil
 	case d.load == "masked":
@@ -43,31 +38,68 @@ func (s preflight) dockerVersion(ctx context.Context, d dockerState) ([]finding,
 	if !d.active {
 		out, err := s.Host.Query(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
 		if err != nil {
-			return newFinding("docker-missing", program, err.Error(), dockerWanted, dockerFix), nil
+			return newFinding("docker-missing", program, err.Error(), localDockers, dockerFix), nil
 		}
 		version = string(out.Stdout)
 	}
 	major, minor, ok := dockerd.Release(version)
-	if ok && (major == 20 || major == 19 && minor >= 3) {
-		return nil, nil
+	version = orNone(strings.TrimSpace(version))
+	switch {
+	case !ok || major < 19 || major == 19 && minor < 3:
+		return newFinding("docker-version", "Docker", version, localDockers, "install a newer Docker (Debian: apt install docker.io docker-cli)"), nil
+	case d.mode.global() && major > lastWithStore:
+		return newFinding("docker-version", "Docker", version, globalDockers,
+			"set docker.network: local, or auto with firstboot run --force on a host that was global"), nil
+	case major > newestDocker:
+		return newWarning("docker-version", "Docker", version, localDockers, "newer versions were not tested"), nil
 	}
-	return newFinding("docker-version", "Docker", orNone(strings.TrimSpace(version)), dockerWanted,
-		"install Docker 20.10 (Debian 12: docker.io); Docker 23 and later have no cluster-store, which the hosts need to share a network"), nil
+	return nil, nil
 }
 
-const (
-	dockerWanted = "Docker 19.03 to 20.10"
-	dockerFix    = "install Docker 20.10 (Debian 12: apt install docker.io)"
-)
+// runcWithTime is the first release of runc with time namespaces. Docker 29
+// passes such a namespace to it (measured: runc 1.1.15 is refused).
+const runcWithTime = "1.2"
+
+// dockerRuntime checks that Docker 29 does not use an old runc.
+func (s preflight) dockerRuntime(ctx context.Context, d dockerState) ([]finding, error) {
+	major, _, ok := dockerd.Release(d.info.ServerVersion)
+	if !ok || major < newestDocker || d.info.DefaultRuntime != "runc" {
+		return nil, nil
+	}
+	program, ok := s.Host.LookPath("runc")
+	if !ok {
+		return nil, nil // Docker may have its own
+	}
+	out, err := s.Host.Query(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
+	if err != nil {
+		return nil, nil //nolint:nilerr // Docker reports what is wrong with its runtime
+	}
+	runcMajor, minor, ok := dockerd.Release(string(out.Stdout))
+	if !ok || runcMajor > 1 || runcMajor == 1 && minor >= 2 {
+		return nil, nil
+	}
+	first, _, _ := strings.Cut(string(out.Stdout), "\n")
+	return newFinding("docker-runtime", program, first, "runc "+runcWithTime+" or newer, because Docker "+shortVersion(d.info.ServerVersion)+" starts no container with an older one",
+		"install a newer runc, or crun with \"default-runtime\": \"crun\" in "+dockerd.ConfigPath), nil
+}
 
 // dockerRestart finds containers of others that a restart of Docker would stop.
 // Docker uses its first cluster-store after a reload, so that one needs no
 // restart.
 func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding, error) {
-	want := dockerd.ClusterStore(s.Config)
-	if want == "" || !d.active || d.info.ClusterStore == "" || d.info.ClusterStore == want ||
-		s.Config.Docker.Restart == config.RestartAllow {
+	var want string
+	switch {
+	case !d.active || d.info.ClusterStore == "" || s.Config.Docker.Restart == config.RestartAllow:
 		return nil, nil
+	case d.mode.global():
+		want = dockerd.ClusterStore(s.Config)
+		if want == "" || d.info.ClusterStore == want {
+			return nil, nil
+		}
+	case !s.leavesStore(d):
+		return nil, nil
+	default:
+		want = "no cluster-store"
 	}
 	foreign, err := s.foreignContainers(ctx)
 	if err != nil || len(foreign) == 0 {
@@ -75,6 +107,28 @@ func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding,
 	}
 	return newFinding("foreign-containers", "Docker", "has the cluster-store "+d.info.ClusterStore+" and runs "+strings.Join(foreign, ", "),
 		want+", which needs a restart", "stop these containers, or set docker.restart: allow"), nil
+}
+
+// leavesStore reports whether the run takes Docker's cluster-store out of effect,
+// because the network becomes local.
+func (s preflight) leavesStore(d dockerState) bool {
+	return d.mode.local() && dockerd.IsOwnStore(s.Config, d.info.ClusterStore)
+}
+
+// containersToRecreate warns of the containers on the global network of a host
+// whose network becomes local: Docker can no longer start them.
+func (s preflight) containersToRecreate(ctx context.Context, d dockerState) ([]finding, error) {
+	name := s.Config.Pool.NetworkName()
+	isGlobal := func(n dockerd.Network) bool { return n.Name == name && n.Scope == "global" }
+	if !s.leavesStore(d) || !slices.ContainsFunc(d.networks, isGlobal) {
+		return nil, nil
+	}
+	names, err := s.containersOnNetwork(ctx)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	return newWarning("containers-to-recreate", "containers", strings.Join(names, ", ")+" on the global network "+name,
+		"containers on this host's local network", "after the run, remove and create them again; Docker cannot start them"), nil
 }
 
 // artifacts checks that every artifact is installed or has a source.

@@ -29,9 +29,9 @@ func (s preflight) kernelModules(ctx context.Context, _ dockerState) ([]finding,
 }
 
 // sysctlKeys finds keys that the sysctl stage could not set.
-func (s preflight) sysctlKeys(context.Context, dockerState) ([]finding, error) {
+func (s preflight) sysctlKeys(_ context.Context, d dockerState) ([]finding, error) {
 	var found []finding
-	for _, key := range s.keys() {
+	for _, key := range s.keys(d.mode) {
 		want := kernel.Normalize(s.Config.Sysctl[key])
 		k := s.readKey(key)
 		refuse := func(actual, expected, fix string) {

@@ -73,11 +73,11 @@ func (s preflight) localhost(context.Context, dockerState) ([]finding, error) {
 }
 
 // ipv6InUse finds global IPv6 addresses if the sysctl stage disables IPv6. It
-// does so because Docker cannot start a container on the plugin's network
-// while IPv6 is enabled.
+// does so because Docker cannot start a container on the plugin's global network
+// while IPv6 is enabled. The adapter of a local network has no such limit.
 func (s preflight) ipv6InUse(_ context.Context, d dockerState) ([]finding, error) {
-	const key = "net.ipv6.conf.all.disable_ipv6"
-	if !kernel.Same(key, s.Config.Sysctl[key], "1") {
+	const key = disableAllIPv6
+	if !d.mode.global() || !kernel.Same(key, s.Config.Sysctl[key], "1") {
 		return nil, nil
 	}
 	all, err := s.Host.Network().Addresses()
@@ -96,7 +96,7 @@ func (s preflight) ipv6InUse(_ context.Context, d dockerState) ([]finding, error
 		return nil, nil
 	}
 	return newFinding("ipv6-in-use", "IPv6", strings.Join(used, ", "), "no global IPv6 address, because net.ipv6.conf.all.disable_ipv6 removes them",
-		"reach this host by IPv4 and remove the addresses; or, if nothing reaches it by IPv6, set preflight.ignore: [ipv6-in-use]"), nil
+		"set docker.network: local, which needs no change of IPv6; or, if nothing reaches this host by IPv6, set preflight.ignore: [ipv6-in-use]"), nil
 }
 
 // bgpPort finds a BGP daemon other than calico-node's.

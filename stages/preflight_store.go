@@ -7,10 +7,14 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 )
 
-// dockerStore finds what prevents Docker from using the cluster-store.
+// dockerStore finds what prevents Docker from using the cluster-store of a global
+// network.
 func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, error) {
 	refuse := func(object, actual, expected, fix string) ([]finding, error) {
 		return newFinding("docker-cluster-store", object, actual, expected, fix), nil
+	}
+	if !d.mode.global() {
+		return nil, nil
 	}
 	if dockerd.ClusterStore(s.Config) == "" {
 		if d.active && !d.unresponsive && d.info.ClusterStore == "" {
@@ -20,7 +24,7 @@ func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, e
 		return nil, nil
 	}
 	if d.info.Swarm.LocalNodeState == "active" {
-		return refuse("Docker", "member of a swarm", "no swarm, because a swarm excludes a cluster-store", "docker swarm leave")
+		return refuse("Docker", "member of a swarm", "no swarm, because a swarm excludes a cluster-store", "docker swarm leave; or set docker.network: local")
 	}
 	flags := dockerd.ReadFlags(ctx, s.Host)
 	if flag := flags.Store(); flag != "" {

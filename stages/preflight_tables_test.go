@@ -185,14 +185,32 @@ func dockerCases() []refusedCase {
 			m.stopDocker()
 			m.systemd.units[units.Docker].masked = true
 		}},
-		{name: "docker-version", problem: "before 19.03", arrange: version("18.09.9"), words: []string{"18.09.9", "19.03 to 20.10"}},
+		{name: "docker-version", problem: "before 19.03", arrange: version("18.09.9"), words: []string{"18.09.9", "19.03 to 29"}},
 		{name: "docker-version", problem: "19.02", arrange: version("19.02.1")},
-		{name: "docker-version", problem: "23", arrange: version("23.0.6"), words: []string{"no cluster-store"}},
+		{name: "docker-version", problem: "23", arrange: version("23.0.6"), words: []string{"no cluster-store", "docker.network: local"}},
 		{name: "docker-version", problem: "28", arrange: version("28.1.1")},
 		{name: "docker-version", problem: "not a number", arrange: version("dev")},
 		{name: "docker-version", problem: "24, stopped", words: []string{"24.0.7"}, arrange: func(m *machine) {
 			m.docker.version = "24.0.7"
 			m.stopDocker()
+		}},
+		{name: "docker-version", problem: "30", warning: true, words: []string{"30.0.1"}, arrange: func(m *machine) {
+			m.docker.version = "30.0.1"
+			m.override("docker: {network: local}")
+		}},
+		{name: "docker-runtime", problem: "old runc", words: []string{"runc version 1.1.15", "crun"}, arrange: func(m *machine) {
+			m.docker.version = "29.0.0"
+			m.override("docker: {network: local}")
+			m.runc = "runc version 1.1.15+ds1\ncommit: 1\n"
+			m.putProgram("/usr/bin/runc", "")
+		}},
+		{name: "containers-to-recreate", problem: "global network", warning: true, words: []string{"shop"}, arrange: func(m *machine) {
+			m.toLocal()
+			m.override("docker: {restart: allow}")
+		}},
+		{name: "foreign-containers", problem: "a restart without the cluster-store", words: []string{"shop", "no cluster-store"}, arrange: func(m *machine) {
+			m.toLocal()
+			m.docker.containers["shop"].Network = "bridge"
 		}},
 		{name: "docker-cluster-store", problem: "clusterStore off, none set", arrange: func(m *machine) { m.override(`docker: {clusterStore: "off"}`) }, words: []string{"docker.clusterStore"}},
 		{name: "docker-cluster-store", problem: "swarm", arrange: func(m *machine) { m.docker.swarm = "active" }, words: []string{"docker swarm leave"}},
@@ -240,6 +258,11 @@ func clusterCases() []refusedCase {
 		{name: "etcd-v3", problem: "a value that cannot be decoded", words: []string{"cannot decode ClusterInformation default"}, arrange: func(m *machine) {
 			m.cluster.store("clusterinformations", "default", map[string]any{"kind": "Other"})
 		}},
+		{name: "pool-is-local", problem: "", words: []string{"firstboot-firstboot", "docker.network: local"}, arrange: func(m *machine) {
+			pool := resource("IPPool", "firstboot", map[string]any{"cidr": "10.213.0.0/16"})
+			meta(pool)["annotations"] = map[string]any{networkAnnotation: "firstboot-firstboot"}
+			m.cluster.store("ippools", "firstboot", pool)
+		}},
 		{name: "node-name-taken", problem: "another address", words: []string{"10.0.0.77", "10.0.0.2", "calicoctl delete node host1"}, arrange: func(m *machine) {
 			m.cluster.store("nodes", "host1", resource("Node", "host1", map[string]any{"bgp": map[string]any{"ipv4Address": "10.0.0.77/24"}}))
 		}},
@@ -286,7 +309,18 @@ func acceptedHosts() map[string]func(*machine) {
 		},
 		"a kernel without IPv6":             func(m *machine) { m.remove("/proc/sys/net/ipv6") },
 		"no ipip module, without pool.ipip": func(m *machine) { m.modules["ipip"] = false },
-		"IPv6 only on Docker's bridge":      func(m *machine) { m.net.add("docker0", "2001:db8:1::1/64") },
+		"IPv6 in use, with a local network": func(m *machine) {
+			m.net.add("eth0", "2001:db8::5/64")
+			m.override("docker: {network: local}")
+		},
+		"Docker 29, chosen mode": func(m *machine) {
+			m.docker.version = "29.0.0"
+			m.docker.swarm = "active"
+			m.runc = "runc version 1.2.5\n"
+			m.putProgram("/usr/bin/runc", "")
+			m.override("docker: {network: auto}")
+		},
+		"IPv6 only on Docker's bridge": func(m *machine) { m.net.add("docker0", "2001:db8:1::1/64") },
 		"IPv6 that is not disabled": func(m *machine) {
 			m.net.add("eth0", "2001:db8::5/64")
 			m.override(`sysctl: {net.ipv6.conf.all.disable_ipv6: "0"}`)

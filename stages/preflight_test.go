@@ -178,21 +178,6 @@ func TestPreflightWritesNothing(t *testing.T) {
 	}
 }
 
-// TestLocalNetworksAreRefused: no stage creates one yet, so that the host would not
-// join, also if preflight.ignore contains every finding.
-func TestLocalNetworksAreRefused(t *testing.T) {
-	t.Parallel()
-	for object, text := range map[string]string{
-		"docker.network": "docker: {network: local}",
-		"etcd.endpoints": `etcd: {endpoints: ["https://127.0.0.1:1"]}`,
-	} {
-		m := newMachine(t)
-		m.override(text + "\npreflight: {ignore: [" + strings.Join(config.PreflightNames(), ", ") + "]}")
-		refused, _ := byName(m.checkSoon(t))
-		wantWords(t, refused["local-network"].String(), object, "cannot create local ones")
-	}
-}
-
 // TestPreflightChecksEtcd checks what Docker and Calico need of etcd.
 func TestPreflightChecksEtcd(t *testing.T) {
 	t.Parallel()
@@ -219,7 +204,7 @@ func TestPreflightChecksEtcd(t *testing.T) {
 // others, can be demoted, and that a test produces each of them.
 func TestPreflightNamesAreComplete(t *testing.T) {
 	used := namesInSource(t)
-	tested := map[string]bool{"clock": true, "etcd-v2": true, "etcd-v3": true} // tested separately
+	tested := map[string]bool{"clock": true, "etcd-v2": true, "etcd-v3": true, "etcd-rights": true, "etcd-certificate": true} // tested separately
 	for _, c := range refusedCases() {
 		tested[c.name] = true
 	}

@@ -28,18 +28,30 @@ type sysctl struct{ *Env }
 func (sysctl) Name() string    { return "sysctl" }
 func (sysctl) After() []string { return []string{"preflight"} }
 
-// keys returns the configured keys in the order in which they are set.
-func (e *Env) keys() []string {
+// keys returns the configured keys in the order in which they are set. Only a
+// global network needs IPv6 disabled; a local one leaves IPv6 as it is.
+func (e *Env) keys(mode networkMode) []string {
 	keys := slices.Collect(maps.Keys(e.Config.Sysctl))
+	if !mode.global() {
+		keys = slices.DeleteFunc(keys, func(key string) bool {
+			return (key == disableAllIPv6 || key == disableDefaultIPv6) && kernel.Same(key, e.Config.Sysctl[key], "1")
+		})
+	}
 	kernel.Sort(keys)
 	return keys
 }
 
+// The keys that disable IPv6, which the configuration sets by default.
+const (
+	disableAllIPv6     = "net.ipv6.conf.all.disable_ipv6"
+	disableDefaultIPv6 = "net.ipv6.conf.default.disable_ipv6"
+)
+
 // files returns the files that repeat the settings at every boot.
-func (s sysctl) files(ctx context.Context) []host.File {
+func (s sysctl) files(ctx context.Context, mode networkMode) []host.File {
 	var settings strings.Builder
 	settings.WriteString(host.FileHeader)
-	for _, key := range s.keys() {
+	for _, key := range s.keys(mode) {
 		fmt.Fprintf(&settings, "%s = %s\n", key, s.Config.Sysctl[key])
 	}
 	var list strings.Builder
@@ -55,14 +67,18 @@ func (s sysctl) files(ctx context.Context) []host.File {
 
 func (s sysctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
-	if err := checkFiles(s.Host, s.files(ctx), &f); err != nil {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return f, err
+	}
+	if err := checkFiles(s.Host, s.files(ctx, mode), &f); err != nil {
 		return f, err
 	}
 	if s.Host.IsOffline() {
 		return f, host.ErrOffline // a directory has no kernel
 	}
 	s.checkModules(ctx, &f)
-	for _, key := range s.keys() {
+	for _, key := range s.keys(mode) {
 		s.checkKey(key, &f)
 	}
 	return f, nil
@@ -146,7 +162,11 @@ func (e *Env) missingKeyFix(key string) string {
 }
 
 func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
-	for _, f := range s.files(ctx) {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range s.files(ctx, mode) {
 		if err := s.Host.WriteFile(f.Path, f.Data, f.Mode); err != nil {
 			return err
 		}
@@ -154,7 +174,7 @@ func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
 	if err := s.loadModules(ctx); err != nil {
 		return err
 	}
-	for _, key := range s.keys() {
+	for _, key := range s.keys(mode) {
 		if err := s.setKey(key); err != nil {
 			return err
 		}

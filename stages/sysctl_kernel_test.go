@@ -38,6 +38,7 @@ func TestSysctlOnTheRealKernel(t *testing.T) {
 		"net.ipv4.route.flush":                          "1", // write-only
 	}
 	c.Sysctl = keys
+	c.Docker.Network = config.NetworkGlobal // auto would query systemd
 	underRealKernel(t, func(h *host.Host) {
 		maps.DeleteFunc(keys, func(key, _ string) bool { _, err := h.SysctlMode(key); return err != nil }) // not in a namespace of an old kernel
 		s, _ := engine.Find(stages.All(&stages.Env{Host: h, Config: c, Notes: &notes{}}), "sysctl")

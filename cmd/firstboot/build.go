@@ -24,8 +24,8 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 	}
 	return app.StageSet{
 		Stages: stages.All(env), Prefetch: env.Prefetch,
-		RemoveStale: env.RemoveStale,
-		Leave:       func(force bool) []engine.Stage { return stages.Leave(env, force) },
+		RemoveStale: env.RemoveStale, Network: env.NetworkMode,
+		Leave: func(force bool) []engine.Stage { return stages.Leave(env, force) },
 	}, nil
 }
 

@@ -41,6 +41,9 @@ type StageSet struct {
 	// RemoveStale removes the endpoints and interfaces of containers that no
 	// longer run, before Docker starts, and returns their numbers. It may be nil.
 	RemoveStale func(ctx context.Context) (endpoints, links int, err error)
+	// Network describes the mode of the host's network in one line, "" if it is
+	// unknown. It may be nil.
+	Network func(ctx context.Context) string
 }
 
 // Build creates the stages.

@@ -25,12 +25,16 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 		return report.Checks{}, err
 	}
 	j, _, _ := state.LoadJournal(m.state) // it may not exist yet
-	results, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
+	if fresh {
+		j.Notes.Network = state.Network{} // run --force decides again
+	}
+	results, network, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
 	if err != nil {
 		return report.Checks{}, err
 	}
-	checks := m.checks(newMask(m.state, loaded.Config), results)
-	checks.Notes = upgradeNotes(loaded)
+	mask := newMask(m.state, loaded.Config)
+	checks := m.checks(mask, results)
+	checks.Notes, checks.Network = upgradeNotes(loaded), mask.Text(network)
 	return checks, nil
 }
 

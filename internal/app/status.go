@@ -111,12 +111,15 @@ func (m *machine) checkComplete(ctx context.Context, status *report.Status) {
 		return
 	}
 	j, _, _ := state.LoadJournal(m.state) // without notes the checks report what they miss
-	results, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
+	results, network, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
 	if err != nil {
 		setUnknown(status, err)
 		return
 	}
 	status.Notes = append(status.Notes, upgradeNotes(loaded)...)
+	if network != "" {
+		status.Network = newMask(m.state, loaded.Config).Text(network)
+	}
 	status.State = applyResults(status, newMask(m.state, loaded.Config), results)
 	change := m.configChange(ctx, loaded, j.ConfigFiles)
 	if loaded.Digest != status.ConfigDigest {
@@ -127,13 +130,17 @@ func (m *machine) checkComplete(ctx context.Context, status *report.Status) {
 	}
 }
 
-// checkStages checks every stage.
-func (m *machine) checkStages(ctx context.Context, cfg *config.Config, notes Notes) ([]engine.Result, error) {
+// checkStages checks every stage and returns the mode of the network as well.
+func (m *machine) checkStages(ctx context.Context, cfg *config.Config, notes Notes) ([]engine.Result, string, error) {
 	set, err := m.build(m.openHost(), cfg, notes)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return engine.CheckAll(ctx, set.Stages, checkTimeout), nil
+	network := ""
+	if set.Network != nil {
+		network = set.Network(ctx)
+	}
+	return engine.CheckAll(ctx, set.Stages, checkTimeout), network, nil
 }
 
 // applyResults copies the results of the checks into the status of the stages and

@@ -132,10 +132,11 @@ func responseError(resp *http.Response) error {
 
 // Info is the daemon's version and settings.
 type Info struct {
-	ServerVersion string
-	ClusterStore  string
-	DockerRootDir string
-	Swarm         struct{ LocalNodeState string }
+	ServerVersion  string
+	ClusterStore   string
+	DockerRootDir  string
+	DefaultRuntime string
+	Swarm          struct{ LocalNodeState string }
 }
 
 // Info returns the daemon's version and settings.

@@ -103,16 +103,9 @@ func configMode(h *host.Host) fs.FileMode {
 func Merge(have []byte, set map[string]any) ([]byte, error) {
 	merged := map[string]any{}
 	if len(bytes.TrimSpace(have)) > 0 {
-		d := json.NewDecoder(bytes.NewReader(have))
-		d.UseNumber()
-		if err := d.Decode(&merged); err != nil {
-			return nil, engine.WithHint(fmt.Errorf("not a JSON object: %w", err), "repair the file; Docker cannot start with it either")
-		}
-		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, engine.WithHint(errors.New("more than one JSON value"), "Docker reads only the first value: remove the rest, or merge it into the first")
-		}
-		if merged == nil {
-			return nil, engine.WithHint(errors.New("not a JSON object: null"), "replace it with {}, which means the same to Docker")
+		var err error
+		if merged, err = decodeConfig(have); err != nil {
+			return nil, err
 		}
 	}
 	changed := len(have) == 0
@@ -126,4 +119,21 @@ func Merge(have []byte, set map[string]any) ([]byte, error) {
 	}
 	data, err := json.MarshalIndent(merged, "", "  ")
 	return append(data, '\n'), err
+}
+
+// decodeConfig decodes a daemon.json that is not empty. Errors have a hint.
+func decodeConfig(data []byte) (map[string]any, error) {
+	var decoded map[string]any
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(&decoded); err != nil {
+		return nil, engine.WithHint(fmt.Errorf("not a JSON object: %w", err), "repair the file; Docker cannot start with it either")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, engine.WithHint(errors.New("more than one JSON value"), "Docker reads only the first value: remove the rest, or merge it into the first")
+	}
+	if decoded == nil {
+		return nil, engine.WithHint(errors.New("not a JSON object: null"), "replace it with {}, which means the same to Docker")
+	}
+	return decoded, nil
 }

@@ -18,6 +18,9 @@ type Checks struct {
 	Unknown   int          `json:"unknown"`   // stages that could not be checked
 	Stages    []StageCheck `json:"stages"`
 	Notes     []string     `json:"notes,omitempty"` // further remarks
+	// Network is the mode of the Docker network, local or global, and in
+	// parentheses why. It is empty if it is unknown.
+	Network string `json:"network,omitempty"`
 }
 
 // The states of a checked stage.
@@ -100,7 +103,11 @@ func (c Checks) WriteText(w io.Writer, term Terminal, labels Labels) error {
 		fmt.Fprintf(&b, "%-*s  %s\n", width, s.Name, s.title(term, labels))
 		s.details(&b, term)
 	}
-	fmt.Fprintf(&b, "\n%s\n", labels.Summary(c))
+	b.WriteByte('\n')
+	if c.Network != "" {
+		wrap(&b, "", "network: "+clean(c.Network), term.width())
+	}
+	fmt.Fprintf(&b, "%s\n", labels.Summary(c))
 	for _, note := range c.Notes {
 		wrap(&b, "", "note: "+clean(note), term.width())
 	}

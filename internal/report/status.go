@@ -26,6 +26,9 @@ type Status struct {
 	Hint  string   `json:"hint,omitempty"`
 	PID   int      `json:"pid,omitempty"`   // of the run that holds the lock
 	Notes []string `json:"notes,omitempty"` // further remarks
+	// Network is the mode of the Docker network, local or global, and in
+	// parentheses why. It is empty until preflight has decided.
+	Network string `json:"network,omitempty"`
 	Advice
 }
 
@@ -65,7 +68,7 @@ func FromJournal(j state.Journal, names []string) Status {
 	s := Status{
 		State: j.State, Version: j.Version, ConfigDigest: j.ConfigDigest, Machine: j.Machine.String(),
 		Attempt: j.Attempt, Started: instant(j.Started), Finished: instant(j.Finished), Error: j.Error,
-		Stages: []StageStatus{},
+		Stages: []StageStatus{}, Network: clean(j.Notes.Network.String()),
 	}
 	known := map[string]state.Stage{}
 	for _, stage := range j.Stages {
@@ -152,6 +155,9 @@ func (s Status) writeHeader(b *strings.Builder) {
 		fmt.Fprintf(b, ", configuration %s", short(s.ConfigDigest))
 	}
 	b.WriteByte('\n')
+	if s.Network != "" {
+		fmt.Fprintf(b, "  network: %s\n", s.Network)
+	}
 	if s.Started == nil {
 		return
 	}

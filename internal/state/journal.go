@@ -78,6 +78,23 @@ type Notes struct {
 	Installed map[string]Installed `json:"installed,omitempty"`
 	// Probe is the last successful test with a probe container.
 	Probe Probe `json:"probe,omitzero"`
+	// Network is the mode of the Docker network that preflight decided on.
+	Network Network `json:"network,omitzero"`
+}
+
+// Network records the mode of a host's Docker network. Only run --force decides
+// again.
+type Network struct {
+	Mode   string `json:"mode"` // local or global
+	Reason string `json:"reason"`
+}
+
+// String returns the mode with its reason, "" if no mode is recorded.
+func (n Network) String() string {
+	if n.Mode == "" {
+		return ""
+	}
+	return n.Mode + " (" + n.Reason + ")"
 }
 
 // Installed records from which file an image or a package on this machine comes.

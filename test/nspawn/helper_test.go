@@ -32,6 +32,7 @@ const etcdEndpoint = "http://" + Gateway + ":2379"
 // artifacts exist but do not match their digests, so later stages fail.
 const goodConfig = `etcd: {endpoints: ["` + etcdEndpoint + `"]}
 pool: {cidr: 10.213.0.0/16}
+docker: {network: global}
 calicoctl: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
 node: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}
 minions: {url: /srv/artifact, sha256: feed000000000000000000000000000000000000000000000000000000000000}

@@ -52,6 +52,8 @@ minions:
 pool:
   name: ` + lab.Network + `
   cidr: ` + lab.PoolCIDR + `
+docker:
+  network: global
 report:
   url: http://%[4]s:8081/done
 `

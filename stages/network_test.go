@@ -1,0 +1,153 @@
+package stages_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/projecteru2/firstboot/internal/certificate"
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/test/certtest"
+	"github.com/projecteru2/firstboot/test/etcdtest"
+)
+
+// toLocal makes the network of a host local that runs the container shop on the
+// global one.
+func (m *machine) toLocal() {
+	const store = "etcd://10.0.0.9:2379"
+	m.docker.shownStore, m.docker.effectiveStore = store, store
+	m.cluster.networks = append(m.cluster.networks, dockerNetwork("firstboot", "calico", "10.213.0.0/16"))
+	m.cluster.networks[0].Scope = "global"
+	m.docker.containers["shop"] = &container{ID: fakeID("shop"), Name: "shop", Network: "firstboot", Running: true}
+	m.override("docker: {network: local, clusterStore: '" + store + "'}")
+}
+
+// TestNetworkModeIsDecidedByTheMachine covers the rule for docker.network: auto.
+func TestNetworkModeIsDecidedByTheMachine(t *testing.T) {
+	t.Parallel()
+	withV2 := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	withoutV2 := etcdtest.Start(t, etcdtest.Options{})
+	const ownStore = `{"cluster-store": "etcd://10.0.0.1:2379"}`
+	for name, c := range map[string]struct {
+		etcd    *etcdtest.Server
+		arrange func(*machine)
+		mode    string
+		words   []string
+	}{
+		"Docker 20.10 without a cluster-store": {withV2, func(*machine) {}, config.NetworkLocal, []string{"no cluster-store is configured"}},
+		"Docker 26":                            {withV2, func(m *machine) { m.docker.version = "26.1.5+dfsg1" }, config.NetworkLocal, []string{"Docker 26.1.5 has no cluster-store"}},
+		"Docker 26 that does not start with its daemon.json": {withV2, func(m *machine) {
+			m.put("/etc/docker/daemon.json", ownStore)
+			m.docker.version = "26.1.5+dfsg1"
+			m.stopDocker()
+		}, config.NetworkLocal, []string{"Docker 26.1.5 has no cluster-store"}},
+		"daemon.json with a cluster-store":         {withV2, func(m *machine) { m.put("/etc/docker/daemon.json", ownStore) }, config.NetworkGlobal, []string{"etcd://10.0.0.1:2379"}},
+		"a cluster-store of Docker's command line": {withV2, func(m *machine) { m.docker.shownStore = "etcd://10.0.0.1:2379" }, config.NetworkGlobal, []string{"etcd://10.0.0.1:2379"}},
+		"docker.clusterStore":                      {withV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkGlobal, []string{"docker.clusterStore"}},
+		"docker.clusterStore, etcd without v2":     {withoutV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkLocal, []string{"no v2 API"}},
+		"docker.network global":                    {withV2, func(m *machine) { m.override("docker: {network: global}") }, config.NetworkGlobal, []string{"docker.network"}},
+		"docker.network local": {withV2, func(m *machine) {
+			m.put("/etc/docker/daemon.json", ownStore)
+			m.override("docker: {network: local}")
+		}, config.NetworkLocal, []string{"docker.network"}},
+		"completed by an earlier firstboot": {withoutV2, func(m *machine) {
+			m.put("/etc/docker/daemon.json", ownStore)
+			m.put(state.MarkerPath, "{}")
+		}, config.NetworkGlobal, []string{"an earlier firstboot"}},
+		"recorded": {withV2, func(m *machine) { m.notes.n.Network = state.Network{Mode: "global", Reason: "recorded"} }, config.NetworkGlobal, []string{"recorded"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newHost(t, newCluster(t, c.etcd.Endpoint), "host1")
+			m.override("docker: {network: auto}")
+			c.arrange(m)
+			got := m.env().NetworkMode(t.Context())
+			wantWords(t, got, append(c.words, c.mode+" (")...)
+		})
+	}
+}
+
+// TestPreflightRecordsTheNetworkMode: what changes later does not change the mode.
+func TestPreflightRecordsTheNetworkMode(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.override("docker: {network: auto}")
+	m.net.routes = m.net.routes[1:]
+	m.check("preflight")
+	if got := m.notes.n.Network; got.Mode != "" {
+		t.Errorf("recorded %v although preflight refuses", got)
+	}
+	m.override("preflight: {ignore: [default-route]}")
+	m.check("preflight")
+	if got := m.notes.n.Network; got.Mode != config.NetworkLocal || got.Reason == "" {
+		t.Fatalf("recorded %v", got)
+	}
+	m.docker.shownStore = "etcd://10.0.0.1:2379"
+	wantWords(t, m.env().NetworkMode(t.Context()), "local (")
+}
+
+// TestPreflightChecksTheUserOfTheCertificate uses an etcd with TLS and users.
+func TestPreflightChecksTheUserOfTheCertificate(t *testing.T) {
+	t.Parallel()
+	ca := certtest.NewCA(t, t.TempDir(), "ca")
+	server := ca.Issue("server", certtest.Certificate{CN: "server"})
+	etcd := etcdtest.Start(t, etcdtest.Options{TLS: true, Args: []string{
+		"--cert-file", server.Cert, "--key-file", server.Key, "--client-cert-auth", "--trusted-ca-file", ca.File,
+	}})
+	m := newHost(t, newCluster(t, noEtcd), "host1")
+	mine := ca.Issue("host1", certtest.Certificate{CN: "firstboot", NotAfter: time.Now().Add(10 * 24 * time.Hour)})
+	m.override("{etcd: {endpoints: ['" + etcd.Endpoint + "'], caFile: " + ca.File + ", certFile: " + mine.Cert + ", keyFile: " + mine.Key + "}, docker: {network: auto}}")
+	refused, warned := byName(m.check("preflight"))
+	wantWords(t, warned["etcd-certificate"], mine.Cert)
+	if len(refused) != 0 || len(warned) != 1 {
+		t.Fatalf("found %v and %v, want a warning of the certificate", refused, warned)
+	}
+	grantTooLittle(t, ca, etcd.Endpoint)
+	refused, _ = byName(m.check("preflight"))
+	d := refused["etcd-rights"]
+	wantWords(t, d.String()+d.Fix, "user firstboot", "read and write on /barrel/", "write on /firstboot/", "etcdctl")
+	if len(refused) != 1 {
+		t.Errorf("found %v", refused)
+	}
+	m.wantRefusal("etcd-rights")
+}
+
+// grantTooLittle turns on etcd's users and gives the user firstboot too few rights.
+func grantTooLittle(t *testing.T, ca *certtest.CA, endpoint string) {
+	t.Helper()
+	root := ca.Issue("root", certtest.Certificate{CN: "root"})
+	config, err := certificate.Files{CA: ca.File, Cert: root.Cert, Key: root.Key}.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, TLS: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, name := range []string{"root", "firstboot"} {
+		_, err := c.UserAddWithOptions(ctx, name, "", &clientv3.UserAddOptions{NoPassword: true})
+		if err == nil {
+			_, err = c.RoleAdd(ctx, name)
+		}
+		if err == nil {
+			_, err = c.UserGrantRole(ctx, name, name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for prefix, right := range map[string]clientv3.PermissionType{"/calico/": clientv3.PermissionType(clientv3.PermReadWrite), "/firstboot/": clientv3.PermissionType(clientv3.PermRead)} {
+		if _, err := c.RoleGrantPermission(ctx, "firstboot", prefix, clientv3.GetPrefixRangeEnd(prefix), right); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.AuthEnable(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
