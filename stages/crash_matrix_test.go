@@ -29,6 +29,30 @@ func TestNextRunCompletesAfterKillWhileAnEditIsApplied(t *testing.T) {
 	})
 }
 
+// TestNextRunCompletesAfterKillWithALocalNetwork does the same on a host with
+// today's Docker.
+func TestNextRunCompletesAfterKillWithALocalNetwork(t *testing.T) {
+	t.Parallel()
+	crashMatrix(t, 70, false, toToday)
+}
+
+// TestNextRunCompletesAfterKillWhileTheNetworkBecomesLocal does the same while a
+// global host moves to a local network.
+func TestNextRunCompletesAfterKillWhileTheNetworkBecomesLocal(t *testing.T) {
+	t.Parallel()
+	crashMatrix(t, 30, true, func(m *machine) {
+		m.mustRun()
+		// Otherwise IPv6 is on again only after a reboot, and so after a power cut.
+		m.override("{docker: {network: local}, sysctl: {net.ipv6.conf.all.disable_ipv6: '0', net.ipv6.conf.default.disable_ipv6: '0'}}")
+	})
+}
+
+// toToday gives a host a Docker without cluster-stores.
+func toToday(m *machine) {
+	m.docker.version = "26.1.5+dfsg1"
+	m.override("docker: {network: auto}")
+}
+
 // crashMatrix kills a run at each of its steps, each time on a new machine that
 // was prepared. The run must have at least so many steps.
 func crashMatrix(t *testing.T, least int, force bool, prepare func(*machine)) {
@@ -79,23 +103,37 @@ func (m *machine) wantSame(files map[string]string, state map[string]any) {
 	}
 }
 
+// TestNextRunCompletesAfterKillWhileALocalNetworkIsCreated kills a run while the
+// pool or this host's own network is created.
+func TestNextRunCompletesAfterKillWhileALocalNetworkIsCreated(t *testing.T) {
+	t.Parallel()
+	killDuringCommands(t, toToday, "Profile is created", "IPPool is created", "the local network is stored", "the probe container runs")
+}
+
 // TestNextRunCompletesAfterKillDuringACommand kills a run while a command or
 // daemon is at a point of its work. The command then continues without the run,
 // or ends in a power cut.
 func TestNextRunCompletesAfterKillDuringACommand(t *testing.T) {
 	t.Parallel()
-	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
-	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
-	whole.mustRun()
-	files, state := whole.files(), whole.state()
-	for _, point := range []string{
+	killDuringCommands(t, func(*machine) {},
 		"rpm has unpacked a part", "rpm has unpacked", "rpm has recorded the package", "the image is loaded",
 		"Profile is created", "IPPool is created", "the pool is bound to a network that is not stored", "the network is stored",
-		"the pool is patched", "the probe container runs",
-	} {
+		"the pool is patched", "the probe container runs")
+}
+
+// killDuringCommands kills runs on prepared hosts, each at one of the points.
+func killDuringCommands(t *testing.T, prepare func(*machine), points ...string) {
+	t.Helper()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	whole := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	prepare(whole)
+	whole.mustRun()
+	files, state := whole.files(), whole.state()
+	for _, point := range points {
 		for _, cut := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, power cut %v", point, cut), func(t *testing.T) {
 				m := newHostFrom(t, newCluster(t, etcd.Endpoint), "host1", whole.artifacts)
+				prepare(m)
 				m.runAndKillAtPause(point, cut)
 				m.cluster.expireLeases()
 				if cut {

@@ -139,7 +139,7 @@ func (m *machine) child(env ...string) *exec.Cmd {
 // until the next boot are lost. Enabled units start, the plugin before Docker.
 func (m *machine) powerCut() {
 	m.t.Helper()
-	for _, unit := range []string{units.CalicoNode, units.Docker, units.Minions, udevd} {
+	for _, unit := range []string{units.CalicoNode, units.Docker, units.AdapterService, units.AdapterSocket, units.Minions, udevd} {
 		if u := m.systemd.unit(unit); u.read != "" {
 			_ = m.systemd.job("stop", unit)
 		}
@@ -165,6 +165,11 @@ func (m *machine) powerCut() {
 	_ = m.systemd.job("daemon-reload", "")
 	if u := m.systemd.unit(units.Minions); u.enabled && strings.Contains(u.read, "Before=docker.service") {
 		m.boot(units.Minions)
+	}
+	for _, name := range []string{units.AdapterSocket, units.AdapterService} {
+		if m.systemd.unit(name).enabled {
+			m.boot(name)
+		}
 	}
 	m.boot(units.Docker)
 	if m.systemd.unit(units.Minions).enabled {
@@ -205,7 +210,10 @@ func (f *fakeCluster) expireLeases() {
 func (m *machine) state() map[string]any {
 	m.t.Helper()
 	got := map[string]any{"store": m.docker.effectiveStore + " " + m.docker.shownStore, "package": m.installed, "plugin": m.conf, "endpoints": len(m.cluster.endpoints)}
-	for _, name := range []string{units.Docker, units.Minions, units.CalicoNode} {
+	for _, n := range m.docker.own {
+		got["own network "+n.Name] = fmt.Sprint(n.Driver, n.Scope, n.IPAM)
+	}
+	for _, name := range []string{units.Docker, units.Minions, units.CalicoNode, units.AdapterSocket, units.AdapterService} {
 		u := m.systemd.unit(name)
 		got["unit "+name] = fmt.Sprint(u.active, u.enabled, u.read == m.systemd.onDisk(name))
 	}

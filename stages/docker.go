@@ -45,8 +45,8 @@ func (s docker) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, s.checkImage(ctx, &f)
 }
 
-// checkStore adds a difference unless the configured cluster-store is in effect
-// or, with a local network, firstboot's is not. Docker's /info is not enough: after a reload it shows the new store
+// checkStore adds a difference unless the cluster-store of a global network is in
+// effect. Docker's /info is not enough: after a reload it shows the new store
 // even if Docker still uses the old one. So Docker must have started after
 // daemon.json was written, or firstboot must have reloaded it to set its first
 // store.
@@ -57,13 +57,8 @@ func (s docker) checkStore(ctx context.Context, info dockerd.Info, f *engine.Che
 	}
 	want := dockerd.ClusterStore(s.Config)
 	switch {
-	case mode.local():
-		if dockerd.IsOwnStore(s.Config, info.ClusterStore) {
-			f.Add(engine.Difference{Object: "Docker's cluster-store", Actual: info.ClusterStore, Expected: "none, because the network is local"})
-		}
-		return nil
-	case want == "":
-		return nil
+	case mode.local(), want == "":
+		return nil // the stage pool restarts a Docker that still has a store
 	}
 	if info.ClusterStore != want {
 		f.Add(engine.Difference{Object: "Docker's cluster-store", Actual: orNone(info.ClusterStore), Expected: want})
@@ -196,14 +191,20 @@ func (s docker) advertise(ctx context.Context) error {
 // restart changes the cluster-store of a Docker that already uses another one:
 // dockerd never changes it while it runs.
 func (s docker) restart(ctx context.Context, report engine.Progress) error {
-	if err := s.mayRestart(ctx); err != nil {
+	return s.restartDocker(ctx, report, "for its cluster-store")
+}
+
+// restartDocker restarts Docker and returns a *engine.Wait, unless that would stop
+// containers that firstboot did not create.
+func (e *Env) restartDocker(ctx context.Context, report engine.Progress, why string) error {
+	if err := e.mayRestart(ctx, why); err != nil {
 		return err
 	}
-	report("restarting Docker for its cluster-store", 0, 0)
-	if len(minions.SocketErrors(ctx, s.Host)) > 0 && s.Host.Exists(units.MinionsDropIn) {
+	report("restarting Docker "+why, 0, 0)
+	if len(minions.SocketErrors(ctx, e.Host)) > 0 && e.Host.Exists(units.MinionsDropIn) {
 		return &engine.Wait{For: "the plugin's sockets, which containers need after Docker's restart"}
 	}
-	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
+	if err := e.Host.Systemd().Restart(ctx, units.Docker); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	return &engine.Wait{For: "Docker to restart"}
@@ -211,15 +212,15 @@ func (s docker) restart(ctx context.Context, report engine.Progress) error {
 
 // mayRestart returns an error if a restart would stop containers that firstboot
 // did not create, unless docker.restart allows it.
-func (s docker) mayRestart(ctx context.Context) error {
-	foreign, err := s.foreignContainers(ctx)
+func (e *Env) mayRestart(ctx context.Context, why string) error {
+	foreign, err := e.foreignContainers(ctx)
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if s.Config.Docker.Restart == config.RestartAllow || len(foreign) == 0 {
+	if e.Config.Docker.Restart == config.RestartAllow || len(foreign) == 0 {
 		return nil
 	}
 	return engine.WithHint(
-		fmt.Errorf("cannot restart Docker for its cluster-store: that would stop %s", strings.Join(foreign, ", ")),
+		fmt.Errorf("cannot restart Docker %s; that would stop %s", why, strings.Join(foreign, ", ")),
 		"stop these containers, or set docker.restart: allow")
 }

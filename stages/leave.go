@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/engine"
@@ -21,10 +22,12 @@ func Leave(e *Env, force bool) []engine.Stage {
 	return []engine.Stage{
 		noContainers{e, force},                        // refuse while containers use the network
 		removeUnits{e, "autostart", firstbootUnits()}, // so that the next boot does not join again
+		localNetwork{e},                               // while the adapter still answers
 		removeUnits{e, "calico-node", nodeUnits()},    // withdraw this host's routes
-		removeNode{e}, // return its addresses to the pool
-		removeUnits{e, "eru-minions", pluginUnits()}, // so that Docker does not wait for it when it starts
-		removeUnits{e, "leftovers", identityFiles()}, // so that the host does not keep its former node name
+		removeNode{e},                                 // return its addresses to the pool
+		removeUnits{e, "eru-minions", pluginUnits()},  // so that Docker does not wait for it when it starts
+		removeUnits{e, "adapter", adapterUnits()},     // the adapter and the tunnel need the plugin and etcd
+		removeUnits{e, "leftovers", identityFiles()},  // so that the host does not keep its former node name
 	}
 }
 
@@ -40,7 +43,7 @@ func firstbootUnits() unitSet {
 }
 
 func nodeUnits() unitSet {
-	return unitSet{after: "autostart", units: []string{units.CalicoNode}, files: []string{units.CalicoNodePath, units.CalicoNodeEnv}}
+	return unitSet{after: "network", units: []string{units.CalicoNode}, files: []string{units.CalicoNodePath, units.CalicoNodeEnv}}
 }
 
 func pluginUnits() unitSet {
@@ -48,7 +51,14 @@ func pluginUnits() unitSet {
 }
 
 func identityFiles() unitSet {
-	return unitSet{after: "eru-minions", files: []string{calico.NodenamePath}}
+	return unitSet{after: "adapter", files: []string{calico.NodenamePath}}
+}
+
+func adapterUnits() unitSet {
+	return unitSet{
+		after: "eru-minions", units: []string{units.AdapterService, units.AdapterSocket, units.EtcdTunnel},
+		files: []string{adapter.Path},
+	}
 }
 
 // noContainers refuses to continue while containers use the pool's network.

@@ -24,6 +24,9 @@ func (w *fakeSystem) fakeCalicoctl(c host.Command) CommandResult {
 		return w.calicoctlCreate(c.Stdin)
 	case "patch":
 		return w.calicoctlPatch(c.Args)
+	case "delete":
+		w.cluster.remove("nodes/" + c.Args[2])
+		return CommandResult{}
 	}
 	return CommandResult{Exit: 1, Stderr: "the fake does not support this command"}
 }

@@ -96,10 +96,12 @@ func (d *fakeDocker) startContainer(r *http.Request) (int, any) {
 		return http.StatusNotFound, "network " + c.Network + " not found"
 	case !d.w.pluginRuns():
 		return http.StatusInternalServerError, "legacy plugin: connection refused"
-	case d.sysctl("net/ipv6/conf/all/disable_ipv6") != "1":
+	case networks[at].Scope == "local" && !d.w.adapterRuns():
+		return http.StatusInternalServerError, "legacy plugin: connection reset by peer"
+	case networks[at].Scope != "local" && d.sysctl("net/ipv6/conf/all/disable_ipv6") != "1":
 		return http.StatusInternalServerError, "failed to set gateway: fe80::ecee:eeff:feee:eeee: permission denied"
 	}
-	address, err := d.w.cluster.join(c.Name, networks[at].ID)
+	address, err := d.w.cluster.join(c.Name, d.w.networkID(networks[at].ID, networks[at].Scope))
 	if err != nil {
 		return http.StatusForbidden, err
 	}

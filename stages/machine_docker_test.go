@@ -14,7 +14,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/host"
 )
 
 // fakeDocker serves the Engine API as Docker 20.10 does, with its measured traps:
@@ -43,6 +45,7 @@ type fakeDocker struct {
 	execs             []execution
 	pids              int
 	noReply           map[string]bool // addresses of containers that do not reply to a ping
+	pluginScope       string          // the scope of the plugin, as Docker knows it; "": it has not called it
 	omitNetworks      int             // so many lists of networks omit the cluster's networks
 	// onContainerStart may change a started container, or the files in its
 	// /proc/PID/net.
@@ -95,6 +98,7 @@ func (d *fakeDocker) serve() {
 		"GET /v1.40/networks":                  d.networks,
 		"POST /v1.40/networks/create":          d.createNetwork,
 		"POST /v1.40/networks/{id}/disconnect": d.disconnect,
+		"DELETE /v1.40/networks/{id}":          d.removeNetwork,
 		"GET /v1.40/images/{name...}":          d.image,
 		"DELETE /v1.40/images/{name...}":       d.removeImage,
 		"POST /v1.40/images/load":              d.load,
@@ -149,9 +153,13 @@ func (d *fakeDocker) begin(string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	store, err := d.configured()
+	if err == nil && store != "" && !d.hasStores() {
+		err = errors.New("the following directives don't match any configuration option: cluster-store")
+	}
 	if err != nil {
 		return err
 	}
+	d.pluginScope = ""
 	d.up, d.effectiveStore, d.shownStore = true, store, store
 	for _, c := range d.containers {
 		c.Running = c.Restart && d.w.pluginRuns()
@@ -241,8 +249,11 @@ func (d *fakeDocker) createNetwork(r *http.Request) (int, any) {
 	}
 	d.mu.Lock()
 	store := d.effectiveStore
+	scope := d.activatePlugin()
 	d.mu.Unlock()
 	switch {
+	case scope == "local":
+		return d.createLocalNetwork(n)
 	case store == "":
 		return http.StatusServiceUnavailable, "This node is not a swarm manager."
 	case !d.w.pluginRuns():
@@ -253,6 +264,56 @@ func (d *fakeDocker) createNetwork(r *http.Request) (int, any) {
 		return http.StatusConflict, err
 	}
 	return http.StatusCreated, map[string]string{"Id": id}
+}
+
+// hasStores reports whether this version of Docker has cluster stores.
+func (d *fakeDocker) hasStores() bool {
+	major, _, _ := dockerd.Release(d.version)
+	return major <= 20
+}
+
+// activatePlugin returns the plugin's scope. Docker keeps it until it restarts.
+func (d *fakeDocker) activatePlugin() string {
+	if d.pluginScope == "" {
+		d.pluginScope = "global"
+		if d.w.adapterRuns() {
+			d.pluginScope = "local"
+		}
+	}
+	return d.pluginScope
+}
+
+// createLocalNetwork creates a network of this host, if the adapter agrees.
+func (d *fakeDocker) createLocalNetwork(n dockerd.Network) (int, any) {
+	served, err := adapter.Load(host.New(d.w.root))
+	switch {
+	case err != nil:
+		return http.StatusInternalServerError, "NetworkDriver.CreateNetwork: " + err.Error()
+	case len(n.Subnets()) != 1 || n.Subnets()[0] != served.CIDR.String():
+		return http.StatusInternalServerError, "NetworkDriver.CreateNetwork: not the pool"
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, other := range d.own {
+		if other.Name == n.Name {
+			return http.StatusConflict, "network with name " + n.Name + " already exists"
+		}
+	}
+	n.ID, n.Scope = fakeID("network of "+d.w.name), "local"
+	d.own = append(d.own, n)
+	d.w.cluster.pauseAt("the local network is stored")
+	return http.StatusCreated, map[string]string{"Id": n.ID}
+}
+
+func (d *fakeDocker) removeNetwork(r *http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := len(d.own)
+	d.own = slices.DeleteFunc(d.own, func(n dockerd.Network) bool { return n.ID == r.PathValue("id") })
+	if len(d.own) == before {
+		return http.StatusNotFound, "network not found"
+	}
+	return http.StatusNoContent, ""
 }
 
 func (d *fakeDocker) disconnect(r *http.Request) (int, any) {

@@ -158,12 +158,18 @@ func (w *fakeSystem) readRPM(path string) (name, digest string, err error) {
 
 // beginPlugin starts eru-minions. If its configuration names the cluster's etcd,
 // it serves both sockets, which remain when it stops.
-func (w *fakeSystem) beginPlugin(string) error {
+func (w *fakeSystem) beginPlugin(unit string) error {
 	conf, err := os.ReadFile(w.file(minionsConf))
 	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.cluster.endpoint+"\n") {
 		return errors.New("etcd is unreachable")
 	}
-	for i, socket := range minions.Sockets() {
+	local := strings.Contains(unit, "CALICO_CNM=/run/firstboot/eru-minions")
+	if local {
+		if err := os.MkdirAll(w.file("/run/firstboot"), 0o755); err != nil {
+			return err
+		}
+	}
+	for i, socket := range minions.Sockets(local) {
 		if err := os.Remove(w.file(socket.Path)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

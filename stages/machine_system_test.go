@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -50,6 +51,8 @@ type fakeSystem struct {
 	plugin           bool            // eru-minions runs
 	conf             string          // the configuration that eru-minions has read
 	linkRead         bool            // udevd has read the .link file
+	adapterSocket    net.Listener    // of firstboot-adapter.socket
+	stopAdapter      func()          // nil: the adapter does not run
 	calicoctl        func(host.Command) CommandResult
 
 	commandFails map[string]CommandResult          // results by the program's name
@@ -84,6 +87,9 @@ func newFakeSystem(t testing.TB, f *fakeCluster, name string) *fakeSystem {
 		units.Minions:    {start: w.beginPlugin, stop: w.endPlugin},
 		units.CalicoNode: {start: w.node.begin, stop: w.node.end},
 		udevd:            {start: w.readLink},
+
+		units.AdapterSocket:  {start: w.openAdapter, stop: w.closeAdapter},
+		units.AdapterService: {start: w.beginAdapter, stop: w.endAdapter},
 	}}
 	return w
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// plugin, shown as "minions", installs the plugin's RPM, then its configuration, which an install
-// overwrites. It orders the plugin before Docker and starts it. The stage is
-// done when both sockets respond.
+// plugin, shown as "minions", installs the plugin's RPM, then its configuration,
+// which an install overwrites. It orders the plugin before Docker and starts it,
+// with the tunnel to an etcd with TLS. The stage is done when both sockets respond.
 type plugin struct{ *Env }
 
 func (plugin) Name() string    { return "minions" }
@@ -25,11 +25,22 @@ func (s plugin) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err := s.checkPackage(ctx, &f); err != nil {
 		return f, err
 	}
-	if err := checkFiles(s.Host, minions.Files(s.Config), &f); err != nil {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return f, err
+	}
+	if err := checkFiles(s.Host, minions.Files(s.Config, mode.local()), &f); err != nil {
 		return f, err
 	}
 	if !f.OK() {
 		return f, nil
+	}
+	check := s.checkNoService
+	if s.Config.Etcd.TLS() {
+		check = s.checkService
+	}
+	if err := check(ctx, units.EtcdTunnel, &f); err != nil {
+		return f, err
 	}
 	return f, s.checkUnit(ctx, &f)
 }
@@ -77,7 +88,11 @@ func (s plugin) outdated(unit host.UnitState) (string, error) {
 	if unit.Since.Before(installed) && !installed.After(time.Now()) {
 		return "started before its package was installed", nil
 	}
-	return "", nil
+	older, err = s.startedBefore(unit.Since, units.MinionsDropIn)
+	if err != nil || !older {
+		return "", err
+	}
+	return "started before " + units.MinionsDropIn + " was written", nil
 }
 
 func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
@@ -91,12 +106,23 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 		}
 	}
 	minions.RemovePartialFiles(ctx, s.Host)
-	if err := writeFiles(s.Host, minions.Files(s.Config)); err != nil {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return err
+	}
+	if err := writeFiles(s.Host, minions.Files(s.Config, mode.local())); err != nil {
 		return err
 	}
 	systemd := s.Host.Systemd()
 	if err := systemd.DaemonReload(ctx); err != nil {
 		return &engine.Retry{Err: err}
+	}
+	tunnel := s.stopServices
+	if s.Config.Etcd.TLS() {
+		tunnel = s.startServices
+	}
+	if err := tunnel(ctx, units.EtcdTunnel); err != nil {
+		return err
 	}
 	if err := systemd.Enable(ctx, units.Minions); err != nil {
 		return &engine.Retry{Err: err}

@@ -123,7 +123,7 @@ func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 	t.Parallel()
 	m := withPlugin(t)
 	m.setPlugin(false) // systemd has not noticed
-	for _, socket := range minions.Sockets() {
+	for _, socket := range minions.Sockets(false) {
 		if !fileExists(m.file(socket.Path)) {
 			t.Errorf("%s does not exist", socket.Path)
 		}
@@ -142,7 +142,7 @@ func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {
 func TestPluginMustImplementBothDrivers(t *testing.T) {
 	t.Parallel()
 	m := withPlugin(t)
-	sockets := minions.Sockets()
+	sockets := minions.Sockets(false)
 	if err := os.Remove(m.file(sockets[1].Path)); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
@@ -18,10 +19,6 @@ import (
 
 // lastWithStore is the last major release of Docker that has a cluster-store.
 const lastWithStore = 20
-
-// adapterPath is the file with the network that the adapter serves. Only a host
-// with a local network has it.
-const adapterPath = state.Dir + "/adapter.json"
 
 // networkMode is the mode of this host's Docker network. Its zero value means that
 // the mode is not known yet.
@@ -87,8 +84,8 @@ func (e *Env) decidedMode() networkMode {
 	switch {
 	case !e.Host.Exists(state.MarkerPath):
 		return networkMode{}
-	case e.Host.Exists(adapterPath):
-		return localBecause("this host has %s", adapterPath)
+	case e.Host.Exists(adapter.Path):
+		return localBecause("this host has %s", adapter.Path)
 	case dockerd.ConfiguredStore(e.Host) != "":
 		return globalBecause("an earlier firstboot completed this host with a cluster-store")
 	}

@@ -2,16 +2,21 @@ package stages_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/certtest"
 	"github.com/projecteru2/firstboot/test/etcdtest"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // toLocal makes the network of a host local that runs the container shop on the
@@ -149,5 +154,137 @@ func grantTooLittle(t *testing.T, ca *certtest.CA, endpoint string) {
 	}
 	if _, err := c.AuthEnable(ctx); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// localHost makes a host with today's Docker and a local network.
+func localHost(t testing.TB, f *fakeCluster, name, docker string) *machine {
+	t.Helper()
+	m := newHost(t, f, name)
+	m.docker.version = docker
+	m.override("docker: {network: auto}")
+	return m
+}
+
+// TestHostsWithLocalNetworksJoin: two hosts join through one pool, which is created
+// once and never patched. Each has a Docker network of its own.
+func TestHostsWithLocalNetworksJoin(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{}) // without v2
+	cluster := newCluster(t, etcd.Endpoint)
+	one, two := localHost(t, cluster, "host1", "26.1.5+dfsg1"), localHost(t, cluster, "host2", "29.0.0")
+	one.mustRun()
+	pool := cluster.resource("ippools", "firstboot")
+	if got := meta(pool)["annotations"].(map[string]any)[networkAnnotation]; got != "firstboot-firstboot" {
+		t.Errorf("the pool is bound to %v", got)
+	}
+	two.mustRun()
+	if cluster.created["ippools"] != 1 || cluster.created["profiles"] != 1 || cluster.created["patch"] != 0 || cluster.created["network"] != 0 {
+		t.Errorf("created %v", cluster.created)
+	}
+	for _, m := range []*machine{one, two} {
+		wantWords(t, m.get(adapter.Path), `"firstboot-firstboot"`, "10.213.0.0/16")
+		m.wantStatus(state.Complete)
+		if fileExists(m.file("/etc/docker/daemon.json")) {
+			t.Error("daemon.json exists")
+		}
+		if ipv6 := m.get("/proc/sys/net/ipv6/conf/all/disable_ipv6"); ipv6 != "0\n" {
+			t.Errorf("disable_ipv6 is %s", ipv6)
+		}
+		if starts := m.systemd.unit(units.Docker).starts; starts != 1 {
+			t.Errorf("Docker was started %d times", starts)
+		}
+		if again := m.mustRun(); len(again.order) > 0 {
+			t.Errorf("the second run took the steps %q", again.order)
+		}
+	}
+}
+
+// TestLocalHostJoinsAClusterWithAGlobalNetwork uses the ID of the global network.
+func TestLocalHostJoinsAClusterWithAGlobalNetwork(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	cluster := newCluster(t, etcd.Endpoint)
+	old := newHost(t, cluster, "host1")
+	old.mustRun()
+	revision := cluster.resource("ippools", "firstboot")
+	m := localHost(t, cluster, "host2", "29.0.0")
+	m.mustRun()
+	wantWords(t, m.get(adapter.Path), cluster.networks[0].ID)
+	if d := cmp.Diff(revision, cluster.resource("ippools", "firstboot")); d != "" {
+		t.Errorf("the pool has changed: %s", d)
+	}
+	old.wantStatus(state.Complete)
+}
+
+// TestDockerIsRestartedIfItKnowsThePluginAsGlobal: Docker keeps a plugin's scope.
+func TestDockerIsRestartedIfItKnowsThePluginAsGlobal(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	m := localHost(t, newCluster(t, etcd.Endpoint), "host1", "26.1.5+dfsg1")
+	m.docker.pluginScope = "global"
+	m.mustRun()
+	if starts := m.systemd.unit(units.Docker).starts; starts != 2 {
+		t.Errorf("Docker was started %d times, want 2", starts)
+	}
+}
+
+// TestGlobalHostBecomesLocal covers run --force with docker.network: local, and a
+// Docker that was upgraded and does not start with its daemon.json.
+func TestGlobalHostBecomesLocal(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	for name, change := range map[string]func(*machine){
+		"docker.network": func(m *machine) { m.override("docker: {network: local}") },
+		"Docker 26": func(m *machine) {
+			m.stopDocker()
+			m.docker.version = "26.1.5+dfsg1"
+			m.override("docker: {network: auto}")
+			_ = m.systemd.job("start", units.Docker)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+			m.mustRun()
+			change(m)
+			m.wantStatus(state.Drifted)
+			m.mustRunWith(true)
+			m.wantStatus(state.Complete)
+			if text := m.get("/etc/docker/daemon.json"); strings.Contains(text, "cluster-") {
+				t.Errorf("daemon.json is %s", text)
+			}
+			if m.docker.effectiveStore != "" {
+				t.Errorf("Docker uses the store %s", m.docker.effectiveStore)
+			}
+			wantWords(t, m.get(adapter.Path), m.cluster.networks[0].ID)
+		})
+	}
+}
+
+// TestLeaveRemovesTheLocalNetwork and the adapter.
+func TestLeaveRemovesTheLocalNetwork(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	m := localHost(t, newCluster(t, etcd.Endpoint), "host1", "26.1.5+dfsg1")
+	m.mustRun()
+	for _, s := range stages.Leave(m.env(), false) {
+		f, err := s.Check(t.Context())
+		if err == nil && !f.OK() {
+			err = s.Apply(t.Context(), func(string, int64, int64) {})
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", s.Name(), err)
+		}
+	}
+	for _, n := range m.docker.own {
+		if n.Driver == "calico" {
+			t.Errorf("the network %s is left", n.Name)
+		}
+	}
+	if fileExists(m.file(adapter.Path)) || m.adapterRuns() || m.systemd.unit(units.AdapterService).enabled {
+		t.Error("the adapter is left")
+	}
+	if m.cluster.resource("ippools", "firstboot") == nil {
+		t.Error("the pool was removed")
 	}
 }

@@ -82,7 +82,8 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 
 // unreadFile returns a file that was written after the unit's start, or "".
 func (s node) unreadFile(unit host.UnitState) (string, error) {
-	for _, path := range []string{units.CalicoNodePath, units.CalicoNodeEnv} {
+	paths := append([]string{units.CalicoNodePath, units.CalicoNodeEnv}, calico.Node{Config: s.Config}.Certificates()...)
+	for _, path := range paths {
 		older, err := s.startedBefore(unit.Since, path)
 		if older || err != nil && !host.NotExist(err) {
 			return path, err

@@ -24,12 +24,13 @@ const (
 )
 
 // pool creates the objects that a cluster has once: the allow-all Profile, the
-// IPPool and its Docker network. It also repairs what the plugin breaks in the
-// IPPool.
+// IPPool and, in global mode, its Docker network. It then also repairs what the
+// plugin breaks in the IPPool. localPool is the stage of a host with a local
+// network.
 type pool struct{ *Env }
 
 func (pool) Name() string    { return "pool" }
-func (pool) After() []string { return []string{"node", "minions"} }
+func (pool) After() []string { return []string{"node", "minions", "adapter"} }
 
 // clusterObjects are the objects that exist in the cluster; nil if missing.
 type clusterObjects struct {
@@ -53,6 +54,13 @@ func (s pool) readObjects(ctx context.Context, c *cluster.Client) (clusterObject
 
 func (s pool) Check(ctx context.Context) (engine.CheckResult, error) {
 	var f engine.CheckResult
+	mode, err := s.network(ctx)
+	if err != nil {
+		return f, err
+	}
+	if mode.local() {
+		return localPool{s}.Check(ctx)
+	}
 	docker, err := s.dockerActive(ctx)
 	if err != nil || !docker.OK() {
 		return docker, err
@@ -89,6 +97,13 @@ func (s pool) missing(seen clusterObjects) []engine.Difference {
 // It never overwrites an existing object that differs from the configuration:
 // it returns an error.
 func (s pool) Apply(ctx context.Context, report engine.Progress) error {
+	mode, err := s.network(ctx)
+	if err != nil {
+		return err
+	}
+	if mode.local() {
+		return localPool{s}.Apply(ctx, report)
+	}
 	return s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
 		seen, err := s.readObjects(ctx, c)
 		if err != nil {
@@ -100,13 +115,18 @@ func (s pool) Apply(ctx context.Context, report engine.Progress) error {
 		if len(s.missing(seen)) == 0 && len(s.repairs(seen)) == 0 {
 			return nil
 		}
-		return s.applyLocked(ctx, c, report)
+		return s.underLock(ctx, c, report, func(ctx context.Context) error {
+			if err := s.create(ctx, c, report); err != nil {
+				return err
+			}
+			return s.repair(ctx, c)
+		})
 	})
 }
 
-// applyLocked creates and repairs objects while it holds the cluster's lock. It
-// reads them again, because another host may have created them meanwhile.
-func (s pool) applyLocked(ctx context.Context, c *cluster.Client, report engine.Progress) error {
+// underLock calls change while it holds the cluster's lock. change must read the
+// objects again, because another host may have created them meanwhile.
+func (s pool) underLock(ctx context.Context, c *cluster.Client, report engine.Progress, change func(context.Context) error) error {
 	lock, err := c.Lock(ctx, poolLock, s.nodeName(), poolLockTTL, func(holder string) {
 		report("waiting for host "+holder+" to create the pool", 0, 0)
 	})
@@ -124,10 +144,7 @@ func (s pool) applyLocked(ctx context.Context, c *cluster.Client, report engine.
 		case <-ctx.Done():
 		}
 	}()
-	err = s.create(ctx, c, report)
-	if err == nil {
-		err = s.repair(ctx, c)
-	}
+	err = change(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errLockLost) {
 		return s.etcdWait(errLockLost)
 	}
@@ -160,10 +177,27 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 	if seen.network != nil {
 		return nil
 	}
+	if id := poolAnnotation(seen.pool); isLocalID(id) {
+		return localPoolError(seen.pool.Name, id)
+	}
 	report("creating Docker network "+s.Config.Pool.NetworkName(), 0, 0)
 	_, err = s.docker().CreateNetwork(ctx, s.Config.Pool.NetworkName(), minions.NetworkDriver, minions.IPAMDriver, s.Config.Pool.CIDR.String())
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", s.Config.Pool.NetworkName(), err)}
 	}
 	return nil
+}
+
+// poolAnnotation returns the ID of the network that a pool is bound to, or "".
+func poolAnnotation(p *cluster.IPPool) string {
+	if p == nil {
+		return ""
+	}
+	return p.Annotations[calico.NetworkIDAnnotation]
+}
+
+// localPoolError refuses to make a global network over a pool of local ones.
+func localPoolError(name, id string) error {
+	return engine.WithHint(fmt.Errorf("cannot make a global network: hosts with local networks use IPPool %s (%s)", name, id),
+		"set docker.network: local, or another pool")
 }

@@ -9,14 +9,15 @@ import "github.com/projecteru2/firstboot/internal/engine"
 // the stages that it comes after are done.
 func All(e *Env) []engine.Stage {
 	return []engine.Stage{
-		preflight{e}, // before all others; changes nothing
-		sysctl{e},    // after preflight
-		calicoctl{e}, // after preflight
-		files{e},     // after preflight; shown as "config"
-		docker{e},    // after config
-		node{e},      // after docker, calicoctl, sysctl
-		plugin{e},    // after config; shown as "minions"
-		pool{e},      // after node, minions
-		verify{e},    // after pool
+		preflight{e},    // before all others; changes nothing
+		sysctl{e},       // after preflight
+		calicoctl{e},    // after preflight
+		files{e},        // after preflight; shown as "config"
+		docker{e},       // after config
+		node{e},         // after docker, calicoctl, sysctl
+		plugin{e},       // after config; shown as "minions"
+		adapterStage{e}, // after minions; only for a local network
+		pool{e},         // after node, minions, adapter
+		verify{e},       // after pool
 	}
 }

@@ -103,6 +103,14 @@ func DropIns() []File {
 	}
 }
 
+// LocalDropIns is DropIns of a host with a local network, on which the adapter has
+// the socket that Docker calls.
+func LocalDropIns() []File {
+	list := DropIns()
+	list[0].Data = slices.Concat(list[0].Data, read("eru-minions-local.conf"))
+	return list
+}
+
 // NodeUnit returns the unit that runs `docker run` with args, of which the last
 // is the image. It starts only on this machine, whose name and address are among
 // args.

@@ -8,10 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/app"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 const (
@@ -26,9 +28,9 @@ func (c *cli) waitPlugin() *cobra.Command {
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:         "wait-plugin --for DURATION",
-		Short:       "Wait until Docker's network plugin answers on both sockets",
+		Short:       "Wait until Docker's network plugin and the adapter answer on their sockets",
 		Example:     "  firstboot wait-plugin --for 15m",
-		Annotations: works(codes("0    both sockets answer", "1    timed out", "2    usage error")),
+		Annotations: works(codes("0    all sockets answer", "1    timed out", "2    usage error")),
 		Hidden:      true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := app.NotifyContext(cmd.Context())
@@ -39,6 +41,7 @@ func (c *cli) waitPlugin() *cobra.Command {
 				return err
 			}
 			c.removeStale(ctx)
+			c.warnOfMissingNetwork(host.New(c.root))
 			return nil
 		},
 	}
@@ -91,7 +94,8 @@ func (c *cli) doWaitPlugin(ctx context.Context, h *host.Host, limit time.Duratio
 // failingSockets returns an error text for each socket that does not answer.
 func failingSockets(ctx context.Context, h *host.Host) []string {
 	var missing []string
-	for _, socket := range minions.Sockets() {
+	local := minions.IsLocal(h)
+	for _, socket := range minions.Sockets(local) {
 		queryCtx, cancel := context.WithTimeout(ctx, pluginTimeout)
 		_, err := dockerd.NewPlugin(h, socket.Path).Activate(queryCtx)
 		cancel()
@@ -99,5 +103,24 @@ func failingSockets(ctx context.Context, h *host.Host) []string {
 			missing = append(missing, fmt.Sprintf("%s: %v", socket.Path, err))
 		}
 	}
+	if !local {
+		return missing
+	}
+	queryCtx, cancel := context.WithTimeout(ctx, pluginTimeout)
+	defer cancel()
+	if err := adapter.Ready(queryCtx, h); err != nil {
+		missing = append(missing, err.Error())
+	}
 	return missing
+}
+
+// warnOfMissingNetwork warns if the adapter of a complete host does not know its
+// network: Docker then gives up the containers on it when it starts.
+func (c *cli) warnOfMissingNetwork(h *host.Host) {
+	if !minions.IsLocal(h) || !h.Exists(state.MarkerPath) {
+		return
+	}
+	if _, err := adapter.Load(h); err != nil {
+		fmt.Fprintf(c.errs, "firstboot: warning: containers on the local network will not start: %v\n", err)
+	}
 }

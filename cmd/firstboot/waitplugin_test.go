@@ -42,7 +42,7 @@ func waitForPlugin(root, limit string) (code int, out string) {
 
 func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 	root := t.TempDir()
-	for _, s := range minions.Sockets() {
+	for _, s := range minions.Sockets(false) {
 		serve(t, root, s.Path, `{"Implements": ["NetworkDriver"]}`)
 	}
 	if code, out := waitForPlugin(root, "1m"); code != 0 || !strings.Contains(out, "the network plugin answers") {
@@ -52,8 +52,8 @@ func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 
 func TestWaitPluginReportsTheSocketThatFails(t *testing.T) {
 	root := t.TempDir()
-	serve(t, root, minions.Sockets()[0].Path, `{"Implements": ["NetworkDriver"]}`)
-	serve(t, root, minions.Sockets()[1].Path, "")
+	serve(t, root, minions.Sockets(false)[0].Path, `{"Implements": ["NetworkDriver"]}`)
+	serve(t, root, minions.Sockets(false)[1].Path, "")
 	code, out := waitForPlugin(root, "1s")
 	if code != 1 || !strings.Contains(out, "calico-ipam.sock: the plugin answered with status 500") || strings.Contains(out, "calico.sock:") {
 		t.Errorf("exit code %d: %s", code, out)

@@ -30,6 +30,13 @@ func Profile(pool config.Pool) Document {
 	}
 }
 
+// BoundIPPool returns the cluster's IPPool with the annotation of local networks.
+func BoundIPPool(pool config.Pool, networkID string) Document {
+	d := IPPool(pool)
+	d.Metadata["annotations"] = map[string]string{NetworkIDAnnotation: networkID}
+	return d
+}
+
 // IPPool returns the cluster's IPPool.
 func IPPool(pool config.Pool) Document {
 	return Document{apiVersion, "IPPool", map[string]any{"name": pool.Name}, map[string]any{

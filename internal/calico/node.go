@@ -36,7 +36,7 @@ type Node struct {
 // and FELIX_HEALTHENABLED: without Felix's health port the readiness command fails
 // on a healthy node.
 func (n Node) variables() map[string]string {
-	return map[string]string{
+	variables := map[string]string{
 		"NODENAME":                  n.Name,
 		"IP":                        n.Address.String(),
 		"AS":                        fmt.Sprint(n.Config.Node.ASNumber),
@@ -46,6 +46,35 @@ func (n Node) variables() map[string]string {
 		"ETCD_DISCOVERY_SRV":        "",
 		"FELIX_HEALTHENABLED":       "true",
 	}
+	for _, f := range n.certificates() {
+		variables[f.variable] = f.inside
+	}
+	return variables
+}
+
+// certificate is a file for etcd that the container needs.
+type certificate struct{ variable, path, inside string }
+
+// certificates returns the configured files, at the paths where calicoctl v3.23.0
+// mounts them. A file that is mounted by itself stays the old one when it is
+// replaced: calico-node must then be restarted.
+func (n Node) certificates() []certificate {
+	etcd := n.Config.Etcd
+	all := []certificate{
+		{"ETCD_CA_CERT_FILE", etcd.CAFile, "/etc/calico/certs/ca_cert.crt"},
+		{"ETCD_KEY_FILE", etcd.KeyFile, "/etc/calico/certs/key.pem"},
+		{"ETCD_CERT_FILE", etcd.CertFile, "/etc/calico/certs/cert.crt"},
+	}
+	return slices.DeleteFunc(all, func(c certificate) bool { return c.path == "" || !etcd.TLS() })
+}
+
+// Certificates returns the files for etcd that the container has mounted.
+func (n Node) Certificates() []string {
+	var paths []string
+	for _, f := range n.certificates() {
+		paths = append(paths, f.path)
+	}
+	return paths
 }
 
 // Environment returns all variables of the container: those of Arguments and
@@ -77,6 +106,9 @@ func (n Node) Arguments() []string {
 		"/lib/modules:/lib/modules", "/run:/run",
 	} {
 		args = append(args, "-v", volume)
+	}
+	for _, f := range n.certificates() {
+		args = append(args, "-v", f.path+":"+f.inside)
 	}
 	return append(args, n.Config.Node.Image)
 }

@@ -7,6 +7,9 @@ import (
 	"slices"
 )
 
+// ScopeLocal is the scope of a network that only its host knows.
+const ScopeLocal = "local"
+
 // Network is a Docker network.
 type Network struct {
 	ID      string `json:"Id"`
@@ -84,6 +87,16 @@ func (d *Client) CreateNetwork(ctx context.Context, name, driver, ipam, subnet s
 	}
 	err := d.call(ctx, http.MethodPost, "/networks/create", nil, body, &created)
 	return created.ID, err
+}
+
+// RemoveNetwork removes a network, if it exists. While a cluster-store is in
+// effect, it would remove a global network for all hosts.
+func (d *Client) RemoveNetwork(ctx context.Context, id string) error {
+	err := d.call(ctx, http.MethodDelete, "/networks/"+id, nil, nil, nil)
+	if NotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // DisconnectContainer removes a container's endpoint from a network, even if

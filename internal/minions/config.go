@@ -4,6 +4,7 @@
 package minions
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/tunnel"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -19,19 +21,33 @@ import (
 const ConfPath = "/etc/eru/minions.conf"
 
 // Files returns the plugin's configuration, and the drop-ins that order it before
-// Docker.
-func Files(c *config.Config) []host.File {
+// Docker and, with a local network, give it another socket.
+func Files(c *config.Config, local bool) []host.File {
 	list := []host.File{confFile(c)}
-	for _, d := range units.DropIns() {
+	dropIns := units.DropIns()
+	if local {
+		dropIns = units.LocalDropIns()
+	}
+	for _, d := range dropIns {
 		list = append(list, host.File{Path: d.Path, Data: d.Data, Mode: 0o644})
 	}
 	return list
 }
 
+// IsLocal reports whether the plugin is configured for a local network.
+func IsLocal(h *host.Host) bool {
+	data, err := h.ReadFile(units.MinionsDropIn)
+	return err == nil && bytes.Contains(data, []byte("\nEnvironment=CALICO_CNM="))
+}
+
 // confFile returns the plugin's environment file.
 func confFile(c *config.Config) host.File {
 	var b strings.Builder
-	fmt.Fprintf(&b, "ETCD_ENDPOINTS=%s\n", strings.Join(c.Etcd.Endpoints, ","))
+	endpoints := strings.Join(c.Etcd.Endpoints, ",")
+	if c.Etcd.TLS() {
+		endpoints = tunnel.Endpoint // the plugin's second client knows no TLS
+	}
+	fmt.Fprintf(&b, "ETCD_ENDPOINTS=%s\n", endpoints)
 	for _, key := range slices.Sorted(maps.Keys(c.Minions.Environment)) {
 		fmt.Fprintf(&b, "%s=%s\n", key, quoteEnvironment(c.Minions.Environment[key].Reveal()))
 	}

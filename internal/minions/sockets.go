@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 )
@@ -23,15 +24,20 @@ type Socket struct {
 	Implements string // the interface that Docker uses
 }
 
-// NetworkSocket returns the socket of the plugin's network driver.
-func NetworkSocket() Socket {
-	return Socket{dockerd.PluginDir + NetworkDriver + ".sock", "NetworkDriver"}
+// NetworkSocket returns the socket of the plugin's network driver. With a local
+// network Docker calls the adapter instead.
+func NetworkSocket(local bool) Socket {
+	path := dockerd.PluginDir + NetworkDriver + ".sock"
+	if local {
+		path = adapter.PluginSocket
+	}
+	return Socket{path, "NetworkDriver"}
 }
 
 // Sockets returns the plugin's sockets. They remain when the plugin dies: only a
 // response proves that it runs.
-func Sockets() []Socket {
-	return []Socket{NetworkSocket(), {dockerd.PluginDir + IPAMDriver + ".sock", "IpamDriver"}}
+func Sockets(local bool) []Socket {
+	return []Socket{NetworkSocket(local), {dockerd.PluginDir + IPAMDriver + ".sock", "IpamDriver"}}
 }
 
 // activateTimeout bounds one query of a socket.
@@ -40,7 +46,7 @@ const activateTimeout = 10 * time.Second
 // SocketErrors describes what is wrong with each of the plugin's sockets.
 func SocketErrors(ctx context.Context, h *host.Host) []string {
 	var problems []string
-	for _, socket := range Sockets() {
+	for _, socket := range Sockets(IsLocal(h)) {
 		limited, cancel := context.WithTimeout(ctx, activateTimeout)
 		implements, err := dockerd.NewPlugin(h, socket.Path).Activate(limited)
 		cancel()

@@ -79,7 +79,7 @@ func (s Stale) endpoints(all []cluster.Endpoint, links map[string]bool) []cluste
 func DeleteEndpoint(ctx context.Context, h *host.Host, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
-	err := dockerd.NewPlugin(h, NetworkSocket().Path).DeleteEndpoint(ctx, id)
+	err := dockerd.NewPlugin(h, NetworkSocket(IsLocal(h)).Path).DeleteEndpoint(ctx, id)
 	var failed *dockerd.PluginError
 	if err == nil || errors.As(err, &failed) && strings.Contains(failed.Message, "resource does not exist") {
 		return nil

@@ -53,7 +53,6 @@ func (l *Lab) config(o Options, release golden.Release) *Config {
 			"node":      map[string]any{"image": l.Parts.NodeImageName},
 			"minions":   map[string]any{},
 			"pool":      map[string]any{"name": Network, "cidr": PoolCIDR},
-			"docker":    map[string]any{"network": "global"},
 		},
 		bundle: []artifact.Item{
 			{Entry: artifact.Entry{Name: calicoctl, Version: l.Parts.CalicoctlVersion}, Path: l.Parts.Calicoctl},

@@ -1,0 +1,190 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/projecteru2/firstboot/internal/adapter"
+	"github.com/projecteru2/firstboot/internal/calico"
+	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/minions"
+)
+
+// localPool is the stage pool of a host with a local network. The cluster has the
+// allow-all Profile and the IPPool once; every host has its own Docker network of
+// the same name, and the ID that the pool is bound to in adapter.json.
+type localPool struct{ pool }
+
+// localID returns the annotation of a pool that is made for local networks.
+func localID(poolName string) string { return localIDPrefix + poolName }
+
+// wantedNetwork returns the network that the adapter must serve. An existing
+// annotation is used: it may be the ID of the global network of older hosts.
+func (s localPool) wantedNetwork(p *cluster.IPPool) adapter.Network {
+	return adapter.Network{ID: p.Annotations[calico.NetworkIDAnnotation], CIDR: s.Config.Pool.CIDR}
+}
+
+func (s localPool) Check(ctx context.Context) (engine.CheckResult, error) {
+	f, err := s.dockerActive(ctx)
+	if err != nil || !f.OK() {
+		return f, err
+	}
+	err = s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
+		seen, err := s.readObjects(ctx, c)
+		if err != nil {
+			return err
+		}
+		f.Differences = append(s.missing(seen), s.drift(seen)...)
+		if seen.pool != nil {
+			if have, err := adapter.Load(s.Host); err != nil {
+				f.Add(engine.Difference{Object: adapter.Path, Actual: err.Error(), Expected: "the ID of the network"})
+			} else if have != s.wantedNetwork(seen.pool) {
+				f.Add(engine.Difference{Object: adapter.Path, Actual: have.ID + " over " + have.CIDR.String(), Expected: "the annotation of IPPool " + seen.pool.Name})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return f, err
+	}
+	why, err := s.restartReason(ctx)
+	if why != "" {
+		f.Add(engine.Difference{Object: "Docker", Actual: why, Expected: "a local network"})
+	}
+	return f, err
+}
+
+// drift lists how existing objects differ from the configuration. The network of
+// an earlier global mode is not drift: it goes when its cluster-store does.
+func (s localPool) drift(seen clusterObjects) []engine.Difference {
+	if seen.network != nil && seen.network.Scope != dockerd.ScopeLocal {
+		seen.network = nil
+	}
+	list := s.pool.drift(seen)
+	if p := seen.pool; p != nil && p.Annotations[calico.NetworkIDAnnotation] == "" {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}},"spec":{"vxlanMode":"Never"}}`, calico.NetworkIDAnnotation, localID(p.Name))
+		list = append(list, engine.Difference{
+			Name: "pool-drift", Object: "IPPool " + p.Name + " annotation", Actual: "none", Expected: "the ID of a network", Stops: true,
+			Fix: "calicoctl patch ippool " + p.Name + " --config=" + calico.CtlConfigPath + " -p '" + patch + "', then firstboot run --force",
+		})
+	}
+	return list
+}
+
+// restartReason returns why Docker must be restarted before it can have a local
+// network, or "".
+func (s localPool) restartReason(ctx context.Context) (string, error) {
+	info, err := s.docker().Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	if dockerd.IsOwnStore(s.Config, info.ClusterStore) {
+		return "uses the cluster-store " + info.ClusterStore, nil
+	}
+	network, err := s.docker().Network(ctx, s.Config.Pool.NetworkName())
+	if err != nil || network == nil || network.Scope == dockerd.ScopeLocal {
+		return "", err
+	}
+	return "has a network " + network.Name + " with the scope " + network.Scope, nil
+}
+
+// Apply creates missing objects of the cluster under its lock, and then this
+// host's network without it.
+func (s localPool) Apply(ctx context.Context, report engine.Progress) error {
+	return s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
+		seen, err := s.readObjects(ctx, c)
+		if err != nil {
+			return &engine.Retry{Err: err}
+		}
+		if err := driftError(s.drift(seen)); err != nil {
+			return err
+		}
+		if seen.profile == nil || seen.pool == nil {
+			if err := s.underLock(ctx, c, report, func(ctx context.Context) error { return s.createObjects(ctx, c, report) }); err != nil {
+				return err
+			}
+			if seen, err = s.readObjects(ctx, c); err != nil || seen.pool == nil {
+				return &engine.Retry{Err: fmt.Errorf("cannot read IPPool %s: %w", s.Config.Pool.Name, orMissing(err))}
+			}
+			if err := driftError(s.drift(seen)); err != nil {
+				return err
+			}
+		}
+		return s.applyHost(ctx, seen.pool, report)
+	})
+}
+
+// createObjects creates the Profile, and then the pool with its annotation in one
+// step: the pool is never patched.
+func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report engine.Progress) error {
+	seen, err := s.readObjects(ctx, c)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if seen.profile == nil {
+		report("creating Profile "+s.Config.Pool.Name, 0, 0)
+		if err := calico.Create(ctx, s.Host, calico.Profile(s.Config.Pool)); err != nil {
+			return s.calicoctlError(err)
+		}
+	}
+	if seen.pool != nil {
+		return nil
+	}
+	report("creating IPPool "+s.Config.Pool.Name, 0, 0)
+	if err := calico.Create(ctx, s.Host, calico.BoundIPPool(s.Config.Pool, localID(s.Config.Pool.Name))); err != nil {
+		return s.calicoctlError(err)
+	}
+	return nil
+}
+
+// applyHost writes adapter.json and creates this host's Docker network.
+func (s localPool) applyHost(ctx context.Context, p *cluster.IPPool, report engine.Progress) error {
+	want := s.wantedNetwork(p)
+	if have, err := adapter.Load(s.Host); err != nil || have != want {
+		if err := want.Save(s.Host); err != nil {
+			return err
+		}
+	}
+	why, err := s.restartReason(ctx)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if why != "" {
+		return s.restartDocker(ctx, report, "for its local network: it "+why)
+	}
+	name := s.Config.Pool.NetworkName()
+	network, err := s.docker().Network(ctx, name)
+	if err != nil || network != nil {
+		return retryIf(err)
+	}
+	report("creating Docker network "+name, 0, 0)
+	_, err = s.docker().CreateNetwork(ctx, name, minions.NetworkDriver, minions.IPAMDriver, s.Config.Pool.CIDR.String())
+	switch {
+	case err == nil, strings.Contains(err.Error(), "already exists"):
+		return nil
+	case strings.Contains(err.Error(), "swarm manager"):
+		// Docker keeps the scope of a plugin from its first call of the plugin until
+		// dockerd restarts: it called the plugin before the adapter had its socket.
+		return s.restartDocker(ctx, report, "for its local network: it knows the plugin as global")
+	}
+	return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", name, err)}
+}
+
+// retryIf returns err as a *engine.Retry, or nil.
+func retryIf(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &engine.Retry{Err: err}
+}
+
+// orMissing returns err, or an error that the object does not exist.
+func orMissing(err error) error {
+	if err == nil {
+		return fmt.Errorf("it does not exist")
+	}
+	return err
+}
