@@ -45,19 +45,21 @@ func checkFile(h *host.Host, f host.File, result *engine.CheckResult) error {
 	return nil
 }
 
-// writeFiles writes only the files that differ: the modification time shows
-// whether a running program has read its file.
-func writeFiles(h *host.Host, list []host.File) error {
+// writeFiles writes only the files that differ, and reports whether it wrote one.
+// The modification time shows a later run whether a running program has read its
+// file. This run must not rely on it, because the clock may be wrong.
+func writeFiles(h *host.Host, list []host.File) (written bool, err error) {
 	for _, f := range list {
 		var seen engine.CheckResult
 		if err := checkFile(h, f, &seen); err == nil && seen.OK() {
 			continue
 		}
 		if err := h.WriteFile(f.Path, f.Data, f.Mode); err != nil {
-			return err
+			return written, err
 		}
+		written = true
 	}
-	return nil
+	return written, nil
 }
 
 // startedBefore reports whether the file was written after since, so that a

@@ -119,7 +119,7 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFiles(s.Host, list); err != nil {
+	if _, err := writeFiles(s.Host, list); err != nil {
 		return err
 	}
 	return s.reload(ctx)

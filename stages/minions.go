@@ -110,7 +110,8 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFiles(s.Host, minions.Files(s.Config, mode.local())); err != nil {
+	written, err := writeFiles(s.Host, minions.Files(s.Config, mode.local()))
+	if err != nil {
 		return err
 	}
 	systemd := s.Host.Systemd()
@@ -127,13 +128,15 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err := systemd.Enable(ctx, units.Minions); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if err := s.startUnit(ctx); err != nil {
+	if err := s.startUnit(ctx, written); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	return s.waitForSockets(ctx, report)
 }
 
-func (s plugin) startUnit(ctx context.Context) error {
+// startUnit starts the plugin, or restarts it if this run wrote one of its files, or
+// an earlier run changed something after its start.
+func (s plugin) startUnit(ctx context.Context, written bool) error {
 	systemd := s.Host.Systemd()
 	unit, err := systemd.Unit(ctx, units.Minions)
 	if err != nil {
@@ -143,7 +146,7 @@ func (s plugin) startUnit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if unit.Active == "active" && outdated == "" {
+	if unit.Active == "active" && outdated == "" && !written {
 		return nil
 	}
 	return systemd.Restart(ctx, units.Minions)

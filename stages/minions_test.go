@@ -84,6 +84,7 @@ func (m *machine) writePackaged() {
 func TestMinionsConfIsRestoredAfterAnotherInstall(t *testing.T) {
 	t.Parallel()
 	m := withPlugin(t)
+	m.systemd.unit(units.Minions).since = time.Now().Add(time.Hour) // the clock was set back
 	m.rpmInstall([]string{"--nodeps", "--replacepkgs", m.artifacts.rpm})
 	m.wantDifference("minions", minionsConf, "different content")
 	m.mustApply("minions")

@@ -122,18 +122,18 @@ func (e *Env) decideMode(ctx context.Context, d dockerState) (networkMode, error
 		}
 		return localBecause("no cluster-store is configured"), nil
 	}
-	var noV2 error
+	noV2 := false
 	err := e.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
-		noV2 = c.ServesV2(ctx)
-		if errors.Is(noV2, cluster.ErrNoV2) {
+		err := c.ServesV2(ctx)
+		if noV2 = errors.Is(err, cluster.ErrNoV2); noV2 {
 			return nil
 		}
-		return e.etcdWait(noV2)
+		return e.etcdWait(err)
 	})
 	switch {
 	case err != nil:
 		return networkMode{}, err
-	case noV2 != nil:
+	case noV2:
 		return localBecause("etcd has no v2 API, which a cluster-store needs"), nil
 	}
 	return globalBecause("%s is %s", source, store), nil

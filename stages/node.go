@@ -154,7 +154,8 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 func (s node) ready(ctx context.Context) error { return calico.Ready(ctx, s.docker()) }
 
 func (s node) Apply(ctx context.Context, report engine.Progress) error {
-	if err := s.writeFiles(ctx); err != nil {
+	written, err := s.writeFiles(ctx)
+	if err != nil {
 		return err
 	}
 	if err := s.Host.Systemd().DaemonReload(ctx); err != nil {
@@ -163,7 +164,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if err := s.startOrRestart(ctx); err != nil {
+	if err := s.startOrRestart(ctx, written); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
@@ -175,25 +176,23 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 }
 
 // writeFiles writes the files that calico-node starts from, and removes the one
-// that it no longer needs.
-func (s node) writeFiles(ctx context.Context) error {
+// that it no longer needs. It reports whether a file was changed.
+func (s node) writeFiles(ctx context.Context) (written bool, err error) {
 	list, err := s.files(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := writeFiles(s.Host, list); err != nil {
-		return err
+	written, err = writeFiles(s.Host, list)
+	if err == nil && len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
+		return true, s.Host.Remove(units.CalicoNodeEnv)
 	}
-	if len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
-		return s.Host.Remove(units.CalicoNodeEnv)
-	}
-	return nil
+	return written, err
 }
 
 // startOrRestart starts the unit, or restarts it if its container must be
 // replaced. A correct calico-node is never restarted, because a restart
 // interrupts the network of every container on this host.
-func (s node) startOrRestart(ctx context.Context) error {
+func (s node) startOrRestart(ctx context.Context, written bool) error {
 	systemd := s.Host.Systemd()
 	unit, err := systemd.Unit(ctx, units.CalicoNode)
 	if err != nil {
@@ -202,7 +201,10 @@ func (s node) startOrRestart(ctx context.Context) error {
 	if unit.Active != "active" {
 		return systemd.Start(ctx, units.CalicoNode)
 	}
-	needed, err := s.needsRestart(ctx, unit)
+	needed := written
+	if !needed {
+		needed, err = s.needsRestart(ctx, unit)
+	}
 	if err == nil && needed {
 		return systemd.Restart(ctx, units.CalicoNode)
 	}

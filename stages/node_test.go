@@ -94,6 +94,10 @@ func TestNodeFindsAndRepairsDifferences(t *testing.T) {
 		"another unit file": {func(m *machine) {
 			m.put(units.CalicoNodePath, "[Service]\nExecStart=/usr/bin/docker run calico/node:v3.23.0\n")
 		}, []string{units.CalicoNodePath}, true},
+		"another unit file, and the clock was set back": {func(m *machine) {
+			m.systemd.unit(units.CalicoNode).since = time.Now().Add(time.Hour)
+			m.put(units.CalicoNodePath, "[Service]\nExecStart=/usr/bin/docker run calico/node:v3.23.0\n")
+		}, []string{units.CalicoNodePath}, true},
 		"a drop-in that systemd has not read": {func(m *machine) {
 			m.put(units.AdminDir+"/calico-node.service.d/x.conf", "[Service]\nNice=5\n")
 		}, []string{"changed on disk"}, false},

@@ -39,7 +39,7 @@ func testWaitingRun(t *testing.T, e *Environment) {
 		const waits = "waiting for etcd at " + etcdEndpoint
 		h.waitFor("STATUS= with the wait", func() (string, bool) {
 			seen := h.property("firstboot.service", "StatusText")
-			return seen, strings.HasPrefix(seen, "1/9 preflight: "+waits+" since ")
+			return seen, strings.HasPrefix(seen, "1/10 preflight: "+waits+" since ")
 		})
 		h.wantExit(7, []string{"firstboot", "status"}, "running", "waiting for etcd at "+etcdEndpoint)
 		h.contains(h.Journal(h.ctx, "firstboot.service"), waits)

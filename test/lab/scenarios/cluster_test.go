@@ -92,7 +92,7 @@ func waitForEtcd(t *testing.T, l *lab.Lab) {
 	output := labtest.Run(t, h, 7, "firstboot status")
 	t.Logf("%s", output)
 	labtest.Contains(t, output, "running: a run is in progress", "preflight  running", "waiting for etcd at "+l.Etcd.Endpoint+" since", "the run continues by itself", "firstboot status --wait")
-	labtest.Contains(t, labtest.Run(t, h, 0, "systemctl show -p StatusText --value firstboot"), "1/9 preflight: waiting for etcd at "+l.Etcd.Endpoint)
+	labtest.Contains(t, labtest.Run(t, h, 0, "systemctl show -p StatusText --value firstboot"), "1/10 preflight: waiting for etcd at "+l.Etcd.Endpoint)
 	labtest.Contains(t, labtest.Run(t, h, 3, "systemctl is-active firstboot"), "activating")
 	labtest.NotContains(t, labtest.Run(t, h, 0, "systemctl list-units --no-legend --state=active '*.target'"), "firstboot-complete.target")
 	// Nothing is changed before preflight has passed.
