@@ -14,6 +14,8 @@ func TestSelectLine(t *testing.T) {
 	for line, want := range map[string]string{
 		"[   24.099796] firstboot[161]: firstboot: preflight (1/9) done, 5.5s (ok)":             "firstboot: preflight (1/9) done, 5.5s (ok)",
 		"host2 login: [   25.1] firstboot[161]: firstboot: config    (4/9) done, 1s (changed) ": "firstboot: config    (4/9) done, 1s (changed)",
+		"firstboot: minions   (7/10) done, 53.4s (changed)":                                     "firstboot: minions   (7/10) done, 53.4s (changed)",
+		"host1 login: firstboot: node      (6/10) done, 9s (changed)":                           "firstboot: node      (6/10) done, 9s (changed)",
 		"Debian GNU/Linux 12 host2 ttyS0":                                                       "(the console's login prompt)",
 		"[    1.2] Kernel panic - not syncing: no init found":                                   "[    1.2] Kernel panic - not syncing: no init found",
 		"SELinux:  Could not open policy file":                                                  "",

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"syscall"
 
@@ -24,13 +23,14 @@ import (
 // labName is the name of the demo's lab. Only one demo can run at a time.
 const labName = "demo"
 
-const usage = `usage: make demo [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
+const usage = `usage: make demo [DEBIAN=13|12|mixed] [HOSTS=2] [KEEP=1] [CALICOCTL=FILE] [NODE_IMAGE=FILE] [MINIONS_RPM=FILE]
        make demo-stop          stop a demo that was kept
        make demo-shell HOST=host1
 
-  DEBIAN       12: Debian 12, Docker 20.10, a global network in etcd's v2 API
-               13 and mixed (Debian 13, Docker 26, a local network) follow when
-               firstboot can create local networks
+  DEBIAN       13: Debian 13, Docker 26, local networks, etcd without the v2 API
+               (the default)
+               12: Debian 12, Docker 20.10, a global network in etcd's v2 API
+               mixed: both in one cluster, by turns
   HOSTS        number of machines; each needs 1 GB of memory
   KEEP=1       leave them running
   CALICOCTL    your calicoctl, instead of one built from source
@@ -42,7 +42,7 @@ example: make demo HOSTS=3 KEEP=1 MINIONS_RPM=/root/eru-minions-21.06.rpm
 `
 
 // defaultDebian is the default of DEBIAN.
-const defaultDebian = "12"
+const defaultDebian = "13"
 
 // clusters are the values of DEBIAN: the hosts' releases, and an etcd with the v2
 // API if a host has a global network.
@@ -89,9 +89,6 @@ func runCommand() error {
 		s, err := readSettings()
 		if err != nil {
 			return err
-		}
-		if slices.Contains(s.cluster.debian, golden.Debian13) {
-			return errors.New("hosts with Debian 13 cannot join: this version of firstboot creates no local networks, so that preflight refuses Docker 26; use DEBIAN=12")
 		}
 		return run(ctx, s)
 	case command == "stop" && len(os.Args) == 2:

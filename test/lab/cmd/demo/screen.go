@@ -56,16 +56,23 @@ func (s *screen) follow(ctx context.Context, h *lab.Host, start time.Time, _ int
 		digit := int(h.Name[len(h.Name)-1])
 		name = "\x1b[" + hostColours[digit%len(hostColours)] + "m" + name + "\x1b[0m"
 	}
+	prompted := false                                  // agetty prints its prompt again after each change of the login screen
 	_ = h.Console.Follow(ctx, func(line string) bool { // the only error is the end of the context
-		if text, ok := selectLine(line); ok {
+		text, ok := selectLine(line)
+		if ok && (text != loginPrompt || !prompted) {
+			prompted = prompted || text == loginPrompt
 			s.plain(fmt.Sprintf("%s %5s  %s\n", name, time.Since(start).Round(time.Second), text))
 		}
 		return true
 	})
 }
 
-// fromUnit matches a line of firstboot's unit that journald wrote to the console.
-var fromUnit = regexp.MustCompile(`firstboot\[\d+\]: (.*)`)
+// fromUnit matches a line of firstboot's unit on the console. systemd 252 puts the
+// time and the process before it, systemd 257 nothing.
+var fromUnit = regexp.MustCompile(`(?:firstboot\[\d+\]: |^|login: )(firstboot: .*)`)
+
+// loginPrompt is printed in place of the console's first prompt.
+const loginPrompt = "(the console's login prompt)"
 
 // selectLine returns the text to print for a console line, and whether to print it.
 func selectLine(line string) (string, bool) {
@@ -74,7 +81,7 @@ func selectLine(line string) (string, bool) {
 	}
 	switch {
 	case strings.Contains(line, "Debian GNU/Linux"):
-		return "(the console's login prompt)", true
+		return loginPrompt, true
 	case strings.Contains(line, "Kernel panic"):
 		return line, true
 	}
