@@ -145,6 +145,7 @@ func TestUnchangedDifferencesAreNotReportedAsChanging(t *testing.T) {
 	for want, differences := range map[string][]engine.Difference{
 		"working for 10s: left unchanged: pool.cidr":                    {cidr},
 		"working for 10s: changing sysctl x; left unchanged: pool.cidr": {cidr, sysctl},
+		"working for 10s: changing sysctl x, b, c, and 1 more\n":        {sysctl, sysctl, {Object: "b"}, {Object: "c"}, {Object: "d"}},
 	} {
 		s := play(t, report.Terminal{}, func(c *report.Console, start time.Time) {
 			c.Event(engine.Event{Stage: "node", Kind: engine.Started, Time: start, Since: start})

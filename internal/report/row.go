@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,12 +68,13 @@ func applyText(check engine.CheckResult) string {
 // objects lists the first three objects that differ.
 func objects(all []engine.Difference) string {
 	var names []string
-	for i, d := range all {
-		if i == 3 {
-			names = append(names, fmt.Sprintf("and %d more", len(all)-i))
-			break
+	for _, d := range all {
+		if name := clean(d.Object); !slices.Contains(names, name) {
+			names = append(names, name)
 		}
-		names = append(names, clean(d.Object))
+	}
+	if len(names) > 3 {
+		names = append(names[:3], fmt.Sprintf("and %d more", len(names)-3))
 	}
 	return strings.Join(names, ", ")
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/projecteru2/firstboot/test/lab/golden"
 )
 
@@ -35,8 +37,11 @@ func TestReadSettings(t *testing.T) {
 	if err != nil || s.hosts != 3 || !s.keep || s.firstboot != "/f" || s.parts.Calicoctl != "/c" || s.parts.NodeImage != "/n" || s.parts.MinionsRPM != "/m" {
 		t.Errorf("settings are %+v (%v)", s, err)
 	}
-	if want := []golden.Release{golden.Debian13, golden.Debian12}; !slices.Equal(s.cluster.debian, want) || s.cluster.etcd.NoV2 {
+	if want := []golden.Release{golden.Debian12, golden.Debian13}; !slices.Equal(s.cluster.debian, want) || s.cluster.etcd.NoV2 {
 		t.Errorf("a mixed cluster is %+v", s.cluster)
+	}
+	if got := s.cluster.waves(3); !cmp.Equal(got, [][]int{{0, 2}, {1}}) {
+		t.Errorf("the hosts of a mixed cluster start in %v", got)
 	}
 	t.Setenv("DEBIAN", "13")
 	if s, err := readSettings(); err != nil || !slices.Equal(s.cluster.debian, []golden.Release{golden.Debian13}) || !s.cluster.etcd.NoV2 {

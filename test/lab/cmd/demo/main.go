@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -30,7 +31,8 @@ const usage = `usage: make demo [DEBIAN=13|12|mixed] [HOSTS=2] [KEEP=1] [CALICOC
   DEBIAN       13: Debian 13, Docker 26, local networks, etcd without the v2 API
                (the default)
                12: Debian 12, Docker 20.10, a global network in etcd's v2 API
-               mixed: both in one cluster, by turns
+               mixed: both in one cluster, by turns; the hosts with Debian 13 join
+               the complete cluster of the others
   HOSTS        number of machines; each needs 1 GB of memory
   KEEP=1       leave them running
   CALICOCTL    your calicoctl, instead of one built from source
@@ -49,12 +51,26 @@ const defaultDebian = "13"
 var clusters = map[string]cluster{
 	"13":    {debian: []golden.Release{golden.Debian13}, etcd: labnet.EtcdOptions{NoV2: true}},
 	"12":    {debian: []golden.Release{golden.Debian12}},
-	"mixed": {debian: []golden.Release{golden.Debian13, golden.Debian12}},
+	"mixed": {debian: []golden.Release{golden.Debian12, golden.Debian13}},
 }
 
 type cluster struct {
 	debian []golden.Release
 	etcd   labnet.EtcdOptions
+}
+
+// waves returns the indexes of the hosts that start together. Hosts with a local
+// network join a pool of a global one, but not the other way round.
+func (c cluster) waves(hosts int) [][]int {
+	var global, local []int
+	for i := range hosts {
+		if c.debian[i%len(c.debian)] == golden.Debian12 {
+			global = append(global, i)
+		} else {
+			local = append(local, i)
+		}
+	}
+	return slices.DeleteFunc([][]int{global, local}, func(wave []int) bool { return len(wave) == 0 })
 }
 
 // settings are the demo's options.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/projecteru2/firstboot/test/lab"
@@ -38,7 +39,7 @@ func run(ctx context.Context, s settings) (err error) {
 		}
 		err = errors.Join(err, l.Close())
 	}()
-	err = show(ctx, l, out)
+	err = show(ctx, l, s.cluster, out)
 	if err != nil && ctx.Err() == nil {
 		report(l, out)
 	}
@@ -77,7 +78,7 @@ func report(l *lab.Lab, out *screen) {
 }
 
 // show boots the machines, waits until they are complete, and tests the network.
-func show(ctx context.Context, l *lab.Lab, out *screen) error {
+func show(ctx context.Context, l *lab.Lab, c cluster, out *screen) error {
 	out.title(fmt.Sprintf("Power on: %d machines (%s), bare except for firstboot", len(l.Hosts), l.Accel))
 	start := time.Now()
 	watching, stop := context.WithCancel(ctx)
@@ -85,11 +86,13 @@ func show(ctx context.Context, l *lab.Lab, out *screen) error {
 	for _, h := range l.Hosts {
 		go out.follow(watching, h, start, len(l.Hosts))
 	}
-	if err := l.Boot(ctx); err != nil {
-		return err
-	}
-	if err := waitComplete(ctx, l); err != nil {
-		return err
+	for i, wave := range c.waves(len(l.Hosts)) {
+		if i > 0 {
+			out.title("These hosts are complete. Power on: the hosts with a local network")
+		}
+		if err := join(ctx, l, wave); err != nil {
+			return err
+		}
 	}
 	joined := time.Since(start)
 	stop()
@@ -105,9 +108,17 @@ func show(ctx context.Context, l *lab.Lab, out *screen) error {
 	return nil
 }
 
-// waitComplete waits until firstboot reports that every host is complete.
-func waitComplete(ctx context.Context, l *lab.Lab) error {
+// join boots hosts and waits until firstboot reports that all are complete.
+func join(ctx context.Context, l *lab.Lab, hosts []int) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	return l.Each(func(h *lab.Host) error { return h.WaitComplete(ctx) })
+	return l.Each(func(h *lab.Host) error {
+		if !slices.Contains(hosts, slices.Index(l.Hosts, h)) {
+			return nil
+		}
+		if err := h.Boot(ctx); err != nil {
+			return err
+		}
+		return h.WaitComplete(ctx)
+	})
 }
