@@ -187,7 +187,7 @@ func TestForeignEndpointsAreKept(t *testing.T) {
 func TestLeftOverLinksAreRemoved(t *testing.T) {
 	t.Parallel()
 	m := afterPowerCut(t, dockerID(1))
-	kept := []string{"eth0", "cali" + dockerID(1)[:11], "temp" + dockerID(1)[:11], "cali0", "calico-manual", "temperature", "cali0123456789a"}
+	kept := []string{"eth0", "cali" + dockerID(1)[:11], "cali0", "calico-manual", "temperature", "cali0123456789a"}
 	for _, name := range kept {
 		m.link(name)
 	}
@@ -202,6 +202,30 @@ func TestLeftOverLinksAreRemoved(t *testing.T) {
 			t.Errorf("%s was removed", name)
 		}
 	}
+}
+
+// TestEndpointsWhoseInterfaceReachedNoContainerAreRemoved: Docker was killed in Join.
+func TestEndpointsWhoseInterfaceReachedNoContainerAreRemoved(t *testing.T) {
+	t.Parallel()
+	m := afterPowerCut(t, dockerID(1))
+	m.cluster.addEndpoint("host1", dockerID(2))
+	m.link("cali" + dockerID(1)[:11])
+	m.link("cali" + dockerID(2)[:11])
+	m.link("temp" + dockerID(2)[:11])
+	m.wantStale("removed stale endpoints: 1, leftover interfaces: 2", dockerID(1))
+	if !m.hasLink("cali"+dockerID(1)[:11]) || m.hasLink("cali"+dockerID(2)[:11]) {
+		t.Error("the interfaces are wrong")
+	}
+}
+
+// TestEndpointsThatTheAdapterCreatedAreRemoved, although no file of Docker names
+// them: it was killed before it had written one.
+func TestEndpointsThatTheAdapterCreatedAreRemoved(t *testing.T) {
+	t.Parallel()
+	m := afterPowerCut(t, dockerID(1))
+	m.cluster.addEndpoint("host1", dockerID(7))
+	m.put("/run/firstboot/adapter/endpoints/"+dockerID(7), "")
+	m.wantStale("removed stale endpoints: 2, leftover interfaces: 0")
 }
 
 // TestFailedDeletionsAreReported and do not keep the others from being deleted.

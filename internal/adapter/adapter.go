@@ -13,7 +13,8 @@
 //     the plugin finds the pool,
 //   - answers Leave itself, because the plugin would call Docker with a version of
 //     its API that Docker 29 refuses,
-//   - removes the IPv6 gateway from the answer to Join, so that IPv6 may stay on.
+//   - removes the IPv6 gateway from the answer to Join, so that IPv6 may stay on,
+//   - deletes endpoints that no container uses, because Docker does not know them.
 //
 // Other networks of the plugin and other calls pass through unchanged. The
 // package knows Docker's protocol for remote network drivers (moby's
@@ -65,15 +66,20 @@ const (
 
 // Adapter answers Docker's calls of the network driver "calico".
 type Adapter struct {
-	host   *host.Host
-	client *http.Client
-	log    func(line string)
+	host      *host.Host
+	client    *http.Client
+	log       func(line string)
+	endpoints *endpoints
+	wake      chan struct{} // of watchEndpoints
 }
 
 // New returns the adapter of a machine. It calls log with one line for every
 // error, from several goroutines.
 func New(h *host.Host, log func(line string)) *Adapter {
-	return &Adapter{host: h, log: log, client: pluginClient(h.RealPath(PluginSocket), dialLimit, callLimit)}
+	return &Adapter{
+		host: h, log: log, client: pluginClient(h.RealPath(PluginSocket), dialLimit, callLimit),
+		endpoints: loadEndpoints(h, log), wake: make(chan struct{}, 1),
+	}
 }
 
 // answer is an HTTP response to Docker.
@@ -85,7 +91,7 @@ type answer struct {
 
 // ok reports whether the plugin did what it was called for. Plugins report an
 // error by a status other than 200 or in the field Err.
-func (a answer) ok() bool { return a.status == http.StatusOK && !hasErr(a.body) }
+func (a answer) ok() bool { return a.status == http.StatusOK && errorText(a.body) == "" }
 
 // contentType is that of go-plugins-helpers.
 const contentType = "application/vnd.docker.plugins.v1.1+json"

@@ -108,8 +108,13 @@ func (p params) link() (string, error) {
 	if !id.MatchString(p.EndpointID) {
 		return "", fmt.Errorf("%q is not an endpoint ID", text.Line(p.EndpointID))
 	}
-	return "cali" + p.EndpointID[:11], nil
+	return linkOf(p.EndpointID), nil
 }
+
+func linkOf(endpointID string) string { return "cali" + endpointID[:11] }
+
+// otherEnd returns the end of the veth pair that Docker moves into the container.
+func otherEnd(endpointID string) string { return "temp" + endpointID[:11] }
 
 // failure is the answer that reports err. Docker shows the text to whoever typed
 // the docker command. Like go-plugins-helpers it has the status 500.
@@ -121,8 +126,9 @@ func failure(err error) answer {
 // maxErr bounds an Err, in bytes.
 const maxErr = 1000
 
-// hasErr reports whether an answer of the plugin is an error.
-func hasErr(body []byte) bool {
+// errorText returns the error that an answer of the plugin reports, or "".
+func errorText(body []byte) string {
 	var result struct{ Err string }
-	return json.Unmarshal(body, &result) == nil && result.Err != ""
+	_ = json.Unmarshal(body, &result) // an answer without the field reports none
+	return result.Err
 }

@@ -72,7 +72,8 @@ func (a *Adapter) deleteNetwork(ctx context.Context, c call) (answer, error) {
 }
 
 // createEndpoint passes the ID of the pool's network to the plugin if the address
-// is in the pool. The plugin finds the pool by it.
+// is in the pool. The plugin finds the pool by it. If the call fails, Docker never
+// deletes the endpoint, but the plugin may have created it.
 func (a *Adapter) createEndpoint(ctx context.Context, c call) (answer, error) {
 	network, err := Load(a.host)
 	if err != nil {
@@ -87,7 +88,10 @@ func (a *Adapter) createEndpoint(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return a.forward(ctx, translated)
+	a.endpoints.creating(c.params.EndpointID)
+	result, err := a.forward(ctx, translated)
+	a.ended(c.params.EndpointID, result, err)
+	return result, err
 }
 
 // forwardTranslated passes a call to the plugin as createEndpoint does. The plugin
@@ -109,12 +113,21 @@ func (a *Adapter) forwardTranslated(ctx context.Context, c call) (answer, error)
 }
 
 // deleteEndpoint also removes the link that an unsuccessful Join left behind:
-// Docker then sends no Leave.
+// Docker then sends no Leave. An endpoint that does not exist is no error, because
+// Docker would keep its own record of it.
 func (a *Adapter) deleteEndpoint(ctx context.Context, c call) (answer, error) {
+	defer a.endpoints.use(c.params.EndpointID)()
 	result, err := a.forwardTranslated(ctx, c)
-	if err != nil || !result.ok() || a.foreign(c.params.NetworkID) {
+	if err != nil || a.foreign(c.params.NetworkID) {
 		return result, err
 	}
+	if result.notFound() {
+		result = done("{}")
+	}
+	if !result.ok() {
+		return result, nil
+	}
+	a.endpoints.forget(c.params.EndpointID)
 	if err := a.removeLink(c.params); err != nil {
 		a.log(err.Error()) // the endpoint is deleted
 	}
@@ -124,10 +137,12 @@ func (a *Adapter) deleteEndpoint(ctx context.Context, c call) (answer, error) {
 // join removes the IPv6 gateway from the plugin's answer. It is the link-local
 // address of the host's end, and setting a route to it fails in a container.
 func (a *Adapter) join(ctx context.Context, c call) (answer, error) {
+	defer a.endpoints.use(c.params.EndpointID)()
 	result, err := a.forwardTranslated(ctx, c)
 	if err != nil || !result.ok() || a.foreign(c.params.NetworkID) {
 		return result, err
 	}
+	a.endpoints.joined(c.params.EndpointID)
 	body, err := withoutIPv6(result.body)
 	if err != nil {
 		return answer{}, fmt.Errorf("cannot understand the answer of eru-minions: %s; run: systemctl status eru-minions", text.Line(err.Error()))

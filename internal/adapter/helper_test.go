@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -113,6 +114,7 @@ func (m *machine) startPlugin(tb testing.TB, handle http.HandlerFunc) *plugin {
 		p.mu.Lock()
 		p.paths, p.bodies = append(p.paths, r.URL.RequestURI()), append(p.bodies, string(body))
 		p.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		handle(w, r)
 	})}
 	listener := listen(tb, m.RealPath(PluginSocket))

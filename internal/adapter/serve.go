@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -29,9 +30,15 @@ const (
 	maxCalls = 64
 )
 
-// Serve answers calls on a listener until ctx ends. Then it finishes the calls in
-// flight; new ones wait in the socket, which systemd keeps, for the next start.
+// Serve answers calls on a listener until ctx ends, and removes abandoned endpoints.
+// Then it finishes the calls in flight; new ones wait in the socket, which systemd
+// keeps, for the next start.
 func (a *Adapter) Serve(ctx context.Context, listener net.Listener) error {
+	watched, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { a.watchEndpoints(watched) })
+	defer watching.Wait()
+	defer stop()
 	server := &http.Server{
 		Handler:           a,
 		ReadHeaderTimeout: readLimit,

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -29,7 +31,7 @@ type Stale struct {
 	Namespace string // of the plugin's endpoints
 }
 
-// Remove removes the endpoints without an interface and the interfaces without an
+// Remove removes the endpoints without a container and the interfaces without an
 // endpoint, and returns their numbers. Docker must not run: while it does, an
 // endpoint exists before its interface.
 func (s Stale) Remove(ctx context.Context) (endpoints, links int, err error) {
@@ -45,6 +47,7 @@ func (s Stale) Remove(ctx context.Context) (endpoints, links int, err error) {
 			continue
 		}
 		endpoints++
+		all = slices.DeleteFunc(all, func(e cluster.Endpoint) bool { return e == endpoint })
 	}
 	if len(present) > 0 && failures[0] == nil {
 		links, err = s.removeLinks(ctx, all, present)
@@ -53,21 +56,24 @@ func (s Stale) Remove(ctx context.Context) (endpoints, links int, err error) {
 	return endpoints, links, errors.Join(failures...)
 }
 
-// endpoints returns the endpoints of this host that have no interface. Only those
-// that Docker's own files name are this machine's for certain: a clone with the
-// same host name has endpoints in the same place. Without such files, no container
-// of this machine is left.
+// endpoints returns the endpoints of this machine that no container has.
 func (s Stale) endpoints(all []cluster.Endpoint, links map[string]bool) []cluster.Endpoint {
 	records, exist := dockerd.ReadRecords(s.Host)
+	created, _ := adapter.Endpoints(s.Host) // an error: fewer are known
 	var stale []cluster.Endpoint
 	for _, endpoint := range all {
 		if endpoint.Node != s.Node || endpoint.Orchestrator != libnetwork || !dockerd.IsID(endpoint.ID) {
 			continue
 		}
-		if links["cali"+endpoint.ID[:linkIDLength]] || links[endpoint.Interface] {
-			continue
-		}
-		if !exist || records.Mention(endpoint.ID) {
+		short := endpoint.ID[:linkIDLength]
+		switch {
+		case links["temp"+short]: // Docker did not move it into a container
+			stale = append(stale, endpoint)
+		case links["cali"+short] || links[endpoint.Interface]: // a container has the other end
+		// A clone with the same host name has endpoints in the same place. So it must be
+		// known that the endpoint is this machine's. Without files of Docker, no
+		// container of this machine is left.
+		case !exist || created[endpoint.ID] || records.Mention(endpoint.ID):
 			stale = append(stale, endpoint)
 		}
 	}

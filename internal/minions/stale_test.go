@@ -31,8 +31,18 @@ func TestOnlyEndpointsOfLostContainersAreStale(t *testing.T) {
 		{Node: "host1", Orchestrator: "k8s", ID: id("5")},
 		{Node: "host1", Orchestrator: "libnetwork", ID: "eth0"},
 		ours("6"),
+		ours("7"), // Docker did not move its interface into a container
+		ours("8"), // the adapter created it
+		ours("9"), // so too, and its interface exists
 	}
-	links := map[string]bool{link("2"): true, "other0": true}
+	links := map[string]bool{
+		link("2"): true, "other0": true, link("7"): true, "temp" + strings.Repeat("7", 11): true, link("9"): true,
+	}
+	for _, name := range []string{id("8"), id("9") + ".creating"} {
+		if err := h.WriteFile("/run/firstboot/adapter/endpoints/"+name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	want := func(what string, digits ...string) {
 		t.Helper()
 		var got []string
@@ -43,11 +53,11 @@ func TestOnlyEndpointsOfLostContainersAreStale(t *testing.T) {
 			t.Errorf("%s: stale are %q, want %q", what, got, digits)
 		}
 	}
-	want("without Docker's data", "1", "6")
+	want("without Docker's data", "1", "6", "7", "8")
 	if err := h.WriteFile("/var/lib/docker/containers/c/config.v2.json", []byte(`{"EndpointID":"`+id("1")+`"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want("with Docker's data, which names one of them", "1")
+	want("with Docker's data, which names one of them", "1", "7", "8")
 }
 
 func TestOnlyLinksWithoutEndpointAreLeftOver(t *testing.T) {
