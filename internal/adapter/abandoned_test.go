@@ -60,10 +60,10 @@ func (s *store) apply(method, id string) (err string) {
 	return ""
 }
 
-func (s *store) has(id string) bool {
+func (s *store) exists() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ids[id]
+	return s.ids[dockerEndpoint]
 }
 
 // withStore returns a machine that has joined, whose plugin keeps endpoints.
@@ -119,7 +119,7 @@ func (m *machine) wantEndpoint(tb testing.TB, s *store, what string, later time.
 	if err := m.removeAbandoned(tb.Context(), time.Now().Add(later)); err != nil {
 		tb.Errorf("%s: %v", what, err)
 	}
-	if got := s.has(dockerEndpoint); got != exists {
+	if got := s.exists(); got != exists {
 		tb.Errorf("%s: the endpoint exists: %v", what, got)
 	}
 	if got := m.records(tb); len(got) > 0 != recorded {
@@ -144,7 +144,7 @@ func TestKillInsideCreateEndpoint(t *testing.T) {
 		s.after = killAfter("CreateEndpoint")
 		m.post("/NetworkDriver.CreateEndpoint", creation)
 		m.Adapter = restarted
-		if !s.has(dockerEndpoint) {
+		if !s.exists() {
 			t.Fatal("the plugin did not create the endpoint")
 		}
 		m.wantEndpoint(t, s, "at the next search", abandonedInterval, false, false)
@@ -202,7 +202,7 @@ func TestFailedCreateEndpointIsUndone(t *testing.T) {
 	deleted := make(chan bool, 1)
 	s.after = func(method string) {
 		killAfter("CreateEndpoint")(method)
-		deleted <- s.has(dockerEndpoint)
+		deleted <- s.exists()
 	}
 	m.serve(t)
 	m.post("/NetworkDriver.CreateEndpoint", creation)
@@ -258,7 +258,7 @@ func TestEndpointsInUseAreKept(t *testing.T) {
 	}
 	m.removeLinks(t, endpointLink)
 	m.mustCall(t, "DeleteEndpoint")
-	if s.has(dockerEndpoint) || len(m.records(t)) > 0 {
+	if s.exists() || len(m.records(t)) > 0 {
 		t.Errorf("records %q", m.records(t))
 	}
 }
@@ -323,7 +323,7 @@ func TestNothingIsRemoved(t *testing.T) {
 	m, s := withStore(t)
 	m.mustCall(t, "CreateEndpoint")
 	m.removeLinks(t, "lo")
-	if err := m.removeAbandoned(t.Context(), time.Now().Add(time.Hour)); err == nil || !s.has(dockerEndpoint) {
+	if err := m.removeAbandoned(t.Context(), time.Now().Add(time.Hour)); err == nil || !s.exists() {
 		t.Errorf("without a list of interfaces: %v", err)
 	}
 	m.addLink(t, "lo")
@@ -357,7 +357,7 @@ func TestRecordsAreBounded(t *testing.T) {
 		m.endpoints.all[fmt.Sprintf("%064x", n)] = &endpoint{created: true, idle: time.Now()}
 	}
 	m.mustCall(t, "CreateEndpoint")
-	if got := m.records(t); len(got) > 0 || !s.has(dockerEndpoint) {
+	if got := m.records(t); len(got) > 0 || !s.exists() {
 		t.Errorf("records %q", got)
 	}
 }

@@ -139,9 +139,9 @@ func (h *Host) createNetwork(ctx context.Context) (string, error) {
 }
 
 // RunContainer starts a container on the network that sleeps. It is started again
-// with Docker.
+// with Docker. It ignores SIGTERM, so Docker kills it after a second.
 func (h *Host) RunContainer(ctx context.Context, name string) error {
-	_, err := h.Run(ctx, "docker", "run", "-d", "--restart=always", "--name", name, "--network", Network, pingImage, "sleep", "1000000")
+	_, err := h.Run(ctx, "docker", "run", "-d", "--restart=always", "--stop-timeout=1", "--name", name, "--network", Network, pingImage, "sleep", "1000000")
 	return err
 }
 

@@ -76,6 +76,7 @@ func TestRestartsWhileContainersStart(t *testing.T) {
 		return eventually(t.Context(), 20*time.Second, "a container that starts", func() error { return h.RunContainer(t.Context(), "new") })
 	})
 	pingAll(t, l)
+	step(t, "no endpoint without a container", func() error { return l.WaitEndpoints(t.Context()) })
 	step(t, "last restart of Docker", func() error { return h.RestartDocker(t.Context()) })
 	step(t, "no endpoint without a container", func() error { return l.WaitEndpoints(t.Context()) })
 	pingAll(t, l)
@@ -94,7 +95,10 @@ func startContainers(ctx context.Context, h *Host) *starter {
 	var running context.Context
 	running, s.cancel = context.WithCancel(ctx)
 	s.ended.Go(func() {
+		pause := time.NewTicker(200 * time.Millisecond) // Docker may refuse at once
+		defer pause.Stop()
 		for n := 0; running.Err() == nil; n++ {
+			<-pause.C
 			name := fmt.Sprintf("start%d", n)
 			// Started commands end: a killed docker run would be another test.
 			if err := h.RunContainer(ctx, name); err != nil {

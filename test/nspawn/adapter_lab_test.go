@@ -77,7 +77,14 @@ func (h *host) useLocalNetwork() {
 	if len(created) != 1 || created[0].NetworkID != "firstboot-pool" || len(created[0].EndpointID) != 64 {
 		h.t.Fatalf("calls of CreateEndpoint: %+v", created)
 	}
+	const records = "/run/firstboot/adapter/endpoints"
+	if out := strings.TrimSpace(h.run("ls", records)); out != created[0].EndpointID {
+		h.t.Errorf("the adapter's records are %q, want %s", out, created[0].EndpointID)
+	}
 	h.run("docker", "rm", "-f", "one")
+	if out := h.run("ls", records); out != "" {
+		h.t.Errorf("the adapter's records are %q", out)
+	}
 	if out := h.run("ip", "-o", "link"); strings.Contains(out, "cali") {
 		h.t.Errorf("a link is left:\n%s", out)
 	}
