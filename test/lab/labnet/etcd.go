@@ -73,6 +73,9 @@ type Etcd struct {
 	process *procs.Process
 }
 
+// Certificates returns the certificates of an etcd with TLS.
+func (e *Etcd) Certificates() Certificates { return e.options.Certificates }
+
 // Etcd returns an etcd with its data in dir. Start starts it.
 func (n *Network) Etcd(dir string, o EtcdOptions) *Etcd {
 	return &Etcd{
@@ -237,16 +240,20 @@ func (e *Etcd) Stop() error {
 
 // Freeze stops the etcd's process until Thaw: the kernel accepts connections, but
 // etcd never answers.
-func (e *Etcd) Freeze() error { return e.signal(syscall.SIGSTOP) }
+func (e *Etcd) Freeze() error {
+	return e.withProcess(func(p *procs.Process) error { return p.Freeze() })
+}
 
 // Thaw continues a frozen etcd.
-func (e *Etcd) Thaw() error { return e.signal(syscall.SIGCONT) }
+func (e *Etcd) Thaw() error {
+	return e.withProcess(func(p *procs.Process) error { return p.Signal(syscall.SIGCONT) })
+}
 
-func (e *Etcd) signal(s syscall.Signal) error {
+func (e *Etcd) withProcess(do func(*procs.Process) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.process == nil {
-		return fmt.Errorf("cannot send %s to etcd: it is not running", s)
+		return errors.New("cannot signal etcd: it is not running")
 	}
-	return e.process.Signal(s)
+	return do(e.process)
 }

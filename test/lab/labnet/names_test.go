@@ -93,10 +93,12 @@ func wantNoName(t *testing.T, name string) {
 	}
 }
 
-// mountsOfNames returns the lines of mountinfo (proc(5)) for namesDir itself.
+// mountsOfNames returns the lines of mountinfo (proc(5)) for namesDir itself. It
+// reads those of this thread: /proc/self is the main thread, which unlinkName may have
+// left in a private mount namespace.
 func mountsOfNames(t *testing.T) []string {
 	t.Helper()
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	data, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -35,6 +36,24 @@ func (e *Etcd) clientOf(user string) (*clientv3.Client, error) {
 		}
 	}
 	return clientv3.New(config)
+}
+
+// Range returns the keys with a prefix and their values, one key per line.
+func (e *Etcd) Range(ctx context.Context, prefix string) (string, error) {
+	client, err := e.Client()
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	answer, err := client.Get(ctx, prefix, clientv3.WithPrefix())
+	if err != nil {
+		return "", fmt.Errorf("cannot read etcd's keys below %s: %w", prefix, err)
+	}
+	var list strings.Builder
+	for _, kv := range answer.Kvs {
+		fmt.Fprintf(&list, "%s %s\n", kv.Key, kv.Value)
+	}
+	return list.String(), nil
 }
 
 // addUsers creates the users and requires authentication. It is called once, for

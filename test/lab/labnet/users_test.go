@@ -30,6 +30,9 @@ func TestEtcdWithTLSHasUsers(t *testing.T) {
 		t.Fatalf("with its existing data: %v", err)
 	}
 	wantUsers(t, e)
+	if keys, err := e.Range(t.Context(), "/calico/"); err != nil || keys != "/calico/a 1\n" {
+		t.Errorf("the keys below /calico/ are %q (%v)", keys, err)
+	}
 	plain := n.Client()
 	defer plain.CloseIdleConnections()
 	if err := get(t.Context(), plain, "http"+strings.TrimPrefix(e.Endpoint, "https")+"/health"); err == nil {
@@ -37,6 +40,19 @@ func TestEtcdWithTLSHasUsers(t *testing.T) {
 	}
 	if err := get(t.Context(), plain, e.Endpoint+"/health"); err == nil {
 		t.Error("etcd answers a client without a certificate")
+	}
+}
+
+func TestEtcdWithoutV2(t *testing.T) {
+	n := newNetwork(t, "10.123.0.0/24")
+	e := n.Etcd(t.TempDir(), EtcdOptions{NoV2: true})
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	client := n.Client()
+	defer client.CloseIdleConnections()
+	if err := get(t.Context(), client, e.Endpoint+"/v2/keys/"); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("the v2 API: %v, want 404", err)
 	}
 }
 

@@ -136,3 +136,28 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+func TestFreezeStopsAllThreads(t *testing.T) {
+	g := NewGroup(t.TempDir(), false)
+	defer g.Close()
+	// The thread of an endless loop does not stop by itself.
+	p, err := g.Start("loop", exec.Command("sh", "-c", "while :; do :; done"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.running(); err != nil || n != 1 {
+		t.Errorf("%d threads run (%v), want 1", n, err)
+	}
+	if err := p.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.running(); err != nil || n != 0 {
+		t.Errorf("%d threads run after Freeze (%v)", n, err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Freeze(); err == nil {
+		t.Error("a process that has ended was frozen")
+	}
+}
