@@ -62,6 +62,7 @@ func (e *Env) checkCalicoctl(ctx context.Context) (engine.CheckResult, error) {
 }
 
 func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
+	s.expectFiles(ctx)
 	source, err := s.getArtifact(ctx, calicoctlName, report)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
@@ -19,7 +20,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/state"
 )
 
-// Env is the environment of the stages. It is not changed after its creation.
+// Env is the environment of the stages. Its exported fields are not changed after
+// its creation.
 type Env struct {
 	Host   *host.Host
 	Config *config.Config
@@ -34,6 +36,8 @@ type Env struct {
 	// Sleep replaces the pauses of a stage that polls. nil: real time. Tests set
 	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
+
+	expected sync.Once // expectFiles
 }
 
 // Notes stores facts that later checks need, also after a reboot, and that

@@ -115,6 +115,7 @@ func (s files) checkLoaded(ctx context.Context, f *engine.CheckResult) {
 }
 
 func (s files) Apply(ctx context.Context, _ engine.Progress) error {
+	s.expectFiles(ctx)
 	list, err := s.wanted(ctx)
 	if err != nil {
 		return err

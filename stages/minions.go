@@ -96,6 +96,7 @@ func (s plugin) outdated(unit host.UnitState) (string, error) {
 }
 
 func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
+	s.expectFiles(ctx)
 	var f engine.CheckResult
 	if err := s.checkPackage(ctx, &f); err != nil {
 		return err

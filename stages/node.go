@@ -154,6 +154,7 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 func (s node) ready(ctx context.Context) error { return calico.Ready(ctx, s.docker()) }
 
 func (s node) Apply(ctx context.Context, report engine.Progress) error {
+	s.expectFiles(ctx)
 	written, err := s.writeFiles(ctx)
 	if err != nil {
 		return err

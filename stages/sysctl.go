@@ -166,10 +166,9 @@ func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range s.files(ctx, mode) {
-		if err := s.Host.WriteFile(f.Path, f.Data, f.Mode); err != nil {
-			return err
-		}
+	s.expectFiles(ctx)
+	if _, err := writeFiles(s.Host, s.files(ctx, mode)); err != nil {
+		return err
 	}
 	if err := s.loadModules(ctx); err != nil {
 		return err

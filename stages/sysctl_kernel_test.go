@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -41,7 +42,7 @@ func TestSysctlOnTheRealKernel(t *testing.T) {
 	c.Docker.Network = config.NetworkGlobal // auto would query systemd
 	underRealKernel(t, func(h *host.Host) {
 		maps.DeleteFunc(keys, func(key, _ string) bool { _, err := h.SysctlMode(key); return err != nil }) // not in a namespace of an old kernel
-		s, _ := engine.Find(stages.All(&stages.Env{Host: h, Config: c, Notes: &notes{}}), "sysctl")
+		s, _ := engine.Find(stages.All(&stages.Env{Host: h, Config: c, Notes: &notes{}, Store: artifact.NewStore(artifact.Options{})}), "sysctl")
 		if f, err := s.Check(t.Context()); err != nil || f.OK() {
 			t.Errorf("before: %v, %v", f, err)
 		}

@@ -67,7 +67,7 @@ func CollectLogs(ctx context.Context, o Options, diagnostics Diagnostics) ([]Log
 		return nil, err
 	}
 	files := []LogFile{{"firstboot.log", m.bootLog(ctx)}, {"status.json", m.statusText(ctx)}}
-	own := []string{state.JournalPath, state.MarkerPath, state.RetiredPath, state.LeftPath, state.ManifestPath}
+	own := []string{state.JournalPath, state.ProgressPath, state.MarkerPath, state.RetiredPath, state.LeftPath, state.ManifestPath}
 	for _, path := range append(own, diagnostics.Files...) {
 		data, err := m.state.ReadFile(path)
 		if host.NotExist(err) {

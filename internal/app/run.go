@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -128,6 +129,7 @@ type run struct {
 	recorder *report.Recorder    // nil until the journal is open
 	screen   *report.LoginScreen // nil in a run of selected stages, and until the configuration is read
 	host     *host.Host          // for the stages; nil until they start
+	manifest *runManifest        // of the files that the stages write
 	mask     mask
 	loaded   *config.Loaded // nil until a valid configuration is loaded
 	invalid  bool           // the configuration made the run fail
@@ -213,7 +215,7 @@ func (r *run) start(before state.State) error {
 		j.Stage(name)
 	}
 	warn := func(err error) { r.console.Printf("warning: %v; the run continues without its journal", err) }
-	r.recorder = report.NewRecorder(j, started.Save, warn)
+	r.recorder = report.NewRecorder(j, started, warn)
 	if err := r.recorder.Change(func(*state.Journal) {}); err != nil {
 		warn(err)
 	}
@@ -265,6 +267,9 @@ func (r *run) compareSources(ctx context.Context, saved *config.Loaded) error {
 // recordConfig names the configuration in the journal. A journal that cannot be
 // written was reported when it was opened.
 func (r *run) recordConfig(loaded *config.Loaded, files []string) error {
+	if j := r.recorder.Journal(); j.ConfigDigest == loaded.Digest && slices.Equal(j.ConfigFiles, files) {
+		return nil
+	}
 	_ = r.recorder.Change(func(j *state.Journal) { j.ConfigDigest, j.ConfigFiles = loaded.Digest, files })
 	return nil
 }
@@ -313,37 +318,6 @@ func (r *run) runStages(ctx context.Context, loaded *config.Loaded) error {
 	stopPrefetch()
 	prefetching.Wait()
 	deliveries.Wait()
+	r.manifest.flush()
 	return r.mask.runError(err)
-}
-
-// openRecordedHost opens the machine such that every file written on it is
-// recorded in the manifest.
-func (r *run) openRecordedHost() (*host.Host, error) {
-	manifest, err := r.openManifest()
-	if err != nil {
-		return nil, withStateHint(err)
-	}
-	var warnOnce sync.Once
-	return r.openHost(host.WithManifest(func(path, digest string) {
-		if strings.HasPrefix(path, state.Dir+"/") || strings.HasPrefix(path, "/run/") {
-			return
-		}
-		if err := manifest.Record(path, digest); err != nil {
-			warnOnce.Do(func() { r.console.Printf("warning: %v; the manifest of written files is incomplete", err) })
-		}
-	})), nil
-}
-
-// openManifest opens the manifest. It sets a damaged one aside.
-func (r *run) openManifest() (*state.Manifest, error) {
-	manifest, err := state.OpenManifest(r.state)
-	var damaged *state.DamagedError
-	if !errors.As(err, &damaged) {
-		return manifest, err
-	}
-	if err := state.SetAsideDamaged(r.state, damaged.Path); err != nil {
-		return nil, err
-	}
-	r.printf("%v; it was renamed to %s, and the files that it listed are not in the new manifest", damaged, state.DamagedPath(damaged.Path))
-	return state.OpenManifest(r.state)
 }

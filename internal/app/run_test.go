@@ -245,10 +245,12 @@ func TestRunFailsIfTheMarkerCannotBeWritten(t *testing.T) {
 func TestJournalErrorIsReportedOnce(t *testing.T) {
 	m := newMachine(t)
 	m.stages[0].apply = func(context.Context) error {
-		if err := m.h.Remove(state.JournalPath); err != nil {
-			return err
+		for _, path := range []string{state.ProgressPath, state.JournalPath} {
+			if err := errors.Join(m.h.Remove(path), m.h.MkdirAll(path+"/in/the/way")); err != nil {
+				return err
+			}
 		}
-		return m.h.MkdirAll(state.JournalPath + "/in/the/way")
+		return nil
 	}
 	m.runs(app.ExitFailed, "the run continues without its journal", "third  (3/3) done", "cannot write the journal")
 	if n := strings.Count(m.out.String(), "continues without"); n != 1 {

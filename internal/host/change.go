@@ -42,7 +42,7 @@ func (h *Host) replace(path string, from func(io.Writer) error, mode fs.FileMode
 	if err == nil {
 		// Recorded before the rename: a reset would never remove a file that is
 		// not in the manifest, while an entry without a file does no harm.
-		h.record(path, digest)
+		h.manifest.Record(path, digest)
 		h.step("rename", path)
 		err = h.rename(temporary, e)
 	}
@@ -208,7 +208,7 @@ func (h *Host) Remove(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot remove %s: %w", path, err)
 	}
-	h.record(path, "")
+	h.manifest.Record(path, "")
 	return nil
 }
 
@@ -220,7 +220,7 @@ func (h *Host) RemoveAll(path string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot remove %s: %w", path, withoutPath(err))
 	}
-	h.record(path, "")
+	h.manifest.Record(path, "")
 	return nil
 }
 
@@ -292,7 +292,7 @@ func (h *Host) Symlink(target, path string) error {
 	if err := h.makeParents(path); err != nil {
 		return fmt.Errorf("cannot link %s: %w", path, err)
 	}
-	h.record(path, "link:"+target)
+	h.manifest.Record(path, "link:"+target)
 	h.step("link", path)
 	err := h.inDirectory(path, func(e entry) error {
 		h.removeLeftovers(e)

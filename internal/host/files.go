@@ -170,19 +170,19 @@ func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {
 // path, and renames it to path only if check returns nil.
 func (h *Host) InstallProgram(source, path string, check func(path string) error) error {
 	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".firstboot")
-	if err := h.InstallFile(source, temporary, 0o755); err != nil {
+	unlisted := *h // a temporary file is not in the manifest
+	unlisted.manifest = noManifest{}
+	if err := unlisted.InstallFile(source, temporary, 0o755); err != nil {
 		return err
 	}
 	if err := check(temporary); err != nil {
-		return errors.Join(err, h.Remove(temporary))
+		return errors.Join(err, unlisted.Remove(temporary))
 	}
 	digest, err := h.SHA256(temporary)
 	if err != nil {
 		return err
 	}
-	// Recorded before the rename, as in write.
-	h.record(path, digest)
-	h.record(temporary, "")
+	h.manifest.Record(path, digest) // before the rename, as in write
 	return h.Rename(temporary, path)
 }
 

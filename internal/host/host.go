@@ -5,6 +5,9 @@
 package host
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
 	"path/filepath"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
@@ -16,7 +19,7 @@ type Host struct {
 	exec      Executor
 	systemd   Systemd
 	network   Network
-	record    func(path, sha256 string)
+	manifest  Manifest
 	step      func(op, target string)
 	recorded  func(FileOp) // nil: not recorded
 	freeSpace func(path string) (uint64, error)
@@ -34,12 +37,41 @@ func WithSystemd(s Systemd) Option { return func(h *Host) { h.systemd = s } }
 // WithNetwork reads addresses and routes from n.
 func WithNetwork(n Network) Option { return func(h *Host) { h.network = n } }
 
-// WithManifest calls record with the path (without the root) and the sha256 of
-// every file that is written, so that a reset can remove exactly these files.
-// An empty digest means that the path was removed.
-func WithManifest(record func(path, sha256 string)) Option {
-	return func(h *Host) { h.record = record }
+// Manifest lists the files that are written, so that a reset can remove exactly
+// these. Paths are without the root.
+type Manifest interface {
+	// Record lists a file with its sha256 before it gets its name. An empty digest
+	// means that the path was removed.
+	Record(path, sha256 string)
+	// Expect lists files that are about to be written, with their digests.
+	Expect(files map[string]string)
 }
+
+// WithManifest lists every file that is written in m.
+func WithManifest(m Manifest) Option { return func(h *Host) { h.manifest = m } }
+
+// Expect announces files that are about to be written, so that the manifest lists
+// them all in one write instead of each in its own. programs are further paths,
+// with their digests.
+func (h *Host) Expect(files []File, programs map[string]string) {
+	expected := maps.Clone(programs)
+	if expected == nil {
+		expected = map[string]string{}
+	}
+	for _, f := range files {
+		digest := sha256.Sum256(f.Data)
+		expected[f.Path] = hex.EncodeToString(digest[:])
+	}
+	if len(expected) > 0 {
+		h.manifest.Expect(expected)
+	}
+}
+
+// noManifest lists nothing.
+type noManifest struct{}
+
+func (noManifest) Record(string, string)    {}
+func (noManifest) Expect(map[string]string) {}
 
 // WithStep calls step before every change of the machine: op is write, sync,
 // rename, remove, mkdir, chmod, link, command, sysctl, module or unit. The crash
@@ -58,9 +90,9 @@ func WithFreeSpace(free func(path string) (uint64, error)) Option {
 // machine that this process runs on.
 func New(root string, options ...Option) *Host {
 	h := &Host{
-		root:   filepath.Clean("/" + root),
-		record: func(string, string) {},
-		step:   func(string, string) {},
+		root:     filepath.Clean("/" + root),
+		manifest: noManifest{},
+		step:     func(string, string) {},
 	}
 	for _, o := range options {
 		o(h)

@@ -22,19 +22,28 @@ const maxWarnings = 20
 const maxDifferences = 50
 
 // Recorder writes the events of a run to the journal, at each change of state.
+// Only what a run needs after a power cut is written durably.
 type Recorder struct {
 	mu       sync.Mutex
 	journal  state.Journal
-	save     func(*state.Journal) error
+	writer   JournalWriter
 	onError  func(error)
 	reported bool // onError was called
 	saved    time.Time
 }
 
+// JournalWriter writes a run's journal; *state.Run is one.
+type JournalWriter interface {
+	// Save writes the journal durably, which takes time.
+	Save(j *state.Journal) error
+	// SaveProgress writes the journal for the commands of this boot.
+	SaveProgress(j *state.Journal) error
+}
+
 // NewRecorder starts with j. If saving fails (a full disk), the first error is
 // passed to onError and the run continues: the stages can still succeed.
-func NewRecorder(j state.Journal, save func(*state.Journal) error, onError func(error)) *Recorder {
-	return &Recorder{journal: j, save: save, onError: onError}
+func NewRecorder(j state.Journal, w JournalWriter, onError func(error)) *Recorder {
+	return &Recorder{journal: j, writer: w, onError: onError}
 }
 
 // Event records one event (engine.Options.Events).
@@ -125,21 +134,30 @@ func failed(s *state.Stage, e engine.Event) {
 	}
 }
 
-// write saves the journal.
+// write saves the progress of the stages.
 func (r *Recorder) write(now time.Time) {
 	r.saved = now
-	if err := r.save(&r.journal); err != nil && !r.reported {
+	if err := r.saveProgress(); err != nil && !r.reported {
 		r.reported = true
 		r.onError(err)
 	}
 }
 
-// Change alters the journal and saves it.
+// saveProgress writes the journal for the commands of this boot, durably if it
+// cannot be written otherwise.
+func (r *Recorder) saveProgress() error {
+	if r.writer.SaveProgress(&r.journal) == nil {
+		return nil
+	}
+	return r.writer.Save(&r.journal)
+}
+
+// Change alters the journal and saves it durably.
 func (r *Recorder) Change(change func(*state.Journal)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.journal)
-	return r.save(&r.journal)
+	return r.writer.Save(&r.journal)
 }
 
 // Journal returns a copy of the journal.
@@ -158,9 +176,18 @@ func (r *Recorder) Journal() state.Journal {
 // Notes returns the journal's notes.
 func (r *Recorder) Notes() state.Notes { return r.Journal().Notes }
 
-// SetNotes changes the notes and saves them.
+// SetNotes changes the notes and saves them. Only the mode of the network is saved
+// durably: after a power cut a run could decide otherwise. The other notes are of
+// this boot, or the next run finds out again what they record.
 func (r *Recorder) SetNotes(change func(*state.Notes)) error {
-	return r.Change(func(j *state.Journal) { change(&j.Notes) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	mode := r.journal.Notes.Network
+	change(&r.journal.Notes)
+	if r.journal.Notes.Network != mode {
+		return r.writer.Save(&r.journal)
+	}
+	return r.saveProgress()
 }
 
 // ReadOnlyNotes gives a journal's notes to stages that are only checked.

@@ -14,18 +14,26 @@ import (
 
 // fakeStore counts the saves.
 type fakeStore struct {
-	saves    int
+	saves    int // of both kinds
+	durable  int
 	last     state.Journal
 	err      error
 	reported []error
 }
 
 func (d *fakeStore) recorder() *report.Recorder {
-	return report.NewRecorder(state.Journal{}, func(j *state.Journal) error {
-		d.saves++
-		d.last = *j
-		return d.err
-	}, func(err error) { d.reported = append(d.reported, err) })
+	return report.NewRecorder(state.Journal{}, d, func(err error) { d.reported = append(d.reported, err) })
+}
+
+func (d *fakeStore) Save(j *state.Journal) error {
+	d.durable++
+	return d.SaveProgress(j)
+}
+
+func (d *fakeStore) SaveProgress(j *state.Journal) error {
+	d.saves++
+	d.last = *j
+	return d.err
 }
 
 var epoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -127,10 +135,35 @@ func TestFailedSaveIsReportedOnce(t *testing.T) {
 	r := d.recorder()
 	r.Event(event(engine.Started, 0))
 	r.Event(event(engine.Done, 1))
-	if len(d.reported) != 1 || d.saves != 2 {
+	if len(d.reported) != 1 || d.durable != 2 {
 		t.Errorf("reported %d times, saved %d times", len(d.reported), d.saves)
 	}
 	if err := r.Change(func(*state.Journal) {}); err == nil {
 		t.Error("Change lost a change without an error")
+	}
+}
+
+// TestOnlyWhatAResumeNeedsIsSavedDurably: a power cut may lose the progress of the
+// stages, but not the mode of the network.
+func TestOnlyWhatAResumeNeedsIsSavedDurably(t *testing.T) {
+	var d fakeStore
+	r := d.recorder()
+	set := func(change func(*state.Notes)) {
+		if err := r.SetNotes(change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Event(event(engine.Started, 0))
+	r.Event(event(engine.Done, 1))
+	set(func(n *state.Notes) { n.FilesReloaded = epoch })
+	if d.durable != 0 || d.saves != 3 || d.last.Notes.FilesReloaded != epoch {
+		t.Errorf("progress: %d saves, %d of them durable", d.saves, d.durable)
+	}
+	set(func(n *state.Notes) { n.Network = state.Network{Mode: "local"} })
+	if d.durable != 1 || d.last.Notes.Network.Mode != "local" {
+		t.Errorf("the mode of the network: %d durable saves", d.durable)
+	}
+	if err := r.Change(func(j *state.Journal) { j.State = state.Complete }); err != nil || d.durable != 2 {
+		t.Errorf("the end of the run: %d durable saves, %v", d.durable, err)
 	}
 }

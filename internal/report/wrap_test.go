@@ -16,7 +16,7 @@ import (
 // refusedStatus is the status after preflight has refused with three findings.
 func refusedStatus() report.Status {
 	j := state.Journal{State: state.Running, Started: epoch}
-	r := report.NewRecorder(j, func(*state.Journal) error { return nil }, func(error) {})
+	r := report.NewRecorder(j, &fakeStore{}, func(error) {})
 	long := strings.Repeat("a long explanation ", 20)
 	refusal := &engine.Refusal{Findings: []engine.Difference{
 		{Name: "clock", Object: "the clock", Actual: "1970", Expected: "2025 or later", Fix: "set the clock"},
@@ -127,7 +127,7 @@ func FuzzStatusText(f *testing.F) {
 		for _, line := range report.Explain(run) {
 			checkLine(t, line)
 		}
-		r := report.NewRecorder(state.Journal{State: state.Running}, func(*state.Journal) error { return nil }, func(error) {})
+		r := report.NewRecorder(state.Journal{State: state.Running}, &fakeStore{}, func(error) {})
 		for _, e := range []engine.Event{
 			{Kind: engine.Started}, {Kind: engine.Warned, Message: text}, {Kind: engine.Waiting, Message: text, Err: errors.New(text)}, {Kind: engine.Failed, Err: refusal},
 		} {

@@ -139,7 +139,7 @@ func (l *Leave) Finish(now time.Time, version, bootID string, stages []string) e
 	for _, name := range stages {
 		j.Stage(name)
 	}
-	return j.save(h)
+	return j.save(h, JournalPath)
 }
 
 // Cancel returns to the state before StartLeave. It is legal only while nothing

@@ -62,6 +62,7 @@ type Journal struct {
 	Stages       []Stage   `json:"stages"`
 	ConfigFiles  []string  `json:"config_files,omitempty"` // --config of the saved configuration; empty: the default sources
 	Notes        Notes     `json:"notes,omitzero"`
+	Saves        int       `json:"saves,omitempty"` // number of times that this run has written its journal
 }
 
 // Notes are facts that a later check needs and cannot read from the machine.
@@ -117,24 +118,36 @@ type Probe struct {
 	Time      time.Time `json:"time"`
 }
 
-// LoadJournal reads the journal. found is false if it does not exist.
+// LoadJournal reads the journal. found is false if it does not exist. If the run
+// that wrote it has recorded more in ProgressPath during this boot, it returns that.
 func LoadJournal(h *host.Host) (j Journal, found bool, err error) {
 	if found, err = load(h, JournalPath, &j); !found {
 		return Journal{}, false, err
 	}
+	var progress Journal
+	// One that cannot be used only lacks what a power cut would lose.
+	if found, err := load(h, ProgressPath, &progress); err == nil && found && progress.continues(j) && progress.BootID == h.BootID() {
+		return progress, true, nil
+	}
 	return j, true, nil
+}
+
+// continues reports whether j is a later journal of the same run as saved.
+func (j *Journal) continues(saved Journal) bool {
+	return j.Machine.Same(saved.Machine) && j.BootID == saved.BootID && j.Started.Equal(saved.Started) && j.Saves > saved.Saves
 }
 
 func (j *Journal) check() error { return j.Machine.check() }
 
-// save writes the journal. It cuts texts that are too long, in j as well.
-func (j *Journal) save(h *host.Host) error {
+// save writes the journal to path. It cuts texts that are too long, in j as well.
+func (j *Journal) save(h *host.Host, path string) error {
 	j.Schema = Schema
+	j.Saves++
 	j.bound()
-	err := save(h, JournalPath, j)
+	err := save(h, path, j)
 	if errors.Is(err, errTooLarge) {
 		j.shorten()
-		err = save(h, JournalPath, j)
+		err = save(h, path, j)
 	}
 	return err
 }

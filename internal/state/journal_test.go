@@ -132,6 +132,54 @@ func TestMachinesAreComparedByTheirKnownIDs(t *testing.T) {
 	}
 }
 
+// testManifest passes what a host writes to a manifest.
+type testManifest struct {
+	t *testing.T
+	*state.Manifest
+}
+
+func (m testManifest) Record(path, digest string) { m.check(m.Manifest.Record(path, digest)) }
+
+func (m testManifest) Expect(files map[string]string) { m.check(m.Manifest.Expect(files)) }
+
+func (m testManifest) check(err error) {
+	if err != nil {
+		m.t.Error(err)
+	}
+}
+
+// TestExpectedFilesAreListedInOneWrite before they exist, and one that is listed
+// already keeps its digest until it is replaced.
+func TestExpectedFilesAreListedInOneWrite(t *testing.T) {
+	root, writes := t.TempDir(), 0
+	plain := host.New(root, host.WithFileOps(func(op host.FileOp) {
+		if op.Kind == host.OpRename {
+			writes++
+		}
+	}))
+	m, err := state.OpenManifest(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := host.New(root, host.WithManifest(testManifest{t, m}))
+	writeFile(t, h, "/etc/old", "old")
+	old := m.Files["/etc/old"]
+	writes = 0
+	files := []host.File{{Path: "/etc/old", Data: []byte("new")}, {Path: "/etc/a", Data: []byte("a")}, {Path: "/etc/b", Data: []byte("b")}}
+	h.Expect(files, map[string]string{"/usr/bin/c": "cc"})
+	reread, err := state.OpenManifest(plain)
+	if err != nil || writes != 1 || len(reread.Files) != 4 || reread.Files["/etc/old"] != old || reread.Files["/usr/bin/c"] != "cc" {
+		t.Errorf("%d writes, %v, %v", writes, reread.Files, err)
+	}
+	for _, f := range files {
+		writeFile(t, h, f.Path, string(f.Data))
+	}
+	h.Expect(files, nil)
+	if writes != 2 || m.Files["/etc/old"] == old {
+		t.Errorf("%d writes after the files were written, want one more for the replaced file: %v", writes, m.Files)
+	}
+}
+
 func TestManifestRecordsWritesAndRemovals(t *testing.T) {
 	root := t.TempDir()
 	plain := host.New(root) // records nothing
@@ -139,14 +187,13 @@ func TestManifestRecordsWritesAndRemovals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := host.New(root, host.WithManifest(func(path, digest string) {
-		if err := m.Record(path, digest); err != nil {
-			t.Error(err)
-		}
-	}))
+	h := host.New(root, host.WithManifest(testManifest{t, m}))
 	writeFile(t, h, "/etc/a", "a")
 	writeFile(t, h, "/etc/b", "b")
 	if err := h.Remove("/etc/a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	reread, err := state.OpenManifest(plain)
@@ -157,4 +204,51 @@ func TestManifestRecordsWritesAndRemovals(t *testing.T) {
 	if err != nil || reread.Files["/etc/b"] != digest {
 		t.Errorf("digest %q of %q, %v", reread.Files["/etc/b"], digest, err)
 	}
+}
+
+// TestProgressCompletesTheJournalOfTheSameRun, until a reboot: the progress of
+// another boot or run, and one that is older or damaged, is ignored.
+func TestProgressCompletesTheJournalOfTheSameRun(t *testing.T) {
+	h := host.New(t.TempDir())
+	writeFile(t, h, "/proc/sys/kernel/random/boot_id", "boot1\n")
+	records := state.OpenRecords(h, state.Machine{MachineID: "aaaa"})
+	run, err := records.Start(state.Start{Event: state.StartRun, BootID: "boot1", Now: time.Unix(1000, 5)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := run.Journal()
+	wantMode := func(when, want string) {
+		t.Helper()
+		if got, found, err := state.LoadJournal(h); err != nil || !found || got.Notes.Network.Mode != want {
+			t.Errorf("%s: the mode is %q, want %q (%v, %v)", when, got.Notes.Network.Mode, want, found, err)
+		}
+	}
+	write := func(mode string, write func(*state.Journal) error) {
+		j.Notes.Network.Mode = mode
+		if err := write(&j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("1", run.Save)
+	write("2", run.SaveProgress)
+	wantMode("progress", "2")
+	write("3", run.Save)
+	wantMode("saved after the progress", "3")
+	write("4", run.SaveProgress)
+	writeFile(t, h, "/proc/sys/kernel/random/boot_id", "boot2\n")
+	wantMode("after a reboot that kept /run", "3")
+	writeFile(t, h, "/proc/sys/kernel/random/boot_id", "boot1\n")
+	next, err := records.Start(state.Start{Event: state.StartRun, BootID: "boot1", Now: time.Unix(2000, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j = next.Journal()
+	if j.Notes.Network.Mode != "4" {
+		t.Errorf("the next run starts with the mode %q", j.Notes.Network.Mode)
+	}
+	write("5", next.Save)
+	wantMode("of the next run", "5")
+	write("6", next.SaveProgress)
+	writeFile(t, h, state.ProgressPath, "{")
+	wantMode("damaged progress", "5")
 }

@@ -12,6 +12,7 @@ import "github.com/projecteru2/firstboot/internal/host"
 const (
 	Dir           = host.StateDir                 // 0700
 	JournalPath   = Dir + "/journal.json"         // 0600
+	ProgressPath  = "/run/firstboot/journal.json" // 0600; the journal of a run in progress, lost at a reboot
 	MarkerPath    = Dir + "/complete.json"        // 0600; only a verified machine has one
 	RetiredPath   = Dir + "/complete.former.json" // 0600; the last retired marker
 	LeftPath      = Dir + "/left.json"            // 0600; only a host that left, or is leaving, has one

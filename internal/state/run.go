@@ -90,12 +90,18 @@ func (s *Snapshot) journalOf(o Start, self Machine) *Journal {
 // Journal returns the journal with which the run starts.
 func (r *Run) Journal() Journal { return *r.first }
 
-// Save writes the journal. Its state is Running until End.
-func (r *Run) Save(j *Journal) error {
+// Save writes the journal durably. Its state is Running until End.
+func (r *Run) Save(j *Journal) error { return r.write(j, JournalPath) }
+
+// SaveProgress writes the journal for the commands of this boot, such as status.
+// It is in memory: a power cut loses what was not saved as well.
+func (r *Run) SaveProgress(j *Journal) error { return r.write(j, ProgressPath) }
+
+func (r *Run) write(j *Journal, path string) error {
 	if j.State != Running && j.State != r.state {
 		return &TransitionError{r.state, Event("journal " + j.State)}
 	}
-	return j.save(r.records.host)
+	return j.save(r.records.host, path)
 }
 
 // WasComplete reports whether the host was complete before the run.
