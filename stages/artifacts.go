@@ -62,7 +62,7 @@ func (e *Env) isPresent(ctx context.Context, name string) bool {
 	case calicoctlName:
 		f, err = e.checkCalicoctl(ctx)
 	case minionsName:
-		err = e.checkPackage(ctx, &f)
+		err = e.comparePackage(ctx, e.lastChangedFiles, &f)
 	default:
 		if f, err = e.dockerActive(ctx); err == nil && f.OK() {
 			err = e.checkImage(ctx, &f)
@@ -125,4 +125,15 @@ func (e *Env) hasSource(name string) bool {
 	}
 	_, err := e.Store.Bundled(name)
 	return err == nil
+}
+
+// localArtifact returns the path of an artifact in the cache or a bundle, if it is
+// there. One that the configuration pins is not verified.
+func (e *Env) localArtifact(name string) (path string, ok bool) {
+	ref := e.reference(name)
+	if path, ok = e.Store.Lookup(ref); ok || ref.SHA256 != "" || ref.URL != "" {
+		return path, ok
+	}
+	path, err := e.Store.Bundled(name)
+	return path, err == nil
 }

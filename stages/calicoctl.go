@@ -10,6 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // calicoctl installs the pinned calicoctl. The stage is done when the file has
@@ -23,8 +24,11 @@ func (s calicoctl) Check(ctx context.Context) (engine.CheckResult, error) {
 	return s.checkCalicoctl(ctx)
 }
 
-// checkCalicoctl adds a difference unless the configured calicoctl is installed.
+// checkCalicoctl adds a difference unless the configured calicoctl is installed. It
+// neither reads nor runs a file that was checked and is unchanged since.
 func (e *Env) checkCalicoctl(ctx context.Context) (engine.CheckResult, error) {
+	e.calicoctl.Lock()
+	defer e.calicoctl.Unlock()
 	var f engine.CheckResult
 	want := e.Config.Calicoctl
 	info, err := e.Host.Stat(calico.CtlPath)
@@ -39,35 +43,75 @@ func (e *Env) checkCalicoctl(ctx context.Context) (engine.CheckResult, error) {
 		f.Add(engine.Difference{Object: calico.CtlPath, Actual: "not executable", Expected: "mode 0755"})
 		return f, nil
 	}
-	if digest := e.pinnedDigest(calicoctlName); digest != "" {
+	checked := state.Program{SHA256: e.pinnedDigest(calicoctlName), Version: want.Version, Stamp: host.Stamp(info)}
+	if checked.Stamp != "" && (e.calicoctl.checked == checked || e.Notes.Notes().Calicoctl == checked) {
+		return f, nil
+	}
+	if err := e.tryCalicoctl(ctx, checked, &f); err != nil || !f.OK() {
+		return f, err
+	}
+	e.calicoctl.checked = checked
+	// A command that only checks cannot store this, and the next one checks again.
+	_ = e.Notes.SetNotes(func(n *state.Notes) { n.Calicoctl = checked })
+	return f, nil
+}
+
+// tryCalicoctl adds a difference unless the installed calicoctl has the pinned
+// digest and prints the right version.
+func (e *Env) tryCalicoctl(ctx context.Context, want state.Program, f *engine.CheckResult) error {
+	if want.SHA256 != "" {
 		seen, err := e.Host.SHA256(calico.CtlPath)
 		if err != nil {
-			return f, err
+			return err
 		}
-		if seen != digest {
-			f.Add(engine.Difference{Object: calico.CtlPath, Actual: "sha256 " + seen, Expected: "sha256 " + digest})
-			return f, nil
+		if seen != want.SHA256 {
+			f.Add(engine.Difference{Object: calico.CtlPath, Actual: "sha256 " + seen, Expected: "sha256 " + want.SHA256})
+			return nil
 		}
 	}
 	seen, err := calico.CtlVersion(ctx, e.Host, calico.CtlPath)
 	if errors.Is(err, fs.ErrPermission) {
-		return f, err
+		return err
 	}
 	if err != nil {
 		f.Add(engine.Difference{Object: calico.CtlPath, Actual: err.Error(), Expected: want.Version})
 	} else if seen != want.Version {
 		f.Add(engine.Difference{Object: calico.CtlPath, Actual: "version " + seen, Expected: want.Version})
 	}
-	return f, nil
+	return nil
 }
 
 func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
 	s.expectFiles(ctx)
-	source, err := s.getArtifact(ctx, calicoctlName, report)
+	digest := s.pinnedDigest(calicoctlName)
+	err := error(&host.DigestError{})
+	if path, ok := s.localArtifact(calicoctlName); ok && digest != "" {
+		err = s.install(ctx, path, digest) // verified while it is copied
+	}
+	if damaged := (*host.DigestError)(nil); errors.As(err, &damaged) {
+		var source string
+		if source, err = s.getArtifact(ctx, calicoctlName, report); err != nil {
+			return err
+		}
+		err = s.install(ctx, source, digest)
+	}
+	return err
+}
+
+// install installs the calicoctl at path (of this process) and notes that it was
+// checked.
+func (s calicoctl) install(ctx context.Context, path, digest string) error {
+	p := host.Program{Source: path, Path: calico.CtlPath, SHA256: digest, Verified: s.Store.Verified(path)}
+	if err := s.Host.InstallProgram(p, func(newFile string) error { return s.checkNewFile(ctx, newFile) }); err != nil {
+		return err
+	}
+	info, err := s.Host.Stat(calico.CtlPath)
 	if err != nil {
 		return err
 	}
-	return s.Host.InstallProgram(source, calico.CtlPath, func(newFile string) error { return s.checkNewFile(ctx, newFile) })
+	return s.Notes.SetNotes(func(n *state.Notes) {
+		n.Calicoctl = state.Program{SHA256: digest, Version: s.Config.Calicoctl.Version, Stamp: host.Stamp(info)}
+	})
 }
 
 // checkNewFile runs a new calicoctl before it replaces the installed one.

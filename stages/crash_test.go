@@ -78,6 +78,10 @@ func (s *stepRecorder) step(op, target string) {
 
 // runAllStages does what `firstboot run` does and returns its exit code.
 func runAllStages(ctx context.Context, root string, force bool, errs *os.File, o ...host.Option) int {
+	return runBuilt(ctx, build, root, force, errs, o...)
+}
+
+func runBuilt(ctx context.Context, build app.Build, root string, force bool, errs *os.File, o ...host.Option) int {
 	var out bytes.Buffer
 	err := app.Run(ctx, app.RunOptions{
 		Options: app.Options{Root: root, Version: "v1.0.0", Build: build, Host: o}, Force: force, Out: &out, Err: &out,

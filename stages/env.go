@@ -37,7 +37,16 @@ type Env struct {
 	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	expected sync.Once // expectFiles
+	expected  sync.Once // expectFiles
+	calicoctl struct {  // what checkCalicoctl found last
+		sync.Mutex
+		checked state.Program
+	}
+	packaged struct { // what rpm -V printed last
+		sync.Mutex
+		known   bool
+		changed []string
+	}
 }
 
 // Notes stores facts that later checks need, also after a reboot, and that

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/state"
 )
@@ -59,7 +58,7 @@ func (e *Env) recordOrigin(ctx context.Context, name, path, id string, installed
 	digest := e.pinnedDigest(name)
 	if digest == "" {
 		var err error
-		if digest, err = artifact.Digest(ctx, path); err != nil {
+		if digest, err = e.Store.Digest(ctx, path); err != nil {
 			return err
 		}
 	}

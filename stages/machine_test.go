@@ -212,12 +212,16 @@ func environment(h *host.Host, c *config.Config, n stages.Notes, built time.Time
 	if c == nil {
 		return e
 	}
+	e.Store = artifact.NewStore(storeOptions(h))
+	return e
+}
+
+func storeOptions(h *host.Host) artifact.Options {
 	o := artifact.Options{Cache: h.RealPath(stages.CacheDir)}
 	for _, dir := range stages.BundleDirs() {
 		o.Bundles = append(o.Bundles, h.RealPath(dir))
 	}
-	e.Store = artifact.NewStore(o)
-	return e
+	return o
 }
 
 // sleepBriefly takes the place of a stage's pauses, whatever their length.

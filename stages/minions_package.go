@@ -15,6 +15,11 @@ import (
 // checkPackage adds a difference unless the configured RPM is installed and its
 // files are unchanged.
 func (e *Env) checkPackage(ctx context.Context, f *engine.CheckResult) error {
+	return e.comparePackage(ctx, e.changedFiles, f)
+}
+
+// comparePackage does so with the changed files that changed returns.
+func (e *Env) comparePackage(ctx context.Context, changed func(context.Context) []string, f *engine.CheckResult) error {
 	id, err := minions.Installed(ctx, e.Host)
 	if err != nil {
 		return err
@@ -31,27 +36,40 @@ func (e *Env) checkPackage(ctx context.Context, f *engine.CheckResult) error {
 	if e.checkOrigin(minionsName, "package "+installed, id, f); !f.OK() {
 		return nil
 	}
-	for _, changed := range minions.Changed(ctx, e.Host) {
-		f.Add(engine.Difference{Object: "package " + minions.Package, Actual: changed, Expected: "as packaged"})
+	for _, file := range changed(ctx) {
+		f.Add(engine.Difference{Object: "package " + minions.Package, Actual: file, Expected: "as packaged"})
 	}
 	return nil
 }
 
-// localPackage returns the path of the RPM in the cache or a bundle, if it is
-// there.
-func (e *Env) localPackage() (path string, ok bool) {
-	ref := e.reference(minionsName)
-	if path, ok = e.Store.Lookup(ref); ok || ref.SHA256 != "" || ref.URL != "" {
-		return path, ok
+// changedFiles lists the package's files that have changed.
+func (e *Env) changedFiles(ctx context.Context) []string {
+	e.packaged.Lock()
+	defer e.packaged.Unlock()
+	return e.readChanged(ctx)
+}
+
+// lastChangedFiles lists them as they were when they were read last. rpm reads all
+// of them, which takes seconds on a slow machine.
+func (e *Env) lastChangedFiles(ctx context.Context) []string {
+	e.packaged.Lock()
+	defer e.packaged.Unlock()
+	if e.packaged.known {
+		return e.packaged.changed
 	}
-	path, err := e.Store.Bundled(minionsName)
-	return path, err == nil
+	return e.readChanged(ctx)
+}
+
+func (e *Env) readChanged(ctx context.Context) []string {
+	e.packaged.changed = minions.Changed(ctx, e.Host)
+	e.packaged.known = ctx.Err() == nil
+	return e.packaged.changed
 }
 
 // wantedPackage returns NAME-VERSION-RELEASE of the RPM in the cache or a
 // bundle, "" if there is no readable one.
 func (e *Env) wantedPackage() string {
-	path, ok := e.localPackage()
+	path, ok := e.localArtifact(minionsName)
 	if !ok {
 		return ""
 	}
@@ -72,7 +90,7 @@ func (s plugin) install(ctx context.Context, report engine.Progress) error {
 	if err := minions.Verify(s.Host, path, s.Config.Minions.SignedBy); err != nil {
 		return errors.Join(err, s.removeUnpinned())
 	}
-	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) && len(minions.Changed(ctx, s.Host)) == 0 {
+	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) && len(s.changedFiles(ctx)) == 0 {
 		return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
 	}
 	report("installing "+minions.Package, 0, 0)

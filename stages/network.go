@@ -161,7 +161,7 @@ func (e *Env) installedDocker(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	out, err := e.Host.Query(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
+	out, err := e.Host.QueryOnce(ctx, host.Command{Name: program, Args: []string{"--version"}, Timeout: 20 * time.Second})
 	if err != nil {
 		return ""
 	}

@@ -23,7 +23,7 @@ func (s preflight) architecture(context.Context, dockerState) ([]finding, error)
 	if want == "" {
 		return newFinding("architecture", "machine", runtime.GOARCH, "an architecture that Calico is built for", "use an amd64 or arm64 machine"), nil
 	}
-	path, ok := s.localPackage()
+	path, ok := s.localArtifact(minionsName)
 	if !ok {
 		return nil, nil
 	}

@@ -79,6 +79,7 @@ func Verify(ctx context.Context, o Options) (report.Checks, error) {
 	if err != nil && !errors.As(err, &damaged) {
 		return report.Checks{}, withStateHint(err)
 	}
+	j.Notes.Calicoctl = state.Program{} // read it again
 	set, err := m.build(m.openHost(), loaded.Config, &temporaryNotes{notes: j.Notes})
 	if err != nil {
 		return report.Checks{}, err

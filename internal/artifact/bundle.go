@@ -161,12 +161,22 @@ func (b *Bundle) Verify(ctx context.Context) error {
 
 // VerifyEntry checks one entry's file against the manifest.
 func (b *Bundle) VerifyEntry(ctx context.Context, e Entry) error {
+	return b.verifyEntry(ctx, e, new(digests))
+}
+
+// verifyEntry of a Store does not read a file that it has verified and that is
+// unchanged since.
+func (s *Store) verifyEntry(ctx context.Context, b *Bundle, e Entry) error {
+	return b.verifyEntry(ctx, e, &s.digests)
+}
+
+func (b *Bundle) verifyEntry(ctx context.Context, e Entry, known *digests) error {
 	f, err := b.open(e)
 	if err != nil {
 		return fmt.Errorf("cannot use %s of the bundle in %s: %w", e.Name, b.Dir, withoutPath(err))
 	}
 	defer f.Close()
-	digest, err := digestFrom(ctx, f)
+	digest, err := known.of(ctx, f)
 	if err != nil {
 		return fmt.Errorf("cannot read %s of the bundle in %s: %w", e.Name, b.Dir, err)
 	}
@@ -240,7 +250,7 @@ func (s *Store) fromBundle(ctx context.Context, digest string) (string, bool) {
 		if !ok {
 			continue
 		}
-		if err := b.VerifyEntry(ctx, e); err != nil {
+		if err := s.verifyEntry(ctx, b, e); err != nil {
 			s.log(err.Error())
 			continue
 		}
@@ -265,7 +275,7 @@ func (s *Store) Bundled(name string) (string, error) {
 			return "", invalidf("set its sha256 to choose one", "the bundle in %s has %d versions of %s", b.Dir, len(found), name)
 		}
 		if len(found) == 1 {
-			return b.Path(found[0]), b.VerifyEntry(context.Background(), found[0])
+			return b.Path(found[0]), s.verifyEntry(context.Background(), b, found[0])
 		}
 	}
 	return "", invalidf(hintNoSource, "cannot get %s: not in a bundle, and no url is set", name)

@@ -26,6 +26,7 @@ func (s *Store) fetch(ctx context.Context, ref Ref) (string, error) {
 		return "", ref.transientError(s.explainDiskError(err))
 	}
 	defer p.close()
+	s.digests.count(p.path)
 	if ref.SHA256 == "" {
 		// Without a digest, damage by a power cut would go unnoticed.
 		if err := p.reset(); err != nil {
@@ -72,6 +73,7 @@ func (s *Store) commit(ref Ref, p *partialFile) (string, error) {
 	if err := p.commit(s.cachePath(ref)); err != nil {
 		return "", ref.transientError(s.explainDiskError(err))
 	}
+	s.digests.remember(p.file, p.digest())
 	return s.cachePath(ref), nil
 }
 

@@ -2,8 +2,28 @@ package artifact
 
 import "context"
 
-// Digest returns the sha256 of a file, in lower-case hexadecimal digits.
-func Digest(ctx context.Context, path string) (string, error) { return fileDigest(ctx, path) }
+// Digest returns the sha256 of a file, in lower-case hexadecimal digits. It does
+// not read a file again that is unchanged since its last digest.
+func (s *Store) Digest(ctx context.Context, path string) (string, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return "", withoutPath(err)
+	}
+	defer f.Close()
+	return s.digests.of(ctx, f)
+}
+
+// Verified reports whether this Store has computed the file's digest and the file
+// is unchanged since.
+func (s *Store) Verified(path string) bool {
+	f, err := openRegular(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, known := s.digests.known(f)
+	return known
+}
 
 // Identity identifies the file that a Ref pins: its sha256 or, if only a
 // signature pins it, "url-" and the sha256 of its URL without credentials.

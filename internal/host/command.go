@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -77,6 +78,27 @@ func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
 // Query runs a command that changes nothing. Its error is a *CommandError.
 func (h *Host) Query(ctx context.Context, c Command) (Output, error) {
 	return h.exec.Run(ctx, c)
+}
+
+// QueryOnce runs a command whose answer cannot change during a run. Later calls
+// return the same output; a failure is not kept.
+func (h *Host) QueryOnce(ctx context.Context, c Command) (Output, error) {
+	h.answers.mu.Lock()
+	defer h.answers.mu.Unlock()
+	if out, known := h.answers.outputs[c.String()]; known {
+		return out, nil
+	}
+	out, err := h.exec.Run(ctx, c)
+	if err == nil {
+		h.answers.outputs[c.String()] = out
+	}
+	return out, err
+}
+
+// answers are the outputs of QueryOnce by command.
+type answers struct {
+	mu      sync.Mutex
+	outputs map[string]Output
 }
 
 // LookPath searches the machine's PATH for an executable.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -111,6 +110,7 @@ func (h *Host) SHA256(path string) (string, error) {
 		return "", fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	defer f.Close()
+	h.hashing(path)
 	digest := sha256.New()
 	n, err := io.Copy(digest, io.LimitReader(f, maxHashed+1))
 	if err == nil && n > maxHashed {
@@ -163,27 +163,6 @@ func (h *Host) InstallFile(source, path string, mode fs.FileMode) error {
 		return fmt.Errorf("cannot install %s: %s is not a regular file", path, source)
 	}
 	return h.WriteFrom(path, f, mode)
-}
-
-// InstallProgram installs an executable (0755) after testing it: it copies
-// source to a temporary file in the directory of path, calls check with its
-// path, and renames it to path only if check returns nil.
-func (h *Host) InstallProgram(source, path string, check func(path string) error) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".firstboot")
-	unlisted := *h // a temporary file is not in the manifest
-	unlisted.manifest = noManifest{}
-	if err := unlisted.InstallFile(source, temporary, 0o755); err != nil {
-		return err
-	}
-	if err := check(temporary); err != nil {
-		return errors.Join(err, unlisted.Remove(temporary))
-	}
-	digest, err := h.SHA256(temporary)
-	if err != nil {
-		return err
-	}
-	h.manifest.Record(path, digest) // before the rename, as in write
-	return h.Rename(temporary, path)
 }
 
 // withoutPath removes the operation and the path from an error, because the

@@ -23,6 +23,8 @@ type Host struct {
 	step      func(op, target string)
 	recorded  func(FileOp) // nil: not recorded
 	freeSpace func(path string) (uint64, error)
+	answers   *answers
+	hashing   func(path string)
 }
 
 // Option changes how a Host accesses its machine.
@@ -80,6 +82,10 @@ func WithStep(step func(op, target string)) Option {
 	return func(h *Host) { h.step = step }
 }
 
+// WithHashing calls hashing before each file whose sha256 is computed, with its
+// path, for tests that count.
+func WithHashing(hashing func(path string)) Option { return func(h *Host) { h.hashing = hashing } }
+
 // WithFreeSpace gets the free space from free, which receives a path without
 // the root and returns bytes.
 func WithFreeSpace(free func(path string) (uint64, error)) Option {
@@ -93,6 +99,8 @@ func New(root string, options ...Option) *Host {
 		root:     filepath.Clean("/" + root),
 		manifest: noManifest{},
 		step:     func(string, string) {},
+		answers:  &answers{outputs: map[string]Output{}},
+		hashing:  func(string) {},
 	}
 	for _, o := range options {
 		o(h)

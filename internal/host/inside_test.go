@@ -97,7 +97,7 @@ func methods() map[string]func(h *host.Host, path string) string {
 			return ""
 		},
 		"InstallProgram": func(h *host.Host, p string) string {
-			_ = h.InstallProgram("/etc/hostname", p, func(string) error { return nil })
+			_ = h.InstallProgram(host.Program{Source: "/etc/hostname", Path: p}, func(string) error { return nil })
 			return ""
 		},
 		"MkdirAll":   func(h *host.Host, p string) string { _ = h.MkdirAll(p + "/more"); return "" },

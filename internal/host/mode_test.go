@@ -24,7 +24,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 			h.WriteFile("/etc/systemd/network/10-calico.link", []byte("x"), 0o644),
 			h.WriteFile("/etc/secret", []byte("x"), 0o600),
 			h.InstallFile("/etc/hostname", "/usr/bin/program", 0o755),
-			h.InstallProgram("/etc/hostname", "/opt/bin/program", func(string) error { return nil }),
+			h.InstallProgram(host.Program{Source: "/etc/hostname", Path: "/opt/bin/program"}, func(string) error { return nil }),
 			h.WriteFile("/var/lib/firstboot/bundle/manifest.json", []byte("{}"), 0o644),
 			h.Overwrite("/etc/machine-id", []byte("x")),
 		)

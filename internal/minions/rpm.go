@@ -61,7 +61,7 @@ func lacksDatabase(ctx context.Context, h *host.Host) bool {
 	if !usesDpkg(h) {
 		return false
 	}
-	out, err := h.Query(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTimeout})
+	out, err := h.QueryOnce(ctx, host.Command{Name: "rpm", Args: []string{"--eval", "%_dbpath"}, Timeout: rpmTimeout})
 	dir := strings.TrimSpace(string(out.Stdout))
 	return err == nil && strings.HasPrefix(dir, "/") && !h.Exists(dir)
 }

@@ -77,6 +77,8 @@ type Notes struct {
 	// Installed is what firstboot installed, or found and verified, by the
 	// artifact's name.
 	Installed map[string]Installed `json:"installed,omitempty"`
+	// Calicoctl is the installed calicoctl, whose digest and version were checked.
+	Calicoctl Program `json:"calicoctl,omitzero"`
 	// Probe is the last successful test with a probe container.
 	Probe Probe `json:"probe,omitzero"`
 	// Network is the mode of the Docker network that preflight decided on.
@@ -108,6 +110,13 @@ type Installed struct {
 	// version, release and digest.
 	ID   string    `json:"id"`
 	Time time.Time `json:"time,omitzero"` // of the installation; zero: it was already installed
+}
+
+// Program records an executable that was checked.
+type Program struct {
+	SHA256  string `json:"sha256"`
+	Version string `json:"version"` // that it printed
+	Stamp   string `json:"stamp"`   // host.Stamp; another one means another file
 }
 
 // Probe records a successful test with a probe container.
