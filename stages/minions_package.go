@@ -49,8 +49,8 @@ func (e *Env) changedFiles(ctx context.Context) []string {
 	return e.readChanged(ctx)
 }
 
-// lastChangedFiles lists them as they were when they were read last. rpm reads all
-// of them, which takes seconds on a slow machine.
+// lastChangedFiles lists the files that rpm printed last. rpm reads all
+// files of the package, which takes seconds on a slow machine.
 func (e *Env) lastChangedFiles(ctx context.Context) []string {
 	e.packaged.Lock()
 	defer e.packaged.Unlock()
