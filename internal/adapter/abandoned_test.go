@@ -216,6 +216,26 @@ func TestFailedCreateEndpointIsUndone(t *testing.T) {
 	}
 }
 
+// TestFailedDeleteEndpointIsRepeated by the adapter, because Docker does not. Its
+// interface may exist if Join failed.
+func TestFailedDeleteEndpointIsRepeated(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		m, s := withStore(t)
+		m.mustCall(t, "CreateEndpoint")
+		m.addLink(t, endpointLink)
+		m.addLink(t, otherLink)
+		s.before = killAfter("DeleteEndpoint")
+		if w := m.post("/NetworkDriver.DeleteEndpoint", creation); w.Code == http.StatusOK {
+			t.Fatal(w.Body)
+		}
+		if restart {
+			m.Adapter = New(m.Host, m.log)
+		}
+		s.before = func(string) {}
+		m.wantEndpoint(t, s, "at the next search", abandonedInterval, false, false)
+	}
+}
+
 func TestRefusedCreateEndpointLeavesNoRecord(t *testing.T) {
 	m := newMachine(t)
 	m.setUp(t)
@@ -261,6 +281,19 @@ func TestEndpointsInUseAreKept(t *testing.T) {
 	if s.exists() || len(m.records(t)) > 0 {
 		t.Errorf("records %q", m.records(t))
 	}
+}
+
+// The interface in a container counts for more than the record.
+func TestEndpointOfAContainerIsKept(t *testing.T) {
+	m, s := withStore(t)
+	s.apply("CreateEndpoint", dockerEndpoint)
+	m.endpoints.creating(dockerEndpoint)
+	m.addLink(t, endpointLink)
+	m.Adapter = New(m.Host, m.log)
+	m.wantEndpoint(t, s, "with an interface", time.Hour, true, true)
+	m.removeLinks(t, endpointLink)
+	m.wantEndpoint(t, s, "too early", time.Hour+unlinkLimit-time.Second, true, true)
+	m.wantEndpoint(t, s, "without its interface", time.Hour+unlinkLimit+time.Second, false, false)
 }
 
 // TestContainersThatDockerLost removes what a killed Docker leaves.
@@ -354,7 +387,7 @@ func TestFailedRemovalsAreLoggedOnce(t *testing.T) {
 func TestRecordsAreBounded(t *testing.T) {
 	m, s := withStore(t)
 	for n := range maxEndpoints {
-		m.endpoints.all[fmt.Sprintf("%064x", n)] = &endpoint{created: true, idle: time.Now()}
+		m.endpoints.all[fmt.Sprintf("%064x", n)] = &endpoint{used: true, idle: time.Now()}
 	}
 	m.mustCall(t, "CreateEndpoint")
 	if got := m.records(t); len(got) > 0 || !s.exists() {
@@ -375,7 +408,7 @@ func TestEndpointsAreListed(t *testing.T) {
 	if err != nil || len(got) != 2 || !got[dockerEndpoint] || !got[other] {
 		t.Errorf("%v %v", got, err)
 	}
-	if d := New(m.Host, m.log).endpoints.all; !d[other].created || d[dockerEndpoint].created {
+	if d := New(m.Host, m.log).endpoints.all; !d[other].used || d[dockerEndpoint].used {
 		t.Errorf("loaded %+v and %+v", d[other], d[dockerEndpoint])
 	}
 }

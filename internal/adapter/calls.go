@@ -116,16 +116,17 @@ func (a *Adapter) forwardTranslated(ctx context.Context, c call) (answer, error)
 // Docker then sends no Leave. An endpoint that does not exist is no error, because
 // Docker would keep its own record of it.
 func (a *Adapter) deleteEndpoint(ctx context.Context, c call) (answer, error) {
+	if a.foreign(c.params.NetworkID) {
+		return a.forward(ctx, c)
+	}
+	a.endpoints.deleting(c.params.EndpointID)
 	defer a.endpoints.use(c.params.EndpointID)()
 	result, err := a.forwardTranslated(ctx, c)
-	if err != nil || a.foreign(c.params.NetworkID) {
-		return result, err
-	}
-	if result.notFound() {
+	if err == nil && result.notFound() {
 		result = done("{}")
 	}
-	if !result.ok() {
-		return result, nil
+	if err != nil || !result.ok() {
+		return result, err
 	}
 	a.endpoints.forget(c.params.EndpointID)
 	if err := a.removeLink(c.params); err != nil {

@@ -22,8 +22,9 @@ const (
 	// endpointsDir contains an empty file for each endpoint. Its name is the
 	// endpoint's ID.
 	endpointsDir = foreignDir + "/endpoints"
-	// creatingSuffix follows the ID until the plugin has created the endpoint.
-	creatingSuffix = ".creating"
+	// unusedSuffix follows the ID while Docker does not use the endpoint: until the
+	// plugin has created it, and as soon as Docker deletes it.
+	unusedSuffix = ".unused"
 	// maxEndpoints bounds the records. A host has one endpoint per container.
 	maxEndpoints = 10000
 )
@@ -42,7 +43,7 @@ const (
 
 // endpoint is what the adapter knows about an endpoint of the pool's networks.
 type endpoint struct {
-	created bool      // Docker knows it, unless the answer to CreateEndpoint was lost
+	used    bool      // Docker uses it, unless Docker was killed
 	linked  bool      // its interface existed
 	calls   int       // Docker's calls in flight
 	idle    time.Time // the end of the last call, or when a container last had it
@@ -59,7 +60,7 @@ type endpoints struct {
 	all map[string]*endpoint // by ID
 }
 
-// loadEndpoints reads the records of an adapter that has ended. Docker has no answer
+// loadEndpoints reads the records of an adapter that has ended. Docker got no answer
 // to the calls that were in flight.
 func loadEndpoints(h *host.Host, log func(line string)) *endpoints {
 	e := &endpoints{host: h, log: log, all: map[string]*endpoint{}}
@@ -69,9 +70,9 @@ func loadEndpoints(h *host.Host, log func(line string)) *endpoints {
 		log("cannot read the records of endpoints: " + err.Error())
 	}
 	for _, name := range names {
-		id, creating := strings.CutSuffix(name, creatingSuffix)
+		id, unused := strings.CutSuffix(name, unusedSuffix)
 		if dockerd.IsID(id) && len(e.all) < maxEndpoints {
-			e.all[id] = &endpoint{created: !creating, idle: now, settled: now.Add(lateLimit)}
+			e.all[id] = &endpoint{used: !unused, idle: now, settled: now.Add(lateLimit)}
 		}
 	}
 	return e
@@ -83,7 +84,7 @@ func Endpoints(h *host.Host) (map[string]bool, error) {
 	names, err := h.ReadDir(endpointsDir)
 	ids := map[string]bool{}
 	for _, name := range names {
-		ids[strings.TrimSuffix(name, creatingSuffix)] = true
+		ids[strings.TrimSuffix(name, unusedSuffix)] = true
 	}
 	return ids, err
 }
@@ -96,17 +97,17 @@ func (e *endpoints) creating(id string) {
 		return
 	}
 	e.all[id] = &endpoint{calls: 1}
-	e.record(id, e.host.WriteFile(endpointsDir+"/"+id+creatingSuffix, nil, 0o600))
+	e.record(id, e.host.WriteFile(recordOf(id, false), nil, 0o600))
 }
 
 // created ends creating. It comes before the answer to Docker, so that Docker never
-// knows an endpoint that is recorded as being created.
+// uses an endpoint that is recorded as unused.
 func (e *endpoints) created(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if known := e.all[id]; known != nil {
-		*known = endpoint{created: true, idle: time.Now()}
-		e.record(id, e.host.Rename(endpointsDir+"/"+id+creatingSuffix, endpointsDir+"/"+id))
+		*known = endpoint{used: true, idle: time.Now()}
+		e.record(id, e.host.Rename(recordOf(id, false), recordOf(id, true)))
 	}
 }
 
@@ -115,8 +116,18 @@ func (e *endpoints) failed(id string, late time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if known := e.all[id]; known != nil {
-		now := time.Now()
-		*known = endpoint{idle: now, settled: now.Add(late)}
+		*known = endpoint{settled: time.Now().Add(late)}
+	}
+}
+
+// deleting records that Docker deletes the endpoint. Docker does not do it again if
+// the call fails.
+func (e *endpoints) deleting(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if known := e.all[id]; known != nil && known.used {
+		known.used = false
+		e.record(id, e.host.Rename(recordOf(id, true), recordOf(id, false)))
 	}
 }
 
@@ -151,11 +162,18 @@ func (e *endpoints) forget(id string) {
 		return
 	}
 	delete(e.all, id)
-	for _, suffix := range []string{"", creatingSuffix} {
-		if path := endpointsDir + "/" + id + suffix; e.host.Exists(path) {
+	for _, used := range []bool{true, false} {
+		if path := recordOf(id, used); e.host.Exists(path) {
 			e.record(id, e.host.Remove(path))
 		}
 	}
+}
+
+func recordOf(id string, used bool) string {
+	if used {
+		return endpointsDir + "/" + id
+	}
+	return endpointsDir + "/" + id + unusedSuffix
 }
 
 func (e *endpoints) record(id string, err error) {
@@ -175,7 +193,7 @@ func (e *endpoints) settled(id string, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.all[id]
-	return known == nil || known.created || !now.Before(known.settled)
+	return known == nil || known.used || !now.Before(known.settled)
 }
 
 // abandoned returns the IDs of the endpoints that no container uses, sorted. links
@@ -196,17 +214,17 @@ func (e *endpoints) abandoned(links map[string]bool, now time.Time) []string {
 
 func (p *endpoint) abandoned(link, inContainer bool, now time.Time) bool {
 	if link {
-		p.created, p.linked = true, true
+		p.linked = true
 	}
 	if link && inContainer {
-		p.idle = now
+		p.used, p.idle = true, now
 	}
 	idle := now.Sub(p.idle)
 	switch {
 	case p.calls > 0:
 		return false
-	case !p.created:
-		return true // Docker has no answer to CreateEndpoint
+	case !p.used:
+		return true
 	case p.linked && !link:
 		return idle >= unlinkLimit // a removed interface does not come back
 	}

@@ -38,7 +38,7 @@ func TestOnlyEndpointsOfLostContainersAreStale(t *testing.T) {
 	links := map[string]bool{
 		link("2"): true, "other0": true, link("7"): true, "temp" + strings.Repeat("7", 11): true, link("9"): true,
 	}
-	for _, name := range []string{id("8"), id("9") + ".creating"} {
+	for _, name := range []string{id("8"), id("9") + ".unused"} {
 		if err := h.WriteFile("/run/firstboot/adapter/endpoints/"+name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

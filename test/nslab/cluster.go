@@ -3,6 +3,7 @@ package nslab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	etcd "go.etcd.io/etcd/client/v3"
 
+	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/test/lab/certs"
 	"github.com/projecteru2/firstboot/test/lab/labnet"
 )
@@ -22,8 +24,7 @@ const (
 	// Pool is the CIDR of the pool.
 	Pool = "10.213.0.0/16"
 	// localID is the network ID in the annotation of a pool without a global network.
-	localID    = "firstboot-" + Network
-	annotation = "org.projectcalico.label.network.ID"
+	localID = "firstboot-" + Network
 
 	etcdTimeout = 20 * time.Second
 	// endpointsTimeout limits the time after which etcd and Docker must agree.
@@ -59,54 +60,16 @@ func (h *Host) writeCerts(ctx context.Context) error {
 	return nil
 }
 
-// writeCalicoctlConfig writes the configuration of calicoctl on a host.
-func (h *Host) writeCalicoctlConfig(ctx context.Context) error {
-	files := h.lab.hostCerts()
-	config, err := json.Marshal(map[string]any{
-		"apiVersion": "projectcalico.org/v3", "kind": "CalicoAPIConfig", "metadata": map[string]any{},
-		"spec": map[string]any{
-			"datastoreType": "etcdv3", "etcdEndpoints": h.lab.Etcd.Endpoint,
-			"etcdCACertFile": files.CA, "etcdCertFile": files.Cert, "etcdKeyFile": files.Key,
-		},
-	})
-	if err != nil {
-		return err
-	}
-	return h.Write(ctx, "/etc/calico/calicoctl.cfg", string(config), 0o600)
-}
-
-// poolDocument returns the pool, with the network ID in its annotation unless it is
-// empty.
-func poolDocument(networkID string) map[string]any {
-	metadata := map[string]any{"name": Network}
-	if networkID != "" {
-		metadata["annotations"] = map[string]any{annotation: networkID}
-	}
-	return map[string]any{
-		"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": metadata,
-		"spec": map[string]any{
-			"cidr": Pool, "natOutgoing": true, "ipipMode": "Never", "vxlanMode": "Never", "blockSize": 26, "nodeSelector": "all()",
-		},
-	}
-}
-
-// CreatePool creates the allow-all profile and the pool.
+// CreatePool creates the allow-all profile and the pool, as the stage pool does:
+// without a network ID for a global network, which the plugin then binds.
 func (h *Host) CreatePool(ctx context.Context, networkID string) error {
-	allow := []any{map[string]any{"action": "Allow"}}
-	profile := map[string]any{
-		"apiVersion": "projectcalico.org/v3", "kind": "Profile", "metadata": map[string]any{"name": Network},
-		"spec": map[string]any{"ingress": allow, "egress": allow},
+	pool := calico.IPPool(h.config.Pool)
+	if networkID != "" {
+		pool = calico.BoundIPPool(h.config.Pool, networkID)
 	}
-	for _, document := range []map[string]any{profile, poolDocument(networkID)} {
-		text, err := json.Marshal(document)
-		if err != nil {
-			return err
-		}
-		if _, err := h.Input(ctx, string(text), "calicoctl", "create", "-f", "-"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(
+		calico.Create(ctx, h.machine(), calico.Profile(h.config.Pool)),
+		calico.Create(ctx, h.machine(), pool))
 }
 
 const (
@@ -172,5 +135,33 @@ func (l *Lab) WaitEndpoints(ctx context.Context) error {
 			return fmt.Errorf("the containers have\n%s\netcd has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
 		}
 		return nil
+	})
+}
+
+// Links returns the names of the plugin's interfaces on the host, of both ends.
+func (h *Host) Links() ([]string, error) {
+	names, err := h.files().ReadDir("/sys/class/net")
+	return slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, "cali") && !strings.HasPrefix(name, "temp")
+	}), err
+}
+
+// WaitLinks waits until the host has an interface for every endpoint of its
+// containers, and no other.
+func (h *Host) WaitLinks(ctx context.Context) error {
+	return eventually(ctx, endpointsTimeout, "the interfaces of "+h.Name, func() error {
+		want, err := h.endpoints(ctx)
+		if err != nil {
+			return err
+		}
+		for i, id := range want {
+			want[i] = "cali" + id[:11]
+		}
+		slices.Sort(want)
+		got, err := h.Links()
+		if err == nil && !slices.Equal(want, got) {
+			err = fmt.Errorf("the containers have %q, the host has %q", want, got)
+		}
+		return err
 	})
 }

@@ -2,14 +2,17 @@ package nslab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"strings"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/calico"
+	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/test/lab/parts"
+	"github.com/projecteru2/firstboot/units"
 )
 
 const (
@@ -22,7 +25,6 @@ const (
 	pingTimeout = 60 * time.Second
 	// pingImage is an image with a static busybox.
 	pingImage = "firstboot-lab/ping:latest"
-	nodeName  = "calico-node"
 )
 
 // startDocker starts containerd and Docker.
@@ -47,13 +49,16 @@ func (h *Host) startDockerd(ctx context.Context) error {
 // Upgrade replaces the host's Docker by a newer one, like a package does: its
 // containers stop, and start again with the new one.
 func (h *Host) Upgrade(ctx context.Context, version parts.DockerVersion) error {
-	for _, name := range []string{dockerService, containerdService} {
+	for _, name := range []string{nodeService, dockerService, containerdService} {
 		if err := h.Stop(ctx, name); err != nil {
 			return err
 		}
 	}
 	h.Docker = h.lab.programs.engines[version]
-	return h.startDocker(ctx)
+	if err := h.startDocker(ctx); err != nil {
+		return err
+	}
+	return h.startNode()
 }
 
 // RestartDocker stops Docker with SIGTERM and starts it again.
@@ -82,18 +87,6 @@ func (h *Host) waitDocker(ctx context.Context) error {
 	})
 }
 
-// writeDaemonConfig writes daemon.json of a host with a global network.
-func (h *Host) writeDaemonConfig(ctx context.Context) error {
-	config, err := json.Marshal(map[string]any{
-		"cluster-store":     "etcd" + strings.TrimPrefix(h.lab.Etcd.Endpoint, "http"),
-		"cluster-advertise": h.Address.String() + ":2375",
-	})
-	if err != nil {
-		return err
-	}
-	return h.Write(ctx, "/etc/docker/daemon.json", string(config), 0o644)
-}
-
 // loadImages loads the image of calico-node and the ping image.
 func (h *Host) loadImages(ctx context.Context) error {
 	if _, err := h.Run(ctx, "docker", "load", "-qi", nodeImageFile); err != nil {
@@ -105,37 +98,26 @@ tar -C /tmp/ping -c . | docker import - "$1"`, "sh", pingImage)
 	return err
 }
 
-// startNode starts calico-node with the arguments of the pinned calicoctl.
-func (h *Host) startNode(ctx context.Context) error {
-	const health = "/etc/calico/felix.cfg"
-	if err := h.Write(ctx, health, "[global]\nHealthEnabled = true\n", 0o644); err != nil {
-		return err
-	}
-	out, err := h.Run(ctx, "calicoctl", "node", "run", "--dryrun", "--name="+h.Name, "--ip="+h.Address.String(),
-		"--node-image="+h.lab.programs.nodeImage, "--no-default-ippools", "--felix-config="+health)
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(out) {
-		if command, found := strings.CutPrefix(strings.TrimSpace(line), "docker run "); found {
-			_, err := h.Run(ctx, "sh", "-euc", "docker run "+command)
-			return err
-		}
-	}
-	return fmt.Errorf("cannot find docker run in the output of calicoctl node run --dryrun: %s", out)
+// startNode starts calico-node as its unit does.
+func (h *Host) startNode() error {
+	node := calico.Node{Config: h.config, Name: h.Name, Address: h.Address}
+	docker := "docker --config=" + units.DockerConfigDir
+	return h.start(service{
+		name: nodeService, pre: docker + " rm -f " + calico.NodeContainer + " || sleep 1", // Docker may not run
+		args: append(append(strings.Fields(docker), "run"), node.Arguments()...),
+	})
 }
 
 // waitNode waits until calico-node is ready.
 func (h *Host) waitNode(ctx context.Context) error {
-	return eventually(ctx, nodeTimeout, nodeName+" on "+h.Name, func() error {
-		_, err := h.Run(ctx, "docker", "exec", nodeName, "calico-node", "-felix-ready", "-bird-live")
-		return err
+	return eventually(ctx, nodeTimeout, "calico-node on "+h.Name, func() error {
+		return calico.Ready(ctx, dockerd.New(h.machine()))
 	})
 }
 
 // createNetwork creates Docker's network and returns its ID.
 func (h *Host) createNetwork(ctx context.Context) (string, error) {
-	return h.Run(ctx, "docker", "network", "create", "--driver", "calico", "--ipam-driver", "calico-ipam", "--subnet", Pool, Network)
+	return dockerd.New(h.machine()).CreateNetwork(ctx, Network, minions.NetworkDriver, minions.IPAMDriver, Pool)
 }
 
 // RunContainer starts a container on the network that sleeps. It is started again

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/test/lab/parts"
 	"github.com/projecteru2/firstboot/test/lab/procs"
 )
@@ -41,6 +42,7 @@ type Host struct {
 	boots    int
 	dir      string
 	global   bool
+	config   *config.Config // after Join
 	init     *procs.Process
 	services map[string]*procs.Process
 }

@@ -15,6 +15,26 @@ import (
 // files returns the host's files. It works while the host runs.
 func (h *Host) files() *host.Host { return host.New(h.root()) }
 
+// machine returns the host as firstboot's code sees it: its files and sockets, and
+// commands that run on it.
+func (h *Host) machine() *host.Host { return host.New(h.root(), host.WithExecutor(executor{h})) }
+
+// executor runs commands on a host.
+type executor struct{ *Host }
+
+func (e executor) Run(ctx context.Context, c host.Command) (host.Output, error) {
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	cmd := e.command(limited, append(append([]string{"env"}, c.Env...), append([]string{c.Name}, c.Args...)...)...)
+	var out, messages bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), &out, &messages
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%s: %s: %w: %s", e.Name, c, err, messages.String())
+	}
+	return host.Output{Stdout: out.Bytes(), Stderr: messages.Bytes()}, err
+}
+
 // root returns the path of the host's root directory on this machine.
 func (h *Host) root() string { return fmt.Sprintf("/proc/%d/root", h.init.PID) }
 
@@ -32,6 +52,7 @@ func (h *Host) writeRecords(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot load the configuration of %s: %w", h.Name, err)
 	}
+	h.config = loaded.Config
 	var effective bytes.Buffer
 	if err := loaded.Save(&effective); err != nil {
 		return err
@@ -61,5 +82,5 @@ func (h *Host) configuration() string {
 	if h.global {
 		scope = "global"
 	}
-	return text + fmt.Sprintf("docker:\n  network: %s\npool:\n  name: %s\n  cidr: %s\n", scope, Network, Pool)
+	return text + fmt.Sprintf("docker:\n  network: %s\npool:\n  name: %s\n  cidr: %s\nnode:\n  image: %s\n", scope, Network, Pool, h.lab.programs.nodeImage)
 }
