@@ -23,8 +23,6 @@ const (
 	Network = "firstboot"
 	// Pool is the CIDR of the pool.
 	Pool = "10.213.0.0/16"
-	// localID is the network ID in the annotation of a pool without a global network.
-	localID = "firstboot-" + Network
 
 	etcdTimeout = 20 * time.Second
 	// endpointsTimeout limits the time after which etcd and Docker must agree.

@@ -9,6 +9,9 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/parts"
 )
 
+// localID is the network ID in the annotation of a pool without a global network.
+const localID = "firstboot-" + Network
+
 // powerCuts is how many power cuts each cluster gets. The second one finds what the
 // recovery from the first one has left.
 const powerCuts = 2

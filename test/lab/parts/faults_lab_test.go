@@ -50,14 +50,14 @@ func poolInEtcd(t *testing.T) (annotations map[string]string, spec object) {
 }
 
 // getFromEtcd returns the value of a key, or nothing if it does not exist.
-func getFromEtcd(t *testing.T, key string) [][]byte {
+func getFromEtcd(t *testing.T, key string, options ...etcd.OpOption) [][]byte {
 	t.Helper()
 	client, err := etcd.New(etcd.Config{Endpoints: []string{etcdURL}, DialTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	got, err := client.Get(t.Context(), key)
+	got, err := client.Get(t.Context(), key, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

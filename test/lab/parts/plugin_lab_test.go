@@ -51,12 +51,20 @@ type object = map[string]any
 
 // try calls the plugin like Docker.
 func (p plugin) try(which, method string, request object) (object, error) {
-	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
+	return trySocket(p.socket(which), method, request)
+}
+
+func socketClient(path string) *http.Client {
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", p.socket(which))
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		},
 	}}
+}
+
+func trySocket(path, method string, request object) (object, error) {
+	client := socketClient(path)
 	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
