@@ -218,9 +218,6 @@ func (e *Env) queryDocker(ctx context.Context) (dockerState, error) {
 	return d, nil
 }
 
-// localIDPrefix begins the annotation of a pool that was made for local networks.
-const localIDPrefix = "firstboot-"
-
-// isLocalID reports whether a pool's annotation is not the ID of a global Docker
-// network.
-func isLocalID(annotation string) bool { return strings.HasPrefix(annotation, localIDPrefix) }
+// isLocalID reports whether a pool is bound to something that is not a global Docker
+// network: every Docker network has an ID of 64 hexadecimal digits.
+func isLocalID(annotation string) bool { return annotation != "" && !dockerd.IsID(annotation) }

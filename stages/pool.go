@@ -162,6 +162,11 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
+	if seen.network == nil {
+		if err := s.mayBind(ctx, c, seen.pool); err != nil {
+			return err
+		}
+	}
 	if seen.profile == nil {
 		report("creating Profile "+s.Config.Pool.Name, 0, 0)
 		if err := calico.Create(ctx, s.Host, calico.Profile(s.Config.Pool)); err != nil {
@@ -174,18 +179,43 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 			return s.calicoctlError(err)
 		}
 	}
+	if err := s.createNetwork(ctx, seen, report); err != nil {
+		return err
+	}
+	return retryIf(c.EndAnnouncement(ctx, s.Config.Pool.Name))
+}
+
+// createNetwork creates the Docker network unless it exists.
+func (s pool) createNetwork(ctx context.Context, seen clusterObjects, report engine.Progress) error {
 	if seen.network != nil {
 		return nil
 	}
-	if id := poolAnnotation(seen.pool); isLocalID(id) {
-		return localPoolError(seen.pool.Name, id)
-	}
-	report("creating Docker network "+s.Config.Pool.NetworkName(), 0, 0)
-	_, err = s.docker().CreateNetwork(ctx, s.Config.Pool.NetworkName(), minions.NetworkDriver, minions.IPAMDriver, s.Config.Pool.CIDR.String())
+	name := s.Config.Pool.NetworkName()
+	report("creating Docker network "+name, 0, 0)
+	_, err := s.docker().CreateNetwork(ctx, name, minions.NetworkDriver, minions.IPAMDriver, s.Config.Pool.CIDR.String())
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
-		return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", s.Config.Pool.NetworkName(), err)}
+		return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", name, err)}
 	}
 	return nil
+}
+
+// mayBind returns an error if hosts with local networks use the pool: the plugin
+// would bind it to the new network, and those hosts could no longer start
+// containers. It also announces the network, so that a host that continues after a
+// power cut is not refused.
+func (s pool) mayBind(ctx context.Context, c *cluster.Client, p *cluster.IPPool) error {
+	if id := poolAnnotation(p); id != "" {
+		owner, err := c.AnnouncedBy(ctx, p.Name)
+		if err != nil {
+			return s.etcdWait(err)
+		}
+		if owner == "" || isLocalID(id) {
+			d := localPoolFinding(p.Name, id)
+			// Docker may not have read its store yet.
+			return &engine.Retry{Err: engine.WithHint(fmt.Errorf("cannot create the Docker network %s: %s", s.Config.Pool.NetworkName(), d), "%s", d.Fix)}
+		}
+	}
+	return retryIf(c.AnnounceNetwork(ctx, s.Config.Pool.Name, s.nodeName()))
 }
 
 // poolAnnotation returns the ID of the network that a pool is bound to, or "".
@@ -196,8 +226,11 @@ func poolAnnotation(p *cluster.IPPool) string {
 	return p.Annotations[calico.NetworkIDAnnotation]
 }
 
-// localPoolError refuses to make a global network over a pool of local ones.
-func localPoolError(name, id string) error {
-	return engine.WithHint(fmt.Errorf("cannot make a global network: hosts with local networks use IPPool %s (%s)", name, id),
-		"set docker.network: local, or another pool")
+// localPoolFinding refuses a global network over a pool of local ones.
+func localPoolFinding(pool, id string) engine.Difference {
+	return engine.Difference{
+		Name: "pool-is-local", Object: "IPPool " + pool, Actual: "bound to " + id + ", which is not an existing global network: hosts with local networks use it",
+		Expected: "a pool without a network, or the pool of a global one", Stops: true,
+		Fix: "set docker.network: local, or another pool; if no host has a local network over it, create the global network yourself with docker network create",
+	}
 }

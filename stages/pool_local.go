@@ -19,12 +19,12 @@ import (
 type localPool struct{ pool }
 
 // localID returns the annotation of a pool that is made for local networks.
-func localID(poolName string) string { return localIDPrefix + poolName }
+func localID(poolName string) string { return "firstboot-" + poolName }
 
 // wantedNetwork returns the network that the adapter must serve. An existing
 // annotation is used: it may be the ID of the global network of older hosts.
 func (s localPool) wantedNetwork(p *cluster.IPPool) adapter.Network {
-	return adapter.Network{ID: p.Annotations[calico.NetworkIDAnnotation], CIDR: s.Config.Pool.CIDR}
+	return adapter.Network{ID: poolAnnotation(p), CIDR: s.Config.Pool.CIDR}
 }
 
 func (s localPool) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -63,16 +63,20 @@ func (s localPool) drift(seen clusterObjects) []engine.Difference {
 	if seen.network != nil && seen.network.Scope != dockerd.ScopeLocal {
 		seen.network = nil
 	}
-	list := s.pool.drift(seen)
-	if p := seen.pool; p != nil && p.Annotations[calico.NetworkIDAnnotation] == "" {
+	list := s.objectDrift(seen)
+	if p := seen.pool; isUnbound(p) {
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}},"spec":{"vxlanMode":"Never"}}`, calico.NetworkIDAnnotation, localID(p.Name))
 		list = append(list, engine.Difference{
 			Name: "pool-drift", Object: "IPPool " + p.Name + " annotation", Actual: "none", Expected: "the ID of a network", Stops: true,
-			Fix: "calicoctl patch ippool " + p.Name + " --config=" + calico.CtlConfigPath + " -p '" + patch + "', then firstboot run --force",
+			Fix: "if hosts with a global network use the pool, run firstboot run --force on one of them; otherwise calicoctl patch ippool " + p.Name +
+				" --config=" + calico.CtlConfigPath + " -p '" + patch + "'; then run firstboot run --force here",
 		})
 	}
 	return list
 }
+
+// isUnbound reports whether a pool exists that is not bound to a network.
+func isUnbound(p *cluster.IPPool) bool { return p != nil && poolAnnotation(p) == "" }
 
 // restartReason returns why Docker must be restarted before it can have a local
 // network, or "".
@@ -99,10 +103,12 @@ func (s localPool) Apply(ctx context.Context, report engine.Progress) error {
 		if err != nil {
 			return &engine.Retry{Err: err}
 		}
-		if err := driftError(s.drift(seen)); err != nil {
+		if err := driftError(s.objectDrift(seen)); err != nil {
 			return err
 		}
-		if seen.profile == nil || seen.pool == nil {
+		// A host with a global network creates the pool first and then binds it, both
+		// under the lock.
+		if seen.profile == nil || seen.pool == nil || isUnbound(seen.pool) {
 			if err := s.underLock(ctx, c, report, func(ctx context.Context) error { return s.createObjects(ctx, c, report) }); err != nil {
 				return err
 			}
@@ -130,6 +136,9 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 			return s.calicoctlError(err)
 		}
 	}
+	if isUnbound(seen.pool) {
+		return s.announced(ctx, c)
+	}
 	if seen.pool != nil {
 		return nil
 	}
@@ -138,6 +147,19 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 		return s.calicoctlError(err)
 	}
 	return nil
+}
+
+// announced returns a *engine.Wait if a host has created the pool and not yet bound
+// it to its global network, because it lost power.
+func (s localPool) announced(ctx context.Context, c *cluster.Client) error {
+	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)
+	if err != nil {
+		return s.etcdWait(err)
+	}
+	if owner == "" {
+		return nil
+	}
+	return &engine.Wait{For: "host " + owner + " to create the global network of IPPool " + s.Config.Pool.Name}
 }
 
 // applyHost writes adapter.json and creates this host's Docker network.

@@ -129,22 +129,13 @@ func poolAsConfigured(t *testing.T, m *machine) {
 
 func missingObjects(t *testing.T, m *machine) {
 	m.mustApply("pool")
-	for what, c := range map[string]struct {
-		remove func()
-		words  []string
-	}{
-		"the Profile": {func() { m.cluster.delete("profiles") }, []string{"Profile firstboot", "missing"}},
-		"the network": {func() { m.cluster.networks = nil }, []string{"Docker network firstboot", "missing"}},
-	} {
-		c.remove()
-		m.wantDifference("pool", c.words...)
-		t.Log(what)
-		m.mustApply("pool")
-	}
+	m.cluster.delete("profiles")
+	m.wantDifference("pool", "Profile firstboot", "missing")
+	m.mustApply("pool")
 	m.cluster.delete("ippools")
 	m.wantDifference("pool", "IPPool firstboot", "missing")
 	m.mustApply("pool")
-	if created := m.cluster.created; created["profiles"] != 2 || created["ippools"] != 2 || created["network"] != 2 {
+	if created := m.cluster.created; created["profiles"] != 2 || created["ippools"] != 2 || created["network"] != 1 {
 		t.Errorf("created %v", created)
 	}
 }
@@ -219,7 +210,7 @@ func poolRepairs(t *testing.T, m *machine) {
 		name        string
 	}{
 		{nil, false, "pool-annotation"},
-		{map[string]any{networkAnnotation: "another network"}, false, "pool-annotation"},
+		{map[string]any{networkAnnotation: fakeID("another network")}, false, "pool-annotation"},
 		{map[string]any{networkAnnotation: m.cluster.dockerNetworks()[0].ID}, true, "pool-stripped"},
 		{nil, true, "pool-annotation"},
 	} {

@@ -12,9 +12,19 @@ import (
 	"github.com/projecteru2/firstboot/internal/minions"
 )
 
-// drift lists how existing objects differ from the configuration. Somebody may
-// have decided so: firstboot reports it and never overwrites it.
+// drift is objectDrift of a host with a global network. Nor does such a host take
+// the pool from hosts with local networks.
 func (s pool) drift(seen clusterObjects) []engine.Difference {
+	list := s.objectDrift(seen)
+	if id := poolAnnotation(seen.pool); isLocalID(id) {
+		list = append(list, localPoolFinding(seen.pool.Name, id))
+	}
+	return list
+}
+
+// objectDrift lists how existing objects differ from the configuration. Somebody may
+// have decided so: firstboot reports it and never overwrites it.
+func (s pool) objectDrift(seen clusterObjects) []engine.Difference {
 	var list []engine.Difference
 	differ := func(what, seen, want, fix string) {
 		list = append(list, engine.Difference{Name: "pool-drift", Object: what, Actual: seen, Expected: want, Fix: fix, Stops: true})
@@ -38,6 +48,10 @@ func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix st
 	// Without it, new containers cannot start on any host.
 	fix := "correct the pool with calicoctl patch, then run firstboot run --force on one host, which binds the pool to its network again; " +
 		"or change the configuration to match the cluster"
+	if id := poolAnnotation(&p); isLocalID(id) {
+		fix = "correct the pool with one calicoctl patch that also sets its annotation " + calico.NetworkIDAnnotation + ": " + id +
+			", which a patch of the spec alone deletes; or change the configuration to match the cluster"
+	}
 	compare := func(field, seen, wanted string) {
 		if seen != wanted {
 			differ("IPPool "+p.Name+" "+field, seen, wanted, fix)
@@ -97,7 +111,7 @@ func (s pool) repairs(seen clusterObjects) []engine.Difference {
 	}
 	var list []engine.Difference
 	what := "IPPool " + seen.pool.Name
-	if bound := seen.pool.Annotations[calico.NetworkIDAnnotation]; bound != seen.network.ID {
+	if bound := poolAnnotation(seen.pool); bound != seen.network.ID && !isLocalID(bound) {
 		list = append(list, engine.Difference{Name: "pool-annotation", Object: what + " annotation", Actual: "bound to network " + orNone(bound), Expected: seen.network.ID})
 	}
 	if seen.pool.VXLANMode == "" {

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
@@ -79,12 +78,38 @@ func (s preflight) poolIsLocal(ctx context.Context, c *cluster.Client, d dockerS
 	if !d.mode.global() {
 		return nil, nil
 	}
-	pool, err := c.Pool(ctx, s.Config.Pool.Name)
-	if err != nil || pool == nil || !isLocalID(pool.Annotations[calico.NetworkIDAnnotation]) {
+	p, err := c.Pool(ctx, s.Config.Pool.Name)
+	if err != nil {
 		return nil, err
 	}
-	return newFinding("pool-is-local", "IPPool "+pool.Name, "used by hosts with local networks ("+pool.Annotations[calico.NetworkIDAnnotation]+")", "a pool without a network, or the pool of a global one",
-		"set docker.network: local, or another pool"), nil
+	id := poolAnnotation(p)
+	if !isLocalID(id) {
+		exists, err := s.mayExist(ctx, c, d, id)
+		if err != nil || exists {
+			return nil, err
+		}
+	}
+	f := localPoolFinding(p.Name, id)
+	return newFinding("pool-is-local", f.Object, f.Actual, f.Expected, f.Fix), nil
+}
+
+// mayExist reports whether a global network of this ID exists, will be created by
+// the host that announced it, or cannot be seen: Docker only lists global networks
+// while its cluster-store is in effect. The stage pool examines it again.
+func (s preflight) mayExist(ctx context.Context, c *cluster.Client, d dockerState, id string) (bool, error) {
+	if id == "" || d.unresponsive || d.info.ClusterStore == "" {
+		return true, nil
+	}
+	var store engine.CheckResult
+	if err := (docker{s.Env}).checkStore(ctx, d.info, &store); err != nil || !store.OK() {
+		return true, err
+	}
+	exists, err := s.docker().HasNetwork(ctx, id)
+	if err != nil || exists {
+		return true, nil //nolint:nilerr // Docker is busy
+	}
+	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)
+	return owner != "", err
 }
 
 // errorInWait returns the text of the error that a wait wraps or, for any other

@@ -18,6 +18,7 @@ const (
 	locksPrefix      = prefix + "locks/"
 	semaphoresPrefix = prefix + "semaphores/"
 	hostsPrefix      = prefix + "hosts/"
+	networksPrefix   = prefix + "networks/"
 )
 
 // Lock is a lock or a slot of a semaphore that this host holds. If the host dies,
