@@ -10,6 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -105,9 +106,12 @@ func (s noContainers) Apply(ctx context.Context, _ engine.Progress) error {
 // except the probe container.
 func (e *Env) containersOnNetwork(ctx context.Context) ([]string, error) {
 	list, err := e.docker().RunningContainers(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return e.onNetwork(list), err
+}
+
+// onNetwork returns the names of those containers that are on the pool's network,
+// except the probe container, sorted.
+func (e *Env) onNetwork(list []dockerd.Container) []string {
 	var names []string
 	for _, c := range list {
 		_, connected := c.NetworkSettings.Networks[e.Config.Pool.NetworkName()]
@@ -116,7 +120,7 @@ func (e *Env) containersOnNetwork(ctx context.Context) ([]string, error) {
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return names
 }
 
 // removeUnits stops and disables units and removes files.

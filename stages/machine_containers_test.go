@@ -21,7 +21,7 @@ func (d *fakeDocker) list(r *http.Request) (int, any) {
 	for _, name := range sorted(d.containers) {
 		if c := d.containers[name]; c.Running || r.URL.Query().Get("all") != "" {
 			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Image": c.Image, "Labels": c.Labels,
-				"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address}}}})
+				"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address, "NetworkID": c.NetworkID}}}})
 		}
 	}
 	return http.StatusOK, list
@@ -48,7 +48,7 @@ func (d *fakeDocker) inspect(r *http.Request) (int, any) {
 		"Id": c.ID, "Name": "/" + c.Name, "Image": c.ImageID,
 		"Config":          map[string]any{"Image": c.Image, "Env": c.Env, "Labels": c.Labels},
 		"State":           map[string]any{"Running": c.Running, "Pid": c.Pid, "Error": c.Error},
-		"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address}}},
+		"NetworkSettings": map[string]any{"Networks": map[string]any{c.Network: map[string]string{"IPAddress": c.Address, "NetworkID": c.NetworkID}}},
 	}
 }
 

@@ -66,7 +66,7 @@ type container struct {
 	ID, Name, Image, ImageID, Network, Error string
 	Env                                      []string
 	Labels                                   map[string]string
-	Address                                  string
+	Address, NetworkID                       string
 	Pid                                      int
 	Running                                  bool
 	Restart                                  bool // --restart=always

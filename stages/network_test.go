@@ -26,7 +26,10 @@ func (m *machine) toLocal() {
 	m.docker.shownStore, m.docker.effectiveStore = store, store
 	m.cluster.networks = append(m.cluster.networks, dockerNetwork("firstboot", "calico", "10.213.0.0/16"))
 	m.cluster.networks[0].Scope = "global"
-	m.docker.containers["shop"] = &container{ID: fakeID("shop"), Name: "shop", Network: "firstboot", Running: true}
+	m.cluster.networks[0].ID = fakeID("global network")
+	m.docker.containers["shop"] = &container{ID: fakeID("shop"), Name: "shop", Network: "firstboot", NetworkID: fakeID("global network"), Running: true}
+	m.docker.containers["stopped"] = &container{ID: fakeID("stopped"), Name: "stopped", Network: "firstboot", NetworkID: fakeID("global network")}
+	m.docker.containers["created"] = &container{ID: fakeID("created"), Name: "created", Network: "firstboot"}
 	m.override("docker: {network: local, clusterStore: '" + store + "'}")
 }
 
@@ -198,6 +201,30 @@ func TestHostsWithLocalNetworksJoin(t *testing.T) {
 			t.Errorf("the second run took the steps %q", again.order)
 		}
 	}
+}
+
+// TestConfiguredKeyDisablesIPv6OfALocalHost: only the default depends on the network.
+func TestConfiguredKeyDisablesIPv6OfALocalHost(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.override("{docker: {network: local}, sysctl: {net.ipv6.conf.all.disable_ipv6: 1}}")
+	m.mustApply("sysctl")
+	for key, want := range map[string]string{"all": "1\n", "default": "0\n"} {
+		if got := m.get("/proc/sys/net/ipv6/conf/" + key + "/disable_ipv6"); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+}
+
+// TestIPv6EndpointExcludesAGlobalNetwork whose mode validation does not know.
+func TestIPv6EndpointExcludesAGlobalNetwork(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.override("{docker: {network: auto}, etcd: {endpoints: ['http://[::1]:1']}}")
+	m.notes.n.Network = state.Network{Mode: config.NetworkGlobal, Reason: "recorded"}
+	refused, _ := byName(m.check("preflight"))
+	d := refused["ipv6-in-use"]
+	wantWords(t, d.String()+d.Fix, "http://[::1]:1", "IPv4", "docker.network: local")
 }
 
 // TestLocalHostJoinsAClusterWithAGlobalNetwork uses the ID of the global network.

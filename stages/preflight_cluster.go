@@ -101,7 +101,8 @@ func (s preflight) mayExist(ctx context.Context, c *cluster.Client, d dockerStat
 		return true, nil
 	}
 	var store engine.CheckResult
-	if err := (docker{s.Env}).checkStore(ctx, d.info, &store); err != nil || !store.OK() {
+	stage := docker{s.Env}
+	if err := stage.checkStore(ctx, d.info, &store); err != nil || !store.OK() {
 		return true, err
 	}
 	exists, err := s.docker().HasNetwork(ctx, id)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
@@ -115,20 +116,51 @@ func (s preflight) leavesStore(d dockerState) bool {
 	return d.mode.local() && dockerd.IsOwnStore(s.Config, d.info.ClusterStore)
 }
 
-// containersToRecreate warns of the containers on the global network of a host
-// whose network becomes local: Docker can no longer start them.
+// containersToRecreate warns of the containers that Docker cannot start on a local
+// network, because they know the network of this name by the ID of a global one.
 func (s preflight) containersToRecreate(ctx context.Context, d dockerState) ([]finding, error) {
-	name := s.Config.Pool.NetworkName()
-	isGlobal := func(n dockerd.Network) bool { return n.Name == name && n.Scope == "global" }
-	if !s.leavesStore(d) || !slices.ContainsFunc(d.networks, isGlobal) {
+	if !d.mode.local() || d.unresponsive {
 		return nil, nil
 	}
-	names, err := s.containersOnNetwork(ctx)
+	names, err := s.onOtherNetwork(ctx, d)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	return newWarning("containers-to-recreate", "containers", strings.Join(names, ", ")+" on the global network "+name,
+	return newWarning("containers-to-recreate", "containers", strings.Join(names, ", ")+" on the global network "+s.Config.Pool.NetworkName(),
 		"containers on this host's local network", "after the run, remove and create them again; Docker cannot start them"), nil
+}
+
+// onOtherNetwork returns the names of the containers, running or not, whose network
+// has the name of the local one and another ID. Without Docker it reads its files.
+func (s preflight) onOtherNetwork(ctx context.Context, d dockerState) ([]string, error) {
+	name := s.Config.Pool.NetworkName()
+	other := func(a dockerd.Attachment) bool {
+		isLocal := func(n dockerd.Network) bool { return n.ID == a.NetworkID && n.Scope == dockerd.ScopeLocal }
+		return a.NetworkID != "" && !slices.ContainsFunc(d.networks, isLocal)
+	}
+	var names []string
+	if !d.active {
+		if !dockerd.HasStoreKeys(s.Host) {
+			return nil, nil // Docker's networks are not known
+		}
+		for _, c := range dockerd.StoredContainers(s.Host) {
+			if other(c.Networks[name]) {
+				names = append(names, c.Name)
+			}
+		}
+		return names, nil
+	}
+	list, err := s.docker().Containers(ctx)
+	if err != nil {
+		return nil, &engine.Wait{For: "Docker to respond", Err: err}
+	}
+	for _, c := range list {
+		if c.Labels[probeLabel] == "" && other(c.NetworkSettings.Networks[name]) {
+			names = append(names, c.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // artifacts checks that every artifact is installed or has a source.

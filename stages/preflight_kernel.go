@@ -31,8 +31,9 @@ func (s preflight) kernelModules(ctx context.Context, _ dockerState) ([]finding,
 // sysctlKeys finds keys that the sysctl stage could not set.
 func (s preflight) sysctlKeys(_ context.Context, d dockerState) ([]finding, error) {
 	var found []finding
-	for _, key := range s.keys(d.mode) {
-		want := kernel.Normalize(s.Config.Sysctl[key])
+	values := s.settings(d.mode)
+	for _, key := range keys(values) {
+		want := kernel.Normalize(values[key])
 		k := s.readKey(key)
 		refuse := func(actual, expected, fix string) {
 			found = append(found, newFinding("sysctl", key, actual, expected, fix)...)

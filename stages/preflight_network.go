@@ -3,7 +3,9 @@ package stages
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -77,8 +79,13 @@ func (s preflight) localhost(context.Context, dockerState) ([]finding, error) {
 // while IPv6 is enabled. The adapter of a local network has no such limit.
 func (s preflight) ipv6InUse(_ context.Context, d dockerState) ([]finding, error) {
 	const key = disableAllIPv6
-	if !d.mode.global() || !kernel.Same(key, s.Config.Sysctl[key], "1") {
+	if !d.mode.global() || !kernel.Same(key, s.settings(d.mode)[key], "1") {
 		return nil, nil
+	}
+	for _, endpoint := range s.Config.Etcd.Endpoints {
+		if u, err := url.Parse(endpoint); err == nil && net.ParseIP(u.Hostname()) != nil && net.ParseIP(u.Hostname()).To4() == nil {
+			return newFinding("ipv6-in-use", "etcd.endpoints", endpoint, "an IPv4 address, because "+key+" disables IPv6", "use an IPv4 address, or set docker.network: local"), nil
+		}
 	}
 	all, err := s.Host.Network().Addresses()
 	if err != nil {

@@ -204,13 +204,24 @@ func dockerCases() []refusedCase {
 			m.runc = "runc version 1.1.15+ds1\ncommit: 1\n"
 			m.putProgram("/usr/bin/runc", "")
 		}},
-		{name: "containers-to-recreate", problem: "global network", warning: true, words: []string{"shop"}, arrange: func(m *machine) {
+		{name: "containers-to-recreate", problem: "global network", warning: true, words: []string{"containers: shop, stopped on"}, arrange: func(m *machine) {
 			m.toLocal()
 			m.override("docker: {restart: allow}")
+		}},
+		{name: "containers-to-recreate", problem: "a newer Docker that does not start", warning: true, words: []string{"containers: shop on"}, arrange: func(m *machine) {
+			m.put("/etc/docker/daemon.json", `{"cluster-store": "etcd://10.0.0.1:2379", "data-root": "/srv/docker"}`)
+			for name, id := range map[string]string{"shop": fakeID("global network"), "created": ""} {
+				m.put("/srv/docker/containers/"+fakeID(name)+"/config.v2.json", `{"Name": "/`+name+`", "NetworkSettings": {"Networks": {"firstboot": {"NetworkID": "`+id+`"}}}}`)
+				m.put("/srv/docker/containers/"+fakeID(name)+"/hostconfig.json", `{"RestartPolicy": {"Name": "always"}}`)
+			}
+			m.docker.version = "26.1.5+dfsg1"
+			m.stopDocker()
+			m.override("docker: {network: auto}")
 		}},
 		{name: "foreign-containers", problem: "a restart without the cluster-store", words: []string{"shop", "no cluster-store"}, arrange: func(m *machine) {
 			m.toLocal()
 			m.docker.containers["shop"].Network = "bridge"
+			delete(m.docker.containers, "stopped")
 		}},
 		{name: "docker-cluster-store", problem: "clusterStore off, none set", arrange: func(m *machine) { m.override(`docker: {clusterStore: "off"}`) }, words: []string{"docker.clusterStore"}},
 		{name: "docker-cluster-store", problem: "swarm", arrange: func(m *machine) { m.docker.swarm = "active" }, words: []string{"docker swarm leave"}},

@@ -50,8 +50,7 @@ func TestUpgradeWithOtherDefaults(t *testing.T) {
 	if old.Digest != now.Digest || old.Defaults != 0 || now.Defaults != defaultsVersion {
 		t.Errorf("digest %s, defaults %d; want %s and 0", old.Digest, old.Defaults, now.Digest)
 	}
-	want := map[string]string{"net.ipv4.ip_forward": "1", "vm.old": "1", "vm.swappiness": "1",
-		"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"}
+	want := map[string]string{"net.ipv4.ip_forward": "1", "vm.old": "1", "vm.swappiness": "1"}
 	if diff := cmp.Diff(want, old.Config.Sysctl); diff != "" || old.Config.Pool.BlockSize != 25 || old.Config.BGP.Topology != TopologyMesh {
 		t.Errorf("block size %d, topology %q, sysctl (-want +got):\n%s", old.Config.Pool.BlockSize, old.Config.BGP.Topology, diff)
 	}

@@ -235,10 +235,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 			t.Errorf("%s has no origin", k.path)
 		}
 	}
-	want := map[string]string{
-		"net.ipv4.ip_forward": "1", "net.netfilter.nf_conntrack_max": "1000000",
-		"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1",
-	}
+	want := map[string]string{"net.ipv4.ip_forward": "1", "net.netfilter.nf_conntrack_max": "1000000"}
 	if diff := cmp.Diff(want, l.Config.Sysctl); diff != "" {
 		t.Errorf("sysctl defaults (-want +got):\n%s", diff)
 	}

@@ -108,10 +108,6 @@ func Default() *Config {
 			"net.ipv4.ip_forward": "1",
 			// The value that calicoctl node run sets.
 			"net.netfilter.nf_conntrack_max": "1000000",
-			// With IPv6 on, Docker fails to start a container on the plugin's
-			// network: "fe80::… permission denied" (measured on Docker 20.10).
-			"net.ipv6.conf.all.disable_ipv6":     "1",
-			"net.ipv6.conf.default.disable_ipv6": "1",
 		},
 		Calicoctl: Calicoctl{Version: "v3.23.0"},
 		Node:      Node{Image: "calico/node:v3.23.0", ASNumber: 64512}, // Calico's own default AS

@@ -30,7 +30,7 @@ func (v *validator) docker() {
 	for host := range strings.SplitSeq(hosts, ",") {
 		if err := checkHostPort(host); err != nil {
 			v.fail("docker.clusterStore", err.Error(), "write etcd://HOST:2379")
-		} else if name, _, _ := net.SplitHostPort(host); v.disablesIPv6() && isIPv6(name) {
+		} else if name, _, _ := net.SplitHostPort(host); v.disables(true) && isIPv6(name) {
 			v.fail("docker.clusterStore", quote(name)+ipv6Message, ipv6Hint)
 		}
 	}

@@ -9,15 +9,22 @@ import (
 
 const (
 	disableIPv6 = "net.ipv6.conf.all.disable_ipv6"
-	ipv6Message = " cannot be reached: sysctl." + disableIPv6 + " disables IPv6 on this host"
+	ipv6Message = " cannot be reached: " + disableIPv6 + " disables IPv6 on this host"
 	ipv6Hint    = "use an IPv4 address"
 )
 
-// disablesIPv6 reports whether the configuration disables IPv6 on every
-// interface.
+// disablesIPv6 reports whether the configuration disables IPv6 on every interface:
+// by its key, or because the network is global.
 func (v *validator) disablesIPv6() bool {
-	text, ok := v.cfg.Sysctl[disableIPv6]
-	return ok && !sysctl.Same(disableIPv6, text, "0")
+	return v.disables(v.cfg.Docker.Network == NetworkGlobal)
+}
+
+// disables is disablesIPv6 for a network that is global or not.
+func (v *validator) disables(global bool) bool {
+	if text, ok := v.cfg.Sysctl[disableIPv6]; ok {
+		return !sysctl.Same(disableIPv6, text, "0")
+	}
+	return global
 }
 
 // isIPv6 reports whether a host is an IPv6 address that packets over IPv4 do not

@@ -21,8 +21,15 @@ type Container struct {
 	Labels map[string]string
 
 	NetworkSettings struct {
-		Networks map[string]json.RawMessage // by network name
+		Networks map[string]Attachment // by network name
 	}
+}
+
+// Attachment is the connection of a container to a network.
+type Attachment struct {
+	// NetworkID is "" if the container was never started. Otherwise Docker starts it
+	// on the network with this ID only, not on another one of the same name.
+	NetworkID string
 }
 
 // Name is the container's first name.
@@ -31,6 +38,13 @@ func (c Container) Name() string {
 		return c.ID
 	}
 	return strings.TrimPrefix(c.Names[0], "/")
+}
+
+// Containers lists all containers, also those that do not run.
+func (d *Client) Containers(ctx context.Context) ([]Container, error) {
+	var list []Container
+	err := d.call(ctx, http.MethodGet, "/containers/json", url.Values{"all": {"1"}}, nil, &list)
+	return list, err
 }
 
 // RunningContainers lists the running containers.

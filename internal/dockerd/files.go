@@ -3,9 +3,12 @@ package dockerd
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/text"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -55,6 +58,43 @@ func ReadRecords(h *host.Host) (records Records, exist bool) {
 		}
 	}
 	return records, exist
+}
+
+// StoredContainer is a container in the files of a Docker that may not run.
+type StoredContainer struct {
+	Name     string
+	Networks map[string]Attachment // by network name
+	Restarts bool                  // Docker starts it when it starts itself
+}
+
+// StoredContainers reads the containers from Docker's files, sorted by name. One
+// whose files cannot be read is left out.
+func StoredContainers(h *host.Host) []StoredContainer {
+	dir := ReadSettings(h).DataRoot() + "/containers/"
+	ids, _ := h.ReadDir(dir) // it may not exist
+	var list []StoredContainer
+	for _, id := range ids {
+		var container struct {
+			Name            string
+			NetworkSettings struct{ Networks map[string]Attachment }
+		}
+		var settings struct{ RestartPolicy struct{ Name string } }
+		if !readJSON(h, dir+id+"/config.v2.json", &container) || !readJSON(h, dir+id+"/hostconfig.json", &settings) {
+			continue
+		}
+		policy := settings.RestartPolicy.Name
+		list = append(list, StoredContainer{
+			Name: text.Line(strings.TrimPrefix(container.Name, "/")), Networks: container.NetworkSettings.Networks,
+			Restarts: policy != "" && policy != "no",
+		})
+	}
+	slices.SortFunc(list, func(a, b StoredContainer) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+func readJSON(h *host.Host, path string, value any) bool {
+	data, err := h.ReadFile(path)
+	return err == nil && json.Unmarshal(data, value) == nil
 }
 
 // Mention reports whether a record contains an ID.
