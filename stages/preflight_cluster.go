@@ -101,8 +101,7 @@ func (s preflight) mayExist(ctx context.Context, c *cluster.Client, d dockerStat
 		return true, nil
 	}
 	var store engine.CheckResult
-	stage := docker{s.Env}
-	if err := stage.checkStore(ctx, d.info, &store); err != nil || !store.OK() {
+	if err := docker(s).checkStore(ctx, d.info, &store); err != nil || !store.OK() {
 		return true, err
 	}
 	exists, err := s.docker().HasNetwork(ctx, id)
