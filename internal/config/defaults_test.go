@@ -18,7 +18,7 @@ func TestDefaultsVersion(t *testing.T) {
 		fmt.Fprintf(&b, "%s: %s\n", s.path, encode(s.value, reveal))
 	}
 	got := fmt.Sprintf("%d %x", defaultsVersion, sha256.Sum256([]byte(b.String())))
-	if want := "1 5dbf97620aa51779778e85c92b69d4914cb0523cd6c8f42095fb15de16db8c76"; got != want {
+	if want := "2 cff7e60de497234cb13b414aa1b80b8f77654abdafc1ceb34889f3e556860c8b"; got != want {
 		t.Errorf("the defaults are %s, want %s\n%s", got, want, b.String())
 	}
 }
@@ -31,7 +31,7 @@ func TestUpgradeWithOtherDefaults(t *testing.T) {
 	now := mustLoad(t, Options{Root: root})
 	text := string(saved(t, now))
 	for _, edit := range [][2]string{
-		{"defaults: 1", "defaults: 0"},
+		{"defaults: 2", "defaults: 0"},
 		{"    blockSize: 26\n", "    blockSize: 25\n"},
 		{"    topology: \"mesh\"\n", ""},
 		{"    \"net.netfilter.nf_conntrack_max\": \"1000000\"\n", ""},
@@ -85,7 +85,7 @@ func TestDigestOfFormat1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.Replace(string(saved(t, l)), "effective: 2\ndefaults: 1\n", "effective: 1\n", 1)
+	text := strings.Replace(string(saved(t, l)), "effective: 2\ndefaults: 2\n", "effective: 1\n", 1)
 	old, err := LoadEffective([]byte(text))
 	if err != nil {
 		t.Fatal(err)

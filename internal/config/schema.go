@@ -98,7 +98,7 @@ func runKeys() []key {
 
 // defaultsVersion is the version of the defaults. Raise it when the default of
 // an existing key changes.
-const defaultsVersion = 1
+const defaultsVersion = 2
 
 // Default returns the defaults of all keys that have one.
 func Default() *Config {
