@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,25 @@ func (h *Host) StartContainer(ctx context.Context, name string, args ...string) 
 	return c, err
 }
 
+// Container returns a container on the network with its current address. A restart
+// can change it.
+func (h *Host) Container(ctx context.Context, name string) (Container, error) {
+	address, err := h.containerAddress(ctx, name)
+	return Container{Host: h, Name: name, Address: address}, err
+}
+
+// WaitRunning waits until all containers run.
+func (h *Host) WaitRunning(ctx context.Context, containers ...string) error {
+	names := strings.Join(containers, " ")
+	return h.Wait(ctx, "the containers "+names, func(ctx context.Context) error {
+		out, err := h.Output(ctx, "docker inspect -f '{{.State.Running}}' "+names)
+		if err == nil && strings.Contains(out, "false") {
+			err = fmt.Errorf("running: %q", out)
+		}
+		return err
+	})
+}
+
 func (h *Host) containerAddress(ctx context.Context, name string) (netip.Addr, error) {
 	out, err := h.Output(ctx, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "+name)
 	if err != nil {
@@ -93,6 +113,31 @@ func (h *Host) containerAddress(ctx context.Context, name string) (netip.Addr, e
 		return address, fmt.Errorf("container %s of %s has the address %q, want one of %s", name, h.Name, strings.TrimSpace(out), PoolCIDR)
 	}
 	return address, nil
+}
+
+// EndpointKeys is the prefix of the etcd keys of Calico's endpoints. The host name
+// follows.
+const EndpointKeys = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
+
+// Endpoints returns Docker's IDs of the host's endpoints in etcd, sorted.
+func (h *Host) Endpoints(ctx context.Context) ([]string, error) {
+	list, err := h.lab.Etcd.Range(ctx, EndpointKeys+h.Name+"/")
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for line := range strings.Lines(list) {
+		key, _, _ := strings.Cut(line, " ")
+		ids = append(ids, key[strings.LastIndex(key, "-")+1:])
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// EndpointsOf returns Docker's IDs of the endpoints of containers, sorted.
+func (h *Host) EndpointsOf(ctx context.Context, containers ...string) ([]string, error) {
+	out, err := h.Output(ctx, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.EndpointID}}{{end}}' "+strings.Join(containers, " "))
+	return slices.Sorted(strings.FieldsSeq(out)), err
 }
 
 const (

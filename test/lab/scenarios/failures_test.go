@@ -168,7 +168,7 @@ func (x *failures) powerCutUnderLock(t *testing.T) {
 	labtest.NoError(t, x.l.Boot(ctx))
 	var holder string
 	labtest.NoError(t, x.one.Wait(ctx, "a holder of the pool's lock", func(ctx context.Context) error {
-		queue, err := readRange(ctx, x.l, poolLock)
+		queue, err := x.l.Etcd.Range(ctx, poolLock)
 		if found := ownerOf.FindStringSubmatch(queue); err == nil && found != nil {
 			holder = found[1]
 			return nil
@@ -182,7 +182,7 @@ func (x *failures) powerCutUnderLock(t *testing.T) {
 	labtest.NoError(t, dead.Kill())
 	start := time.Now()
 	labtest.NoError(t, other.Wait(labtest.Within(t, lockTimeout), "the end of the lock of "+holder, func(ctx context.Context) error {
-		queue, err := readRange(ctx, x.l, poolLock)
+		queue, err := x.l.Etcd.Range(ctx, poolLock)
 		if err == nil && strings.Contains(queue, `"`+holder+`"`) {
 			err = errors.New("it still exists: " + queue)
 		}

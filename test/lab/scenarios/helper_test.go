@@ -3,11 +3,8 @@
 package scenarios
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -108,43 +105,9 @@ func calicoctl(t *testing.T, l *lab.Lab, input string, args ...string) string {
 // etcdKeys lists the keys below a prefix, with their values.
 func etcdKeys(t *testing.T, l *lab.Lab, prefix string) string {
 	t.Helper()
-	answer, err := readRange(labtest.Within(t, time.Minute), l, prefix)
+	answer, err := l.Etcd.Range(labtest.Within(t, time.Minute), prefix)
 	labtest.NoError(t, err)
 	return answer
-}
-
-// readRange reads the keys below a prefix with etcd's JSON gateway (etcd's
-// documentation, "gRPC gateway"), which encodes keys and values in base64. The end
-// of the range is the prefix with its last byte incremented.
-func readRange(ctx context.Context, l *lab.Lab, prefix string) (string, error) {
-	end := []byte(prefix)
-	end[len(end)-1]++
-	request, err := json.Marshal(map[string][]byte{"key": []byte(prefix), "range_end": end})
-	if err != nil {
-		return "", err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.Etcd.Endpoint+"/v3/kv/range", bytes.NewReader(request))
-	if err != nil {
-		return "", err
-	}
-	client := l.Net.Client()
-	defer client.CloseIdleConnections()
-	answer, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	var found struct {
-		KVs []struct{ Key, Value []byte }
-	}
-	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
-		return "", fmt.Errorf("cannot parse etcd's answer: %w", err)
-	}
-	var list strings.Builder
-	for _, kv := range found.KVs {
-		fmt.Fprintf(&list, "%s %s\n", kv.Key, kv.Value)
-	}
-	return list.String(), nil
 }
 
 // buildFirstboot builds firstboot with another version.

@@ -17,10 +17,6 @@ import (
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
-// endpointKeys is the prefix of the etcd keys of Calico's endpoints. The host name
-// follows.
-const endpointKeys = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
-
 // rebootTimeout limits the time from a boot until status exits with 0. TCG needs
 // three minutes on a busy machine.
 const rebootTimeout = 10 * time.Minute
@@ -38,12 +34,12 @@ func (x *failures) powerCutWithContainers(t *testing.T) {
 		_, err := x.one.StartContainer(ctx, name, "--restart=always")
 		labtest.NoError(t, err)
 	}
-	before := endpoints(t, x.l, x.two.Name)
+	before := endpoints(t, x.two)
 	if len(before) == 0 {
 		t.Fatalf("%s has no endpoint that could be removed by mistake", x.two.Name)
 	}
-	own := endpoints(t, x.l, x.one.Name)[0]
-	key := endpointKeys + x.one.Name + "/" + x.one.Name + "-libnetwork-libnetwork-"
+	own := endpoints(t, x.one)[0]
+	key := lab.EndpointKeys + x.one.Name + "/" + x.one.Name + "-libnetwork-libnetwork-"
 	value := etcdKeys(t, x.l, key+own)
 	_, value, _ = strings.Cut(strings.TrimSpace(value), " ")
 	put(t, x.l, key+cloneEndpoint, strings.ReplaceAll(strings.ReplaceAll(value, own, cloneEndpoint), own[:11], cloneEndpoint[:11]))
@@ -59,41 +55,25 @@ func (x *failures) powerCutWithContainers(t *testing.T) {
 			_, err := x.one.Output(ctx, "firstboot status")
 			return err
 		}))
-		running(t, x.one, names)
+		labtest.NoError(t, x.one.WaitRunning(labtest.Within(t, 5*time.Minute), names))
 		t.Logf("after power cut %d: %s", cut+1, labtest.Run(t, x.one, 0, "journalctl -b -u docker --no-pager | grep wait-plugin -A2; journalctl -b -u docker --no-pager | grep -i stale"))
 		labtest.Contains(t, labtest.Run(t, x.one, 0, "journalctl -b -u docker --no-pager"), fmt.Sprintf("removed stale endpoints: %d, ", stale))
-		want := strings.Fields(labtest.Run(t, x.one, 0, "docker inspect -f '{{range .NetworkSettings.Networks}}{{.EndpointID}}{{end}}' "+names))
+		want, err := x.one.EndpointsOf(ctx, names)
+		labtest.NoError(t, err)
 		want = append(want, cloneEndpoint)
 		slices.Sort(want)
-		labtest.Equal(t, "the endpoints of "+x.one.Name+" and its clone", strings.Join(want, "\n"), strings.Join(endpoints(t, x.l, x.one.Name), "\n"))
-		labtest.Equal(t, "the endpoints of "+x.two.Name, strings.Join(before, "\n"), strings.Join(endpoints(t, x.l, x.two.Name), "\n"))
+		labtest.Equal(t, "the endpoints of "+x.one.Name+" and its clone", strings.Join(want, "\n"), strings.Join(endpoints(t, x.one), "\n"))
+		labtest.Equal(t, "the endpoints of "+x.two.Name, strings.Join(before, "\n"), strings.Join(endpoints(t, x.two), "\n"))
 	}
 	calicoctl(t, x.l, "", "delete", "workloadendpoint", x.one.Name+"-libnetwork-libnetwork-"+cloneEndpoint, "--namespace="+x.one.Name)
 	labtest.Run(t, x.one, 0, "docker rm -f "+names+" && docker start one")
 }
 
-// running waits until Docker has started the containers again.
-func running(t *testing.T, h *lab.Host, names string) {
-	t.Helper()
-	want := strings.Repeat("true\n", len(strings.Fields(names)))
-	labtest.NoError(t, h.Wait(labtest.Within(t, 5*time.Minute), "the containers "+names, func(ctx context.Context) error {
-		out, err := h.Output(ctx, "docker inspect -f '{{.State.Running}}' "+names)
-		if err == nil && out != want {
-			err = fmt.Errorf("running: %q", out)
-		}
-		return err
-	}))
-}
-
 // endpoints lists Docker's IDs of a host's endpoints in etcd, sorted.
-func endpoints(t *testing.T, l *lab.Lab, host string) []string {
+func endpoints(t *testing.T, h *lab.Host) []string {
 	t.Helper()
-	var ids []string
-	for line := range strings.Lines(etcdKeys(t, l, endpointKeys+host+"/")) {
-		key, _, _ := strings.Cut(line, " ")
-		ids = append(ids, key[strings.LastIndex(key, "-")+1:])
-	}
-	slices.Sort(ids)
+	ids, err := h.Endpoints(labtest.Within(t, time.Minute))
+	labtest.NoError(t, err)
 	return ids
 }
 
