@@ -126,8 +126,9 @@ func (e *Etcd) arguments() []string {
 	if e.options.Mixed {
 		clients += "," + e.options.TLSEndpoint(e.net.Gateway())
 	}
+	// Docker's client of the v2 API connects to every advertised URL.
 	args := []string{"--name", "lab", "--data-dir", e.Data,
-		"--listen-client-urls", clients, "--advertise-client-urls", clients,
+		"--listen-client-urls", clients, "--advertise-client-urls", e.Endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "lab=" + peer}
 	if !e.options.NoV2 {
 		args = append(args, "--enable-v2") // etcd 3.6 and newer do not know the flag

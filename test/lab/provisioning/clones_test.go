@@ -108,21 +108,6 @@ func (c *clones) replaceInterface(t *testing.T) {
 	labtest.Contains(t, labtest.Run(t, h, 0, "cat /sys/class/net/eth0/address"), h.Machine().MAC)
 }
 
-// reachEachOther sends pings between containers on a clone and on a host with
-// another provisioning method.
-func (c *clones) reachEachOther(t *testing.T, other *lab.Host) {
-	ctx := labtest.Within(t, 10*time.Minute)
-	one, err := c.both[1].h.StartContainer(ctx, "on-clone")
-	labtest.NoError(t, err)
-	two, err := other.StartContainer(ctx, "on-other")
-	labtest.NoError(t, err)
-	for _, pair := range [][2]lab.Container{{one, two}, {two, one}} {
-		summary, err := pair[0].Ping(ctx, pair[1].Address)
-		labtest.NoError(t, err)
-		t.Logf("%s -> %s: %s", pair[0].Host.Name, pair[1].Host.Name, summary)
-	}
-}
-
 func targetReached(h *lab.Host) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := h.Output(ctx, "systemctl is-active firstboot-complete.target")

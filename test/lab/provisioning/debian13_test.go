@@ -3,34 +3,32 @@
 package provisioning
 
 import (
-	"fmt"
 	"testing"
 
+	"github.com/projecteru2/firstboot/test/lab"
 	"github.com/projecteru2/firstboot/test/lab/golden"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
-// TestCloudInitOnDebian13 boots a Debian 13 host with its cloud-init, which checks
-// user-data against a schema. firstboot does not run.
-func TestCloudInitOnDebian13(t *testing.T) {
-	e := newEnvironment(t, golden.Debian13)
-	c := newCloudInitHost(t, e, golden.Debian13, "--write-files")
-	h := c.h
-	h.Machine().Append += " systemd.mask=firstboot.service"
-	labtest.NoError(t, h.Boot(labtest.Context(t)))
-	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTimeout)))
-	labtest.Step(t, "cloud-init 25.1 is done without a warning", func(t *testing.T) {
-		labtest.Contains(t, labtest.Run(t, h, 0, "cloud-init status --wait --long"), "status: done", "NoCloud", "errors: []", "recoverable_errors: {}")
-		labtest.Contains(t, labtest.Run(t, h, 0, "cloud-init --version"), "25.1")
-		labtest.Equal(t, "warnings and errors of cloud-init", "", labtest.Run(t, h, 0, "grep -e WARNING -e ERROR -e Traceback -e DEPRECATED /var/log/cloud-init.log; true"))
-	})
-	labtest.Step(t, "the host has its name, its address and the configuration", func(t *testing.T) {
-		labtest.Equal(t, "host name", h.Name+"\n", labtest.Run(t, h, 0, "hostname"))
-		labtest.Contains(t, labtest.Run(t, h, 0, "ip -4 -o addr show eth0"), h.Address.String()+"/24")
-		labtest.Contains(t, labtest.Run(t, h, 0, "ip -4 route show default"), "via "+e.lab.Net.Gateway().String())
-		labtest.Contains(t, labtest.Run(t, h, 0, "firstboot config"), e.lab.Etcd.Endpoint, "/etc/firstboot/config.yaml")
-		labtest.Equal(t, "mode of the configuration", "600\n", labtest.Run(t, h, 0, "stat -c %a /etc/firstboot/config.yaml"))
-		labtest.Run(t, h, 0, "grep -q "+secret+" /etc/firstboot/config.yaml")
-		labtest.Equal(t, "world-readable files with the secret", "", labtest.Run(t, h, 0, fmt.Sprintf(readable, secret)))
-	})
+// wantDebian13 checks the system of a Debian 13 host that has joined, and that
+// firstboot left it as it is, apart from what a local network needs.
+func wantDebian13(t *testing.T, h *lab.Host) {
+	labtest.Contains(t, labtest.Run(t, h, 0, "cat /etc/os-release; uname -r; systemctl --version; rpm --version"),
+		"VERSION_CODENAME=trixie", "6.12.", "systemd 257", "RPM version 4.20.")
+	labtest.Equal(t, "AppArmor", "Y\n", labtest.Run(t, h, 0, "cat /sys/module/apparmor/parameters/enabled"))
+	labtest.Equal(t, "file system of the control groups", "cgroup2fs\n", labtest.Run(t, h, 0, "stat -f -c %T /sys/fs/cgroup"))
+	labtest.Equal(t, "disable_ipv6", "0\n0\n", labtest.Run(t, h, 0, "cat /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/eth0/disable_ipv6"))
+	labtest.Contains(t, labtest.Run(t, h, 0, "ip -6 -o addr show eth0"), "fe80::")
+	labtest.Equal(t, "failed units", "", labtest.Run(t, h, 0, "systemctl list-units --failed --no-legend --plain"))
+
+	labtest.Contains(t, labtest.Run(t, h, 0, "docker info -f '{{.ServerVersion}} {{.SecurityOptions}} cgroup {{.CgroupVersion}}'"), "26.1.5", "name=apparmor", "cgroup 2")
+	labtest.Contains(t, labtest.Run(t, h, 0, "docker run --rm --net=none "+golden.PingImage+" cat /proc/self/attr/current"), "docker-default (enforce)")
+	labtest.Equal(t, "scope of the network", "local\n", labtest.Run(t, h, 0, "docker network inspect -f '{{.Scope}}' "+lab.Network))
+	labtest.NotContains(t, labtest.Run(t, h, 0, "cat /etc/docker/daemon.json; true"), "cluster")
+	labtest.Run(t, h, 0, "systemctl is-active firstboot-adapter.socket firstboot-adapter.service firstboot-etcd.service")
+	// The pool was bound to the global network before, and still is.
+	id := labtest.Run(t, h, 0, "cat /var/lib/firstboot/adapter.json")
+	labtest.NotContains(t, id, "firstboot-"+lab.Network)
+	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot status"), "network: local")
+	t.Logf("%s", labtest.Run(t, h, 0, "systemd-analyze; systemd-analyze critical-chain --no-pager"))
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/projecteru2/firstboot/test/lab"
 	"github.com/projecteru2/firstboot/test/lab/golden"
+	"github.com/projecteru2/firstboot/test/lab/labnet"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
@@ -36,8 +37,8 @@ const (
 	webPort, reportPort = 8080, 8081
 )
 
-// configTemplate is the configuration of all hosts, as an operator writes it.
-// firstboot bundle --lock adds the digests.
+// configTemplate is the configuration of the hosts with Debian 12, as an operator
+// writes it. firstboot bundle --lock adds the digests.
 const configTemplate = `# The same for all provisioning methods.
 etcd:
   endpoints: [%[1]s]
@@ -58,24 +59,34 @@ report:
   url: http://%[4]s:8081/done
 `
 
-// environment is an operator's infrastructure: a lab, a file server, a configuration and a bundle.
+// withTLS replaces the endpoints of configTemplate on the hosts with Debian 13.
+const withTLS = `endpoints: [%s]
+  caFile: /etc/firstboot/etcd/ca.pem
+  certFile: /etc/firstboot/etcd/client.pem
+  keyFile: /etc/firstboot/etcd/client-key.pem`
+
+// environment is an operator's infrastructure: a lab, a file server, configurations
+// and a bundle. Its cluster is mixed: hosts with Debian 12 have a global network and
+// use etcd without TLS; hosts with Debian 13 have local networks and use it with TLS.
 type environment struct {
-	lab     *lab.Lab
-	log     func(format string, args ...any)
-	web     string // the directory that is served at url
-	url     string
-	config  string // my.yaml
-	bundle  string
-	reports *reportServer
+	lab      *lab.Lab
+	log      func(format string, args ...any)
+	web      string // the directory that is served at url
+	url      string
+	config   string // my.yaml, of the hosts with Debian 12
+	config13 string // of the hosts with Debian 13
+	bundle   string
+	reports  *reportServer
 
 	mu       sync.Mutex
 	requests []string // "ADDRESS:PORT PATH" of the requests
 }
 
-// newEnvironment returns an environment with images of these releases.
-func newEnvironment(t *testing.T, debian ...golden.Release) *environment {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
-	e := &environment{log: t.Logf, lab: labtest.New(t, lab.Options{Bare: true, Debian: debian}), reports: &reportServer{received: map[string][]report{}}}
+	etcd := labnet.EtcdOptions{Mixed: true}
+	l := labtest.New(t, lab.Options{Bare: true, Debian: []golden.Release{golden.Debian12, golden.Debian13}, Etcd: etcd})
+	e := &environment{log: t.Logf, lab: l, reports: &reportServer{received: map[string][]report{}}}
 	e.web, e.config, e.bundle = filepath.Join(e.lab.Dir, "web"), filepath.Join(e.lab.Dir, "my.yaml"), filepath.Join(e.lab.Dir, "bundle")
 	labtest.NoError(t, os.Mkdir(e.web, 0o755))
 	for name, path := range map[string]string{"calicoctl": e.lab.Parts.Calicoctl, "eru-minions.rpm": e.lab.Parts.MinionsRPM, "firstboot": e.lab.Firstboot} {
@@ -86,7 +97,13 @@ func newEnvironment(t *testing.T, debian ...golden.Release) *environment {
 	own := fmt.Sprintf(configTemplate, e.lab.Etcd.Endpoint, e.lab.Parts.CalicoctlVersion, e.lab.Parts.NodeImageName, e.lab.Net.Gateway())
 	labtest.NoError(t, os.WriteFile(e.config, []byte(own), 0o600))
 	e.firstboot(t, "bundle", "--config", e.config, "--dir", e.bundle, "--lock", "--write")
+	locked, err := os.ReadFile(e.config)
+	labtest.NoError(t, err)
+	own = strings.NewReplacer("endpoints: ["+l.Etcd.Endpoint+"]", fmt.Sprintf(withTLS, etcd.TLSEndpoint(l.Net.Gateway())), "network: global", "network: auto").Replace(string(locked))
+	e.config13 = filepath.Join(l.Dir, "debian13.yaml")
+	labtest.NoError(t, os.WriteFile(e.config13, []byte(own), 0o600))
 	e.firstboot(t, "validate", e.config)
+	e.firstboot(t, "validate", e.config13)
 	return e
 }
 

@@ -23,24 +23,22 @@ type cloudInitHost struct {
 	image golden.Image
 }
 
-// newCloudInitHost adds a host with a release of Debian. args are additional
-// arguments of firstboot render.
-func newCloudInitHost(t *testing.T, e *environment, release golden.Release, args ...string) cloudInitHost {
+func newCloudInitHost(t *testing.T, e *environment) cloudInitHost {
 	t.Helper()
-	image, err := e.cloudInitImage(labtest.Context(t), release)
+	image, err := e.cloudInitImage(labtest.Context(t))
 	labtest.NoError(t, err)
-	return e.addSeededHost(t, "cloud-1", image, machine.Spec{Image: image.Disk}, args...)
+	return e.addSeededHost(t, "cloud-1", image, machine.Spec{Image: image.Disk})
 }
 
 // addSeededHost adds a host with a seed disk. It boots the kernel of an image.
-func (e *environment) addSeededHost(t *testing.T, name string, image golden.Image, spec machine.Spec, args ...string) cloudInitHost {
+func (e *environment) addSeededHost(t *testing.T, name string, image golden.Image, spec machine.Spec) cloudInitHost {
 	t.Helper()
 	spec.Kernel, spec.Initrd, spec.Append = image.Kernel, image.Initrd, image.Release.KernelArguments()
 	spec.Drives = []machine.Drive{{Path: filepath.Join(e.lab.Dir, name+"-seed.iso"), ReadOnly: true}}
 	h, err := e.lab.AddHost(labtest.Context(t), name, spec)
 	labtest.NoError(t, err)
 	c := cloudInitHost{e: e, h: h, image: image}
-	c.seed(t, args...)
+	c.seed(t)
 	return c
 }
 
@@ -53,14 +51,16 @@ ethernets:
     routes: [{to: 0.0.0.0/0, via: %s}]
 `
 
-// seed writes the host's seed disk. args are additional arguments of firstboot render.
+// seed writes the host's seed disk. cloud-init 25.1 warns about a key that it does
+// not know, so that the configuration is in write_files. args are additional
+// arguments of firstboot render.
 func (c cloudInitHost) seed(t *testing.T, args ...string) {
 	t.Helper()
 	m, net := c.h.Machine(), c.e.lab.Net
 	network := filepath.Join(t.TempDir(), "network.yaml")
 	text := fmt.Sprintf(networkConfig, m.MAC, c.h.Address, net.Prefix.Bits(), net.Gateway())
 	labtest.NoError(t, os.WriteFile(network, []byte(text), 0o644))
-	c.e.firstboot(t, append([]string{"render", "cloud-init", "--config", c.e.config, "--format", "iso", "--hostname", c.h.Name,
+	c.e.firstboot(t, append([]string{"render", "cloud-init", "--config", c.e.config13, "--write-files", "--format", "iso", "--hostname", c.h.Name,
 		"--network-config", network, m.Drives[0].Path}, args...)...)
 }
 
@@ -71,11 +71,14 @@ func (c cloudInitHost) wantJoined(t *testing.T) {
 	labtest.NoError(t, h.WaitUp(labtest.Within(t, joinTimeout)))
 	labtest.Run(t, h, 0, "cloud-init status --wait")
 	complete(t, h)
-	labtest.Contains(t, labtest.Run(t, h, 0, "cloud-init status --long"), "status: done", "NoCloud")
-	labtest.Equal(t, "warnings and errors of cloud-init", "", labtest.Run(t, h, 0, "grep -e WARNING -e ERROR -e Traceback /var/log/cloud-init.log; true"))
+	labtest.Contains(t, labtest.Run(t, h, 0, "cloud-init status --long"), "status: done", "NoCloud", "errors: []", "recoverable_errors: {}")
+	labtest.Contains(t, labtest.Run(t, h, 0, "cloud-init --version"), "25.1")
+	labtest.Equal(t, "warnings and errors of cloud-init", "", labtest.Run(t, h, 0, "grep -e WARNING -e ERROR -e Traceback -e DEPRECATED /var/log/cloud-init.log; true"))
 	labtest.NotContains(t, labtest.Run(t, h, 0, "journalctl --no-pager -b"), secret, "ordering cycle")
 	labtest.Equal(t, "world-readable files with the secret", "", labtest.Run(t, h, 0, fmt.Sprintf(readable, secret)))
 	labtest.Contains(t, labtest.Run(t, h, 0, "cat /var/lib/cloud/instance/cloud-config.txt"), secret) // shows that the secret was there
+	labtest.Contains(t, labtest.Run(t, h, 0, "firstboot config"), "https://", "/etc/firstboot/config.yaml")
+	labtest.Equal(t, "modes of the configuration and of the client's key", "600\n600\n", labtest.Run(t, h, 0, "stat -c %a /etc/firstboot/config.yaml /etc/firstboot/etcd/client-key.pem"))
 	wantMember(t, c.e, h)
 	c.e.wantReported(t, h)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/projecteru2/firstboot/test/lab"
 	"github.com/projecteru2/firstboot/test/lab/cache"
 	"github.com/projecteru2/firstboot/test/lab/golden"
 )
@@ -39,18 +40,18 @@ ssh_genkeytypes: [ed25519]
 disable_root: false
 `
 
-// noIPv6 keeps network-online.target from waiting for IPv6 addresses, which the
+// noRouter keeps network-online.target from waiting for an IPv6 router, which the
 // lab's network does not have. It is a drop-in for a file of cloud-init.
-const noIPv6 = "[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+const noRouter = "[Network]\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
 
-// cloudInitImage returns an image with cloud-init and with firstboot, but without
-// a configuration for firstboot.
-func (e *environment) cloudInitImage(ctx context.Context, release golden.Release) (golden.Image, error) {
+// cloudInitImage returns an image of Debian 13 with cloud-init, firstboot and the
+// certificates for etcd, but without a configuration for firstboot.
+func (e *environment) cloudInitImage(ctx context.Context) (golden.Image, error) {
 	in, err := inputs(nil)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	stock, err := e.lab.ImageFrom(ctx, e.lab.Images[release], "cloud-init-system", in, func(ctx context.Context, root string) error {
+	stock, err := e.lab.ImageFrom(ctx, e.lab.Images[golden.Debian13], "cloud-init-system", in, func(ctx context.Context, root string) error {
 		// Debian 13 does not install e2fsprogs by default. cloud-init calls resize2fs.
 		for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "cloud-init", "e2fsprogs"}, {"clean"}} {
 			if err := install(ctx, root, args...); err != nil {
@@ -59,17 +60,29 @@ func (e *environment) cloudInitImage(ctx context.Context, release golden.Release
 		}
 		return writeFiles(root, map[string]string{
 			"/etc/cloud/cloud.cfg.d/90-lab.cfg":                             cloudConfig,
-			"/etc/systemd/network/10-cloud-init-eth0.network.d/10-lab.conf": noIPv6,
+			"/etc/systemd/network/10-cloud-init-eth0.network.d/10-lab.conf": noRouter,
 		})
 	})
 	if err != nil {
 		return golden.Image{}, err
 	}
-	if in, err = inputs(nil, e.lab.Firstboot); err != nil {
+	certificates, err := lab.CertificateFiles(e.lab.Etcd.Certificates())
+	if err != nil {
+		return golden.Image{}, err
+	}
+	var texts []string
+	for _, f := range certificates {
+		texts = append(texts, string(f.Data))
+	}
+	if in, err = inputs(texts, e.lab.Firstboot); err != nil {
 		return golden.Image{}, err
 	}
 	return e.lab.ImageFrom(ctx, stock, "cloud-init-image", in, func(ctx context.Context, root string) error {
 		_, err := run(ctx, e.lab.Firstboot, "bake", "--root", root, "--no-config")
+		for _, f := range certificates {
+			path := filepath.Join(root, f.Path)
+			err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, f.Data, f.Mode))
+		}
 		return err
 	})
 }
