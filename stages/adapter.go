@@ -52,7 +52,7 @@ func (s adapterStage) Apply(ctx context.Context, report engine.Progress) error {
 		return err
 	}
 	if !mode.local() {
-		return s.stopServices(ctx, units.AdapterService, units.AdapterSocket)
+		return s.remove(ctx, report)
 	}
 	// The socket comes first: systemd replaces the plugin's own.
 	if err := s.startServices(ctx, units.AdapterSocket, units.AdapterService); err != nil {
@@ -73,3 +73,32 @@ func (s adapterStage) Apply(ctx context.Context, report engine.Progress) error {
 	}
 	return nil
 }
+
+// remove stops the adapter on a host whose network becomes global. Docker keeps the
+// local scope of the plugin until it restarts, and would create a local network.
+func (s adapterStage) remove(ctx context.Context, report engine.Progress) error {
+	socket, err := s.Host.Systemd().Unit(ctx, units.AdapterSocket)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	docker, err := s.dockerActive(ctx)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	restart := socket.Active == "active" && docker.OK()
+	if restart {
+		if err := s.mayRestart(ctx, forGlobal); err != nil {
+			return err
+		}
+	}
+	if err := s.stopServices(ctx, units.AdapterService, units.AdapterSocket); err != nil || !restart {
+		return err
+	}
+	report("restarting Docker "+forGlobal, 0, 0)
+	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
+		return &engine.Retry{Err: err}
+	}
+	return &engine.Wait{For: "Docker to restart"}
+}
+
+const forGlobal = "for its global network: it knows the plugin as local"

@@ -3,6 +3,7 @@ package stages
 import (
 	"time"
 
+	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -26,7 +27,7 @@ const diagnosticTimeout = 20 * time.Second
 func DiagnosticFiles() []string {
 	return []string{
 		calico.CtlConfigPath, dockerd.ConfigPath, calico.LinkPath, networkManagerPath, modulesPath, sysctlPath,
-		units.MinionsDropIn, units.DockerDropIn, calico.NodenamePath, "/etc/os-release", "/etc/hostname",
+		units.MinionsDropIn, units.DockerDropIn, adapter.Path, calico.NodenamePath, "/etc/os-release", "/etc/hostname",
 	}
 }
 
@@ -44,7 +45,8 @@ func Diagnostics() []Diagnostic {
 		command("routes.txt", "ip", "route"),
 		command("disk.txt", "df", "-h"),
 		command("failed-units.txt", "systemctl", "--failed", "--no-pager"),
-		command("units.txt", "systemctl", "status", "--no-pager", "--lines=0", units.Service, units.Target, units.Docker, units.Minions, units.CalicoNode),
+		command("units.txt", "systemctl", "status", "--no-pager", "--lines=0", units.Service, units.Target, units.Docker, units.Minions, units.CalicoNode,
+			units.AdapterSocket, units.AdapterService, units.EtcdTunnel),
 		docker("docker-version.txt", "version"),
 		docker("docker-info.txt", "info"),
 		docker("containers.txt", "ps", "--all"),
@@ -55,7 +57,7 @@ func Diagnostics() []Diagnostic {
 		command("nodes.txt", calico.CtlPath, "get", "nodes", "-o", "wide", "--config="+calico.CtlConfigPath),
 		docker("bgp.txt", "exec", calico.NodeContainer, "birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"),
 	}
-	for _, unit := range []string{units.Docker, units.Minions, units.CalicoNode} {
+	for _, unit := range []string{units.Docker, units.Minions, units.CalicoNode, units.AdapterService, units.EtcdTunnel} {
 		list = append(list, command("journal-"+unit+".txt", "journalctl", "--no-pager", "--output=short-iso", "--lines=3000", "--unit="+unit))
 	}
 	return list

@@ -18,6 +18,9 @@ func (w *fakeSystem) openAdapter(string) error {
 		return err
 	}
 	w.adapterSocket = listen(w.t, w.file(adapter.Socket))
+	if socket, ok := w.adapterSocket.(*net.UnixListener); ok {
+		socket.SetUnlinkOnClose(false) // systemd removes it only with RemoveOnStop=
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package stages_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/certtest"
@@ -313,5 +315,52 @@ func TestLeaveRemovesTheLocalNetwork(t *testing.T) {
 	}
 	if m.cluster.resource("ippools", "firstboot") == nil {
 		t.Error("the pool was removed")
+	}
+}
+
+// TestLocalHostBecomesGlobal after a person removed its own network: Docker is
+// restarted, because it knows the plugin as local.
+func TestLocalHostBecomesGlobal(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	shared := newCluster(t, etcd.Endpoint)
+	old := newHost(t, shared, "host1")
+	old.mustRun()
+	m := newHost(t, shared, "host2")
+	m.override("docker: {network: local}")
+	m.mustRun()
+	m.override("docker: {network: global}")
+	refused, _ := byName(m.check("preflight"))
+	d := refused["own-network"]
+	wantWords(t, d.String()+d.Fix, "this host's own local network", "docker network rm firstboot", "run --force")
+	m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
+	starts := m.systemd.unit(units.Docker).starts
+	m.mustRunWith(true)
+	if got := m.systemd.unit(units.Docker).starts; got != starts+1 {
+		t.Errorf("Docker was restarted %d times, want 1", got-starts)
+	}
+	if m.adapterRuns() || m.systemd.unit(units.AdapterSocket).enabled {
+		t.Error("the adapter is left")
+	}
+	m.wantStatus(state.Complete)
+	old.wantStatus(state.Complete)
+	if shared.created["network"] != 1 {
+		t.Errorf("created %v", shared.created)
+	}
+}
+
+// TestOwnNetworkIsNotTakenForTheGlobalOne: the pool would be bound to an ID that no
+// other host has.
+func TestOwnNetworkIsNotTakenForTheGlobalOne(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.prepareForPool()
+	own := dockerNetwork("firstboot", "calico", "10.213.0.0/16")
+	own.IPAM.Driver, own.Scope = "calico-ipam", "local"
+	m.docker.own = append(m.docker.own, own)
+	m.cluster.bindPool(fakeID("global network"))
+	if err := m.apply(t.Context(), "pool"); err == nil || m.cluster.created["patch"] != 0 {
+		t.Errorf("got %v, and the pool was patched %d times", err, m.cluster.created["patch"])
 	}
 }

@@ -16,10 +16,24 @@ import (
 // the pool from hosts with local networks.
 func (s pool) drift(seen clusterObjects) []engine.Difference {
 	list := s.objectDrift(seen)
+	if n := seen.network; n != nil && n.Scope == dockerd.ScopeLocal {
+		d := ownNetworkFinding(n.Name)
+		d.Name = "pool-drift"
+		list = append(list, d)
+	}
 	if id := poolAnnotation(seen.pool); isLocalID(id) {
 		list = append(list, localPoolFinding(seen.pool.Name, id))
 	}
 	return list
+}
+
+// ownNetworkFinding refuses to use this host's own network as the global one: the
+// pool would be bound to an ID that no other host has.
+func ownNetworkFinding(name string) engine.Difference {
+	return engine.Difference{
+		Object: "Docker network " + name, Actual: "this host's own local network", Expected: "none of this name, because the global network has it", Stops: true,
+		Fix: "remove its containers, run docker network rm " + name + " and then firstboot run --force; or set docker.network: local",
+	}
 }
 
 // objectDrift lists how existing objects differ from the configuration. Somebody may
@@ -106,7 +120,7 @@ func driftError(drift []engine.Difference) error {
 // plugin strips. Without vxlanMode, a restarted Felix assumes that VXLAN is
 // enabled and never becomes ready.
 func (s pool) repairs(seen clusterObjects) []engine.Difference {
-	if seen.pool == nil || seen.network == nil {
+	if seen.pool == nil || seen.network == nil || seen.network.Scope == dockerd.ScopeLocal {
 		return nil
 	}
 	var list []engine.Difference

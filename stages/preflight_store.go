@@ -2,9 +2,11 @@ package stages
 
 import (
 	"context"
+	"slices"
 
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/minions"
 )
 
 // dockerStore finds what prevents Docker from using the cluster-store of a global
@@ -15,6 +17,13 @@ func (s preflight) dockerStore(ctx context.Context, d dockerState) ([]finding, e
 	}
 	if !d.mode.global() {
 		return nil, nil
+	}
+	own := func(n dockerd.Network) bool {
+		return n.Name == s.Config.Pool.NetworkName() && n.Scope == dockerd.ScopeLocal && n.Driver == minions.NetworkDriver
+	}
+	if slices.ContainsFunc(d.networks, own) {
+		f := ownNetworkFinding(s.Config.Pool.NetworkName())
+		return newFinding("own-network", f.Object, f.Actual, f.Expected, f.Fix), nil
 	}
 	if dockerd.ClusterStore(s.Config) == "" {
 		if d.active && !d.unresponsive && d.info.ClusterStore == "" {

@@ -223,6 +223,11 @@ func dockerCases() []refusedCase {
 			m.docker.containers["shop"].Network = "bridge"
 			delete(m.docker.containers, "stopped")
 		}},
+		{name: "own-network", problem: "of an earlier local mode", words: []string{"docker network rm firstboot"}, arrange: func(m *machine) {
+			own := dockerNetwork("firstboot", "calico", "10.213.0.0/16")
+			own.Scope = "local"
+			m.docker.own = append(m.docker.own, own)
+		}},
 		{name: "docker-cluster-store", problem: "clusterStore off, none set", arrange: func(m *machine) { m.override(`docker: {clusterStore: "off"}`) }, words: []string{"docker.clusterStore"}},
 		{name: "docker-cluster-store", problem: "swarm", arrange: func(m *machine) { m.docker.swarm = "active" }, words: []string{"docker swarm leave"}},
 		{name: "docker-cluster-store", problem: "flag in the unit", words: []string{"--cluster-store"}, arrange: func(m *machine) {

@@ -24,7 +24,7 @@ func build(p app.BuildOptions) (app.StageSet, error) {
 	}
 	return app.StageSet{
 		Stages: stages.All(env), Prefetch: env.Prefetch,
-		RemoveStale: env.RemoveStale, Network: env.NetworkMode,
+		RemoveStale: env.RemoveStale, RestoreNetwork: env.RestoreNetwork, Network: env.NetworkMode,
 		Leave: func(force bool) []engine.Stage { return stages.Leave(env, force) },
 	}, nil
 }

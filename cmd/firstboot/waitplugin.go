@@ -13,7 +13,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/minions"
-	"github.com/projecteru2/firstboot/internal/state"
 )
 
 const (
@@ -40,8 +39,8 @@ func (c *cli) waitPlugin() *cobra.Command {
 			if err := c.doWaitPlugin(ctx, host.New(c.root), limit); err != nil {
 				return err
 			}
+			c.restoreNetwork(ctx)
 			c.removeStale(ctx)
-			c.warnOfMissingNetwork(host.New(c.root))
 			return nil
 		},
 	}
@@ -114,13 +113,14 @@ func failingSockets(ctx context.Context, h *host.Host) []string {
 	return missing
 }
 
-// warnOfMissingNetwork warns if the adapter of a complete host does not know its
-// network: Docker then gives up the containers on it when it starts.
-func (c *cli) warnOfMissingNetwork(h *host.Host) {
-	if !minions.IsLocal(h) || !h.Exists(state.MarkerPath) {
-		return
+// restoreNetwork makes the adapter of a complete host know its network: without it
+// Docker gives up the containers on it when it starts.
+func (c *cli) restoreNetwork(ctx context.Context) {
+	restored, err := app.RestoreNetwork(ctx, c.options())
+	if restored {
+		fmt.Fprintf(c.progress(), "firstboot: restored %s\n", adapter.Path)
 	}
-	if _, err := adapter.Load(h); err != nil {
-		fmt.Fprintf(c.errs, "firstboot: warning: containers on the local network will not start: %v\n", err)
+	if err != nil {
+		fmt.Fprintf(c.errs, "firstboot: warning: %v\n", err)
 	}
 }

@@ -41,6 +41,9 @@ type StageSet struct {
 	// RemoveStale removes the endpoints and interfaces of containers that no
 	// longer run, before Docker starts, and returns their numbers. It may be nil.
 	RemoveStale func(ctx context.Context) (endpoints, links int, err error)
+	// RestoreNetwork writes what the adapter must know about its network before
+	// Docker starts, if that is missing, and reports whether it did. It may be nil.
+	RestoreNetwork func(ctx context.Context) (restored bool, err error)
 	// Network describes the mode of the host's network in one line, "" if it is
 	// unknown. It may be nil.
 	Network func(ctx context.Context) string

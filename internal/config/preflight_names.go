@@ -39,5 +39,6 @@ func PreflightNames() []string {
 		"node-image-version",
 		"node-name-taken",
 		"pool-is-local",
+		"own-network",
 	}
 }
