@@ -2,6 +2,7 @@ package stages_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,12 +63,19 @@ func (f *fakeCluster) pauseAt(point string) bool {
 // newCluster makes a cluster with the etcd at endpoint, and empties the etcd.
 func newCluster(t testing.TB, endpoint string) *fakeCluster {
 	t.Helper()
+	return newClusterWithTLS(t, endpoint, nil)
+}
+
+// newClusterWithTLS is newCluster for an etcd with TLS, which the test itself uses
+// with a configuration of its own.
+func newClusterWithTLS(t testing.TB, endpoint string, tls *tls.Config) *fakeCluster {
+	t.Helper()
 	f := &fakeCluster{t: t, endpoint: endpoint, endpoints: map[string]string{}, created: map[string]int{}}
 	if endpoint == noEtcd {
 		return f
 	}
 	var err error
-	if f.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}}); err != nil {
+	if f.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, TLS: tls}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.etcd.Close() })

@@ -50,6 +50,9 @@ func (w *fakeSystem) calicoctlConfig(args []string) error {
 		Spec       struct {
 			DatastoreType string `yaml:"datastoreType"`
 			EtcdEndpoints string `yaml:"etcdEndpoints"`
+			CA            string `yaml:"etcdCACertFile"`
+			Cert          string `yaml:"etcdCertFile"`
+			Key           string `yaml:"etcdKeyFile"`
 		} `yaml:"spec"`
 	}
 	if err := yaml.UnmarshalWithOptions(data, &cfg, yaml.Strict()); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/internal/tunnel"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -160,7 +161,11 @@ func (w *fakeSystem) readRPM(path string) (name, digest string, err error) {
 // it serves both sockets, which remain when it stops.
 func (w *fakeSystem) beginPlugin(unit string) error {
 	conf, err := os.ReadFile(w.file(minionsConf))
-	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+w.cluster.endpoint+"\n") {
+	endpoint := w.cluster.endpoint
+	if strings.HasPrefix(endpoint, "https:") && w.systemd.unit(units.EtcdTunnel).active == "active" {
+		endpoint = tunnel.Endpoint
+	}
+	if err != nil || !strings.HasPrefix(string(conf), "ETCD_ENDPOINTS="+endpoint+"\n") {
 		return errors.New("etcd is unreachable")
 	}
 	local := strings.Contains(unit, "CALICO_CNM=/run/firstboot/eru-minions")

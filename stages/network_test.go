@@ -2,6 +2,7 @@ package stages_test
 
 import (
 	"context"
+	"crypto/tls"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/certtest"
@@ -115,7 +117,7 @@ func TestPreflightChecksTheUserOfTheCertificate(t *testing.T) {
 	if len(refused) != 0 || len(warned) != 1 {
 		t.Fatalf("found %v and %v, want a warning of the certificate", refused, warned)
 	}
-	grantTooLittle(t, ca, etcd.Endpoint)
+	grant(t, ca, etcd.Endpoint, map[string]clientv3.PermissionType{"/calico/": readWrite, "/firstboot/": clientv3.PermissionType(clientv3.PermRead)})
 	refused, _ = byName(m.check("preflight"))
 	d := refused["etcd-rights"]
 	wantWords(t, d.String()+d.Fix, "user firstboot", "read and write on /barrel/", "write on /firstboot/", "etcdctl")
@@ -125,15 +127,12 @@ func TestPreflightChecksTheUserOfTheCertificate(t *testing.T) {
 	m.wantRefusal("etcd-rights")
 }
 
-// grantTooLittle turns on etcd's users and gives the user firstboot too few rights.
-func grantTooLittle(t *testing.T, ca *certtest.CA, endpoint string) {
+const readWrite = clientv3.PermissionType(clientv3.PermReadWrite)
+
+// grant turns on etcd's users and gives the user firstboot these rights.
+func grant(t *testing.T, ca *certtest.CA, endpoint string, rights map[string]clientv3.PermissionType) {
 	t.Helper()
-	root := ca.Issue("root", certtest.Certificate{CN: "root"})
-	config, err := certificate.Files{CA: ca.File, Cert: root.Cert, Key: root.Key}.Config()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, TLS: config})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, TLS: rootOf(t, ca)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +151,7 @@ func grantTooLittle(t *testing.T, ca *certtest.CA, endpoint string) {
 			t.Fatal(err)
 		}
 	}
-	for prefix, right := range map[string]clientv3.PermissionType{"/calico/": clientv3.PermissionType(clientv3.PermReadWrite), "/firstboot/": clientv3.PermissionType(clientv3.PermRead)} {
+	for prefix, right := range rights {
 		if _, err := c.RoleGrantPermission(ctx, "firstboot", prefix, clientv3.GetPrefixRangeEnd(prefix), right); err != nil {
 			t.Fatal(err)
 		}
@@ -160,6 +159,40 @@ func grantTooLittle(t *testing.T, ca *certtest.CA, endpoint string) {
 	if _, err := c.AuthEnable(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// rootOf returns the TLS configuration of etcd's user root.
+func rootOf(t *testing.T, ca *certtest.CA) *tls.Config {
+	t.Helper()
+	root := ca.Issue("root", certtest.Certificate{CN: "root"})
+	config, err := certificate.Files{CA: ca.File, Cert: root.Cert, Key: root.Key}.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// TestHostJoinsWithACertificate through an etcd with TLS and users: the host is a
+// user by its certificate, and the plugin uses the tunnel.
+func TestHostJoinsWithACertificate(t *testing.T) {
+	t.Parallel()
+	ca := certtest.NewCA(t, t.TempDir(), "ca")
+	server := ca.Issue("server", certtest.Certificate{CN: "server"})
+	etcd := etcdtest.Start(t, etcdtest.Options{TLS: true, Args: []string{
+		"--cert-file", server.Cert, "--key-file", server.Key, "--client-cert-auth", "--trusted-ca-file", ca.File,
+	}})
+	m := newHost(t, newClusterWithTLS(t, etcd.Endpoint, rootOf(t, ca)), "host1")
+	grant(t, ca, etcd.Endpoint, map[string]clientv3.PermissionType{"/calico/": readWrite, "/barrel/": readWrite, "/firstboot/": readWrite})
+	mine := ca.Issue("host1", certtest.Certificate{CN: "firstboot"})
+	m.override("{etcd: {endpoints: ['" + etcd.Endpoint + "'], caFile: " + ca.File + ", certFile: " + mine.Cert + ", keyFile: " + mine.Key + ", username: firstboot}, docker: {network: auto}}")
+	m.mustRun()
+	wantWords(t, m.get("/etc/calico/calicoctl.cfg"), etcd.Endpoint, mine.Cert, mine.Key, ca.File)
+	wantWords(t, m.get(minions.ConfPath), "ETCD_ENDPOINTS=http://127.0.0.1:23790")
+	if u := m.systemd.unit(units.EtcdTunnel); !u.enabled || u.active != "active" {
+		t.Errorf("the tunnel is %+v", u)
+	}
+	wantWords(t, m.get(adapter.Path), "firstboot-firstboot")
+	m.wantStatus(state.Complete)
 }
 
 // localHost makes a host with today's Docker and a local network.
