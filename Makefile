@@ -97,6 +97,10 @@ fuzz: ## every fuzz target for FUZZTIME seconds (30), with the number of inputs 
 soak: ## what takes hours: fuzz targets, recipes for image builders, the lab's tests ROUNDS times
 	@test/soak.sh
 
+.PHONY: bench
+bench: ## firstboot beside a careful script, in machines of the lab: root, hours. BENCH_PAIRS=3 BENCH_ONLY=global
+	BENCH_PAIRS=$(or $(BENCH_PAIRS),3) BENCH_ONLY=$(BENCH_ONLY) go test -count=1 -tags lab -v -timeout 12h -run TestBench ./test/bench
+
 .PHONY: clean
 clean: ## remove what was built in the checkout
 	rm -rf bin dist

@@ -155,6 +155,9 @@ func TestRunReadsEachArtifactOnce(t *testing.T) {
 					t.Errorf("%s was run %d times", command, n)
 				}
 			}
+			if n := len(m.docker.execs); n != 1 {
+				t.Errorf("%d commands were run in calico-node's container", n)
+			}
 			if n := m.countCommands("calicoctl", " version "); n != 1 {
 				t.Errorf("calicoctl was tried %d times", n)
 			}

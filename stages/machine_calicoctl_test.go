@@ -1,9 +1,13 @@
 package stages_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 
@@ -125,6 +129,67 @@ type fakeNode struct {
 	unready   string // the output of the readiness command; "": ready
 	protocols string // the output of birdcl
 	failed    string // the error of the last start
+	silent    bool   // neither Felix's port nor BIRD's socket answers on the host
+}
+
+// serve serves Felix's health port and BIRD's socket while the container runs.
+func (n *fakeNode) serve() {
+	health := listen(n.w.t, n.w.file("/run/port9099"))
+	go func() { //nolint:gosec // only in a test
+		_ = http.Serve(health, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			switch running, unready := n.state(); {
+			case !running || r.URL.Path != "/readiness":
+				panic(http.ErrAbortHandler)
+			case unready != "":
+				rw.WriteHeader(http.StatusServiceUnavailable)
+			default:
+				rw.WriteHeader(http.StatusNoContent)
+			}
+		}))
+	}()
+	bird := listen(n.w.t, n.w.file("/var/run/calico/bird.ctl"))
+	go func() {
+		for {
+			conn, err := bird.Accept()
+			if err != nil {
+				return // the test has ended
+			}
+			go n.serveBIRD(conn)
+		}
+	}()
+}
+
+func (n *fakeNode) state() (running bool, unready string) {
+	n.w.docker.mu.Lock()
+	defer n.w.docker.mu.Unlock()
+	c := n.w.docker.containers["calico-node"]
+	return c != nil && c.Running && !n.silent, n.unready
+}
+
+// serveBIRD answers one command as BIRD's control socket does.
+func (n *fakeNode) serveBIRD(conn net.Conn) {
+	defer conn.Close()
+	if running, _ := n.state(); !running {
+		return
+	}
+	_, _ = io.WriteString(conn, "0001 BIRD 1.6.8 ready.\n")
+	command, _ := bufio.NewReader(conn).ReadString('\n')
+	switch strings.TrimSpace(command) {
+	case "show status":
+		_, _ = io.WriteString(conn, "1000-BIRD 1.6.8\n1011-Router ID is 10.0.0.2\n Current server time is now\n0013 Daemon is up and running\n")
+	case "show protocols":
+		reply := ""
+		for i, line := range strings.Split(strings.TrimSpace(n.protocols), "\n")[1:] {
+			reply += map[int]string{0: "2002-", 1: "1002-"}[i]
+			if i > 1 {
+				reply += " "
+			}
+			reply += line + "\n"
+		}
+		_, _ = io.WriteString(conn, reply+"0000 \n")
+	default:
+		_, _ = io.WriteString(conn, "9001 syntax error\n")
+	}
 }
 
 // begin runs the `docker run` of the unit. The container registers its Node in

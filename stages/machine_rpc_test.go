@@ -3,6 +3,7 @@ package stages_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"net/rpc"
@@ -82,6 +83,11 @@ func (s FakeService) Resolve(name string, r *[]netip.Addr) error {
 
 func (s FakeService) Listening(at netip.AddrPort, r *bool) error {
 	*r = s.w.net.listening[at]
+	return nil
+}
+
+func (s FakeService) LocalSocket(port uint16, r *string) error {
+	*r = s.w.file(fmt.Sprintf("/run/port%d", port))
 	return nil
 }
 
@@ -258,6 +264,15 @@ func (s fakeClient) Listening(_ context.Context, at netip.AddrPort) bool {
 
 func (s fakeClient) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	return call[[]netip.Addr](ctx, s, "Resolve", name)
+}
+
+// DialLocal connects to the socket that stands in for the port.
+func (s fakeClient) DialLocal(ctx context.Context, port uint16) (net.Conn, error) {
+	path, err := call[string](ctx, s, "LocalSocket", port)
+	if err != nil {
+		return nil, err
+	}
+	return new(net.Dialer).DialContext(ctx, "unix", path)
 }
 
 func (s fakeClient) RemoveVeth(name string) error {

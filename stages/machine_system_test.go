@@ -97,13 +97,14 @@ func newFakeSystem(t testing.TB, f *fakeCluster, name string) *fakeSystem {
 // start boots the machine: systemd, udevd and Docker run.
 func (w *fakeSystem) start() {
 	w.t.Helper()
-	for _, dir := range []string{"/run/docker/plugins", "/tmp"} {
+	for _, dir := range []string{"/run/docker/plugins", "/tmp", "/var/run/calico"} {
 		if err := os.MkdirAll(filepath.Join(w.root, dir), 0o755); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 	serveFakes(w.t, w)
 	w.docker.serve()
+	w.node.serve()
 	for _, name := range []string{udevd, units.Docker} {
 		w.boot(name)
 		w.systemd.startedEarlier(name)

@@ -20,7 +20,7 @@ import (
 type node struct{ *Env }
 
 func (node) Name() string    { return "node" }
-func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
+func (node) After() []string { return []string{"docker", "sysctl"} }
 
 // wanted returns what this host's calico-node is started with.
 func (s node) wanted(ctx context.Context) (calico.Node, error) {
@@ -153,6 +153,25 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 // ready returns an error unless calico-node is ready.
 func (s node) ready(ctx context.Context) error { return calico.Ready(ctx, s.docker()) }
 
+// firstCommand is the number of the query after which calico-node's own command is
+// tried as well: ten seconds after its start.
+const firstCommand = 20
+
+// becomesReady returns a function that returns nil once calico-node is ready. It
+// queries Felix and BIRD without starting a program. If they do not answer where
+// they are expected, it rarely tries the command in the container.
+func (s node) becomesReady() func(context.Context) error {
+	queries, command := 0, firstCommand
+	return func(ctx context.Context) error {
+		err := calico.Responds(ctx, s.Host, s.Config)
+		if queries++; err == nil || queries < command {
+			return err
+		}
+		command *= 2
+		return s.ready(ctx)
+	}
+}
+
 func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	s.expectFiles(ctx)
 	written, err := s.writeFiles(ctx)
@@ -169,7 +188,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
-	if err := s.poll(ctx, s.Config.Timeouts.Node, s.ready); err != nil {
+	if err := s.poll(ctx, s.Config.Timeouts.Node, s.becomesReady()); err != nil {
 		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
 	}
 	s.waitForPeers(ctx, report)

@@ -340,3 +340,20 @@ func TestStalePeerIsAWarningWithoutEtcd(t *testing.T) {
 	}
 	wantWords(t, f.Warnings[0], "BGP peer 10.0.0.4 is not established")
 }
+
+// TestNodeWhoseHealthPortIsSilentBecomesReady: another configuration of Felix may
+// have moved it. The command in the container is then run a few times, not in a loop.
+func TestNodeWhoseHealthPortIsSilentBecomesReady(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.node.silent = true
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "node")
+	before := len(m.docker.execs)
+	m.node.unready = "felix is not ready"
+	if err := m.apply(t.Context(), "node"); !isError[*engine.Retry](err) {
+		t.Errorf("got %v", err)
+	}
+	if n := len(m.docker.execs) - before; n == 0 || n > 8 {
+		t.Errorf("ran %d commands in the container while it was not ready", n)
+	}
+}

@@ -18,7 +18,7 @@ const peerTimeout = 60 * time.Second
 // peerTimeout.
 func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 	_ = s.poll(ctx, peerTimeout, func(ctx context.Context) error {
-		list, err := calico.Peers(ctx, s.docker())
+		list, err := calico.Peers(ctx, s.Host, s.docker())
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 // the peer's Node if etcd has it: a machine that no longer exists may have left
 // its Node behind.
 func (s node) warnAboutPeers(ctx context.Context, f *engine.CheckResult) {
-	list, err := calico.Peers(ctx, s.docker())
+	list, err := calico.Peers(ctx, s.Host, s.docker())
 	if err != nil {
 		f.Warn("cannot list the BGP peers: %v", err)
 		return

@@ -1,7 +1,6 @@
 package calico
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/config"
-	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
@@ -153,20 +151,6 @@ func (n Node) environmentFile() (host.File, error) {
 // execTimeout bounds one command in the container. Measured: 6 s for the health
 // command on an emulated machine.
 const execTimeout = 60 * time.Second
-
-// Ready returns an error unless Felix is ready and BIRD is live. It does not use
-// -bird-ready, which at first requires all peers to be Established: one stale
-// Node of another machine would then fail every join.
-func Ready(ctx context.Context, d *dockerd.Client) error {
-	status, out, err := d.Exec(ctx, execTimeout, NodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
-	if err != nil {
-		return err
-	}
-	if status != 0 {
-		return fmt.Errorf("not ready: %s", lastLine(out))
-	}
-	return nil
-}
 
 func lastLine(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")

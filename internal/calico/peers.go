@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/text"
 )
 
@@ -16,10 +17,16 @@ type Peer struct {
 	State       string
 }
 
-// Peers lists BIRD's BGP sessions as birdcl prints them. Calico names them after
-// the peer's address: Mesh_10_0_0_2, Node_…, Global_….
-func Peers(ctx context.Context, d *dockerd.Client) ([]Peer, error) {
-	status, out, err := d.Exec(ctx, execTimeout, NodeContainer, []string{"birdcl", "-s", "/var/run/calico/bird.ctl", "show", "protocols"})
+// Peers lists BIRD's BGP sessions. Calico names them after the peer's address:
+// Mesh_10_0_0_2, Node_…, Global_…. If BIRD's socket is not on the host, birdcl in the
+// container lists them.
+func Peers(ctx context.Context, h *host.Host, d *dockerd.Client) ([]Peer, error) {
+	limited, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if out, err := queryBIRD(limited, h, "show protocols"); err == nil {
+		return parsePeers(out), nil
+	}
+	status, out, err := d.Exec(ctx, execTimeout, NodeContainer, []string{"birdcl", "-s", birdSocket, "show", "protocols"})
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,8 @@ type Network interface {
 	SourceAddress(to netip.Addr) (netip.Addr, error)
 	// Listening reports whether addr accepts TCP connections.
 	Listening(ctx context.Context, addr netip.AddrPort) bool
+	// DialLocal connects to a TCP port of the loopback address 127.0.0.1.
+	DialLocal(ctx context.Context, port uint16) (net.Conn, error)
 	// Resolve looks up the IPv4 addresses of a host name.
 	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
 	// Ping sends an ICMP echo request to an IPv4 address and waits for its
@@ -130,6 +132,11 @@ func (kernelNetwork) Listening(ctx context.Context, addr netip.AddrPort) bool {
 	}
 	_ = conn.Close()
 	return true
+}
+
+func (kernelNetwork) DialLocal(ctx context.Context, port uint16) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String())
 }
 
 // toPrefix converts n. It returns false if n is nil or invalid.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 )
 
@@ -38,12 +39,13 @@ func (offline) Property(context.Context, string, string, string) (any, error) {
 	return nil, ErrOffline
 }
 
-func (offline) RemoveVeth(string) error                        { return ErrOffline }
-func (offline) Addresses() ([]Address, error)                  { return nil, ErrOffline }
-func (offline) Routes() ([]Route, error)                       { return nil, ErrOffline }
-func (offline) RouteTo(netip.Addr) (Route, error)              { return Route{}, ErrOffline }
-func (offline) SourceAddress(netip.Addr) (netip.Addr, error)   { return netip.Addr{}, ErrOffline }
-func (offline) Listening(context.Context, netip.AddrPort) bool { return false }
+func (offline) DialLocal(context.Context, uint16) (net.Conn, error) { return nil, ErrOffline }
+func (offline) RemoveVeth(string) error                             { return ErrOffline }
+func (offline) Addresses() ([]Address, error)                       { return nil, ErrOffline }
+func (offline) Routes() ([]Route, error)                            { return nil, ErrOffline }
+func (offline) RouteTo(netip.Addr) (Route, error)                   { return Route{}, ErrOffline }
+func (offline) SourceAddress(netip.Addr) (netip.Addr, error)        { return netip.Addr{}, ErrOffline }
+func (offline) Listening(context.Context, netip.AddrPort) bool      { return false }
 func (offline) Resolve(context.Context, string) ([]netip.Addr, error) {
 	return nil, ErrOffline
 }

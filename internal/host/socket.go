@@ -21,15 +21,31 @@ func (h *Host) Socket(path string) *Socket {
 	return &Socket{&http.Client{Transport: unixTransport(h.RealPath(path))}}
 }
 
+// LocalServer returns the HTTP server on a port of the machine's loopback address.
+func (h *Host) LocalServer(port uint16) *Socket {
+	return &Socket{&http.Client{Transport: localTransport(func(ctx context.Context) (net.Conn, error) { return h.network.DialLocal(ctx, port) })}}
+}
+
+// DialSocket connects to a Unix socket of the machine, whatever its protocol.
+func (h *Host) DialSocket(ctx context.Context, path string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", h.RealPath(path))
+}
+
 // maxSocketHeader bounds the headers of a response, in bytes.
 const maxSocketHeader = 64 << 10
 
 // unixTransport connects to a socket of this machine, never through a proxy.
 func unixTransport(socket string) *http.Transport {
+	return localTransport(func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "unix", socket)
+	})
+}
+
+// localTransport connects by dial.
+func localTransport(dial func(context.Context) (net.Conn, error)) *http.Transport {
 	return &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "unix", socket)
-		},
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxSocketHeader,
 	}

@@ -1,0 +1,112 @@
+package calico
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/text"
+)
+
+const (
+	// felixHealthPort is Felix's default for HealthPort, on localhost.
+	felixHealthPort = 9099
+	// birdSocket is BIRD's control socket, which the container shares with its host.
+	birdSocket = "/var/run/calico/bird.ctl"
+	// queryTimeout bounds one query of Felix or BIRD.
+	queryTimeout = 10 * time.Second
+)
+
+// Ready returns an error unless Felix is ready and BIRD is live, by calico-node's
+// own command. It starts a program of 70 MB in the container. It does not use
+// -bird-ready, which at first requires all peers to be Established: one stale
+// Node of another machine would then fail every join.
+func Ready(ctx context.Context, d *dockerd.Client) error {
+	status, out, err := d.Exec(ctx, execTimeout, NodeContainer, []string{"calico-node", "-felix-ready", "-bird-live"})
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		return fmt.Errorf("not ready: %s", lastLine(out))
+	}
+	return nil
+}
+
+// Responds returns an error unless Felix reports that it is ready and BIRD answers.
+// It starts no program, so it suits repeated queries while calico-node starts; it
+// does not check confd, as Ready does.
+func Responds(ctx context.Context, h *host.Host, c *config.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	resp, err := h.LocalServer(healthPort(c)).Do(ctx, http.MethodGet, "/readiness", nil, nil, "")
+	if err != nil {
+		return fmt.Errorf("felix does not respond: %w", err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("felix is not ready: status %d", resp.StatusCode)
+	}
+	_, err = queryBIRD(ctx, h, "show status")
+	return err
+}
+
+// healthPort returns the port of Felix's health server. Felix accepts its variables
+// in upper and lower case.
+func healthPort(c *config.Config) uint16 {
+	for key, value := range c.Node.Environment {
+		if port, err := strconv.ParseUint(value.Reveal(), 10, 16); strings.EqualFold(key, "FELIX_HEALTHPORT") && err == nil {
+			return uint16(port)
+		}
+	}
+	return felixHealthPort
+}
+
+// maxBIRDReply bounds a reply of BIRD, in bytes. A line describes one session.
+const maxBIRDReply = 1 << 20
+
+// queryBIRD sends a command to BIRD and returns the lines of its reply. Each begins
+// with a code of four digits and a minus, or with a space if the code is that of the
+// line before. A code and a space begin the last line; codes from 8000 are errors.
+func queryBIRD(ctx context.Context, h *host.Host, command string) (string, error) {
+	conn, err := h.DialSocket(ctx, birdSocket)
+	if err != nil {
+		return "", fmt.Errorf("bird does not respond: %w", err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := fmt.Fprintf(conn, "%s\n", command); err != nil {
+		return "", fmt.Errorf("bird does not respond: %w", err)
+	}
+	var reply strings.Builder
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() && reply.Len() < maxBIRDReply {
+		line := lines.Text()
+		if line == "0000" {
+			return reply.String(), nil
+		}
+		if len(line) < 5 || line[0] == ' ' {
+			reply.WriteString(strings.TrimSpace(line) + "\n")
+			continue
+		}
+		code, rest := line[:4], line[5:]
+		switch {
+		case code >= "8000":
+			return "", fmt.Errorf("bird: %s", text.Line(rest))
+		case code == "0001": // the greeting, which ends with a space but no reply
+			continue
+		}
+		reply.WriteString(rest + "\n")
+		if line[4] == ' ' {
+			return reply.String(), nil
+		}
+	}
+	return "", fmt.Errorf("bird ended the connection in its reply")
+}
