@@ -50,9 +50,10 @@ type Server struct {
 // skipped, or fails under make test (program.Need).
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
+	addresses := freeAddresses(tb, 3)
 	s := &Server{
 		tb: tb, dir: dataDir(tb), options: o,
-		Endpoint: "http://" + freeAddress(tb), peer: "http://" + freeAddress(tb), health: "http://" + freeAddress(tb),
+		Endpoint: "http://" + addresses[0], peer: "http://" + addresses[1], health: "http://" + addresses[2],
 	}
 	if o.TLS {
 		s.Endpoint = "https" + strings.TrimPrefix(s.Endpoint, "http")
@@ -169,15 +170,20 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// freeAddress returns a loopback address with a port that is currently free.
-func freeAddress(tb testing.TB) string {
+// freeAddresses returns n different addresses on which nothing listens. All of them
+// are taken before the first is released: the kernel may return a released port again.
+func freeAddresses(tb testing.TB, n int) []string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatalf("cannot find a free port: %v", err)
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatalf("cannot find a free port: %v", err)
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addresses
 }
 
 // output keeps the end of etcd's output.
