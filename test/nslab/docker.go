@@ -133,6 +133,17 @@ func (h *Host) RemoveContainer(ctx context.Context, name string) error {
 	return err
 }
 
+// RemoveLostTasks ends the tasks of containerd that Docker does not know. A Docker
+// that is killed while runc starts a container forgets the task, whose process keeps
+// the interface.
+func (h *Host) RemoveLostTasks(ctx context.Context) error {
+	_, err := h.Run(ctx, "sh", "-euc", `known=$(docker ps -q --no-trunc)
+for id in $(ctr -n moby tasks ls -q); do
+	case "$known" in *"$id"*) ;; *) ctr -n moby tasks rm -f "$id" ;; esac
+done`)
+	return err
+}
+
 // endpoints returns the IDs of the endpoints of running containers.
 func (h *Host) endpoints(ctx context.Context) ([]string, error) {
 	out, err := h.Run(ctx, "docker", "ps", "-q")

@@ -187,10 +187,15 @@ func (h *Host) Kill(ctx context.Context, name string) error {
 	return err
 }
 
-// Logs returns the end of the output of all services.
+// Logs returns the interfaces, the adapter's records and the network namespaces of
+// the host, and the end of the output of all services.
 func (h *Host) Logs() string {
 	const tail = 3000
 	var all strings.Builder
+	for _, dir := range []string{"/sys/class/net", "/run/firstboot/adapter/endpoints", "/run/docker/netns"} {
+		names, err := h.files().ReadDir(dir)
+		fmt.Fprintf(&all, "--- %s on %s: %q %v\n", dir, h.Name, names, err)
+	}
 	files, _ := filepath.Glob(filepath.Join(h.dir, "upper/var/log/lab/*.log"))
 	for _, path := range files {
 		text, err := os.ReadFile(path)

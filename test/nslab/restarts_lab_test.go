@@ -76,6 +76,7 @@ func TestRestartsWhileContainersStart(t *testing.T) {
 		return eventually(t.Context(), 20*time.Second, "a container that starts", func() error { return h.RunContainer(t.Context(), "new") })
 	})
 	pingAll(t, l)
+	step(t, "end of tasks that Docker lost", func() error { return h.RemoveLostTasks(t.Context()) })
 	step(t, "no endpoint without a container", func() error { return l.WaitEndpoints(t.Context()) })
 	step(t, "last restart of Docker", func() error { return h.RestartDocker(t.Context()) })
 	step(t, "no endpoint without a container", func() error { return l.WaitEndpoints(t.Context()) })
