@@ -20,7 +20,7 @@ import (
 type node struct{ *Env }
 
 func (node) Name() string    { return "node" }
-func (node) After() []string { return []string{"docker", "sysctl"} }
+func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
 
 // wanted returns what this host's calico-node is started with.
 func (s node) wanted(ctx context.Context) (calico.Node, error) {

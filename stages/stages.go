@@ -14,10 +14,10 @@ func All(e *Env) []engine.Stage {
 		calicoctl{e},    // after preflight
 		files{e},        // after preflight; shown as "config"
 		docker{e},       // after config
-		node{e},         // after docker, sysctl
+		node{e},         // after docker, calicoctl, sysctl
 		plugin{e},       // after config; shown as "minions"
 		adapterStage{e}, // after minions; only for a local network
-		pool{e},         // after calicoctl, node, minions, adapter
+		pool{e},         // after node, minions, adapter
 		verify{e},       // after pool
 	}
 }
