@@ -29,15 +29,29 @@ type store struct {
 	before, after func(method string) // called before and after a call takes effect
 }
 
+// onBefore, onAfter and refuseWith set the fields. A call of the plugin whose
+// connection has ended may still be running.
+func (s *store) onBefore(f func(method string)) { s.mu.Lock(); defer s.mu.Unlock(); s.before = f }
+func (s *store) onAfter(f func(method string))  { s.mu.Lock(); defer s.mu.Unlock(); s.after = f }
+
+func (s *store) refuseWith(text string) { s.mu.Lock(); defer s.mu.Unlock(); s.refuse = text }
+
+func (s *store) hooks() (before, after func(method string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.before, s.after
+}
+
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var p params
 	if body, err := io.ReadAll(r.Body); err != nil || json.Unmarshal(body, &p) != nil {
 		panic(fmt.Sprint(err, string(body)))
 	}
 	method := strings.TrimPrefix(r.URL.Path, "/NetworkDriver.")
-	s.before(method)
+	before, after := s.hooks()
+	before(method)
 	result := s.apply(method, p.EndpointID)
-	s.after(method)
+	after(method)
 	if result != "" {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
@@ -133,15 +147,15 @@ func TestKillInsideCreateEndpoint(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		m, s := withStore(t)
 		var restarted *Adapter
-		s.before = func(method string) {
+		s.onBefore(func(method string) {
 			if method == "CreateEndpoint" {
 				restarted = New(m.Host, m.log)
 				if err := restarted.removeAbandoned(t.Context(), time.Now()); err != nil {
 					t.Error(err)
 				}
 			}
-		}
-		s.after = killAfter("CreateEndpoint")
+		})
+		s.onAfter(killAfter("CreateEndpoint"))
 		m.post("/NetworkDriver.CreateEndpoint", creation)
 		m.Adapter = restarted
 		if !s.exists() {
@@ -151,7 +165,7 @@ func TestKillInsideCreateEndpoint(t *testing.T) {
 	})
 	t.Run("after", func(t *testing.T) {
 		m, s := withStore(t)
-		s.after = killAfter("CreateEndpoint")
+		s.onAfter(killAfter("CreateEndpoint"))
 		m.post("/NetworkDriver.CreateEndpoint", creation)
 		m.Adapter = New(m.Host, m.log)
 		m.wantEndpoint(t, s, "after the start", 0, false, false)
@@ -171,7 +185,7 @@ func killAfter(method string) func(string) {
 // endpoint late or never.
 func TestRecordOfALostAnswerEndsLate(t *testing.T) {
 	m, s := withStore(t)
-	s.before = killAfter("CreateEndpoint")
+	s.onBefore(killAfter("CreateEndpoint"))
 	if w := m.post("/NetworkDriver.CreateEndpoint", creation); w.Code == http.StatusOK {
 		t.Fatal(w.Body)
 	}
@@ -188,7 +202,7 @@ func TestRecordOfALostAnswerEndsLate(t *testing.T) {
 func TestKillInsideJoin(t *testing.T) {
 	m, s := withStore(t)
 	m.mustCall(t, "CreateEndpoint")
-	s.after = killAfter("Join")
+	s.onAfter(killAfter("Join"))
 	m.post("/NetworkDriver.Join", creation)
 	m.Adapter = New(m.Host, m.log)
 	m.wantEndpoint(t, s, "after the start", 0, true, true)
@@ -200,10 +214,10 @@ func TestKillInsideJoin(t *testing.T) {
 func TestFailedCreateEndpointIsUndone(t *testing.T) {
 	m, s := withStore(t)
 	deleted := make(chan bool, 1)
-	s.after = func(method string) {
+	s.onAfter(func(method string) {
 		killAfter("CreateEndpoint")(method)
 		deleted <- s.exists()
-	}
+	})
 	m.serve(t)
 	m.post("/NetworkDriver.CreateEndpoint", creation)
 	select {
@@ -224,14 +238,14 @@ func TestFailedDeleteEndpointIsRepeated(t *testing.T) {
 		m.mustCall(t, "CreateEndpoint")
 		m.addLink(t, endpointLink)
 		m.addLink(t, otherLink)
-		s.before = killAfter("DeleteEndpoint")
+		s.onBefore(killAfter("DeleteEndpoint"))
 		if w := m.post("/NetworkDriver.DeleteEndpoint", creation); w.Code == http.StatusOK {
 			t.Fatal(w.Body)
 		}
 		if restart {
 			m.Adapter = New(m.Host, m.log)
 		}
-		s.before = func(string) {}
+		s.onBefore(func(string) {})
 		m.wantEndpoint(t, s, "at the next search", abandonedInterval, false, false)
 	}
 }
@@ -263,19 +277,19 @@ func TestCallThatDidNotReachThePluginLeavesNoRecord(t *testing.T) {
 func TestEndpointsInUseAreKept(t *testing.T) {
 	const long = 1000 * time.Hour
 	m, s := withStore(t)
-	s.before = func(method string) { m.wantEndpoint(t, s, "during "+method, long, method != "CreateEndpoint", true) }
+	s.onBefore(func(method string) { m.wantEndpoint(t, s, "during "+method, long, method != "CreateEndpoint", true) })
 	m.mustCall(t, "CreateEndpoint")
 	m.wantEndpoint(t, s, "before Join", joinLimit-time.Second, true, true)
 	m.mustCall(t, "Join")
 	m.addLink(t, endpointLink)
-	s.before = func(string) {}
+	s.onBefore(func(string) {})
 	m.wantEndpoint(t, s, "with an interface", long, true, true)
 	m.Adapter = New(m.Host, m.log)
 	m.wantEndpoint(t, s, "after a restart", long, true, true)
-	s.before = func(method string) {
-		s.before = func(string) {}
+	s.onBefore(func(method string) {
+		s.onBefore(func(string) {})
 		m.wantEndpoint(t, s, "during "+method, 2*long, true, true)
-	}
+	})
 	m.removeLinks(t, endpointLink)
 	m.mustCall(t, "DeleteEndpoint")
 	if s.exists() || len(m.records(t)) > 0 {
@@ -340,14 +354,14 @@ func TestContainersThatDockerLost(t *testing.T) {
 
 func TestFailedRemovalIsRepeated(t *testing.T) {
 	m, s := withStore(t)
-	s.after = killAfter("CreateEndpoint")
+	s.onAfter(killAfter("CreateEndpoint"))
 	m.post("/NetworkDriver.CreateEndpoint", creation)
-	s.refuse = "etcdserver: request timed out"
+	s.refuseWith("etcdserver: request timed out")
 	err := m.removeAbandoned(t.Context(), time.Now())
 	if want := "the plugin cannot delete the endpoint c0ffee012345: etcdserver: request timed out"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	s.refuse = ""
+	s.refuseWith("")
 	m.wantEndpoint(t, s, "later", abandonedInterval, false, false)
 }
 
