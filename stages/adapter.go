@@ -101,4 +101,4 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 	return &engine.Wait{For: "Docker to restart"}
 }
 
-const forGlobal = "for its global network: it knows the plugin as local"
+const forGlobal = "for its global network, because it still has the plugin's scope as local"

@@ -221,6 +221,6 @@ func (e *Env) mayRestart(ctx context.Context, why string) error {
 		return nil
 	}
 	return engine.WithHint(
-		fmt.Errorf("cannot restart Docker %s; that would stop %s", why, strings.Join(foreign, ", ")),
+		fmt.Errorf("cannot restart Docker %s: the restart would stop %s", why, strings.Join(foreign, ", ")),
 		"stop these containers, or set docker.restart: allow")
 }

@@ -78,11 +78,11 @@ func (e *Env) decidedMode() networkMode {
 	if e.Config.Etcd.TLS() {
 		return localBecause("etcd has https endpoints")
 	}
-	if recorded := e.Notes.Notes().Network; recorded.Mode != "" {
-		return networkMode{recorded.Mode, recorded.Reason}
-	}
+	recorded := e.Notes.Notes().Network
 	switch {
-	case !e.Host.Exists(state.MarkerPath):
+	case recorded.Mode != "":
+		return networkMode{recorded.Mode, recorded.Reason}
+	case recorded.Again, !e.Host.Exists(state.MarkerPath):
 		return networkMode{}
 	case e.Host.Exists(adapter.Path):
 		return localBecause("this host has %s", adapter.Path)

@@ -69,6 +69,11 @@ func TestNetworkModeIsDecidedByTheMachine(t *testing.T) {
 			m.put("/etc/docker/daemon.json", ownStore)
 			m.put(state.MarkerPath, "{}")
 		}, config.NetworkGlobal, []string{"an earlier firstboot"}},
+		"completed by an earlier firstboot, plan --force": {withoutV2, func(m *machine) {
+			m.put("/etc/docker/daemon.json", ownStore)
+			m.put(state.MarkerPath, "{}")
+			m.notes.n.Network = state.Network{Again: true}
+		}, config.NetworkLocal, []string{"no v2 API"}},
 		"recorded": {withV2, func(m *machine) { m.notes.n.Network = state.Network{Mode: "global", Reason: "recorded"} }, config.NetworkGlobal, []string{"recorded"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -288,6 +293,25 @@ func TestDockerIsRestartedIfItKnowsThePluginAsGlobal(t *testing.T) {
 	m.mustRun()
 	if starts := m.systemd.unit(units.Docker).starts; starts != 2 {
 		t.Errorf("Docker was started %d times, want 2", starts)
+	}
+}
+
+// TestStoreOfAnotherIsNotRestartedAway: a restart of Docker keeps a cluster-store of
+// its command line.
+func TestStoreOfAnotherIsNotRestartedAway(t *testing.T) {
+	t.Parallel()
+	const store = "etcd://10.9.9.9:2379"
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	m := localHost(t, newCluster(t, etcd.Endpoint), "host1", "20.10.24+dfsg1")
+	m.override("docker: {network: local}")
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "node", "minions", "adapter")
+	m.docker.shownStore, m.docker.effectiveStore = store, store
+	m.cluster.networks = append(m.cluster.networks, dockerNetwork("firstboot", "calico", "10.213.0.0/16"))
+	m.cluster.networks[0].Scope = "global"
+	starts := m.systemd.unit(units.Docker).starts
+	m.wantPermanentError("pool", store, "which firstboot did not set", "docker.network: global")
+	if again := m.systemd.unit(units.Docker).starts; again != starts {
+		t.Errorf("Docker was started %d times more", again-starts)
 	}
 }
 

@@ -229,8 +229,8 @@ func poolAnnotation(p *cluster.IPPool) string {
 // localPoolFinding refuses a global network over a pool of local ones.
 func localPoolFinding(pool, id string) engine.Difference {
 	return engine.Difference{
-		Name: "pool-is-local", Object: "IPPool " + pool, Actual: "bound to " + id + ", which is not an existing global network: hosts with local networks use it",
+		Name: "pool-is-local", Object: "IPPool " + pool, Actual: "bound to " + id + ", which is not an existing global network: hosts with local networks may use it",
 		Expected: "a pool without a network, or the pool of a global one", Stops: true,
-		Fix: "set docker.network: local, or another pool; if no host has a local network over it, create the global network yourself with docker network create",
+		Fix: "set docker.network: local, or another pool; if no host has a local network over it, run on a host whose Docker has the cluster-store: docker network create --driver calico --ipam-driver calico-ipam --subnet CIDR NAME",
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/minions"
 )
 
@@ -42,7 +43,7 @@ func (s localPool) Check(ctx context.Context) (engine.CheckResult, error) {
 			if have, err := adapter.Load(s.Host); err != nil {
 				f.Add(engine.Difference{Object: adapter.Path, Actual: err.Error(), Expected: "the ID of the network"})
 			} else if have != s.wantedNetwork(seen.pool) {
-				f.Add(engine.Difference{Object: adapter.Path, Actual: have.ID + " over " + have.CIDR.String(), Expected: "the annotation of IPPool " + seen.pool.Name})
+				f.Add(engine.Difference{Object: adapter.Path, Actual: have.ID + " over " + have.CIDR.String(), Expected: poolAnnotation(seen.pool) + " over " + s.Config.Pool.CIDR.String() + ", as IPPool " + seen.pool.Name + " is bound"})
 			}
 		}
 		return nil
@@ -68,7 +69,7 @@ func (s localPool) drift(seen clusterObjects) []engine.Difference {
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}},"spec":{"vxlanMode":"Never"}}`, calico.NetworkIDAnnotation, localID(p.Name))
 		list = append(list, engine.Difference{
 			Name: "pool-drift", Object: "IPPool " + p.Name + " annotation", Actual: "none", Expected: "the ID of a network", Stops: true,
-			Fix: "if hosts with a global network use the pool, run firstboot run --force on one of them; otherwise calicoctl patch ippool " + p.Name +
+			Fix: "if hosts with a global network use the pool, run firstboot run --force on one of them; otherwise run: calicoctl patch ippool " + p.Name +
 				" --config=" + calico.CtlConfigPath + " -p '" + patch + "'; then run firstboot run --force here",
 		})
 	}
@@ -89,8 +90,13 @@ func (s localPool) restartReason(ctx context.Context) (string, error) {
 		return "uses the cluster-store " + info.ClusterStore, nil
 	}
 	network, err := s.docker().Network(ctx, s.Config.Pool.NetworkName())
-	if err != nil || network == nil || network.Scope == dockerd.ScopeLocal {
+	switch {
+	case err != nil || network == nil || network.Scope == dockerd.ScopeLocal:
 		return "", err
+	case info.ClusterStore != "": // a restart would not remove it
+		return "", fault.New(fault.Permanent, fault.Config, engine.WithHint(
+			fmt.Errorf("cannot create a local network: Docker has the network %s in the cluster-store %s, which firstboot did not set", network.Name, info.ClusterStore),
+			"remove the cluster-store from Docker's configuration or command line, or set docker.network: global"))
 	}
 	return "has a network " + network.Name + " with the scope " + network.Scope, nil
 }
@@ -159,7 +165,7 @@ func (s localPool) announced(ctx context.Context, c *cluster.Client) error {
 	if owner == "" {
 		return nil
 	}
-	return &engine.Wait{For: "host " + owner + " to create the global network of IPPool " + s.Config.Pool.Name}
+	return &engine.Wait{For: "host " + owner + " to create the global network of IPPool " + s.Config.Pool.Name + " (if that host no longer exists: firstboot run --force on another host with a global network)"}
 }
 
 // applyHost writes adapter.json and creates this host's Docker network.
@@ -171,11 +177,14 @@ func (s localPool) applyHost(ctx context.Context, p *cluster.IPPool, report engi
 		}
 	}
 	why, err := s.restartReason(ctx)
+	if fault.IsPermanent(err) {
+		return err
+	}
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
 	if why != "" {
-		return s.restartDocker(ctx, report, "for its local network: it "+why)
+		return s.restartDocker(ctx, report, "for its local network, because it "+why)
 	}
 	name := s.Config.Pool.NetworkName()
 	network, err := s.docker().Network(ctx, name)
@@ -190,7 +199,7 @@ func (s localPool) applyHost(ctx context.Context, p *cluster.IPPool, report engi
 	case strings.Contains(err.Error(), "swarm manager"):
 		// Docker keeps the scope of a plugin from its first call of the plugin until
 		// dockerd restarts: it called the plugin before the adapter had its socket.
-		return s.restartDocker(ctx, report, "for its local network: it knows the plugin as global")
+		return s.restartDocker(ctx, report, "for its local network, because it still has the plugin's scope as global")
 	}
 	return &engine.Retry{Err: fmt.Errorf("cannot create the Docker network %s: %w", name, err)}
 }

@@ -31,7 +31,7 @@ func (s pool) drift(seen clusterObjects) []engine.Difference {
 // pool would be bound to an ID that no other host has.
 func ownNetworkFinding(name string) engine.Difference {
 	return engine.Difference{
-		Object: "Docker network " + name, Actual: "this host's own local network", Expected: "none of this name, because the global network has it", Stops: true,
+		Object: "Docker network " + name, Actual: "this host's own local network", Expected: "no local network of this name, because the global network has the same name", Stops: true,
 		Fix: "remove its containers, run docker network rm " + name + " and then firstboot run --force; or set docker.network: local",
 	}
 }
@@ -60,7 +60,7 @@ func (s pool) comparePool(p cluster.IPPool, differ func(what, seen, want, fix st
 	want := s.Config.Pool
 	// calicoctl's patch of a spec deletes the annotation (measured with 3.23).
 	// Without it, new containers cannot start on any host.
-	fix := "correct the pool with calicoctl patch, then run firstboot run --force on one host, which binds the pool to its network again; " +
+	fix := "correct the pool with calicoctl patch, then run firstboot run --force on one host with a global network, which binds the pool to its network again; " +
 		"or change the configuration to match the cluster"
 	if id := poolAnnotation(&p); isLocalID(id) {
 		fix = "correct the pool with one calicoctl patch that also sets its annotation " + calico.NetworkIDAnnotation + ": " + id +

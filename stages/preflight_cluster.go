@@ -44,7 +44,7 @@ func (s preflight) etcdAndCalico(ctx context.Context, d dockerState) ([]finding,
 func certificateWarnings(c *cluster.Client) []finding {
 	var found []finding
 	for _, warning := range c.Warnings() {
-		found = append(found, newWarning("etcd-certificate", "etcd", warning, "valid for more than 30 days, readable by root only", "renew it at its path; connections then use the new file")...)
+		found = append(found, newWarning("etcd-certificate", "etcd", warning, "certificates that are valid for 30 more days, and a key that other users cannot use", "write the renewed certificate to the same path, or run the chmod")...)
 	}
 	return found
 }

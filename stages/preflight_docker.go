@@ -18,7 +18,7 @@ const (
 	newestDocker  = 29
 	globalDockers = "Docker 19.03 to 20.10, because Docker 23 and later have no cluster-store, which a global network needs"
 	localDockers  = "Docker 19.03 to 29"
-	dockerFix     = "install Docker (Debian: apt install docker.io docker-cli)"
+	dockerFix     = "install Docker (Debian 12: apt install docker.io; Debian 13: apt install docker.io docker-cli)"
 )
 
 // dockerVersion checks that Docker is installed, and in a version that supports
@@ -45,12 +45,16 @@ func (s preflight) dockerVersion(ctx context.Context, d dockerState) ([]finding,
 	}
 	major, minor, ok := dockerd.Release(version)
 	version = orNone(strings.TrimSpace(version))
+	supported := localDockers
+	if d.mode.global() {
+		supported = globalDockers
+	}
 	switch {
 	case !ok || major < 19 || major == 19 && minor < 3:
-		return newFinding("docker-version", "Docker", version, localDockers, "install a newer Docker (Debian: apt install docker.io docker-cli)"), nil
+		return newFinding("docker-version", "Docker", version, supported, "install a newer Docker (Debian 12: apt install docker.io; Debian 13: apt install docker.io docker-cli)"), nil
 	case d.mode.global() && major > lastWithStore:
-		return newFinding("docker-version", "Docker", version, globalDockers,
-			"set docker.network: local, or auto with firstboot run --force on a host that was global"), nil
+		return newFinding("docker-version", "Docker", version, supported,
+			"set docker.network: local or auto, then run firstboot run --force"), nil
 	case major > newestDocker:
 		return newWarning("docker-version", "Docker", version, localDockers, "newer versions were not tested"), nil
 	}
@@ -81,7 +85,7 @@ func (s preflight) dockerRuntime(ctx context.Context, d dockerState) ([]finding,
 	}
 	first, _, _ := strings.Cut(string(out.Stdout), "\n")
 	return newFinding("docker-runtime", program, first, "runc "+runcWithTime+" or newer, because Docker "+shortVersion(d.info.ServerVersion)+" starts no container with an older one",
-		"install a newer runc, or crun with \"default-runtime\": \"crun\" in "+dockerd.ConfigPath), nil
+		"install a newer runc; or install crun and set \"runtimes\": {\"crun\": {\"path\": \"/usr/bin/crun\"}}, \"default-runtime\": \"crun\" in "+dockerd.ConfigPath), nil
 }
 
 // dockerRestart finds containers of others that a restart of Docker would stop.
@@ -126,7 +130,7 @@ func (s preflight) containersToRecreate(ctx context.Context, d dockerState) ([]f
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	return newWarning("containers-to-recreate", "containers", strings.Join(names, ", ")+" on the global network "+s.Config.Pool.NetworkName(),
+	return newWarning("containers-to-recreate", "containers", strings.Join(names, ", ")+" on another network named "+s.Config.Pool.NetworkName(),
 		"containers on this host's local network", "after the run, remove and create them again; Docker cannot start them"), nil
 }
 

@@ -185,7 +185,7 @@ func dockerCases() []refusedCase {
 			m.stopDocker()
 			m.systemd.units[units.Docker].masked = true
 		}},
-		{name: "docker-version", problem: "before 19.03", arrange: version("18.09.9"), words: []string{"18.09.9", "19.03 to 29"}},
+		{name: "docker-version", problem: "before 19.03", arrange: version("18.09.9"), words: []string{"18.09.9", "19.03 to 20.10"}},
 		{name: "docker-version", problem: "19.02", arrange: version("19.02.1")},
 		{name: "docker-version", problem: "23", arrange: version("23.0.6"), words: []string{"no cluster-store", "docker.network: local"}},
 		{name: "docker-version", problem: "28", arrange: version("28.1.1")},

@@ -108,5 +108,5 @@ func queryBIRD(ctx context.Context, h *host.Host, command string) (string, error
 			return reply.String(), nil
 		}
 	}
-	return "", fmt.Errorf("bird ended the connection in its reply")
+	return "", fmt.Errorf("bird closed the connection before the end of its reply")
 }

@@ -25,8 +25,8 @@ func TestQueryBIRD(t *testing.T) {
 			"name     proto    table    state  since       info\ndevice1  Device   master   up     02:42:37    \nMesh_10_0_0_3 BGP      master   start  02:42:37    Passive\n\n",
 		},
 		"an error":       {greeting + "9001 syntax error\n", "bird: syntax error"},
-		"a broken reply": {greeting + "1000-BIRD 1.6.8\n", "ended the connection"},
-		"nothing":        {"", "ended the connection"},
+		"a broken reply": {greeting + "1000-BIRD 1.6.8\n", "closed the connection"},
+		"nothing":        {"", "closed the connection"},
 	} {
 		got, err := queryBIRD(t.Context(), hostWithBIRD(t, c.reply), "show something")
 		if err != nil {

@@ -90,6 +90,9 @@ type Notes struct {
 type Network struct {
 	Mode   string `json:"mode"` // local or global
 	Reason string `json:"reason"`
+	// Again makes the next check decide again, as if nothing was recorded and the
+	// host was not complete. It is never stored.
+	Again bool `json:"-"`
 }
 
 // String returns the mode with its reason, "" if no mode is recorded.

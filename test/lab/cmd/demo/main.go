@@ -31,8 +31,8 @@ const usage = `usage: make demo [DEBIAN=13|12|mixed] [HOSTS=2] [KEEP=1] [CALICOC
   DEBIAN       13: Debian 13, Docker 26, local networks, etcd without the v2 API
                (the default)
                12: Debian 12, Docker 20.10, a global network in etcd's v2 API
-               mixed: both in one cluster, by turns; the hosts with Debian 13 join
-               the complete cluster of the others
+               mixed: both in one cluster, alternately; the hosts with Debian 13 join
+               after the others are complete
   HOSTS        number of machines; each needs 1 GB of memory
   KEEP=1       leave them running
   CALICOCTL    your calicoctl, instead of one built from source

@@ -88,7 +88,7 @@ func show(ctx context.Context, l *lab.Lab, c cluster, out *screen) error {
 	}
 	for i, wave := range c.waves(len(l.Hosts)) {
 		if i > 0 {
-			out.title("These hosts are complete. Power on: the hosts with a local network")
+			out.title("The hosts with a global network are complete. Power on: the hosts with a local network")
 		}
 		if err := join(ctx, l, wave); err != nil {
 			return err
