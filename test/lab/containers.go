@@ -143,8 +143,10 @@ func (h *Host) EndpointsOf(ctx context.Context, containers ...string) ([]string,
 const (
 	pings = 5
 	// firstPingTimeout limits the wait for the first answered ping: BGP must
-	// distribute the route, and Felix must program the container's rules.
-	firstPingTimeout = 60 * time.Second
+	// distribute the route, and Felix must program the container's rules. BIRD waits
+	// for a peer that does not exist for four minutes after its start (graceful
+	// restart) before it uses any route.
+	firstPingTimeout = 6 * time.Minute
 )
 
 // Ping pings an address from the container. It first waits until a single ping

@@ -35,7 +35,7 @@ type powerCuts struct {
 
 // reachEachOther starts the containers and sends pings in both directions.
 func (p *powerCuts) reachEachOther(t *testing.T) {
-	ctx := labtest.Within(t, 10*time.Minute)
+	ctx := labtest.Within(t, 20*time.Minute)
 	var err error
 	p.other, err = p.global.StartContainer(ctx, "on-global")
 	labtest.NoError(t, err)
@@ -49,7 +49,7 @@ func (p *powerCuts) reachEachOther(t *testing.T) {
 
 func (p *powerCuts) ping(t *testing.T, from, to lab.Container) {
 	t.Helper()
-	summary, err := from.Ping(labtest.Within(t, 5*time.Minute), to.Address)
+	summary, err := from.Ping(labtest.Within(t, restartTimeout), to.Address)
 	labtest.NoError(t, err)
 	t.Logf("%s on %s -> %s on %s: %s", from.Name, from.Host.Name, to.Name, to.Host.Name, summary)
 }
