@@ -96,9 +96,14 @@ func TestPreflightExaminesTheNetworkOfThePool(t *testing.T) {
 		refused bool
 	}{
 		"exists":         {func(m *machine) { m.cluster.bindPool(m.cluster.networks[0].ID) }, false},
-		"does not exist": {func(m *machine) { m.cluster.bindPool(fakeID("gone")) }, true},
+		"does not exist": {func(m *machine) {
+			m.cluster.bindPool(fakeID("gone"))
+			m.cluster.networks = nil
+		}, true},
+		"exists, and a removed second network took the annotation": {func(m *machine) { m.cluster.bindPool(fakeID("gone")) }, false},
 		"is announced": {func(m *machine) {
 			m.cluster.bindPool(fakeID("gone"))
+			m.cluster.networks = nil
 			m.announce("host7")
 		}, false},
 		"is listed late": {func(m *machine) {

@@ -108,6 +108,12 @@ func (s preflight) mayExist(ctx context.Context, c *cluster.Client, d dockerStat
 	if err != nil || exists {
 		return true, nil //nolint:nilerr // Docker is busy
 	}
+	// With the cluster's own network nothing is created. The stage pool binds the pool
+	// to it again, if somebody's second network took the annotation.
+	own, err := s.docker().Network(ctx, s.Config.Pool.NetworkName())
+	if err != nil || own != nil && own.Scope != dockerd.ScopeLocal {
+		return true, nil //nolint:nilerr // Docker is busy
+	}
 	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)
 	return owner != "", err
 }
