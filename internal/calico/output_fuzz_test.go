@@ -45,3 +45,21 @@ func TestLastLine(t *testing.T) {
 		}
 	}
 }
+
+func FuzzBIRDReply(f *testing.F) {
+	for _, s := range []string{
+		"", "0001 BIRD 1.6.8 ready.\n0000 \n", "0013 Daemon is up and running\n", "1000-BIRD\n1011-Router\n time\n0013 up\n", "9001 syntax \x1b[31merror\n",
+		"2002-name\n" + strings.Repeat(" x\n", 1000), "0013", "00 ", "1000\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, input string) {
+		reply, err := readReply(strings.NewReader(input))
+		if err != nil && (reply != "" || strings.ContainsFunc(err.Error(), unicode.IsControl)) {
+			t.Errorf("%q, %v", reply, err)
+		}
+		if len(reply) > len(input)+1 {
+			t.Errorf("the reply has %d bytes, the input %d", len(reply), len(input))
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -71,9 +72,7 @@ func healthPort(c *config.Config) uint16 {
 // maxBIRDReply bounds a reply of BIRD, in bytes. A line describes one session.
 const maxBIRDReply = 1 << 20
 
-// queryBIRD sends a command to BIRD and returns the lines of its reply. Each begins
-// with a code of four digits and a minus, or with a space if the code is that of the
-// line before. A code and a space begin the last line; codes from 8000 are errors.
+// queryBIRD sends a command to BIRD and returns the lines of its reply.
 func queryBIRD(ctx context.Context, h *host.Host, command string) (string, error) {
 	conn, err := h.DialSocket(ctx, birdSocket)
 	if err != nil {
@@ -85,8 +84,15 @@ func queryBIRD(ctx context.Context, h *host.Host, command string) (string, error
 	if _, err := fmt.Fprintf(conn, "%s\n", command); err != nil {
 		return "", fmt.Errorf("bird does not respond: %w", err)
 	}
+	return readReply(conn)
+}
+
+// readReply reads the lines of BIRD's reply. Each begins with a code of four digits
+// and a minus, or with a space if the code is that of the line before. A code and a
+// space begin the last line; codes from 8000 are errors.
+func readReply(from io.Reader) (string, error) {
 	var reply strings.Builder
-	lines := bufio.NewScanner(conn)
+	lines := bufio.NewScanner(from)
 	for lines.Scan() && reply.Len() < maxBIRDReply {
 		line := lines.Text()
 		if line == "0000" {
