@@ -26,8 +26,10 @@ sysctl -q -p /etc/sysctl.d/90-calico.conf || fail sysctl
 step sysctl
 
 sum=$(digest calicoctl)
-cp "$bundle/$sum" /usr/bin/calicoctl.new && echo "$sum  /usr/bin/calicoctl.new" | sha256sum -c --quiet || fail calicoctl
-chmod 755 /usr/bin/calicoctl.new && mv /usr/bin/calicoctl.new /usr/bin/calicoctl || fail calicoctl
+cp "$bundle/$sum" /usr/bin/calicoctl.new || fail calicoctl
+echo "$sum  /usr/bin/calicoctl.new" | sha256sum -c --quiet || fail calicoctl
+chmod 755 /usr/bin/calicoctl.new || fail calicoctl
+mv /usr/bin/calicoctl.new /usr/bin/calicoctl || fail calicoctl
 step calicoctl
 
 mkdir -p /etc/calico /etc/docker /etc/systemd/network
@@ -50,7 +52,8 @@ calicoctl node run --name="$name" --ip="$address" --node-image="$image" --no-def
 step node
 
 sum=$(digest minions)
-cp "$bundle/$sum" /tmp/minions.rpm && echo "$sum  /tmp/minions.rpm" | sha256sum -c --quiet || fail minions
+cp "$bundle/$sum" /tmp/minions.rpm || fail minions
+echo "$sum  /tmp/minions.rpm" | sha256sum -c --quiet || fail minions
 rpm -i --nodeps /tmp/minions.rpm >/tmp/rpm.log 2>&1 || { cat /tmp/rpm.log; fail minions; }
 echo "ETCD_ENDPOINTS=http://$etcd" >/etc/eru/minions.conf
 mkdir -p /etc/systemd/system/eru-minions.service.d
