@@ -95,7 +95,7 @@ func TestPreflightExaminesTheNetworkOfThePool(t *testing.T) {
 		arrange func(*machine)
 		refused bool
 	}{
-		"exists":         {func(m *machine) { m.cluster.bindPool(m.cluster.networks[0].ID) }, false},
+		"exists": {func(m *machine) { m.cluster.bindPool(m.cluster.networks[0].ID) }, false},
 		"does not exist": {func(m *machine) {
 			m.cluster.bindPool(fakeID("gone"))
 			m.cluster.networks = nil
