@@ -101,7 +101,7 @@ func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
 // install installs the calicoctl at path (of this process) and notes that it was
 // checked.
 func (s calicoctl) install(ctx context.Context, path, digest string) error {
-	p := host.Program{Source: path, Path: calico.CtlPath, SHA256: digest, Verified: s.Store.Verified(path)}
+	p := host.Program{Source: path, Path: calico.CtlPath, SHA256: digest, Verified: s.Store.Verified(path, digest)}
 	if err := s.Host.InstallProgram(p, func(newFile string) error { return s.checkNewFile(ctx, newFile) }); err != nil {
 		return err
 	}

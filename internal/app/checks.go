@@ -27,6 +27,7 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 	j, _, _ := state.LoadJournal(m.state) // it may not exist yet
 	if fresh {
 		j.Notes.Network = state.Network{Again: true} // as run --force does
+		j.Notes.Calicoctl = state.Program{}
 	}
 	results, network, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
 	if err != nil {

@@ -13,16 +13,17 @@ func (s *Store) Digest(ctx context.Context, path string) (string, error) {
 	return s.digests.of(ctx, f)
 }
 
-// Verified reports whether this Store has computed the file's digest and the file
-// is unchanged since.
-func (s *Store) Verified(path string) bool {
+// Verified reports whether this Store has computed the file's digest, it is the
+// wanted one, and the file is unchanged since. The wanted digest is "" if only a
+// signature pins the file, which was then verified with the digest.
+func (s *Store) Verified(path, wanted string) bool {
 	f, err := openRegular(path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	_, known := s.digests.known(f)
-	return known
+	have, known := s.digests.known(f)
+	return known && (wanted == "" || have == wanted)
 }
 
 // Identity identifies the file that a Ref pins: its sha256 or, if only a
