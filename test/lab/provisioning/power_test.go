@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/test/lab"
-	"github.com/projecteru2/firstboot/test/lab/golden"
 	"github.com/projecteru2/firstboot/test/lab/labtest"
 )
 
@@ -107,21 +106,6 @@ func (p *powerCuts) withoutEtcd(t *testing.T) {
 	labtest.NoError(t, p.e.lab.Etcd.Start(labtest.Context(t)))
 	p.wantContainers(t)
 	labtest.Equal(t, "the pool", pool, p.pool(t))
-}
-
-// again presses the reset button.
-func (p *powerCuts) again(t *testing.T) {
-	pool := p.pool(t)
-	labtest.Run(t, p.local, 0, "sync")
-	labtest.NoError(t, p.local.Reset(labtest.Context(t)))
-	p.wantContainers(t)
-	p.wantNotChecked(t)
-	labtest.Equal(t, "the pool", pool, p.pool(t))
-	labtest.Contains(t, labtest.Run(t, p.local, 0, "docker run --rm --name new --network "+lab.Network+" "+golden.PingImage+" ifconfig"), "cali0")
-	labtest.NoError(t, p.local.Wait(labtest.Within(t, restartTimeout), "firstboot status to exit with 0", func(ctx context.Context) error {
-		_, err := p.local.Output(ctx, "firstboot status")
-		return err
-	}))
 }
 
 // wantNotChecked checks that firstboot reached its target without a run.
