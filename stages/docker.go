@@ -11,6 +11,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
@@ -204,11 +205,19 @@ func (e *Env) restartDocker(ctx context.Context, report engine.Progress, why str
 	if len(minions.SocketErrors(ctx, e.Host)) > 0 && e.Host.Exists(units.MinionsDropIn) {
 		return &engine.Wait{For: "the plugin's sockets, which containers need after Docker's restart"}
 	}
+	if e.restarts.Add(1) > maxRestarts {
+		return fault.New(fault.Permanent, fault.Config, engine.WithHint(
+			fmt.Errorf("this run restarted Docker %d times, and it must still be restarted %s", maxRestarts, why),
+			"read systemctl cat docker and "+dockerd.ConfigPath+": an option there undoes the change"))
+	}
 	if err := e.Host.Systemd().Restart(ctx, units.Docker); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	return &engine.Wait{For: "Docker to restart"}
 }
+
+// maxRestarts bounds the restarts of Docker in one run: each reason needs one.
+const maxRestarts = 3
 
 // mayRestart returns an error if a restart would stop containers that firstboot
 // did not create, unless docker.restart allows it.

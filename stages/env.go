@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
@@ -37,8 +38,9 @@ type Env struct {
 	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	expected  sync.Once // expectFiles
-	calicoctl struct {  // what checkCalicoctl found last
+	restarts  atomic.Int32 // of Docker in this run
+	expected  sync.Once    // expectFiles
+	calicoctl struct {     // what checkCalicoctl found last
 		sync.Mutex
 		checked state.Program
 	}

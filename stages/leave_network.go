@@ -15,7 +15,7 @@ type localNetwork struct{ *Env }
 func (localNetwork) Name() string    { return "network" }
 func (localNetwork) After() []string { return []string{"autostart"} }
 
-// find returns the network, nil if there is none. Without Docker it stays.
+// find returns the network, or nil if it does not exist or Docker does not run.
 func (s localNetwork) find(ctx context.Context) (*dockerd.Network, error) {
 	active, err := s.dockerActive(ctx)
 	if err != nil || !active.OK() {

@@ -15,6 +15,8 @@ import (
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/minions"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/stages"
@@ -312,6 +314,31 @@ func TestStoreOfAnotherIsNotRestartedAway(t *testing.T) {
 	m.wantPermanentError("pool", store, "which firstboot did not set", "docker.network: global")
 	if again := m.systemd.unit(units.Docker).starts; again != starts {
 		t.Errorf("Docker was started %d times more", again-starts)
+	}
+}
+
+// TestRestartsOfDockerAreBounded if an option brings firstboot's own store back.
+func TestRestartsOfDockerAreBounded(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	m := localHost(t, newCluster(t, etcd.Endpoint), "host1", "20.10.24+dfsg1")
+	const store = "etcd://10.0.0.9:2379"
+	m.override("docker: {network: local, clusterStore: '" + store + "'}")
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "node", "minions", "adapter")
+	pool, starts := m.stage("pool"), m.systemd.unit(units.Docker).starts
+	var err error
+	for range 10 {
+		m.docker.shownStore, m.docker.effectiveStore = store, store
+		if err = pool.Apply(t.Context(), func(string, int64, int64) {}); fault.IsPermanent(err) {
+			break
+		}
+	}
+	if !fault.IsPermanent(err) {
+		t.Fatalf("got %v, want a permanent error", err)
+	}
+	wantWords(t, err.Error()+engine.Hint(err), "restarted Docker 3 times", store, "systemctl cat docker")
+	if again := m.systemd.unit(units.Docker).starts - starts; again != 3 {
+		t.Errorf("Docker was restarted %d times", again)
 	}
 }
 

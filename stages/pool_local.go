@@ -155,15 +155,19 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 	return nil
 }
 
-// announced returns a *engine.Wait if a host has created the pool and not yet bound
-// it to its global network, because it lost power.
+// announced returns a *engine.Wait if another host has created the pool and not yet
+// bound it to its global network, because it lost power. This host's own announcement
+// ends: its network is local now. The caller must hold the lock on the pool.
 func (s localPool) announced(ctx context.Context, c *cluster.Client) error {
 	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)
 	if err != nil {
 		return s.etcdWait(err)
 	}
-	if owner == "" {
+	switch owner {
+	case "":
 		return nil
+	case s.nodeName():
+		return retryIf(c.EndAnnouncement(ctx, s.Config.Pool.Name))
 	}
 	return &engine.Wait{For: "host " + owner + " to create the global network of IPPool " + s.Config.Pool.Name + " (if that host no longer exists: firstboot run --force on another host with a global network)"}
 }

@@ -110,7 +110,8 @@ func deletion(id string) call {
 	}
 }
 
-// notFound reports whether an answer to DeleteEndpoint is that there is none.
+// notFound reports whether an answer to DeleteEndpoint says that the endpoint does
+// not exist.
 func (a answer) notFound() bool {
 	return strings.Contains(errorText(a.body), "resource does not exist")
 }

@@ -28,7 +28,8 @@ func (c *Client) AnnounceNetwork(ctx context.Context, pool, host string) error {
 }
 
 // AnnouncedBy returns the host that announced a network for the pool and has not
-// finished, "" if there is none, and "unknown" if the record cannot be decoded.
+// finished. It returns "" if no host did, and "unknown" if the record cannot be
+// decoded.
 func (c *Client) AnnouncedBy(ctx context.Context, pool string) (string, error) {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
@@ -47,7 +48,7 @@ func (c *Client) AnnouncedBy(ctx context.Context, pool string) (string, error) {
 }
 
 // EndAnnouncement removes the record of AnnounceNetwork after the network exists.
-// It is not an error if there is none.
+// It is not an error if the record does not exist.
 func (c *Client) EndAnnouncement(ctx context.Context, pool string) error {
 	ctx, cancel := c.withTimeout(ctx)
 	defer cancel()
