@@ -84,18 +84,16 @@ func (e *Env) tryCalicoctl(ctx context.Context, want state.Program, f *engine.Ch
 func (s calicoctl) Apply(ctx context.Context, report engine.Progress) error {
 	s.expectFiles(ctx)
 	digest := s.pinnedDigest(calicoctlName)
-	err := error(&host.DigestError{})
-	if path, ok := s.localArtifact(calicoctlName); ok && digest != "" {
-		err = s.install(ctx, path, digest) // verified while it is copied
+	if path, ok := s.localArtifact(calicoctlName); ok && digest != "" && s.install(ctx, path, digest) == nil {
+		return nil // verified while it was copied
 	}
-	if damaged := (*host.DigestError)(nil); errors.As(err, &damaged) {
-		var source string
-		if source, err = s.getArtifact(ctx, calicoctlName, report); err != nil {
-			return err
-		}
-		err = s.install(ctx, source, digest)
+	// The local file may be damaged or unreadable, and another source good. An error
+	// that any source meets is returned here.
+	source, err := s.getArtifact(ctx, calicoctlName, report)
+	if err != nil {
+		return err
 	}
-	return err
+	return s.install(ctx, source, digest)
 }
 
 // install installs the calicoctl at path (of this process) and notes that it was

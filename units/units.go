@@ -42,6 +42,9 @@ const (
 	// PresetPath enables firstboot's units if presets are applied.
 	PresetPath = "/usr/lib/systemd/system-preset/90-firstboot.preset"
 
+	// AdapterEnabledPath exists while AdapterSocket is enabled.
+	AdapterEnabledPath = AdminDir + "/sockets.target.wants/" + AdapterSocket
+
 	MinionsDropIn  = AdminDir + "/eru-minions.service.d/10-firstboot.conf"
 	DockerDropIn   = AdminDir + "/docker.service.d/10-firstboot.conf"
 	CalicoNodePath = AdminDir + "/" + CalicoNode

@@ -13,6 +13,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/units"
 )
 
 const (
@@ -102,7 +103,9 @@ func failingSockets(ctx context.Context, h *host.Host) []string {
 			missing = append(missing, fmt.Sprintf("%s: %v", socket.Path, err))
 		}
 	}
-	if !local {
+	// A run that ended before it enabled the adapter must not delay Docker: without the
+	// socket Docker's calls fail at once.
+	if !local || !h.Exists(units.AdapterEnabledPath) {
 		return missing
 	}
 	queryCtx, cancel := context.WithTimeout(ctx, pluginTimeout)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // serve runs a plugin that answers on a socket below root.
@@ -47,6 +48,34 @@ func TestWaitPluginEndsWhenBothSocketsAnswer(t *testing.T) {
 	}
 	if code, out := waitForPlugin(root, "1m"); code != 0 || !strings.Contains(out, "the network plugin answers") {
 		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// TestWaitPluginWaitsForAnEnabledAdapter, but not for one that no run has enabled.
+func TestWaitPluginWaitsForAnEnabledAdapter(t *testing.T) {
+	root := t.TempDir()
+	for _, s := range minions.Sockets(true) {
+		serve(t, root, s.Path, `{"Implements": ["NetworkDriver"]}`)
+	}
+	for _, f := range units.LocalDropIns() {
+		put(t, filepath.Join(root, f.Path), string(f.Data))
+	}
+	if code, out := waitForPlugin(root, "1m"); code != 0 || !strings.Contains(out, "the network plugin answers") {
+		t.Errorf("without the adapter: exit code %d: %s", code, out)
+	}
+	put(t, filepath.Join(root, units.AdapterEnabledPath), "")
+	if code, out := waitForPlugin(root, "1s"); code != 1 || !strings.Contains(out, "the adapter does not answer") {
+		t.Errorf("with an enabled adapter: exit code %d: %s", code, out)
+	}
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
