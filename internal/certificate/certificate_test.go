@@ -2,8 +2,10 @@ package certificate
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,6 +143,24 @@ func TestEachHandshakeReadsTheCertificate(t *testing.T) {
 	}
 	if _, err := config.GetClientCertificate(&tls.CertificateRequestInfo{}); err == nil {
 		t.Error("a removed key is used")
+	}
+}
+
+// TestEndOfAConnectionNamesTheClock if the certificate is not valid at this time:
+// etcd's alert can be lost.
+func TestEndOfAConnectionNamesTheClock(t *testing.T) {
+	ca := certtest.NewCA(t, t.TempDir(), "ca")
+	pair := ca.Issue("c", certtest.Certificate{NotBefore: time.Unix(1e9, 0), NotAfter: time.Unix(2e9, 0)})
+	f := Files{Cert: pair.Cert, Key: pair.Key}
+	for _, end := range []error{syscall.EPIPE, syscall.ECONNRESET, io.EOF, io.ErrUnexpectedEOF} {
+		late := f.Explain(&net.OpError{Op: "write", Err: end}, time.Unix(2.1e9, 0))
+		if fault.KindOf(late) != fault.Clock || !strings.Contains(late.Error(), "expired on 2033-05-18") || !errors.Is(late, end) || fault.Hint(late) == "" {
+			t.Errorf("%v: %v, %q", end, late, fault.KindOf(late))
+		}
+		valid := f.Explain(&net.OpError{Op: "write", Err: end}, time.Unix(1.5e9, 0))
+		if fault.KindOf(valid) != fault.Network || fault.ClassOf(valid) != fault.Transient {
+			t.Errorf("%v: %v, %q", end, valid, fault.KindOf(valid))
+		}
 	}
 }
 

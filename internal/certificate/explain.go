@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/fault"
@@ -37,6 +39,8 @@ func (f Files) Explain(err error, now time.Time) error {
 		return fault.WithHint(fault.Permanent, fault.TLS, err, "etcd does not use TLS on this port: write http:// in etcd.endpoints")
 	case isAlert(err):
 		return f.explainAlert(err, now)
+	case isEnd(err):
+		return f.explainEnd(err, now)
 	}
 	return fault.OfCall(err)
 }
@@ -47,6 +51,27 @@ func (f Files) Explain(err error, now time.Time) error {
 func isAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// isEnd reports whether the server ended the connection without a reason. A server
+// that refuses a certificate closes the connection while the client may still
+// send: the kernel then resets it, and the alert can be lost.
+func isEnd(err error) bool {
+	for _, end := range []error{syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// explainEnd explains the end of a connection by the client certificate's time, if
+// that is wrong.
+func (f Files) explainEnd(err error, now time.Time) error {
+	if late := f.CheckTime(now); fault.KindOf(late) == fault.Clock {
+		return fault.WithHint(fault.Transient, fault.Clock, fmt.Errorf("etcd ended the connection (%w): %w", err, late), fault.Hint(late))
+	}
+	return fault.OfCall(err)
 }
 
 // explainAlert explains that etcd refuses the client certificate.

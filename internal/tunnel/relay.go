@@ -6,11 +6,16 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
-// halfClosedLimit is how long one direction stays open after the other ended.
-const halfClosedLimit = time.Minute
+const (
+	// halfClosedLimit is how long one direction stays open after the other ended.
+	halfClosedLimit = time.Minute
+	// reasonLimit is how long etcd's reason is awaited after it closed a connection.
+	reasonLimit = time.Second
+)
 
 // relay copies in both directions until both have ended. The end of one direction
 // is passed on; an error, or a second direction that stays open, closes both. It
@@ -21,16 +26,28 @@ func relay(client *net.TCPConn, server *tls.Conn) error {
 		server.NetConn().Close()
 	}
 	etcd := &recorder{Conn: server}
-	ends := make(chan error, 2)
-	go func() { ends <- pass(etcd, client) }()
-	go func() { ends <- pass(client, etcd) }()
-	if <-ends == nil {
+	sent, received := make(chan error, 1), make(chan error, 1)
+	go func() { sent <- pass(etcd, client) }()
+	go func() { received <- pass(client, etcd) }()
+	var err error
+	other := sent
+	select {
+	case err = <-received:
+	case err = <-sent:
+		other = received
+	}
+	switch {
+	case err == nil:
 		limit := time.AfterFunc(halfClosedLimit, closeBoth)
 		defer limit.Stop()
-	} else {
+	case other == received:
+		// The failed direction does not carry etcd's reason, a TLS alert. It is read,
+		// if it is there.
+		_ = server.NetConn().SetReadDeadline(time.Now().Add(reasonLimit)) // fails only after a close
+	default:
 		closeBoth()
 	}
-	<-ends //nolint:errcheck // its error follows from the first one, or from closing both
+	<-other //nolint:errcheck // its error follows from the first one, or is recorded
 	return cmp.Or(etcd.readError, etcd.writeError)
 }
 
@@ -74,10 +91,13 @@ func (r *recorder) CloseWrite() error {
 	return err
 }
 
-// record stores the first error. It ignores the end of the data, and connections that
-// this process closed.
+// record stores the first error. It ignores the end of the data, and what this
+// process did: a connection that it closed, a limit that it set.
 func record(first *error, err error) {
-	if *first == nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		*first = err
+	for _, expected := range []error{io.EOF, net.ErrClosed, os.ErrDeadlineExceeded} {
+		if errors.Is(err, expected) {
+			return
+		}
 	}
+	*first = cmp.Or(*first, err)
 }
