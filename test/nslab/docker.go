@@ -136,12 +136,24 @@ func (h *Host) RemoveContainer(ctx context.Context, name string) error {
 // RemoveLostTasks ends the tasks of containerd that Docker does not know. A Docker
 // that is killed while runc starts a container forgets the task, whose process keeps
 // the interface.
+//
+// containerd's shim may end before it answers, so that a removal that worked fails:
+// only the list of tasks counts.
 func (h *Host) RemoveLostTasks(ctx context.Context) error {
-	_, err := h.Run(ctx, "sh", "-euc", `known=$(docker ps -q --no-trunc)
-for id in $(ctr -n moby tasks ls -q); do
-	case "$known" in *"$id"*) ;; *) ctr -n moby tasks rm -f "$id" ;; esac
-done`)
-	return err
+	return eventually(ctx, 20*time.Second, "the end of lost tasks", func() error {
+		_, err := h.Run(ctx, "sh", "-euc", `lost() {
+	known=$(docker ps -q --no-trunc)
+	for id in $(ctr -n moby tasks ls -q); do
+		case "$known" in *"$id"*) ;; *) echo "$id" ;; esac
+	done
+}
+for id in $(lost); do
+	ctr -n moby tasks rm -f "$id" >&2 || true
+done
+left=$(lost)
+test -z "$left"`)
+		return err
+	})
 }
 
 // endpoints returns the IDs of the endpoints of running containers.
