@@ -30,6 +30,9 @@ func (s adapterStage) Check(ctx context.Context) (engine.CheckResult, error) {
 			return f, err
 		}
 	}
+	if s.staleScope.Load() {
+		f.Add(engine.Difference{Object: "Docker", Actual: "has the plugin's scope as local", Expected: "restarted"})
+	}
 	if !mode.local() || !f.OK() {
 		return f, nil
 	}
@@ -85,11 +88,13 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	restart := socket.Active == "active" && docker.OK()
+	// An attempt that stopped the socket and failed leaves only its record.
+	restart := (socket.Active == "active" || s.staleScope.Load()) && docker.OK()
 	if restart {
 		if err := s.mayRestart(ctx, forGlobal); err != nil {
 			return err
 		}
+		s.staleScope.Store(true)
 	}
 	if err := s.stopServices(ctx, units.AdapterService, units.AdapterSocket); err != nil || !restart {
 		return err
@@ -98,6 +103,7 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
 		return &engine.Retry{Err: err}
 	}
+	s.staleScope.Store(false)
 	return &engine.Wait{For: "Docker to restart"}
 }
 

@@ -87,7 +87,7 @@ func (s docker) checkStore(ctx context.Context, info dockerd.Info, f *engine.Che
 }
 
 func (s docker) Apply(ctx context.Context, report engine.Progress) error {
-	if err := s.start(ctx); err != nil {
+	if err := s.startDocker(ctx); err != nil {
 		return err
 	}
 	if err := s.applyStore(ctx, report); err != nil {
@@ -101,25 +101,6 @@ func (s docker) Apply(ctx context.Context, report engine.Progress) error {
 		return nil
 	}
 	return s.provideImage(ctx, report)
-}
-
-// start queues the start of Docker and returns a *engine.Wait until its unit is
-// active, so that the wait is visible.
-func (s docker) start(ctx context.Context) error {
-	unit, err := s.Host.Systemd().Unit(ctx, units.Docker)
-	if err != nil {
-		return &engine.Retry{Err: err}
-	}
-	switch unit.Active {
-	case "active":
-		return nil
-	case "activating", "reloading", "deactivating":
-	default:
-		if err := s.Host.Systemd().Start(ctx, units.Docker); err != nil {
-			return &engine.Retry{Err: err}
-		}
-	}
-	return &engine.Wait{For: "Docker to start", Err: fmt.Errorf("%s is %s", units.Docker, s.unitState(ctx, units.Docker, unit))}
 }
 
 func (s docker) applyStore(ctx context.Context, report engine.Progress) error {

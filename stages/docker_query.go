@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/projecteru2/firstboot/internal/calico"
 	"github.com/projecteru2/firstboot/internal/cluster"
@@ -25,6 +26,25 @@ func (e *Env) dockerActive(ctx context.Context) (engine.CheckResult, error) {
 		f.Add(engine.Difference{Object: units.Docker, Actual: e.unitState(ctx, units.Docker, unit), Expected: "active", Fix: "journalctl -u docker"})
 	}
 	return f, nil
+}
+
+// startDocker queues the start of Docker and returns a *engine.Wait until its unit is
+// active, so that the wait is visible.
+func (e *Env) startDocker(ctx context.Context) error {
+	unit, err := e.Host.Systemd().Unit(ctx, units.Docker)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	switch unit.Active {
+	case "active":
+		return nil
+	case "activating", "reloading", "deactivating":
+	default:
+		if err := e.Host.Systemd().Start(ctx, units.Docker); err != nil {
+			return &engine.Retry{Err: err}
+		}
+	}
+	return &engine.Wait{For: "Docker to start", Err: fmt.Errorf("%s is %s", units.Docker, e.unitState(ctx, units.Docker, unit))}
 }
 
 // foreignContainers lists the running containers that firstboot did not create.

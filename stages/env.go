@@ -38,9 +38,12 @@ type Env struct {
 	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	restarts  atomic.Int32 // of Docker in this run
-	expected  sync.Once    // expectFiles
-	calicoctl struct {     // what checkCalicoctl found last
+	restarts atomic.Int32 // of Docker in this run
+	// staleScope means that Docker must be restarted, because it has the scope of the
+	// adapter that this run stopped.
+	staleScope atomic.Bool
+	expected   sync.Once // expectFiles
+	calicoctl  struct {  // what checkCalicoctl found last
 		sync.Mutex
 		checked state.Program
 	}

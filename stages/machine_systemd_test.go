@@ -39,6 +39,7 @@ type unit struct {
 	read    string // the text that systemd has read
 	starts  int
 	slow    int // so many queries report activating before active
+	refuses int // so many restarts fail before they change anything
 }
 
 func (s *fakeSystemd) unit(name string) *unit {
@@ -126,6 +127,10 @@ func (s *fakeSystemd) job(verb, name string) error {
 	case "stop":
 		s.end(name, u)
 	case "restart":
+		if u.refuses > 0 {
+			u.refuses--
+			return fmt.Errorf("Failed to restart %s: Connection timed out", name)
+		}
 		again := s.runningParts(name)
 		s.end(name, u)
 		s.begin(name, u)

@@ -9,6 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -41,6 +42,13 @@ func (s plugin) Check(ctx context.Context) (engine.CheckResult, error) {
 	}
 	if err := check(ctx, units.EtcdTunnel, &f); err != nil {
 		return f, err
+	}
+	outdated, err := s.tunnelOutdated(ctx)
+	if err != nil {
+		return f, err
+	}
+	if outdated {
+		f.Add(engine.Difference{Object: units.EtcdTunnel, Actual: "started before " + state.EffectivePath + " was written", Expected: "restarted"})
 	}
 	return f, s.checkUnit(ctx, &f)
 }
@@ -119,11 +127,7 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err := systemd.DaemonReload(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	tunnel := s.stopServices
-	if s.Config.Etcd.TLS() {
-		tunnel = s.startServices
-	}
-	if err := tunnel(ctx, units.EtcdTunnel); err != nil {
+	if err := s.applyTunnel(ctx); err != nil {
 		return err
 	}
 	if err := systemd.Enable(ctx, units.Minions); err != nil {
@@ -133,6 +137,35 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: err}
 	}
 	return s.waitForSockets(ctx, report)
+}
+
+// applyTunnel runs the tunnel to an etcd with TLS, with this run's configuration. It
+// stops a tunnel that this host does not need.
+func (s plugin) applyTunnel(ctx context.Context) error {
+	if !s.Config.Etcd.TLS() {
+		return s.stopServices(ctx, units.EtcdTunnel)
+	}
+	if err := s.startServices(ctx, units.EtcdTunnel); err != nil {
+		return err
+	}
+	outdated, err := s.tunnelOutdated(ctx)
+	if err == nil && outdated {
+		err = s.Host.Systemd().Restart(ctx, units.EtcdTunnel)
+	}
+	return retryIf(err)
+}
+
+// tunnelOutdated reports whether the tunnel runs with an earlier configuration. It
+// reads the endpoints and the paths of the certificates when it starts.
+func (s plugin) tunnelOutdated(ctx context.Context) (bool, error) {
+	if !s.Config.Etcd.TLS() || !s.Host.Exists(state.EffectivePath) {
+		return false, nil
+	}
+	unit, err := s.Host.Systemd().Unit(ctx, units.EtcdTunnel)
+	if err != nil || unit.Active != "active" {
+		return false, err
+	}
+	return s.startedBefore(unit.Since, state.EffectivePath)
 }
 
 // startUnit starts the plugin, or restarts it if this run wrote one of its files, or

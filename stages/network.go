@@ -109,6 +109,9 @@ func (e *Env) decideMode(ctx context.Context, d dockerState) (networkMode, error
 		return mode, nil
 	}
 	store, source := e.wantedStore(d.info)
+	if store == "" && !d.active {
+		store, source = dockerd.ReadFlags(ctx, e.Host).ClusterStore(), "Docker's flag --cluster-store"
+	}
 	version := d.info.ServerVersion
 	if store != "" && !d.active {
 		version = e.installedDocker(ctx)

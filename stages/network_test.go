@@ -60,9 +60,13 @@ func TestNetworkModeIsDecidedByTheMachine(t *testing.T) {
 		}, config.NetworkLocal, []string{"Docker 26.1.5 has no cluster-store"}},
 		"daemon.json with a cluster-store":         {withV2, func(m *machine) { m.put("/etc/docker/daemon.json", ownStore) }, config.NetworkGlobal, []string{"etcd://10.0.0.1:2379"}},
 		"a cluster-store of Docker's command line": {withV2, func(m *machine) { m.docker.shownStore = "etcd://10.0.0.1:2379" }, config.NetworkGlobal, []string{"etcd://10.0.0.1:2379"}},
-		"docker.clusterStore":                      {withV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkGlobal, []string{"docker.clusterStore"}},
-		"docker.clusterStore, etcd without v2":     {withoutV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkLocal, []string{"no v2 API"}},
-		"docker.network global":                    {withV2, func(m *machine) { m.override("docker: {network: global}") }, config.NetworkGlobal, []string{"docker.network"}},
+		"a cluster-store of the command line of a Docker that does not run": {withV2, func(m *machine) {
+			m.put("/etc/default/docker", "# --cluster-store=etcd://10.9.9.9:2379\nDOCKER_OPTS=\"--cluster-store=etcd://10.0.0.1:2379\"\n")
+			m.stopDocker()
+		}, config.NetworkGlobal, []string{"etcd://10.0.0.1:2379", "--cluster-store"}},
+		"docker.clusterStore":                  {withV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkGlobal, []string{"docker.clusterStore"}},
+		"docker.clusterStore, etcd without v2": {withoutV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkLocal, []string{"no v2 API"}},
+		"docker.network global":                {withV2, func(m *machine) { m.override("docker: {network: global}") }, config.NetworkGlobal, []string{"docker.network"}},
 		"docker.network local": {withV2, func(m *machine) {
 			m.put("/etc/docker/daemon.json", ownStore)
 			m.override("docker: {network: local}")
@@ -197,6 +201,17 @@ func TestHostJoinsWithACertificate(t *testing.T) {
 	wantWords(t, m.get(minions.ConfPath), "ETCD_ENDPOINTS=http://127.0.0.1:23790")
 	if u := m.systemd.unit(units.EtcdTunnel); !u.enabled || u.active != "active" {
 		t.Errorf("the tunnel is %+v", u)
+	}
+	m.mustApply("minions") // records the origin of the package for this test
+	m.wantNoDifferences("minions")
+	// Other endpoints or files are in a new effective.yaml.
+	starts := m.systemd.unit(units.EtcdTunnel).starts
+	m.systemd.startedEarlier(units.EtcdTunnel)
+	m.wantDifference("minions", units.EtcdTunnel, "started before", state.EffectivePath)
+	m.mustApply("minions")
+	m.wantNoDifferences("minions")
+	if got := m.systemd.unit(units.EtcdTunnel).starts; got != starts+1 {
+		t.Errorf("the tunnel was restarted %d times, want 1", got-starts)
 	}
 	wantWords(t, m.get(adapter.Path), "firstboot-firstboot")
 	m.wantStatus(state.Complete)
@@ -419,6 +434,7 @@ func TestLocalHostBecomesGlobal(t *testing.T) {
 	wantWords(t, d.String()+d.Fix, "this host's own local network", "docker network rm firstboot", "run --force")
 	m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
 	starts := m.systemd.unit(units.Docker).starts
+	m.systemd.unit(units.Docker).refuses = 1 // after the adapter was stopped
 	m.mustRunWith(true)
 	if got := m.systemd.unit(units.Docker).starts; got != starts+1 {
 		t.Errorf("Docker was restarted %d times, want 1", got-starts)

@@ -97,6 +97,9 @@ func (s pool) missing(seen clusterObjects) []engine.Difference {
 // It never overwrites an existing object that differs from the configuration:
 // it returns an error.
 func (s pool) Apply(ctx context.Context, report engine.Progress) error {
+	if err := s.startDocker(ctx); err != nil {
+		return err
+	}
 	mode, err := s.network(ctx)
 	if err != nil {
 		return err

@@ -142,6 +142,11 @@ func TestLocalHostDoesNotBindAPool(t *testing.T) {
 	if !isError[*engine.Wait](err) || !strings.Contains(err.Error(), "host host7 to create the global network") {
 		t.Errorf("got %v", err)
 	}
+	m.cluster.bindPool(fakeID("of a power cut")) // by the plugin, before Docker stored the network
+	err = m.apply(t.Context(), "pool")
+	if !isError[*engine.Wait](err) || !strings.Contains(err.Error(), "host host7 to create the global network") {
+		t.Errorf("got %v", err)
+	}
 	m.cluster.bindPool("")
 	m.announce("host1") // before its network became local
 	err = m.apply(t.Context(), "pool")

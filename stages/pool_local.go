@@ -112,9 +112,13 @@ func (s localPool) Apply(ctx context.Context, report engine.Progress) error {
 		if err := driftError(s.objectDrift(seen)); err != nil {
 			return err
 		}
+		announced, err := s.isAnnounced(ctx, c, seen.pool)
+		if err != nil {
+			return err
+		}
 		// A host with a global network creates the pool first and then binds it, both
 		// under the lock.
-		if seen.profile == nil || seen.pool == nil || isUnbound(seen.pool) {
+		if seen.profile == nil || seen.pool == nil || announced {
 			if err := s.underLock(ctx, c, report, func(ctx context.Context) error { return s.createObjects(ctx, c, report) }); err != nil {
 				return err
 			}
@@ -142,7 +146,7 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 			return s.calicoctlError(err)
 		}
 	}
-	if isUnbound(seen.pool) {
+	if seen.pool != nil && !isLocalID(poolAnnotation(seen.pool)) {
 		return s.announced(ctx, c)
 	}
 	if seen.pool != nil {
@@ -155,8 +159,25 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 	return nil
 }
 
-// announced returns a *engine.Wait if another host has created the pool and not yet
-// bound it to its global network, because it lost power. This host's own announcement
+// isAnnounced reports whether the pool may have to be bound to a global network that
+// does not exist yet: it has no annotation, or the plugin has bound it and Docker has
+// not stored the network.
+func (s localPool) isAnnounced(ctx context.Context, c *cluster.Client, p *cluster.IPPool) (bool, error) {
+	if p == nil || isLocalID(poolAnnotation(p)) {
+		return false, nil
+	}
+	if isUnbound(p) {
+		return true, nil
+	}
+	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)
+	if err != nil {
+		return false, s.etcdWait(err)
+	}
+	return owner != "", nil
+}
+
+// announced returns a *engine.Wait if another host has announced the global network
+// of the pool and not yet created it, because it lost power. This host's own announcement
 // ends: its network is local now. The caller must hold the lock on the pool.
 func (s localPool) announced(ctx context.Context, c *cluster.Client) error {
 	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)

@@ -44,6 +44,17 @@ func (f Flags) Store() string {
 	return ""
 }
 
+// storeFlag matches dockerd's flag for a cluster-store.
+var storeFlag = regexp.MustCompile(`--cluster-store[= ]+"?([^\s"\]]+)`)
+
+// ClusterStore returns the URL that --cluster-store sets, or "".
+func (f Flags) ClusterStore() string {
+	if m := storeFlag.FindStringSubmatch(string(f)); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // configFlag matches dockerd's flag for another configuration file.
 var configFlag = regexp.MustCompile(`--config-file[= ]+"?([^\s"\]]+)`)
 
