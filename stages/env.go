@@ -28,8 +28,7 @@ type Env struct {
 	Config *config.Config
 	Store  *artifact.Store
 	Notes  Notes
-	// Self is the path of the running binary. The image of the probe container
-	// is made from it.
+	// Self is the path of the running binary, which the probe container runs.
 	Self string
 	// Built is the time at which the binary was built, zero if unknown. A clock
 	// that shows an earlier time is wrong.
@@ -42,15 +41,18 @@ type Env struct {
 	// staleScope means that Docker must be restarted, because it has the scope of the
 	// adapter that this run stopped.
 	staleScope atomic.Bool
-	expected   sync.Once // expectFiles
-	calicoctl  struct {  // what checkCalicoctl found last
+	// nodeReady means that calico-node was ready in this run.
+	nodeReady atomic.Bool
+	expected  sync.Once // expectFiles
+	calicoctl struct {  // what checkCalicoctl found last
 		sync.Mutex
 		checked state.Program
 	}
 	packaged struct { // what rpm -V printed last
 		sync.Mutex
-		known   bool
-		changed []string
+		known     bool
+		changed   []string
+		installed bool // by this run
 	}
 }
 

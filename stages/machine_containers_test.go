@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/projecteru2/firstboot/internal/dockerd"
+	"github.com/projecteru2/firstboot/stages"
 )
 
 func (d *fakeDocker) list(r *http.Request) (int, any) {
@@ -54,10 +55,13 @@ func (d *fakeDocker) inspect(r *http.Request) (int, any) {
 
 func (d *fakeDocker) createContainer(r *http.Request) (int, any) {
 	var body struct {
-		Image      string
-		Cmd, Env   []string
-		Labels     map[string]string
-		HostConfig struct{ NetworkMode string }
+		Image                string
+		Entrypoint, Cmd, Env []string
+		Labels               map[string]string
+		HostConfig           struct {
+			NetworkMode string
+			Binds       []string
+		}
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		return http.StatusBadRequest, err
@@ -71,8 +75,9 @@ func (d *fakeDocker) createContainer(r *http.Request) (int, any) {
 		return http.StatusNotFound, "No such image: " + body.Image
 	case d.containers[name] != nil:
 		return http.StatusConflict, "Conflict. The container name \"/" + name + "\" is already in use"
-	case len(body.Cmd) == 0 || body.Cmd[0] != from.program:
-		return http.StatusBadRequest, fmt.Sprintf("%v: no such file or directory", body.Cmd)
+	case !slices.Equal(body.Entrypoint, []string{"/firstboot"}) || !slices.Equal(body.Cmd, []string{stages.ProbeCommand}) ||
+		!slices.Equal(body.HostConfig.Binds, []string{d.w.file(firstbootPath) + ":/firstboot:ro"}):
+		return http.StatusBadRequest, fmt.Sprintf("%v %v: no such file or directory", body.Entrypoint, body.Cmd)
 	}
 	d.containers[name] = &container{
 		ID: fakeID(name), Name: name, Image: body.Image, ImageID: from.ID, Env: body.Env, Labels: body.Labels, Network: body.HostConfig.NetworkMode,

@@ -63,18 +63,14 @@ func newHostFrom(t testing.TB, f *fakeCluster, name string, p artifactFiles) *ma
 	for _, program := range []string{"/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/rpm", "/usr/sbin/iptables", "/usr/bin/udevadm"} {
 		m.putProgram(program, "#!/bin/sh\n")
 	}
-	m.putProgram(firstbootPath, strings.Repeat("x", firstbootSize))
+	m.putProgram(firstbootPath, "firstboot")
 	m.put(config.MainFile, m.artifacts.config(f.endpoint))
 	m.start()
 	return m
 }
 
-// The probe container is made from the file at firstbootPath. It stands in for
-// the binary, which would be slow to import.
-const (
-	firstbootPath = "/usr/bin/firstboot"
-	firstbootSize = 1 << 20
-)
+// firstbootPath is what the probe container runs. It stands in for the binary.
+const firstbootPath = "/usr/bin/firstboot"
 
 const udevd = "systemd-udevd.service"
 

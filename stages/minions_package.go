@@ -61,7 +61,8 @@ func (e *Env) lastChangedFiles(ctx context.Context) []string {
 }
 
 func (e *Env) readChanged(ctx context.Context) []string {
-	e.packaged.changed = minions.Changed(ctx, e.Host)
+	// rpm has computed the digests of the files that this run installed.
+	e.packaged.changed = minions.Changed(ctx, e.Host, !e.packaged.installed)
 	e.packaged.known = ctx.Err() == nil
 	return e.packaged.changed
 }
@@ -97,6 +98,9 @@ func (s plugin) install(ctx context.Context, report engine.Progress) error {
 	if err := s.runInstall(ctx, path); err != nil {
 		return err
 	}
+	s.packaged.Lock()
+	s.packaged.installed = true
+	s.packaged.Unlock()
 	id, err := minions.Installed(ctx, s.Host)
 	if err != nil {
 		return &engine.Retry{Err: err}

@@ -150,8 +150,18 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 	return nil
 }
 
-// ready returns an error unless calico-node is ready.
-func (s node) ready(ctx context.Context) error { return calico.Ready(ctx, s.docker()) }
+// ready returns an error unless calico-node is ready. Once it was, an answer of Felix
+// and BIRD is enough: calico-node's own command starts a program of 70 MB.
+func (s node) ready(ctx context.Context) error {
+	if s.nodeReady.Load() && calico.Responds(ctx, s.Host, s.Config) == nil {
+		return nil
+	}
+	err := calico.Ready(ctx, s.docker())
+	if err == nil {
+		s.nodeReady.Store(true)
+	}
+	return err
+}
 
 // firstCommand is the number of the query after which calico-node's own command is
 // tried as well: ten seconds after its start.
@@ -191,6 +201,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.poll(ctx, s.Config.Timeouts.Node, s.becomesReady()); err != nil {
 		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
 	}
+	s.nodeReady.Store(true)
 	s.waitForPeers(ctx, report)
 	return nil
 }

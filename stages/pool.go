@@ -30,7 +30,7 @@ const (
 type pool struct{ *Env }
 
 func (pool) Name() string    { return "pool" }
-func (pool) After() []string { return []string{"node", "minions", "adapter"} }
+func (pool) After() []string { return []string{"docker", "calicoctl", "minions", "adapter"} }
 
 // clusterObjects are the objects that exist in the cluster; nil if missing.
 type clusterObjects struct {

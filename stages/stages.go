@@ -17,7 +17,7 @@ func All(e *Env) []engine.Stage {
 		node{e},         // after docker, calicoctl, sysctl
 		plugin{e},       // after config; shown as "minions"
 		adapterStage{e}, // after minions; only for a local network
-		pool{e},         // after node, minions, adapter
-		verify{e},       // after pool
+		pool{e},         // after docker, calicoctl, minions, adapter
+		verify{e},       // after pool, sysctl; waits for calico-node
 	}
 }

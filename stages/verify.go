@@ -18,7 +18,6 @@ const (
 	// probeLabel marks the probe container, so that firstboot does not mistake
 	// it for a container of the user.
 	probeLabel = "io.firstboot.probe"
-	probeImage = "firstboot-probe:latest"
 	// probeInterface is the name of the container's first interface: the
 	// plugin's prefix and a number.
 	probeInterface = "cali0"
@@ -40,8 +39,11 @@ const (
 // pings it from the host, because an interface alone proves nothing.
 type verify struct{ *Env }
 
-func (verify) Name() string    { return "verify" }
-func (verify) After() []string { return []string{"pool"} }
+func (verify) Name() string { return "verify" }
+
+// After does not name node: its container starts while calico-node becomes ready,
+// and the ping waits for both.
+func (verify) After() []string { return []string{"pool", "sysctl"} }
 
 // Check reads the record of the last probe, so that `firstboot status` never
 // starts a container. A network that was created again needs a new probe.
@@ -71,15 +73,32 @@ func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
 
 // Apply runs the probe container and records that it replied.
 func (s verify) Apply(ctx context.Context, report engine.Progress) error {
-	return s.probe(ctx, report)
+	return s.probe(ctx, report, s.awaitNode)
 }
 
 // Probe runs the probe container again. It implements app.Prober.
 func (s verify) Probe(ctx context.Context) error {
-	return s.probe(ctx, func(string, int64, int64) {})
+	return s.probe(ctx, func(string, int64, int64) {}, func(context.Context, engine.Progress) error { return nil })
 }
 
-func (s verify) probe(ctx context.Context, report engine.Progress) error {
+// awaitNode returns a *engine.Wait unless calico-node becomes ready, without which no
+// container has a network. The stage node reports why it does not.
+func (s verify) awaitNode(ctx context.Context, report engine.Progress) error {
+	report("waiting for calico-node to be ready", 0, 0)
+	responds := func(ctx context.Context) error {
+		if s.nodeReady.Load() {
+			return nil
+		}
+		return calico.Responds(ctx, s.Host, s.Config)
+	}
+	if err := s.poll(ctx, pingTimeout, responds); err != nil {
+		return &engine.Wait{For: "calico-node to be ready", Err: err}
+	}
+	return nil
+}
+
+// probe runs the probe container. It calls ready after the container has started.
+func (s verify) probe(ctx context.Context, report engine.Progress, ready func(context.Context, engine.Progress) error) error {
 	network, err := s.poolNetwork(ctx)
 	switch {
 	case isWait(err):
@@ -90,9 +109,12 @@ func (s verify) probe(ctx context.Context, report engine.Progress) error {
 	if network == nil {
 		return engine.WithHint(fmt.Errorf("cannot find the Docker network %s", s.Config.Pool.NetworkName()), "firstboot run --force creates it")
 	}
-	address, err := s.runProbe(ctx, *network, report)
-	if err != nil {
+	address, err := s.runProbe(ctx, *network, report, ready)
+	if err != nil && !isWait(err) {
 		return &engine.Retry{Err: err}
+	}
+	if err != nil {
+		return err
 	}
 	return s.Notes.SetNotes(func(n *state.Notes) {
 		n.Probe = state.Probe{BootID: s.Host.BootID(), NetworkID: network.ID, Address: address.String(), Time: time.Now().UTC()}
@@ -105,7 +127,7 @@ func (s verify) probeName() string { return "firstboot-probe-" + s.nodeName() }
 
 // runProbe starts, tests and removes the probe container. It returns the address
 // from which the container replied.
-func (s verify) runProbe(ctx context.Context, network dockerd.Network, report engine.Progress) (netip.Addr, error) {
+func (s verify) runProbe(ctx context.Context, network dockerd.Network, report engine.Progress, ready func(context.Context, engine.Progress) error) (netip.Addr, error) {
 	if err := s.removeProbe(ctx, network); err != nil {
 		return netip.Addr{}, err
 	}
@@ -117,6 +139,9 @@ func (s verify) runProbe(ctx context.Context, network dockerd.Network, report en
 	}
 	address, err := s.checkInterface(ctx, id, network.Name)
 	if err != nil {
+		return netip.Addr{}, err
+	}
+	if err := ready(ctx, report); err != nil {
 		return netip.Addr{}, err
 	}
 	report("pinging "+address.String(), 0, 0)
@@ -132,12 +157,10 @@ func (s verify) startContainer(ctx context.Context, network dockerd.Network) (st
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	d := s.docker()
-	if err := d.ImportProgram(ctx, s.Self, "/firstboot", probeImage); err != nil {
-		return "", err
-	}
+	// Docker has this image, so that no other one is pulled or imported.
 	id, err := d.CreateContainer(ctx, dockerd.NewContainer{
-		Name: s.probeName(), Image: probeImage, Command: []string{"/firstboot", ProbeCommand},
-		Network: network.Name, Labels: map[string]string{probeLabel: "1"},
+		Name: s.probeName(), Image: s.Config.Node.Image, Entrypoint: []string{"/firstboot"}, Command: []string{ProbeCommand},
+		Binds: []string{s.Self + ":/firstboot:ro"}, Network: network.Name, Labels: map[string]string{probeLabel: "1"},
 	})
 	if err != nil {
 		return "", fmt.Errorf("cannot create the probe container: %w", err)
@@ -184,8 +207,8 @@ func (s verify) checkInterface(ctx context.Context, id, network string) (netip.A
 	return address, nil
 }
 
-// removeProbe removes the probe container, its image, and the endpoint that a
-// power cut may have left in the cluster store under the container's name.
+// removeProbe removes the probe container, and the endpoint that a power cut may
+// have left in the cluster store under the container's name.
 func (s verify) removeProbe(ctx context.Context, network dockerd.Network) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
 	defer cancel()
@@ -206,5 +229,5 @@ func (s verify) removeProbe(ctx context.Context, network dockerd.Network) error 
 	}
 	// Usually nothing is connected, and Docker returns an error.
 	_ = d.DisconnectContainer(ctx, network.ID, s.probeName())
-	return d.RemoveImage(ctx, probeImage)
+	return nil
 }

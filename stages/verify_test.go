@@ -9,6 +9,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
 const probeContainer = "firstboot-probe-host1"
@@ -27,9 +28,6 @@ func (m *machine) wantClean() {
 	m.t.Helper()
 	if c := m.docker.containers[probeContainer]; c != nil {
 		m.t.Errorf("the probe container is left: %+v", c)
-	}
-	if _, left := m.docker.images["firstboot-probe:latest"]; left {
-		m.t.Error("the probe image is left")
 	}
 	if len(m.cluster.endpoints) > 0 {
 		m.t.Errorf("endpoints are left in the cluster: %v", m.cluster.endpoints)
@@ -150,7 +148,6 @@ func TestFailedProbeIsReportedAndRemoved(t *testing.T) {
 		"no process":                       {alterContainer(func(_ *container, proc map[string]string) { delete(proc, "dev") }), "no such file"},
 		"no reply to a ping":               {func(m *machine) { m.docker.noReply["10.213.0.1"] = true }, "cannot ping the probe container"},
 		"udevd has not read the link file": {func(m *machine) { m.linkRead = false }, "cannot ping the probe container"},
-		"no Felix":                         {func(m *machine) { delete(m.docker.containers, "calico-node") }, "cannot ping the probe container"},
 		"IPv6 enabled":                     {func(m *machine) { m.put("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n") }, "fe80::"},
 		"a dead plugin":                    {func(m *machine) { m.setPlugin(false) }, "cannot start the probe container on network firstboot"},
 		"name in use in the cluster": {func(m *machine) {
@@ -173,6 +170,35 @@ func TestFailedProbeIsReportedAndRemoved(t *testing.T) {
 	}
 }
 
+// TestProbeContainerStartsBeforeCalicoNodeIsReady: a run waits for both at the same
+// time. Without calico-node it waits, and keeps no container.
+func TestProbeContainerStartsBeforeCalicoNodeIsReady(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.node.unready = "felix is not ready"
+	m.docker.onContainerStart = func(*container, map[string]string) { m.node.unready = "" }
+	m.mustRun()
+	m.wantStatus(state.Complete)
+	m.docker.onContainerStart = nil
+	delete(m.docker.containers, "calico-node")
+	err := m.apply(t.Context(), "verify")
+	if !isError[*engine.Wait](err) || !strings.Contains(err.Error(), "calico-node to be ready") {
+		t.Errorf("got %v", err)
+	}
+	m.wantClean()
+}
+
+// TestCalicoNodeOnAnotherPortIsReady by its own command alone.
+func TestCalicoNodeOnAnotherPortIsReady(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.node.silent = true
+	m.mustRun()
+	m.wantStatus(state.Complete)
+}
+
 func alterContainer(change func(*container, map[string]string)) func(*machine) {
 	return func(m *machine) { m.docker.onContainerStart = change }
 }
@@ -185,12 +211,11 @@ func TestFailedPingHasAHint(t *testing.T) {
 }
 
 // TestVerifyRemovesLeftovers of a probe that a power cut interrupted: the
-// container, the image, and an endpoint that exists only in the cluster store.
+// container, and an endpoint that exists only in the cluster store.
 func TestVerifyRemovesLeftovers(t *testing.T) {
 	t.Parallel()
 	m := withNetwork(t)
 	m.docker.containers[probeContainer] = &container{Name: probeContainer, ID: fakeID(probeContainer), Labels: map[string]string{"io.firstboot.probe": "1"}}
-	m.docker.images["firstboot-probe:latest"] = image{ID: "sha256:old"}
 	m.cluster.endpoints[probeContainer] = "10.213.0.99"
 	m.mustApply("verify")
 	m.wantClean()

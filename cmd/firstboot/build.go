@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/app"
@@ -16,9 +18,19 @@ import (
 // selfPath is the running binary, even if its file has been replaced.
 const selfPath = "/proc/self/exe"
 
+// selfFile returns the path of the file that this program was started from. If it
+// was replaced since, that is the path of the new one.
+func selfFile() string {
+	path, err := os.Executable()
+	if err != nil {
+		return selfPath
+	}
+	return strings.TrimSuffix(path, " (deleted)")
+}
+
 // build returns the stages of a machine.
 func build(p app.BuildOptions) (app.StageSet, error) {
-	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfPath, Built: buildTime()}
+	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfFile(), Built: buildTime()}
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}

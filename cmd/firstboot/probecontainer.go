@@ -7,8 +7,8 @@ import (
 	"github.com/projecteru2/firstboot/stages"
 )
 
-// probeContainer runs in the probe container of the verify stage, whose image is
-// made from this binary. It waits until it is stopped.
+// probeContainer runs in the probe container of the verify stage, into which this
+// binary is mounted. It waits until it is stopped.
 func (c *cli) probeContainer() *cobra.Command {
 	return &cobra.Command{
 		Use:         stages.ProbeCommand,

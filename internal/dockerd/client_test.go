@@ -142,8 +142,8 @@ func TestEveryCallOfDockerHasALimit(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := d.ImportProgram(context.Background(), archive, "/x", "x:y"); err == nil || !strings.Contains(err.Error(), "no time limit is set") {
-		t.Errorf("import without a deadline: %v", err)
+	if _, err := d.loadImage(context.Background(), archive, nil); err == nil || !strings.Contains(err.Error(), "no time limit is set") {
+		t.Errorf("load without a deadline: %v", err)
 	}
 	stop := errors.New("stopped by SIGTERM")
 	ctx, cancel := context.WithCancelCause(t.Context())

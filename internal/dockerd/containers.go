@@ -84,19 +84,22 @@ func (d *Client) Container(ctx context.Context, name string) (ContainerDetails, 
 
 // NewContainer describes a container to create.
 type NewContainer struct {
-	Name    string
-	Image   string
-	Command []string
-	Env     []string
-	Network string
-	Labels  map[string]string
+	Name       string
+	Image      string
+	Entrypoint []string // replaces the image's
+	Command    []string
+	Env        []string
+	Network    string
+	Binds      []string // HOST-PATH:PATH:OPTIONS each
+	Labels     map[string]string
 }
 
 // CreateContainer creates a container and returns its ID.
 func (d *Client) CreateContainer(ctx context.Context, c NewContainer) (string, error) {
 	body := map[string]any{
-		"Image": c.Image, "Cmd": c.Command, "Env": c.Env, "Labels": c.Labels,
-		"HostConfig": map[string]any{"NetworkMode": c.Network},
+		"Image": c.Image, "Entrypoint": c.Entrypoint, "Cmd": c.Command, "Env": c.Env, "Labels": c.Labels,
+		// Without SELinux, Docker ignores the option.
+		"HostConfig": map[string]any{"NetworkMode": c.Network, "Binds": c.Binds, "SecurityOpt": []string{"label=disable"}},
 	}
 	var created struct {
 		ID string `json:"Id"`

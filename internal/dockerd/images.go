@@ -1,7 +1,6 @@
 package dockerd
 
 import (
-	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -55,15 +54,6 @@ func (d *Client) Image(ctx context.Context, name string) (Image, error) {
 	var image Image
 	err := d.call(ctx, http.MethodGet, "/images/"+name+"/json", nil, nil, &image)
 	return image, err
-}
-
-// RemoveImage removes an image by name, if it exists.
-func (d *Client) RemoveImage(ctx context.Context, name string) error {
-	err := d.call(ctx, http.MethodDelete, "/images/"+name, nil, nil, nil)
-	if NotFound(err) {
-		return nil
-	}
-	return err
 }
 
 // LoadImage loads an image archive (a path of this process), at most as long as
@@ -161,46 +151,6 @@ func pullError(name string, err error) error {
 		return fault.WithHint(class, kind, wrapped, "correct node.image")
 	}
 	return fault.New(fault.Transient, fault.Network, wrapped)
-}
-
-// ImportProgram creates an image called name ("NAME:TAG") that holds one static
-// executable: program (a path of this process), as path.
-func (d *Client) ImportProgram(ctx context.Context, program, path, name string) error {
-	f, err := os.Open(program)
-	if err != nil {
-		return fmt.Errorf("cannot create the image %s: %w", name, err)
-	}
-	defer f.Close()
-	d.step("command", "docker import "+name)
-	archive, pipe := io.Pipe()
-	go func() { pipe.CloseWithError(writeProgramArchive(pipe, f, path)) }()
-	defer archive.Close()
-	repo, tag, _ := strings.Cut(name, ":")
-	query := url.Values{"fromSrc": {"-"}, "repo": {repo}, "tag": {tag}}
-	resp, err := d.send(ctx, http.MethodPost, "/images/create", query, archive, "application/x-tar")
-	if err != nil {
-		return fmt.Errorf("cannot create the image %s: %w", name, err)
-	}
-	defer resp.Body.Close()
-	if err := readStream(resp.Body, func(streamLine) {}); err != nil {
-		return fmt.Errorf("cannot create the image %s: %w", name, err)
-	}
-	return nil
-}
-
-// writeProgramArchive writes a tar archive with f as the executable path.
-func writeProgramArchive(w io.Writer, f *os.File, path string) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	archive := tar.NewWriter(w)
-	err = archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path, "/"), Mode: 0o755, Size: info.Size()})
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(archive, f)
-	return errors.Join(err, archive.Close())
 }
 
 // streamLine is one line of the daemon's progress.

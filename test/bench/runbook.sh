@@ -76,8 +76,13 @@ calicoctl create -f - >/tmp/pool.log 2>&1 <<END
   spec: {cidr: 10.213.0.0/16, natOutgoing: true, ipipMode: Never, vxlanMode: Never}
 END
 grep -v -e 'already exists' -e 'Successfully' /tmp/pool.log
-docker network inspect firstboot >/dev/null 2>&1 ||
-	docker network create --driver calico --ipam-driver calico-ipam --subnet 10.213.0.0/16 firstboot >/dev/null 2>&1
+# Two hosts that create it at the same time make two networks of one name.
+if [ "$name" = host1 ]; then
+	docker network inspect firstboot >/dev/null 2>&1 ||
+		docker network create --driver calico --ipam-driver calico-ipam --subnet 10.213.0.0/16 firstboot >/dev/null 2>&1
+else
+	until docker network inspect firstboot >/dev/null 2>&1; do sleep .25; done
+fi
 network=$(docker network inspect -f '{{.Id}}' firstboot) || fail network
 calicoctl patch ippool firstboot -p "{\"metadata\":{\"annotations\":{\"org.projectcalico.label.network.ID\":\"$network\"}},\"spec\":{\"vxlanMode\":\"Never\"}}" >/dev/null || fail patch
 step pool
