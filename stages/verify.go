@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/calico"
+	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
@@ -71,34 +72,60 @@ func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
 	return f, nil
 }
 
-// Apply runs the probe container and records that it replied.
+// Apply runs the probe container and records that it replied. calico-node may still
+// be starting.
 func (s verify) Apply(ctx context.Context, report engine.Progress) error {
-	return s.probe(ctx, report, s.awaitNode)
+	return s.probe(ctx, report, true)
 }
 
 // Probe runs the probe container again. It implements app.Prober.
 func (s verify) Probe(ctx context.Context) error {
-	return s.probe(ctx, func(string, int64, int64) {}, func(context.Context, engine.Progress) error { return nil })
+	return s.probe(ctx, func(string, int64, int64) {}, false)
+}
+
+// awaitRegistration returns a *engine.Wait unless calico-node has written this host's
+// Node to etcd. The plugin gives addresses only to hosts with a Node.
+func (s verify) awaitRegistration(ctx context.Context, report engine.Progress) error {
+	if s.nodeResponds(ctx) == nil {
+		return nil
+	}
+	report("waiting for calico-node to write its Node to etcd", 0, 0)
+	return s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
+		err := s.poll(ctx, pingTimeout, func(ctx context.Context) error {
+			node, err := c.Node(ctx, s.nodeName())
+			if err == nil && node == nil {
+				err = fmt.Errorf("etcd has no Node %s", s.nodeName())
+			}
+			return err
+		})
+		if err != nil {
+			return &engine.Wait{For: "calico-node to write its Node to etcd", Err: err}
+		}
+		return nil
+	})
 }
 
 // awaitNode returns a *engine.Wait unless calico-node becomes ready, without which no
 // container has a network. The stage node reports why it does not.
 func (s verify) awaitNode(ctx context.Context, report engine.Progress) error {
 	report("waiting for calico-node to be ready", 0, 0)
-	responds := func(ctx context.Context) error {
-		if s.nodeReady.Load() {
-			return nil
-		}
-		return calico.Responds(ctx, s.Host, s.Config)
-	}
-	if err := s.poll(ctx, pingTimeout, responds); err != nil {
+	if err := s.poll(ctx, pingTimeout, s.nodeResponds); err != nil {
 		return &engine.Wait{For: "calico-node to be ready", Err: err}
 	}
 	return nil
 }
 
-// probe runs the probe container. It calls ready after the container has started.
-func (s verify) probe(ctx context.Context, report engine.Progress, ready func(context.Context, engine.Progress) error) error {
+// nodeResponds returns an error unless calico-node is ready now or was in this run.
+func (s verify) nodeResponds(ctx context.Context) error {
+	if s.nodeReady.Load() {
+		return nil
+	}
+	return calico.Responds(ctx, s.Host, s.Config)
+}
+
+// probe runs the probe container. joining means that calico-node may still be starting:
+// the container starts meanwhile.
+func (s verify) probe(ctx context.Context, report engine.Progress, joining bool) error {
 	network, err := s.poolNetwork(ctx)
 	switch {
 	case isWait(err):
@@ -109,7 +136,7 @@ func (s verify) probe(ctx context.Context, report engine.Progress, ready func(co
 	if network == nil {
 		return engine.WithHint(fmt.Errorf("cannot find the Docker network %s", s.Config.Pool.NetworkName()), "firstboot run --force creates it")
 	}
-	address, err := s.runProbe(ctx, *network, report, ready)
+	address, err := s.runProbe(ctx, *network, report, joining)
 	if err != nil && !isWait(err) {
 		return &engine.Retry{Err: err}
 	}
@@ -127,11 +154,16 @@ func (s verify) probeName() string { return "firstboot-probe-" + s.nodeName() }
 
 // runProbe starts, tests and removes the probe container. It returns the address
 // from which the container replied.
-func (s verify) runProbe(ctx context.Context, network dockerd.Network, report engine.Progress, ready func(context.Context, engine.Progress) error) (netip.Addr, error) {
+func (s verify) runProbe(ctx context.Context, network dockerd.Network, report engine.Progress, joining bool) (netip.Addr, error) {
 	if err := s.removeProbe(ctx, network); err != nil {
 		return netip.Addr{}, err
 	}
 	defer func() { _ = s.removeProbe(context.WithoutCancel(ctx), network) }()
+	if joining {
+		if err := s.awaitRegistration(ctx, report); err != nil {
+			return netip.Addr{}, err
+		}
+	}
 	report("starting the probe container on network "+network.Name, 0, 0)
 	id, err := s.startContainer(ctx, network)
 	if err != nil {
@@ -141,8 +173,10 @@ func (s verify) runProbe(ctx context.Context, network dockerd.Network, report en
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	if err := ready(ctx, report); err != nil {
-		return netip.Addr{}, err
+	if joining {
+		if err := s.awaitNode(ctx, report); err != nil {
+			return netip.Addr{}, err
+		}
 	}
 	report("pinging "+address.String(), 0, 0)
 	err = s.poll(ctx, pingTimeout, func(ctx context.Context) error { return s.Host.Network().Ping(ctx, address) })

@@ -187,6 +187,15 @@ func TestProbeContainerStartsBeforeCalicoNodeIsReady(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	m.wantClean()
+	ctx, cancel := etcdContext()
+	defer cancel()
+	if gone, err := m.cluster.etcd.Delete(ctx, "/calico/resources/v3/projectcalico.org/nodes/host1"); err != nil || gone.Deleted != 1 {
+		t.Fatal(gone, err)
+	}
+	err = m.apply(t.Context(), "verify")
+	if !isError[*engine.Wait](err) || !strings.Contains(err.Error(), "to write its Node to etcd") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestCalicoNodeOnAnotherPortIsReady by its own command alone.
