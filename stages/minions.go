@@ -123,15 +123,11 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	systemd := s.Host.Systemd()
-	if err := systemd.DaemonReload(ctx); err != nil {
+	if err := s.Host.Systemd().Enable(ctx, units.Minions); err != nil { // systemd also reads the files
 		return &engine.Retry{Err: err}
 	}
 	if err := s.applyTunnel(ctx); err != nil {
 		return err
-	}
-	if err := systemd.Enable(ctx, units.Minions); err != nil {
-		return &engine.Retry{Err: err}
 	}
 	if err := s.startUnit(ctx, written); err != nil {
 		return &engine.Retry{Err: err}

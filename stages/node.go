@@ -188,10 +188,7 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Host.Systemd().DaemonReload(ctx); err != nil {
-		return &engine.Retry{Err: err}
-	}
-	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil {
+	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil { // systemd also reads the file
 		return &engine.Retry{Err: err}
 	}
 	if err := s.startOrRestart(ctx, written); err != nil {

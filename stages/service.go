@@ -49,29 +49,35 @@ func (e *Env) checkNoService(ctx context.Context, name string, f *engine.CheckRe
 func (e *Env) startServices(ctx context.Context, names ...string) error {
 	systemd := e.Host.Systemd()
 	written := false
+	var disabled []string
 	for _, name := range names {
 		unit, err := systemd.Unit(ctx, name)
 		if err != nil {
 			return &engine.Retry{Err: err}
 		}
-		if unit.Load != "not-found" {
-			continue
+		if unit.Load == "not-found" {
+			if err := e.writeUnit(name); err != nil {
+				return err
+			}
+			written = true
 		}
-		if err := e.writeUnit(name); err != nil {
-			return err
+		if unit.FileState != "enabled" {
+			disabled = append(disabled, name)
 		}
-		written = true
 	}
-	if written {
-		if err := systemd.DaemonReload(ctx); err != nil {
-			return &engine.Retry{Err: err}
-		}
+	// A reload of systemd takes seconds on a slow machine. Enable includes one.
+	var err error
+	switch {
+	case len(disabled) > 0:
+		err = systemd.Enable(ctx, disabled...)
+	case written:
+		err = systemd.DaemonReload(ctx)
+	}
+	if err != nil {
+		return &engine.Retry{Err: err}
 	}
 	for _, name := range names {
 		unit, err := systemd.Unit(ctx, name)
-		if err == nil && unit.FileState != "enabled" {
-			err = systemd.Enable(ctx, name)
-		}
 		if err == nil && unit.Active != "active" {
 			err = systemd.Start(ctx, name)
 		}
