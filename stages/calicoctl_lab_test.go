@@ -190,7 +190,7 @@ func TestNextHostCompletesThePoolWithRealCalicoctl(t *testing.T) {
 	t.Parallel()
 	path := realCalicoctl(t)
 	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
-	holderKilled(t, newCluster(t, etcd.Endpoint), poolStep{"command /usr/bin/calicoctl create", 2}, func(m *machine) { m.useReal(path) })
+	holderKilled(t, newCluster(t, etcd.Endpoint), poolStep{"command docker POST /networks/create", 1}, func(m *machine) { m.useReal(path) })
 }
 
 // TestResourcesOfRealCalicoctlAreRead as it stores them, also after it changed

@@ -11,8 +11,12 @@ import (
 	"github.com/projecteru2/firstboot/units"
 )
 
-// docker returns a client of the host's Docker.
-func (e *Env) docker() *dockerd.Client { return dockerd.New(e.Host) }
+// docker returns the client of the host's Docker. There is one, because a client
+// queries Docker's API version once.
+func (e *Env) docker() *dockerd.Client {
+	e.client.Do(func() { e.dockerd = dockerd.New(e.Host) })
+	return e.dockerd
+}
 
 // dockerActive adds a difference unless Docker's unit is active. It queries
 // systemd, because a request to Docker's socket would start Docker.

@@ -15,6 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/cluster"
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -37,6 +38,8 @@ type Env struct {
 	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
 
+	client   sync.Once // dockerd
+	dockerd  *dockerd.Client
 	restarts atomic.Int32 // of Docker in this run
 	// staleScope means that Docker must be restarted, because it has the scope of the
 	// adapter that this run stopped.

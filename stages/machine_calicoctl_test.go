@@ -69,10 +69,20 @@ func (w *fakeSystem) calicoctlConfig(args []string) error {
 }
 
 func (w *fakeSystem) calicoctlCreate(stdin []byte) CommandResult {
-	var r map[string]any
-	if err := json.Unmarshal(stdin, &r); err != nil {
+	var list []map[string]any
+	if err := json.Unmarshal(stdin, &list); err != nil {
 		return CommandResult{Exit: 1, Stderr: err.Error()}
 	}
+	var result CommandResult
+	for _, r := range list {
+		if result = w.createResource(r); result.Exit != 0 {
+			break
+		}
+	}
+	return result
+}
+
+func (w *fakeSystem) createResource(r map[string]any) CommandResult {
 	kind := map[any]string{"Profile": "profiles", "IPPool": "ippools"}[r["kind"]]
 	name, _ := meta(r)["name"].(string)
 	if kind == "" || name == "" {

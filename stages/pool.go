@@ -170,22 +170,34 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 			return err
 		}
 	}
-	if seen.profile == nil {
-		report("creating Profile "+s.Config.Pool.Name, 0, 0)
-		if err := calico.Create(ctx, s.Host, calico.Profile(s.Config.Pool)); err != nil {
-			return s.calicoctlError(err)
-		}
-	}
-	if seen.pool == nil {
-		report("creating IPPool "+s.Config.Pool.Name, 0, 0)
-		if err := calico.Create(ctx, s.Host, calico.IPPool(s.Config.Pool)); err != nil {
-			return s.calicoctlError(err)
-		}
+	if err := s.createMissing(ctx, seen, calico.IPPool(s.Config.Pool), report); err != nil {
+		return err
 	}
 	if err := s.createNetwork(ctx, seen, report); err != nil {
 		return err
 	}
 	return retryIf(c.EndAnnouncement(ctx, s.Config.Pool.Name))
+}
+
+// createMissing creates the Profile and this IPPool, if they are missing, by one call
+// of calicoctl, which takes seconds on a slow machine.
+func (s pool) createMissing(ctx context.Context, seen clusterObjects, wanted calico.Document, report engine.Progress) error {
+	var list []calico.Document
+	var names []string
+	if seen.profile == nil {
+		list, names = append(list, calico.Profile(s.Config.Pool)), append(names, "Profile "+s.Config.Pool.Name)
+	}
+	if seen.pool == nil {
+		list, names = append(list, wanted), append(names, "IPPool "+s.Config.Pool.Name)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	report("creating "+strings.Join(names, " and "), 0, 0)
+	if err := calico.Create(ctx, s.Host, list...); err != nil {
+		return s.calicoctlError(err)
+	}
+	return nil
 }
 
 // createNetwork creates the Docker network unless it exists.

@@ -140,21 +140,11 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if seen.profile == nil {
-		report("creating Profile "+s.Config.Pool.Name, 0, 0)
-		if err := calico.Create(ctx, s.Host, calico.Profile(s.Config.Pool)); err != nil {
-			return s.calicoctlError(err)
-		}
+	if err := s.createMissing(ctx, seen, calico.BoundIPPool(s.Config.Pool, localID(s.Config.Pool.Name)), report); err != nil {
+		return err
 	}
 	if seen.pool != nil && !isLocalID(poolAnnotation(seen.pool)) {
 		return s.announced(ctx, c)
-	}
-	if seen.pool != nil {
-		return nil
-	}
-	report("creating IPPool "+s.Config.Pool.Name, 0, 0)
-	if err := calico.Create(ctx, s.Host, calico.BoundIPPool(s.Config.Pool, localID(s.Config.Pool.Name))); err != nil {
-		return s.calicoctlError(err)
 	}
 	return nil
 }

@@ -72,8 +72,7 @@ func poolIsCreatedOnce(t *testing.T, m *machine) {
 		did = append(did, strings.Join(words[1:min(4, len(words))], " "))
 	}
 	// The Profile comes first, or the plugin creates one that drops traffic.
-	want := []string{"/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg", "/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg",
-		"docker POST /networks/create", "/usr/bin/calicoctl patch ippool"}
+	want := []string{"/usr/bin/calicoctl create --config=/etc/calico/calicoctl.cfg", "docker POST /networks/create", "/usr/bin/calicoctl patch ippool"}
 	if d := cmp.Diff(want, did); d != "" {
 		t.Error(d)
 	}

@@ -82,10 +82,10 @@ func CtlVersion(ctx context.Context, h *host.Host, path string) (string, error) 
 	return "", err
 }
 
-// Create creates an object of the cluster. One that exists is no error, and stays
-// as it is: the caller reads and compares it.
-func Create(ctx context.Context, h *host.Host, d Document) error {
-	data, err := json.Marshal(d)
+// Create creates objects of the cluster. One that exists is no error, and stays as it
+// is; calicoctl may then omit those after it. The caller reads and compares them.
+func Create(ctx context.Context, h *host.Host, list ...Document) error {
+	data, err := json.Marshal(list)
 	if err != nil {
 		return err
 	}

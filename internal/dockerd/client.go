@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/host"
@@ -99,7 +100,11 @@ func (d *Client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, err
 	}
-	return d.do(ctx, method, "/v"+version.String()+path, query, body, contentType)
+	resp, err := d.do(ctx, method, "/v"+version.String()+path, query, body, contentType)
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && strings.Contains(e.Message, "client version") {
+		d.version.forget() // Docker was replaced by one that does not serve it
+	}
+	return resp, err
 }
 
 // do sends one request and returns a successful response, whose body the caller

@@ -95,6 +95,30 @@ func TestNewestCommonAPIVersionIsUsed(t *testing.T) {
 	}
 }
 
+// TestReplacedDockerIsQueriedAgain: a client outlives an upgrade of Docker.
+func TestReplacedDockerIsQueriedAgain(t *testing.T) {
+	daemon := &fakeDaemon{minimum: "1.12", maximum: "1.41"}
+	docker := New(daemon.start(t))
+	if _, err := docker.Info(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	daemon.minimum, daemon.maximum = "1.44", "1.52"
+	daemon.answer = func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1.41/") {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"message": "client version 1.41 is too old. Minimum supported API version is 1.44"}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"ServerVersion":"29"}`)
+	}
+	if _, err := docker.Info(t.Context()); err == nil {
+		t.Error("a version that Docker does not serve was used")
+	}
+	if info, err := docker.Info(t.Context()); err != nil || info.ServerVersion != "29" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
 func TestDockerWithoutACommonAPIVersionIsAnError(t *testing.T) {
 	for maximum, want := range map[string]string{
 		"1.39": "it serves the API up to version 1.39, but 1.40 is needed", "": "is not valid", "1": "is not valid",
@@ -224,4 +248,20 @@ func FuzzDockerError(f *testing.F) {
 			t.Errorf("%q", text)
 		}
 	})
+}
+
+// TestMissingNetworkIsQueriedAgainOnlyWithAStore: Docker 20.10 omits networks while
+// its cluster-store is slow.
+func TestMissingNetworkIsQueriedAgainOnlyWithAStore(t *testing.T) {
+	for maximum, want := range map[string]int{"1.41": networkQueries, "1.43": 1} {
+		daemon := &fakeDaemon{minimum: "1.12", maximum: maximum}
+		queries := 0
+		daemon.answer = func(w http.ResponseWriter, _ *http.Request) {
+			queries++
+			_, _ = io.WriteString(w, "[]")
+		}
+		if n, err := New(daemon.start(t)).Network(t.Context(), "x"); n != nil || err != nil || queries != want {
+			t.Errorf("API %s: %d queries, %v, %v", maximum, queries, n, err)
+		}
+	}
 }

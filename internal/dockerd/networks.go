@@ -83,6 +83,9 @@ func (d *Client) find(ctx context.Context, is func(Network) bool) (*Network, err
 		if i := slices.IndexFunc(list, is); i >= 0 {
 			return &list[i], nil
 		}
+		if api, err := d.api(ctx); err == nil && api.newerThan(lastAPIWithStore) {
+			break
+		}
 	}
 	return nil, nil
 }

@@ -26,11 +26,12 @@ func (v apiVersion) newerThan(other apiVersion) bool {
 }
 
 // The versions that firstboot knows. 1.40 came with Docker 19.03, the oldest
-// release that is supported; 1.44 came with Docker 25 and is the oldest that
-// Docker 29 serves.
+// release that is supported; 1.41 with Docker 20.10, the last with a cluster-store;
+// 1.44 came with Docker 25 and is the oldest that Docker 29 serves.
 var (
-	oldestAPI = apiVersion{1, 40}
-	newestAPI = apiVersion{1, 44}
+	oldestAPI        = apiVersion{1, 40}
+	lastAPIWithStore = apiVersion{1, 41}
+	newestAPI        = apiVersion{1, 44}
 )
 
 // parseAPIVersion parses a version such as "1.44".
@@ -64,6 +65,13 @@ func chooseAPI(minimum, maximum apiVersion) (apiVersion, error) {
 type negotiation struct {
 	mu     sync.Mutex
 	chosen apiVersion
+}
+
+// forget makes the next call query the version again.
+func (n *negotiation) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.chosen = apiVersion{}
 }
 
 // api returns the version to use. It queries the daemon once.
