@@ -88,7 +88,7 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	// An attempt that stopped the socket and failed leaves only its record.
+	// An earlier attempt of this run may have stopped the socket, and then failed.
 	restart := (socket.Active == "active" || s.staleScope.Load()) && docker.OK()
 	if restart {
 		if err := s.mayRestart(ctx, forGlobal); err != nil {
@@ -96,8 +96,15 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 		}
 		s.staleScope.Store(true)
 	}
-	if err := s.stopServices(ctx, units.AdapterService, units.AdapterSocket); err != nil || !restart {
+	if err := s.stopServices(ctx, units.AdapterService, units.AdapterSocket); err != nil {
 		return err
+	}
+	if s.staleScope.Load() && !docker.OK() { // it starts without the adapter
+		s.staleScope.Store(false)
+		return s.startDocker(ctx)
+	}
+	if !restart {
+		return nil
 	}
 	report("restarting Docker "+forGlobal, 0, 0)
 	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {

@@ -60,7 +60,7 @@ func (d *fakeDocker) createContainer(r *http.Request) (int, any) {
 		Labels               map[string]string
 		HostConfig           struct {
 			NetworkMode string
-			Binds       []string
+			Mounts      []dockerd.Mount
 		}
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
@@ -76,7 +76,7 @@ func (d *fakeDocker) createContainer(r *http.Request) (int, any) {
 	case d.containers[name] != nil:
 		return http.StatusConflict, "Conflict. The container name \"/" + name + "\" is already in use"
 	case !slices.Equal(body.Entrypoint, []string{"/firstboot"}) || !slices.Equal(body.Cmd, []string{stages.ProbeCommand}) ||
-		!slices.Equal(body.HostConfig.Binds, []string{d.w.file(firstbootPath) + ":/firstboot:ro"}):
+		!slices.Equal(body.HostConfig.Mounts, []dockerd.Mount{{Type: "bind", Source: d.w.file(firstbootPath), Target: "/firstboot", ReadOnly: true}}):
 		return http.StatusBadRequest, fmt.Sprintf("%v %v: no such file or directory", body.Entrypoint, body.Cmd)
 	}
 	d.containers[name] = &container{

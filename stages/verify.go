@@ -46,6 +46,9 @@ func (verify) Name() string { return "verify" }
 // and the ping waits for both.
 func (verify) After() []string { return []string{"pool", "sysctl"} }
 
+// With names the stage that makes calico-node ready.
+func (verify) With() []string { return []string{"node"} }
+
 // Check reads the record of the last probe, so that `firstboot status` never
 // starts a container. A network that was created again needs a new probe.
 func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
@@ -194,7 +197,7 @@ func (s verify) startContainer(ctx context.Context, network dockerd.Network) (st
 	// Docker has this image, so that no other one is pulled or imported.
 	id, err := d.CreateContainer(ctx, dockerd.NewContainer{
 		Name: s.probeName(), Image: s.Config.Node.Image, Entrypoint: []string{"/firstboot"}, Command: []string{ProbeCommand},
-		Binds: []string{s.Self + ":/firstboot:ro"}, Network: network.Name, Labels: map[string]string{probeLabel: "1"},
+		Mounts: []dockerd.Mount{{Type: "bind", Source: s.Self, Target: "/firstboot", ReadOnly: true}}, Network: network.Name, Labels: map[string]string{probeLabel: "1"},
 	})
 	if err != nil {
 		return "", fmt.Errorf("cannot create the probe container: %w", err)

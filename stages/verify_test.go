@@ -2,6 +2,7 @@ package stages_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/stages"
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
@@ -260,4 +262,15 @@ func TestInterruptedVerifyCleansUp(t *testing.T) {
 		t.Error("an interrupted probe passed")
 	}
 	m.wantClean()
+}
+
+// TestVerifyAloneIncludesItsNode: `run --stage verify` waits for calico-node, so the
+// stage that starts it must run too.
+func TestVerifyAloneIncludesItsNode(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	selected, err := engine.Select(stages.All(m.env()), []string{"verify"})
+	if names := engine.Names(selected); err != nil || !slices.Contains(names, "node") || !slices.Contains(names, "pool") {
+		t.Errorf("selected %q, %v", names, err)
+	}
 }

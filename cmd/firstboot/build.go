@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/app"
@@ -25,7 +24,7 @@ func selfFile() string {
 	if err != nil {
 		return selfPath
 	}
-	return strings.TrimSuffix(path, " (deleted)")
+	return path
 }
 
 // build returns the stages of a machine.

@@ -108,6 +108,10 @@ func (m *machine) save(loaded *config.Loaded) error {
 	if err := loaded.Save(&b); err != nil {
 		return fmt.Errorf("cannot save the configuration: %w", err)
 	}
+	// A new file restarts the tunnel to etcd.
+	if have, found, err := state.ReadEffective(m.state); err == nil && found && bytes.Equal(have, b.Bytes()) {
+		return nil
+	}
 	return m.state.WriteFile(state.EffectivePath, b.Bytes(), 0o600)
 }
 

@@ -102,7 +102,7 @@ func (d *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	resp, err := d.do(ctx, method, "/v"+version.String()+path, query, body, contentType)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && strings.Contains(e.Message, "client version") {
-		d.version.forget() // Docker was replaced by one that does not serve it
+		d.version.set(apiVersion{}) // Docker was replaced by one that does not serve it
 	}
 	return resp, err
 }

@@ -90,8 +90,17 @@ type NewContainer struct {
 	Command    []string
 	Env        []string
 	Network    string
-	Binds      []string // HOST-PATH:PATH:OPTIONS each
+	Mounts     []Mount
 	Labels     map[string]string
+}
+
+// Mount is a file or directory of the host in a container. Unlike with -v, Docker does
+// not create a Source that does not exist.
+type Mount struct {
+	Type     string // bind
+	Source   string
+	Target   string
+	ReadOnly bool
 }
 
 // CreateContainer creates a container and returns its ID.
@@ -99,7 +108,7 @@ func (d *Client) CreateContainer(ctx context.Context, c NewContainer) (string, e
 	body := map[string]any{
 		"Image": c.Image, "Entrypoint": c.Entrypoint, "Cmd": c.Command, "Env": c.Env, "Labels": c.Labels,
 		// Without SELinux, Docker ignores the option.
-		"HostConfig": map[string]any{"NetworkMode": c.Network, "Binds": c.Binds, "SecurityOpt": []string{"label=disable"}},
+		"HostConfig": map[string]any{"NetworkMode": c.Network, "Mounts": c.Mounts, "SecurityOpt": []string{"label=disable"}},
 	}
 	var created struct {
 		ID string `json:"Id"`

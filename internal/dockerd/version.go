@@ -67,19 +67,24 @@ type negotiation struct {
 	chosen apiVersion
 }
 
-// forget makes the next call query the version again.
-func (n *negotiation) forget() {
+// get returns the version, the zero value if it is not known.
+func (n *negotiation) get() apiVersion {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.chosen = apiVersion{}
+	return n.chosen
 }
 
-// api returns the version to use. It queries the daemon once.
+func (n *negotiation) set(v apiVersion) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.chosen = v
+}
+
+// api returns the version to use. It queries the daemon once, or twice if two calls
+// begin at the same time: no call waits for the query of another one.
 func (d *Client) api(ctx context.Context) (apiVersion, error) {
-	d.version.mu.Lock()
-	defer d.version.mu.Unlock()
-	if d.version.chosen != (apiVersion{}) {
-		return d.version.chosen, nil
+	if chosen := d.version.get(); chosen != (apiVersion{}) {
+		return chosen, nil
 	}
 	resp, err := d.do(ctx, http.MethodGet, "/_ping", nil, nil, "")
 	if err != nil {
@@ -100,7 +105,7 @@ func (d *Client) api(ctx context.Context) (apiVersion, error) {
 	if err != nil {
 		return apiVersion{}, err
 	}
-	d.version.chosen = chosen
+	d.version.set(chosen)
 	return chosen, nil
 }
 

@@ -8,6 +8,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -98,6 +99,12 @@ func Find(stages []Stage, name string) (Stage, bool) {
 	return nil, false
 }
 
+// Companion is a stage that needs others in the same run, but does not start after
+// them: it waits itself for what they do.
+type Companion interface {
+	With() []string
+}
+
 // Select returns the named stages and all stages that they need, in the order of
 // the list. Without names it returns all stages. The error about an unknown name
 // lists the known ones.
@@ -116,8 +123,12 @@ func Select(stages []Stage, names []string) ([]Stage, error) {
 			return fmt.Errorf("unknown stage %q; the stages are %s", name, strings.Join(Names(stages), ", "))
 		}
 		needed[name] = true
-		for _, before := range s.After() {
-			if err := add(before); err != nil {
+		others := s.After()
+		if c, ok := s.(Companion); ok {
+			others = append(slices.Clone(others), c.With()...)
+		}
+		for _, other := range others {
+			if err := add(other); err != nil {
 				return err
 			}
 		}

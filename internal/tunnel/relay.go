@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"time"
 )
 
@@ -43,7 +42,8 @@ func relay(client *net.TCPConn, server *tls.Conn) error {
 	case other == received:
 		// The failed direction does not carry etcd's reason, a TLS alert. It is read,
 		// if it is there.
-		_ = server.NetConn().SetReadDeadline(time.Now().Add(reasonLimit)) // fails only after a close
+		limit := time.AfterFunc(reasonLimit, closeBoth)
+		defer limit.Stop()
 	default:
 		closeBoth()
 	}
@@ -91,13 +91,11 @@ func (r *recorder) CloseWrite() error {
 	return err
 }
 
-// record stores the first error. It ignores the end of the data, and what this
-// process did: a connection that it closed, a limit that it set.
+// record stores the first error. It ignores the end of the data, and connections that
+// this process closed.
 func record(first *error, err error) {
-	for _, expected := range []error{io.EOF, net.ErrClosed, os.ErrDeadlineExceeded} {
-		if errors.Is(err, expected) {
-			return
-		}
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return
 	}
 	*first = cmp.Or(*first, err)
 }
