@@ -79,6 +79,14 @@ func (m *machine) countedRun() *counts {
 	return c
 }
 
+const (
+	// maxReloads bounds the reloads of systemd's unit files in a run with a global
+	// network: by the RPM's script, and for eru-minions and calico-node.
+	maxReloads = 3
+	// maxPings bounds the queries of Docker's API version.
+	maxPings = 3
+)
+
 // maxStateWrites bounds the synced writes of the journal and the manifest in a run.
 const maxStateWrites = 8
 
@@ -150,6 +158,7 @@ func TestRunReadsEachArtifactOnce(t *testing.T) {
 			}
 			for command, most := range map[string]int{
 				"calicoctl.firstboot version": 1, "calicoctl version": 1, "rpm -V": 1, "rpm -U": 1, "rpm --eval": 1, "rpm -qp": 0, "dockerd --version": 1,
+				"calicoctl create": 1,
 			} {
 				if n := m.countCommands(command); n > most {
 					t.Errorf("%s was run %d times", command, n)
@@ -157,6 +166,17 @@ func TestRunReadsEachArtifactOnce(t *testing.T) {
 			}
 			if n := len(m.docker.execs); n != 0 {
 				t.Errorf("%d commands were run in calico-node's container", n)
+			}
+			if n := m.countCommands("rpm -V", "--nofiledigest"); n != 1 {
+				t.Errorf("the package was compared %d times without digests, after its installation", n)
+			}
+			// Each stage with a unit enables it, and each enabling reloads systemd. Stages
+			// that begin at the same time may each query the API version.
+			if n := m.systemd.reloads; n < 1 || n > maxReloads {
+				t.Errorf("systemd was reloaded %d times, want at most %d", n, maxReloads)
+			}
+			if n := m.docker.pings; n < 1 || n > maxPings {
+				t.Errorf("Docker's API version was queried %d times, want at most %d", n, maxPings)
 			}
 			if n := m.countCommands("calicoctl", " version "); n != 1 {
 				t.Errorf("calicoctl was tried %d times", n)

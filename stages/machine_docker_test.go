@@ -36,7 +36,8 @@ type fakeDocker struct {
 	effectiveStore    string // the cluster store in effect
 	shownStore        string // the cluster store that /info shows
 	ignoresReload     bool   // a reload changes nothing
-	requestsWhileDown int    // number of requests while Docker is stopped; each would start it
+	requestsWhileDown int
+	pings             int // number of requests while Docker is stopped; each would start it
 	changes           []string
 	images            map[string]image
 	containers        map[string]*container
@@ -212,7 +213,12 @@ func (d *fakeDocker) configured() (string, error) {
 	return store, nil
 }
 
-func (d *fakeDocker) pingDaemon(*http.Request) (int, any) { return http.StatusOK, "OK" }
+func (d *fakeDocker) pingDaemon(*http.Request) (int, any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pings++
+	return http.StatusOK, "OK"
+}
 
 func (d *fakeDocker) info(*http.Request) (int, any) {
 	if d.onInfo != nil {

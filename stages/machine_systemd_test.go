@@ -20,6 +20,7 @@ type fakeSystemd struct {
 	root     string
 	mu       sync.Mutex
 	units    map[string]*unit
+	reloads  int
 	programs map[string]program
 }
 
@@ -40,6 +41,7 @@ type unit struct {
 	starts  int
 	slow    int // so many queries report activating before active
 	refuses int // so many restarts fail before they change anything
+	breaks  int // so many restarts stop the unit and fail
 }
 
 func (s *fakeSystemd) unit(name string) *unit {
@@ -112,6 +114,7 @@ func (s *fakeSystemd) job(verb, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if verb == "daemon-reload" {
+		s.reloads++
 		s.reread()
 		return nil
 	}
@@ -124,12 +127,22 @@ func (s *fakeSystemd) job(verb, name string) error {
 		u.enabled = verb == "enable"
 	case "start":
 		s.begin(name, u)
+		for other, wanted := range s.units {
+			if wanted.enabled && strings.Contains(wanted.read, "WantedBy="+name+"\n") {
+				s.begin(other, wanted)
+			}
+		}
 	case "stop":
 		s.end(name, u)
 	case "restart":
 		if u.refuses > 0 {
 			u.refuses--
 			return fmt.Errorf("Failed to restart %s: Connection timed out", name)
+		}
+		if u.breaks > 0 {
+			u.breaks--
+			s.end(name, u)
+			return fmt.Errorf("Job for %s failed", name)
 		}
 		again := s.runningParts(name)
 		s.end(name, u)

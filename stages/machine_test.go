@@ -86,7 +86,7 @@ func bareFiles(name string) map[string]string {
 		"/proc/sys/net/ipv6/conf/default/disable_ipv6": "0\n",
 		"/proc/modules":                                "ip_tables 36864 0 - Live 0x0000000000000000\n",
 		"/var/lib/dpkg/status":                         "",
-		"/usr/lib/systemd/system/docker.service":       "[Service]\nExecStart=/usr/sbin/dockerd -H fd://\n",
+		"/usr/lib/systemd/system/docker.service":       "[Service]\nExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS\n",
 		"/usr/lib/systemd/system/" + udevd:             "[Service]\nExecStart=/lib/systemd/systemd-udevd\n",
 	}
 }

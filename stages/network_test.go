@@ -64,6 +64,12 @@ func TestNetworkModeIsDecidedByTheMachine(t *testing.T) {
 			m.put("/etc/default/docker", "# --cluster-store=etcd://10.9.9.9:2379\nDOCKER_OPTS=\"--cluster-store=etcd://10.0.0.1:2379\"\n")
 			m.stopDocker()
 		}, config.NetworkGlobal, []string{"etcd://10.0.0.1:2379", "--cluster-store"}},
+		"a defaults file that Docker's unit does not read": {withV2, func(m *machine) {
+			m.put("/etc/default/docker", "DOCKER_OPTS=\"--cluster-store=etcd://10.0.0.1:2379\"\n")
+			m.put("/usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/bin/dockerd -H fd://\n")
+			m.systemd.reread()
+			m.stopDocker()
+		}, config.NetworkLocal, []string{"no cluster-store is configured"}},
 		"docker.clusterStore":                  {withV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkGlobal, []string{"docker.clusterStore"}},
 		"docker.clusterStore, etcd without v2": {withoutV2, func(m *machine) { m.override("docker: {clusterStore: 'etcd://10.0.0.1:2379'}") }, config.NetworkLocal, []string{"no v2 API"}},
 		"docker.network global":                {withV2, func(m *machine) { m.override("docker: {network: global}") }, config.NetworkGlobal, []string{"docker.network"}},
@@ -201,6 +207,11 @@ func TestHostJoinsWithACertificate(t *testing.T) {
 	wantWords(t, m.get(minions.ConfPath), "ETCD_ENDPOINTS=http://127.0.0.1:23790")
 	if u := m.systemd.unit(units.EtcdTunnel); !u.enabled || u.active != "active" {
 		t.Errorf("the tunnel is %+v", u)
+	}
+	before := m.systemd.unit(units.EtcdTunnel).starts
+	m.mustRunWith(true)
+	if got := m.systemd.unit(units.EtcdTunnel).starts; got != before {
+		t.Errorf("run --force with the same configuration restarted the tunnel")
 	}
 	m.mustApply("minions") // records the origin of the package for this test
 	m.wantNoDifferences("minions")
@@ -418,31 +429,40 @@ func TestLeaveRemovesTheLocalNetwork(t *testing.T) {
 }
 
 // TestLocalHostBecomesGlobal after a person removed its own network: Docker is
-// restarted, because it knows the plugin as local.
+// restarted once, because it knows the plugin as local, also if the first try fails.
 func TestLocalHostBecomesGlobal(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	shared := newCluster(t, etcd.Endpoint)
 	old := newHost(t, shared, "host1")
 	old.mustRun()
-	m := newHost(t, shared, "host2")
-	m.override("docker: {network: local}")
-	m.mustRun()
-	m.override("docker: {network: global}")
-	refused, _ := byName(m.check("preflight"))
-	d := refused["own-network"]
-	wantWords(t, d.String()+d.Fix, "this host's own local network", "docker network rm firstboot", "run --force")
-	m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
-	starts := m.systemd.unit(units.Docker).starts
-	m.systemd.unit(units.Docker).refuses = 1 // after the adapter was stopped
-	m.mustRunWith(true)
-	if got := m.systemd.unit(units.Docker).starts; got != starts+1 {
-		t.Errorf("Docker was restarted %d times, want 1", got-starts)
+	for name, arrange := range map[string]func(docker *unit){
+		"at once":                  func(*unit) {},
+		"the restart is refused":   func(docker *unit) { docker.refuses = 1 },
+		"the restart stops Docker": func(docker *unit) { docker.breaks = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newHost(t, shared, "host-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"))
+			m.override("docker: {network: local}")
+			m.mustRun()
+			m.override("docker: {network: global}")
+			refused, _ := byName(m.check("preflight"))
+			d := refused["own-network"]
+			wantWords(t, d.String()+d.Fix, "this host's own local network", "docker network rm firstboot", "run --force")
+			m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
+			docker := m.systemd.unit(units.Docker)
+			starts := docker.starts
+			arrange(docker)
+			m.mustRunWith(true)
+			if docker.starts != starts+1 {
+				t.Errorf("Docker was restarted %d times, want 1", docker.starts-starts)
+			}
+			if m.adapterRuns() || m.systemd.unit(units.AdapterSocket).enabled {
+				t.Error("the adapter is left")
+			}
+			m.wantStatus(state.Complete)
+		})
 	}
-	if m.adapterRuns() || m.systemd.unit(units.AdapterSocket).enabled {
-		t.Error("the adapter is left")
-	}
-	m.wantStatus(state.Complete)
 	old.wantStatus(state.Complete)
 	if shared.created["network"] != 1 {
 		t.Errorf("created %v", shared.created)

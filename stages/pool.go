@@ -71,7 +71,9 @@ func (s pool) Check(ctx context.Context) (engine.CheckResult, error) {
 			return err
 		}
 		f.Differences = append(s.missing(seen), append(s.drift(seen), s.repairs(seen)...)...)
-		return nil
+		left, err := s.leftAnnouncement(ctx, c, seen)
+		f.Differences = append(f.Differences, left...)
+		return err
 	})
 }
 
@@ -91,6 +93,19 @@ func (s pool) missing(seen clusterObjects) []engine.Difference {
 		absent("Docker network " + s.Config.Pool.NetworkName())
 	}
 	return list
+}
+
+// leftAnnouncement lists the announcement of a network that exists: its host lost power
+// before it ended it. Hosts with a local network wait for its end.
+func (s pool) leftAnnouncement(ctx context.Context, c *cluster.Client, seen clusterObjects) ([]engine.Difference, error) {
+	if seen.network == nil {
+		return nil, nil
+	}
+	owner, err := c.AnnouncedBy(ctx, s.Config.Pool.Name)
+	if err != nil || owner == "" {
+		return nil, err
+	}
+	return []engine.Difference{{Object: "announcement of Docker network " + s.Config.Pool.NetworkName(), Actual: "left by host " + owner, Expected: "removed, because the network exists"}}, nil
 }
 
 // Apply creates missing objects and repairs the pool, under the cluster's lock.
@@ -115,7 +130,11 @@ func (s pool) Apply(ctx context.Context, report engine.Progress) error {
 		if err := driftError(s.drift(seen)); err != nil {
 			return err
 		}
-		if len(s.missing(seen)) == 0 && len(s.repairs(seen)) == 0 {
+		left, err := s.leftAnnouncement(ctx, c, seen)
+		if err != nil {
+			return &engine.Retry{Err: err}
+		}
+		if len(s.missing(seen)) == 0 && len(s.repairs(seen)) == 0 && len(left) == 0 {
 			return nil
 		}
 		return s.underLock(ctx, c, report, func(ctx context.Context) error {
@@ -170,7 +189,7 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 			return err
 		}
 	}
-	if err := s.createMissing(ctx, seen, calico.IPPool(s.Config.Pool), report); err != nil {
+	if err := s.createMissing(ctx, c, seen, calico.IPPool(s.Config.Pool), report); err != nil {
 		return err
 	}
 	if err := s.createNetwork(ctx, seen, report); err != nil {
@@ -181,7 +200,7 @@ func (s pool) create(ctx context.Context, c *cluster.Client, report engine.Progr
 
 // createMissing creates the Profile and this IPPool, if they are missing, by one call
 // of calicoctl, which takes seconds on a slow machine.
-func (s pool) createMissing(ctx context.Context, seen clusterObjects, wanted calico.Document, report engine.Progress) error {
+func (s pool) createMissing(ctx context.Context, c *cluster.Client, seen clusterObjects, wanted calico.Document, report engine.Progress) error {
 	var list []calico.Document
 	var names []string
 	if seen.profile == nil {
@@ -196,6 +215,14 @@ func (s pool) createMissing(ctx context.Context, seen clusterObjects, wanted cal
 	report("creating "+strings.Join(names, " and "), 0, 0)
 	if err := calico.Create(ctx, s.Host, list...); err != nil {
 		return s.calicoctlError(err)
+	}
+	if len(list) == 1 {
+		return nil
+	}
+	// calicoctl may have omitted the IPPool, because somebody made the Profile meanwhile.
+	p, err := c.Pool(ctx, s.Config.Pool.Name)
+	if err != nil || p == nil {
+		return &engine.Retry{Err: fmt.Errorf("cannot read IPPool %s, which calicoctl created: %w", s.Config.Pool.Name, orMissing(err))}
 	}
 	return nil
 }

@@ -79,6 +79,11 @@ func TestAnnouncedNetworkIsCreated(t *testing.T) {
 	if m.cluster.created["network"] != 1 {
 		t.Errorf("created %v", m.cluster.created)
 	}
+	m.wantNoDifferences("pool")
+	m.announce("host8") // and lost power after a person had created the network
+	m.wantDifference("pool", "announcement of Docker network firstboot", "left by host host8")
+	m.mustApply("pool")
+	m.wantNoDifferences("pool")
 	ctx, cancel := etcdContext()
 	defer cancel()
 	if got, err := m.cluster.etcd.Get(ctx, "/firstboot/v1/networks/firstboot"); err != nil || len(got.Kvs) > 0 {

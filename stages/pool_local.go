@@ -140,7 +140,7 @@ func (s localPool) createObjects(ctx context.Context, c *cluster.Client, report 
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if err := s.createMissing(ctx, seen, calico.BoundIPPool(s.Config.Pool, localID(s.Config.Pool.Name)), report); err != nil {
+	if err := s.createMissing(ctx, c, seen, calico.BoundIPPool(s.Config.Pool, localID(s.Config.Pool.Name)), report); err != nil {
 		return err
 	}
 	if seen.pool != nil && !isLocalID(poolAnnotation(seen.pool)) {
@@ -180,7 +180,7 @@ func (s localPool) announced(ctx context.Context, c *cluster.Client) error {
 	case s.nodeName():
 		return retryIf(c.EndAnnouncement(ctx, s.Config.Pool.Name))
 	}
-	return &engine.Wait{For: "host " + owner + " to create the global network of IPPool " + s.Config.Pool.Name + " (if that host no longer exists: firstboot run --force on another host with a global network, or, if the network exists, etcdctl del /firstboot/v1/networks/" + s.Config.Pool.Name + ")"}
+	return &engine.Wait{For: "host " + owner + " to create the global network of IPPool " + s.Config.Pool.Name + " (if that host no longer exists: firstboot run --force on another host with a global network; if there is none, etcdctl del /firstboot/v1/networks/" + s.Config.Pool.Name + ")"}
 }
 
 // applyHost writes adapter.json and creates this host's Docker network.

@@ -53,6 +53,7 @@ func TestPool(t *testing.T) {
 		"failing calicoctl is retried":         failingCalicoctl,
 		"hanging calicoctl is a wait for etcd": hangingCalicoctl,
 		"object created meanwhile is accepted": createdMeanwhile,
+		"Profile created meanwhile":            profileCreatedMeanwhile,
 		"failing network creation is retried":  failingNetwork,
 		"lock of another host is waited for":   lockHeld,
 		"stopped Docker is a difference":       poolWithoutDocker,
@@ -270,6 +271,25 @@ func createdMeanwhile(t *testing.T, m *machine) {
 		return m.fakeCalicoctl(c)
 	}
 	m.mustApply("pool")
+}
+
+// profileCreatedMeanwhile: calicoctl then omits the IPPool of the same call, and no
+// network is created without its pool.
+func profileCreatedMeanwhile(t *testing.T, m *machine) {
+	m.calicoctl = func(c host.Command) CommandResult {
+		if c.Args[0] == "create" {
+			m.cluster.store("profiles", "firstboot", resource("Profile", "firstboot", map[string]any{
+				"egress": []any{map[string]any{"action": "Allow"}}, "ingress": []any{map[string]any{"action": "Allow"}},
+			}))
+		}
+		return m.fakeCalicoctl(c)
+	}
+	err := m.apply(t.Context(), "pool")
+	if !isError[*engine.Retry](err) || !strings.Contains(err.Error(), "IPPool firstboot") || m.cluster.created["network"] != 0 {
+		t.Errorf("got %v, created %v", err, m.cluster.created)
+	}
+	m.mustApply("pool") // the Profile exists now
+	m.wantNoDifferences("pool")
 }
 
 func failingNetwork(t *testing.T, m *machine) {

@@ -94,8 +94,13 @@ func (s verify) awaitRegistration(ctx context.Context, report engine.Progress) e
 	}
 	report("waiting for calico-node to write its Node to etcd", 0, 0)
 	return s.withEtcd(ctx, func(ctx context.Context, c *cluster.Client) error {
+		var refused error // a person must mend it
 		err := s.poll(ctx, pingTimeout, func(ctx context.Context) error {
 			node, err := c.Node(ctx, s.nodeName())
+			if fault.IsPermanent(err) {
+				refused = err
+				return nil
+			}
 			if err == nil && node == nil {
 				err = fmt.Errorf("etcd has no Node %s", s.nodeName())
 			}
@@ -104,7 +109,7 @@ func (s verify) awaitRegistration(ctx context.Context, report engine.Progress) e
 		if err != nil {
 			return &engine.Wait{For: "calico-node to write its Node to etcd", Err: err}
 		}
-		return nil
+		return refused
 	})
 }
 

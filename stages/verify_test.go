@@ -198,6 +198,14 @@ func TestProbeContainerStartsBeforeCalicoNodeIsReady(t *testing.T) {
 	if !isError[*engine.Wait](err) || !strings.Contains(err.Error(), "to write its Node to etcd") {
 		t.Errorf("got %v", err)
 	}
+	// A Node that cannot be read needs a person: a wait would have no end.
+	if _, err := m.cluster.etcd.Put(ctx, "/calico/resources/v3/projectcalico.org/nodes/host1", "no JSON"); err != nil {
+		t.Fatal(err)
+	}
+	err = m.apply(t.Context(), "verify")
+	if isError[*engine.Wait](err) || fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), "Node host1") {
+		t.Errorf("got %v, want a permanent error", err)
+	}
 }
 
 // TestCalicoNodeOnAnotherPortIsReady by its own command alone.

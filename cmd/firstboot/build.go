@@ -18,12 +18,10 @@ import (
 const selfPath = "/proc/self/exe"
 
 // selfFile returns the path of the file that this program was started from. If it
-// was replaced since, that is the path of the new one.
+// was replaced since, that is the path of the new one. It is "" if the kernel does not
+// report it. Docker mounts the file, so it must not be selfPath: that is dockerd there.
 func selfFile() string {
-	path, err := os.Executable()
-	if err != nil {
-		return selfPath
-	}
+	path, _ := os.Executable()
 	return path
 }
 

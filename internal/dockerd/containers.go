@@ -88,7 +88,6 @@ type NewContainer struct {
 	Image      string
 	Entrypoint []string // replaces the image's
 	Command    []string
-	Env        []string
 	Network    string
 	Mounts     []Mount
 	Labels     map[string]string
@@ -106,7 +105,7 @@ type Mount struct {
 // CreateContainer creates a container and returns its ID.
 func (d *Client) CreateContainer(ctx context.Context, c NewContainer) (string, error) {
 	body := map[string]any{
-		"Image": c.Image, "Entrypoint": c.Entrypoint, "Cmd": c.Command, "Env": c.Env, "Labels": c.Labels,
+		"Image": c.Image, "Entrypoint": c.Entrypoint, "Cmd": c.Command, "Labels": c.Labels,
 		// Without SELinux, Docker ignores the option.
 		"HostConfig": map[string]any{"NetworkMode": c.Network, "Mounts": c.Mounts, "SecurityOpt": []string{"label=disable"}},
 	}

@@ -13,12 +13,15 @@ import (
 // Flags is dockerd's command line.
 type Flags string
 
-// ReadFlags reads the command line from Docker's unit and from the defaults file
-// of Debian.
+// ReadFlags reads the command line from Docker's unit. It adds the defaults file of
+// Debian, unless the unit uses no variable: docker-ce's unit does not read the file.
 func ReadFlags(ctx context.Context, h *host.Host) Flags {
 	var flags string
 	if start, err := h.Systemd().Property(ctx, units.Docker, "Service", "ExecStart"); err == nil {
 		flags = fmt.Sprint(start)
+		if !strings.Contains(flags, "$") {
+			return Flags(flags)
+		}
 	}
 	if defaults, err := h.ReadFile("/etc/default/docker"); err == nil {
 		for line := range strings.Lines(string(defaults)) {

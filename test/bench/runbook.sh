@@ -7,6 +7,14 @@ set -u
 start=$(date +%s.%N)
 step() { printf 'STEP %s %s\n' "$1" "$(echo "$(date +%s.%N) $start" | awk '{print $1-$2}')"; }
 fail() { printf 'FAILED %s\n' "$1"; exit 1; }
+# wait_for CHECK... waits up to two minutes.
+wait_for() {
+	for _ in $(seq 480); do
+		"$@" >/dev/null 2>&1 && return
+		sleep .25
+	done
+	fail "$*"
+}
 name=$(hostname)
 address=$(ip -4 -o addr show eth0 | awk '{sub("/.*", "", $4); print $4; exit}')
 etcd=10.123.0.1:2379
@@ -45,7 +53,7 @@ echo "{\"cluster-store\": \"etcd://$etcd\", \"cluster-advertise\": \"$address:23
 printf '[Match]\nOriginalName=cali* temp*\n[Link]\nMACAddressPolicy=none\n' >/etc/systemd/network/10-calico.link
 udevadm control --reload
 systemctl restart docker || fail docker
-until docker info >/dev/null 2>&1; do sleep .25; done
+wait_for docker info
 step docker
 
 calicoctl node run --name="$name" --ip="$address" --node-image="$image" --no-default-ippools >/tmp/node.log 2>&1 || { tail -3 /tmp/node.log; fail node; }
@@ -62,7 +70,8 @@ systemctl daemon-reload
 step rpm
 systemctl enable -q --now --no-block eru-minions
 # A socket file proves nothing, but /proc/net/unix lists those that are open.
-until [ "$(grep -c '/run/docker/plugins/calico' /proc/net/unix)" -ge 2 ]; do sleep .25; done
+both_sockets() { [ "$(grep -c '/run/docker/plugins/calico' /proc/net/unix)" -ge 2 ]; }
+wait_for both_sockets
 step plugin
 
 calicoctl create -f - >/tmp/pool.log 2>&1 <<END
@@ -81,7 +90,7 @@ if [ "$name" = host1 ]; then
 	docker network inspect firstboot >/dev/null 2>&1 ||
 		docker network create --driver calico --ipam-driver calico-ipam --subnet 10.213.0.0/16 firstboot >/dev/null 2>&1
 else
-	until docker network inspect firstboot >/dev/null 2>&1; do sleep .25; done
+	wait_for docker network inspect firstboot
 fi
 network=$(docker network inspect -f '{{.Id}}' firstboot) || fail network
 calicoctl patch ippool firstboot -p "{\"metadata\":{\"annotations\":{\"org.projectcalico.label.network.ID\":\"$network\"}},\"spec\":{\"vxlanMode\":\"Never\"}}" >/dev/null || fail patch
@@ -90,7 +99,6 @@ step pool
 docker run -d --name "probe-$name" --network firstboot firstboot-lab/ping:latest sleep 600 >/dev/null || fail container
 container=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "probe-$name")
 docker exec "probe-$name" ip -o link | grep -q cali0 || fail cali0
-for _ in $(seq 120); do ping -c1 -W1 "$container" >/dev/null && break; sleep .25; done
-ping -c1 -W2 "$container" >/dev/null || fail ping
+wait_for ping -c1 -W1 "$container"
 docker rm -f "probe-$name" >/dev/null
 step verify
