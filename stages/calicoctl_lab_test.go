@@ -62,9 +62,16 @@ func (m *machine) runReal(path string, c host.Command) CommandResult {
 	}
 	m.cluster.mu.Lock()
 	defer m.cluster.mu.Unlock()
-	for word, object := range map[string]string{"created 1 'Profile'": "profiles", "created 1 'IPPool'": "ippools", "patched 1 'IPPool'": "patch"} {
-		if strings.Contains(string(out), word) {
-			m.cluster.created[object]++
+	switch c.Args[0] {
+	case "patch":
+		m.cluster.created["patch"]++
+	case "create": // it creates all of them, or fails
+		var list []struct{ Kind string }
+		if err := json.Unmarshal(c.Stdin, &list); err != nil {
+			return CommandResult{Exit: 1, Stderr: err.Error()}
+		}
+		for _, r := range list {
+			m.cluster.created[map[string]string{"Profile": "profiles", "IPPool": "ippools"}[r.Kind]]++
 		}
 	}
 	return CommandResult{Stdout: string(out)}
@@ -191,6 +198,32 @@ func TestNextHostCompletesThePoolWithRealCalicoctl(t *testing.T) {
 	path := realCalicoctl(t)
 	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
 	holderKilled(t, newCluster(t, etcd.Endpoint), poolStep{"command docker POST /networks/create", 1}, func(m *machine) { m.useReal(path) })
+}
+
+// TestRealCalicoctlAfterAnObjectWasMade by somebody without the lock: the objects of
+// the same call are created at the next attempt at the latest.
+func TestRealCalicoctlAfterAnObjectWasMade(t *testing.T) {
+	t.Parallel()
+	path := realCalicoctl(t)
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	m := newHost(t, newCluster(t, etcd.Endpoint), "host1")
+	m.useReal(path)
+	m.calicoctl = func(c host.Command) CommandResult {
+		if c.Args[0] == "create" {
+			m.cluster.store("profiles", "firstboot", resource("Profile", "firstboot", map[string]any{
+				"egress": []any{map[string]any{"action": "Allow"}}, "ingress": []any{map[string]any{"action": "Allow"}},
+			}))
+		}
+		return m.runReal(path, c)
+	}
+	m.mustApply("sysctl", "calicoctl", "config", "docker", "minions", "node")
+	if err := m.apply(t.Context(), "pool"); err != nil && !isError[*engine.Retry](err) {
+		t.Fatal(err)
+	} else {
+		t.Logf("the first attempt: %v", err)
+	}
+	m.mustApply("pool")
+	m.wantNoDifferences("pool")
 }
 
 // TestResourcesOfRealCalicoctlAreRead as it stores them, also after it changed

@@ -83,7 +83,8 @@ func CtlVersion(ctx context.Context, h *host.Host, path string) (string, error) 
 }
 
 // Create creates objects of the cluster. One that exists is no error, and stays as it
-// is; calicoctl may then omit those after it. The caller reads and compares them.
+// is. calicoctl 3.23 then still creates the others (measured), but does not promise
+// that. The caller reads and compares them.
 func Create(ctx context.Context, h *host.Host, list ...Document) error {
 	data, err := json.Marshal(list)
 	if err != nil {
