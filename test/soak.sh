@@ -16,7 +16,7 @@ printf '\n== fuzz targets, %s s each\n' "$FUZZTIME"
 FUZZTIME=$FUZZTIME test/fuzz.sh
 
 printf '\n== recipes for image builders\n'
-go test -count=1 -tags soak,integration -v -timeout 60m -run 'Recipe|FromNothing' ./images ./images/golden
+go test -count=1 -tags soak,integration -v -timeout 60m -run 'Recipe|WithMmdebstrap' ./images ./images/golden
 
 for round in $(seq "$ROUNDS"); do
 	printf '\n== lab, round %d of %d\n' "$round" "$ROUNDS"
