@@ -94,7 +94,7 @@ fuzz: ## every fuzz target for FUZZTIME seconds (30), with the number of inputs 
 	@test/fuzz.sh
 
 .PHONY: soak
-soak: ## what takes hours: fuzz targets, recipes for image builders, the lab's tests ROUNDS times
+soak: ## what takes hours: fuzz targets, recipes for image builders, Ignition on Debian 13, the lab's tests ROUNDS times
 	@test/soak.sh
 
 .PHONY: bench

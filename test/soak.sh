@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs tests that take too long for every change: all fuzz targets, the recipes
-# for image builders, and repetitions of the lab's tests. Needs root.
+# for image builders, a Debian 13 host with Ignition, and repetitions of the lab's
+# tests. Needs root.
 #
 #   FUZZTIME=60   seconds for each fuzz target
 #   ROUNDS=3      number of repetitions of the lab's tests
@@ -17,6 +18,9 @@ FUZZTIME=$FUZZTIME test/fuzz.sh
 
 printf '\n== recipes for image builders\n'
 go test -count=1 -tags soak,integration -v -timeout 60m -run 'Recipe|WithMmdebstrap' ./images ./images/golden
+
+printf '\n== Ignition on Debian 13\n'
+go test -count=1 -tags soak,lab -v -timeout 30m -run IgnitionOnDebian13 ./test/lab/provisioning
 
 for round in $(seq "$ROUNDS"); do
 	printf '\n== lab, round %d of %d\n' "$round" "$ROUNDS"

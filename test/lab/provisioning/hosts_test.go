@@ -94,14 +94,23 @@ type ignitionHost struct {
 	h *lab.Host
 }
 
+// newIgnitionHost creates a host with Debian 12.
 func newIgnitionHost(t *testing.T, e *environment) ignitionHost {
+	t.Helper()
+	return e.addIgnitionHost(t, e.lab.Image, initramfs{}, e.config)
+}
+
+// addIgnitionHost adds a host without firstboot, to whose disk the Ignition of an
+// initramfs applies a configuration. args are additional arguments of firstboot
+// render.
+func (e *environment) addIgnitionHost(t *testing.T, from golden.Image, in initramfs, config string, args ...string) ignitionHost {
 	t.Helper()
 	ctx := labtest.Context(t)
 	digest, err := run(ctx, "sha256sum", e.lab.Firstboot)
 	labtest.NoError(t, err)
-	config := filepath.Join(e.lab.Dir, "host.ign")
-	e.firstboot(t, "render", "ignition", "--config", e.config, "--install", e.url+"/firstboot", "--sha256", strings.Fields(digest)[0], config)
-	image, err := e.ignitionImage(ctx, config)
+	rendered := filepath.Join(e.lab.Dir, "host.ign")
+	e.firstboot(t, append([]string{"render", "ignition", "--config", config, "--install", e.url + "/firstboot", "--sha256", strings.Fields(digest)[0], rendered}, args...)...)
+	image, err := e.ignitionImage(ctx, from, in, rendered)
 	labtest.NoError(t, err)
 	h, err := e.lab.AddHost(ctx, "ignition-1", machine.Spec{Kernel: image.Kernel, Initrd: image.Initrd, Image: image.Disk})
 	labtest.NoError(t, err)

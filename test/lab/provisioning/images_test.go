@@ -116,18 +116,41 @@ func writeFiles(root string, files map[string]string) error {
 // an initramfs.
 const ignition = "/usr/lib/dracut/modules.d/30ignition/ignition"
 
+// initramfs is a system with Ignition and setfiles, which Debian's Ignition calls.
+type initramfs struct {
+	root string // empty: this machine
+}
+
+// run runs a command in the initramfs and in the lab's network. It can write to dirs.
+func (i initramfs) run(ctx context.Context, e *environment, dirs []string, args ...string) error {
+	if i.root == "" {
+		_, err := e.runInLab(ctx, args[0], args[1:]...)
+		return err
+	}
+	// Other labs may use the root directory at the same time, so the mount points of
+	// dirs are in an overlay.
+	container := []string{"--quiet", "--register=no", "--keep-unit", "--console=pipe", "--read-only", "--volatile=overlay",
+		"--resolv-conf=off", "--timezone=off", "--link-journal=no", "--network-namespace-path=/run/netns/" + e.lab.Net.Namespace, "--directory=" + i.root}
+	for _, dir := range dirs {
+		container = append(container, "--bind="+dir)
+	}
+	_, err := run(ctx, "systemd-nspawn", append(container, args...)...)
+	return err
+}
+
 // ignitionImage returns a bare host's image to which the real Ignition has
 // applied a configuration, as in an initramfs.
-func (e *environment) ignitionImage(ctx context.Context, config string) (golden.Image, error) {
+func (e *environment) ignitionImage(ctx context.Context, from golden.Image, in initramfs, config string) (golden.Image, error) {
 	data, err := os.ReadFile(config)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	in, err := inputs([]string{string(data)}, ignition, e.lab.Firstboot)
+	// The path of the root directory contains its own cache key.
+	key, err := inputs([]string{string(data), in.root}, filepath.Join(in.root, ignition), e.lab.Firstboot)
 	if err != nil {
 		return golden.Image{}, err
 	}
-	return e.lab.ImageFrom(ctx, e.lab.Image, "ignition-image", in, func(ctx context.Context, root string) error {
+	return e.lab.ImageFrom(ctx, from, "ignition-image", key, func(ctx context.Context, root string) error {
 		// As docs/ignition.md describes for an image without SELinux labels.
 		err := writeFiles(root, map[string]string{
 			"/etc/selinux/config":                            "SELINUX=disabled\nSELINUXTYPE=none\n",
@@ -141,7 +164,7 @@ func (e *environment) ignitionImage(ctx context.Context, config string) (golden.
 			return err
 		}
 		for _, stage := range []string{"fetch", "files"} {
-			_, err := e.runInLab(ctx, "env", "IGNITION_CONFIG_FILE="+config, ignition, "--platform=file", "--root="+root, "--stage="+stage,
+			err := in.run(ctx, e, []string{root, e.lab.Dir}, "env", "IGNITION_CONFIG_FILE="+config, ignition, "--platform=file", "--root="+root, "--stage="+stage,
 				"--log-to-stdout", "--config-cache="+filepath.Join(work, "cache.json"), "--neednet="+filepath.Join(work, "neednet"))
 			if err != nil {
 				return err

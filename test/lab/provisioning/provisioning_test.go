@@ -34,7 +34,10 @@ func TestProvisioningMethods(t *testing.T) {
 			labtest.Step(t, "Ignition: a host with a global network joins", ignition.wantJoined)
 			labtest.NoError(t, cloudInit.h.Boot(labtest.Context(t)))
 			labtest.Step(t, "cloud-init: a Debian 13 host with a local network and TLS joins the same pool", cloudInit.wantJoined)
-			labtest.Step(t, "it has AppArmor, cgroup v2 and IPv6, and its Docker no cluster-store", func(t *testing.T) { wantDebian13(t, cloudInit.h) })
+			labtest.Step(t, "it has AppArmor, cgroup v2 and IPv6, and its Docker no cluster-store", func(t *testing.T) {
+				wantDebian13(t, cloudInit.h)
+				wantPoolOfGlobalNetwork(t, cloudInit.h)
+			})
 			c := newClones(t, cloudInit)
 			labtest.Step(t, "both clones detect the foreign marker and join under their own names", c.join)
 			cuts.local = c.both[0].h
