@@ -1,9 +1,14 @@
 package golden
 
 import (
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/test/certtest"
 )
 
 // wgKey has the form of a key of WireGuard.
@@ -73,6 +78,84 @@ func TestIdentityInsideFilesIsFound(t *testing.T) {
 		case c.want == "" && len(got) > 0, c.want != "" && !slices.Equal(got, []string{c.want}):
 			t.Errorf("%s: found %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// pem returns a client certificate for etcd.
+func pem(t *testing.T, c certtest.Certificate) string {
+	t.Helper()
+	data, err := os.ReadFile(certtest.NewCA(t, t.TempDir(), "ca").Issue("client", c).Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestClientCertificateOfOneMachineIsFound(t *testing.T) {
+	const file = "/etc/firstboot/etcd.crt"
+	const found, name, hosts = "etcd-certificate report " + file, "host-name report " + hostnamePath, "host-name report " + hostsPath
+	shared := certtest.Certificate{CN: "calico"}
+	for what, c := range map[string]struct {
+		certificate certtest.Certificate
+		files       map[string]string // besides the configuration and the certificate
+		want        []string
+	}{
+		"CN":                     {certtest.Certificate{CN: "builder-7"}, map[string]string{hostnamePath: "Builder-7\n"}, []string{found, name}},
+		"CN with a domain":       {certtest.Certificate{CN: "builder-7.example.org"}, map[string]string{hostnamePath: "builder-7\n"}, []string{found, name}},
+		"host name with domain":  {certtest.Certificate{CN: "builder-7"}, map[string]string{hostnamePath: "builder-7.example.org\n"}, []string{found, name}},
+		"DNS name":               {certtest.Certificate{CN: "calico", Names: []string{"builder-7.lan"}}, map[string]string{hostnamePath: "builder-7\n"}, []string{found, name}},
+		"address in /etc/hosts":  {certtest.Certificate{CN: "calico", IPs: []net.IP{net.IPv4(10, 0, 0, 7)}}, map[string]string{hostnamePath: "builder-7\n", hostsPath: "10.0.0.7 builder-7.lan builder-7\n"}, []string{found, name, hosts}},
+		"configured name":        {certtest.Certificate{CN: "web-1"}, map[string]string{config.DropInDir + "/1.yaml": "host: {name: web-1}"}, []string{found}},
+		"configured address":     {certtest.Certificate{CN: "calico", IPs: []net.IP{net.IPv4(10, 0, 0, 7)}}, map[string]string{config.DropInDir + "/1.yaml": "host: {address: 10.0.0.7}"}, []string{found}},
+		"shared":                 {shared, map[string]string{hostnamePath: "builder-7\n", hostsPath: "10.0.0.9 etcd\n"}, []string{"host-name remove " + hostnamePath}},
+		"similar name":           {certtest.Certificate{CN: "builder-70"}, map[string]string{hostnamePath: "builder-7\n"}, []string{"host-name remove " + hostnamePath}},
+		"same name, other hosts": {certtest.Certificate{CN: "web-1.a.lan"}, map[string]string{config.DropInDir + "/1.yaml": "host: {name: web-1.b.lan}"}, nil},
+		"loopback":               {certtest.Certificate{Names: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 1, 1)}}, map[string]string{hostnamePath: "localhost\n", hostsPath: "127.0.1.1 localhost\n"}, nil},
+	} {
+		c.files[config.MainFile] = "etcd: {certFile: " + file + "}" // user-data completes it
+		c.files[file] = pem(t, c.certificate)
+		if got := identities(t, image(t, c.files), SealOptions{}); !slices.Equal(got, c.want) {
+			t.Errorf("%s: found %q, want %q", what, got, c.want)
+		}
+	}
+	for what, text := range map[string]string{
+		"missing": "->none", "a directory": "->..", "empty": "", "no PEM": "x", "too large": strings.Repeat("x", 5<<20),
+		"damaged": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+	} {
+		h := image(t, map[string]string{config.MainFile: "etcd: {certFile: " + file + "}", file: text, hostnamePath: "builder-7\n"})
+		if got := identities(t, h, SealOptions{}); !slices.Equal(got, []string{"host-name remove " + hostnamePath}) {
+			t.Errorf("%s certificate: found %q", what, got)
+		}
+	}
+}
+
+// A certificate is found again after a seal, because the name of its machine stays.
+func TestClientCertificateIsFoundUntilItIsReplaced(t *testing.T) {
+	const file = "/etc/firstboot/etcd.crt"
+	bound := pem(t, certtest.Certificate{CN: "builder-7"})
+	h := image(t, map[string]string{config.MainFile: "etcd: {certFile: " + file + "}", file: bound, hostnamePath: "builder-7\n", machineID: "1\n"})
+	for range 2 {
+		found, err := Identities(h, SealOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range found {
+			_ = i.Remove() // an error if a person must
+		}
+		want := []string{"etcd-certificate report " + file, "host-name report " + hostnamePath}
+		if got := identities(t, h, SealOptions{}); !slices.Equal(got, want) {
+			t.Fatalf("left: %q, want %q", got, want)
+		}
+	}
+	if data, err := h.ReadFile(file); err != nil || string(data) != bound {
+		t.Errorf("the certificate was changed: %v", err)
+	}
+	if err := h.WriteFile(file, []byte(pem(t, certtest.Certificate{CN: "calico"})), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	seal(t, h, SealOptions{})
+	if left := identities(t, h, SealOptions{}); len(left) > 0 || h.Exists(hostnamePath) {
+		t.Errorf("left: %q", left)
 	}
 }
 

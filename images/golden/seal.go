@@ -63,7 +63,12 @@ func Identities(h *host.Host, o SealOptions) ([]Identity, error) {
 		}
 		all = append(all, found...)
 	}
-	return all, nil
+	bound, err := clientCertificate(h)
+	if bound == nil || err != nil {
+		return all, err
+	}
+	keepNames(all, bound.Path)
+	return append(all, *bound), nil
 }
 
 // one returns a function that lists the item that find returns, if any.

@@ -87,6 +87,20 @@ func CommonName(path string) (string, error) {
 	return certs[0].Subject.CommonName, nil
 }
 
+// Names returns the names and addresses in the first certificate of PEM data: its CN
+// and its SANs. Data that is not a certificate has none.
+func Names(data []byte) []string {
+	certs, err := decode(data)
+	if err != nil || len(certs) == 0 {
+		return nil
+	}
+	names := append([]string{certs[0].Subject.CommonName}, certs[0].DNSNames...)
+	for _, ip := range certs[0].IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
 // CheckUser returns an error unless the client certificate has this CN, which is
 // the user of an etcd with users.
 func (f Files) CheckUser(name string) error {
@@ -189,6 +203,18 @@ func parse(key, path string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	certs, err := decode(data)
+	if err != nil {
+		return nil, configError(fmt.Errorf("cannot use %s %s: %w", key, path, err), "")
+	}
+	if len(certs) == 0 {
+		return nil, configError(fmt.Errorf("cannot use %s %s: it contains no certificate", key, path), "the file must be PEM")
+	}
+	return certs, nil
+}
+
+// decode returns the certificates in PEM data.
+func decode(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -196,12 +222,9 @@ func parse(key, path string) ([]*x509.Certificate, error) {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, configError(fmt.Errorf("cannot use %s %s: %w", key, path, err), "")
+			return nil, err
 		}
 		certs = append(certs, c)
-	}
-	if len(certs) == 0 {
-		return nil, configError(fmt.Errorf("cannot use %s %s: it contains no certificate", key, path), "the file must be PEM")
 	}
 	return certs, nil
 }

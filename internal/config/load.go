@@ -53,6 +53,20 @@ func Load(ctx context.Context, o Options) (*Loaded, error) {
 	return l.finish()
 }
 
+// LoadIncomplete returns what the files of an image set, over the defaults. It does
+// not validate it: user-data may complete the configuration of the image's hosts.
+func LoadIncomplete(root string) (*Config, error) {
+	l := &loader{options: Options{NoCmdline: true}, tree: tree{filepath.Clean("/" + root)}}
+	if err := l.readSources(); err != nil {
+		return nil, err
+	}
+	merged := defaults()
+	for _, d := range l.decoded {
+		merged = merge(merged, d.layer)
+	}
+	return merged.config(), nil
+}
+
 // loader collects decoded sources, lowest priority first.
 type loader struct {
 	ctx      context.Context
