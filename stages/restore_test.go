@@ -1,11 +1,14 @@
 package stages_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/projecteru2/firstboot/internal/adapter"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/test/etcdtest"
 )
 
@@ -52,4 +55,42 @@ func TestContainersOfAMissingNetworkAreNamed(t *testing.T) {
 		t.Fatalf("restored %v, %v", restored, err)
 	}
 	wantWords(t, err.Error(), "not bound to a network", "the containers shop, web:", "docker start")
+}
+
+// TestCloneKeepsTheNetworkOfItsCluster: no moment of its run lacks the file, without
+// which Docker gives up the containers of the image. That of another cluster is
+// replaced.
+func TestCloneKeepsTheNetworkOfItsCluster(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	m := localHost(t, newCluster(t, etcd.Endpoint), "host1", "26.1.5+dfsg1")
+	m.mustRun()
+	want := m.get(adapter.Path)
+	for machineID, c := range map[string]struct {
+		image string
+		steps []string // with the file
+	}{
+		"c10e00000000000000000000000000a1": {want, nil},
+		"c10e00000000000000000000000000a2": {strings.Replace(want, "firstboot-firstboot", "firstboot-other", 1), []string{"rename " + adapter.Path}},
+	} {
+		m.put("/etc/machine-id", machineID+"\n")
+		m.put(adapter.Path, c.image)
+		run := m.mustRun()
+		var steps []string
+		for _, step := range run.order {
+			if verb, path, _ := strings.Cut(step, " "); path == adapter.Path && verb != "write" && verb != "sync" {
+				steps = append(steps, step)
+			}
+		}
+		if !slices.Equal(steps, c.steps) {
+			t.Errorf("%s: the steps were %q, want %q", machineID, steps, c.steps)
+		}
+		if d := cmp.Diff(want, m.get(adapter.Path)); d != "" {
+			t.Errorf("%s: the file has changed: %s", machineID, d)
+		}
+		wantWords(t, m.get(state.MarkerPath), machineID)
+		if names, err := m.openHost().ReadDir(state.ForeignDir); err != nil || len(names) == 0 {
+			t.Errorf("no state was set aside: %v", err)
+		}
+	}
 }

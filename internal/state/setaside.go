@@ -11,6 +11,10 @@ import (
 // foreignFiles lists what is set aside on a clone. The marker is moved last, and
 // the record of a host that left before it: until then the next command
 // recognizes that the other files are foreign.
+//
+// adapter.json stays: it describes the cluster's network, and nothing in it is of one
+// machine. If Docker starts before the stage pool writes the file, it gives up the
+// containers on that network. The stage pool replaces the file of another cluster.
 func foreignFiles() []string {
 	return append(BakedIdentity(), ManifestPath, EffectivePath, RetiredPath, JournalPath, LeftPath, MarkerPath)
 }
