@@ -2,9 +2,12 @@ package stages
 
 import (
 	"context"
+	"time"
 
 	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -30,10 +33,10 @@ func (s adapterStage) Check(ctx context.Context) (engine.CheckResult, error) {
 			return f, err
 		}
 	}
-	if s.staleScope.Load() {
-		f.Add(engine.Difference{Object: "Docker", Actual: "has the plugin's scope as local", Expected: "restarted"})
+	if !mode.local() {
+		return f, s.checkScope(ctx, &f)
 	}
-	if !mode.local() || !f.OK() {
+	if !f.OK() {
 		return f, nil
 	}
 	if err := s.answers(ctx); err != nil {
@@ -80,38 +83,63 @@ func (s adapterStage) Apply(ctx context.Context, report engine.Progress) error {
 // remove stops the adapter on a host whose network becomes global. Docker keeps the
 // local scope of the plugin until it restarts, and would create a local network.
 func (s adapterStage) remove(ctx context.Context, report engine.Progress) error {
-	socket, err := s.Host.Systemd().Unit(ctx, units.AdapterSocket)
+	docker, local, err := s.localScope(ctx)
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
-	docker, err := s.dockerActive(ctx)
-	if err != nil {
-		return &engine.Retry{Err: err}
-	}
-	// An earlier attempt of this run may have stopped the socket, and then failed.
-	restart := (socket.Active == "active" || s.staleScope.Load()) && docker.OK()
-	if restart {
+	if local {
 		if err := s.mayRestart(ctx, forGlobal); err != nil {
 			return err
 		}
-		s.staleScope.Store(true)
+		// The note comes before the stop: later nothing else shows a run that was killed
+		// in between that Docker must be restarted.
+		if err := s.Notes.SetNotes(func(n *state.Notes) { n.LocalDocker = docker.Since }); err != nil {
+			return err
+		}
 	}
 	if err := s.stopServices(ctx, units.AdapterService, units.AdapterSocket); err != nil {
 		return err
 	}
-	if s.staleScope.Load() && !docker.OK() { // it starts without the adapter
-		s.staleScope.Store(false)
+	switch {
+	case local:
+		report("restarting Docker "+forGlobal, 0, 0)
+		if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
+			return &engine.Retry{Err: err}
+		}
+		return &engine.Wait{For: "Docker to restart"}
+	case s.Notes.Notes().LocalDocker.IsZero():
+		return nil
+	case docker.Active != "active": // the restart failed; Docker starts without the adapter
 		return s.startDocker(ctx)
 	}
-	if !restart {
-		return nil
+	return s.Notes.SetNotes(func(n *state.Notes) { n.LocalDocker = time.Time{} })
+}
+
+// checkScope adds a difference if Docker on a host with a global network must be
+// restarted, or no run has seen the end of that restart.
+func (s adapterStage) checkScope(ctx context.Context, f *engine.CheckResult) error {
+	_, local, err := s.localScope(ctx)
+	switch {
+	case local:
+		f.Add(engine.Difference{Object: "Docker", Actual: "has the plugin's scope as local", Expected: "restarted"})
+	case !s.Notes.Notes().LocalDocker.IsZero():
+		f.Add(engine.Difference{Object: "Docker", Actual: "its restart was not confirmed", Expected: "restarted"})
 	}
-	report("restarting Docker "+forGlobal, 0, 0)
-	if err := s.Host.Systemd().Restart(ctx, units.Docker); err != nil {
-		return &engine.Retry{Err: err}
+	return err
+}
+
+// localScope reports whether Docker knows the plugin's scope as local: the adapter
+// answers it, or has answered this start of Docker.
+func (e *Env) localScope(ctx context.Context) (docker host.UnitState, local bool, err error) {
+	if docker, err = e.Host.Systemd().Unit(ctx, units.Docker); err != nil || docker.Active != "active" {
+		return docker, false, err
 	}
-	s.staleScope.Store(false)
-	return &engine.Wait{For: "Docker to restart"}
+	noted := e.Notes.Notes().LocalDocker
+	if !noted.IsZero() && docker.Since.Equal(noted) {
+		return docker, true, nil
+	}
+	socket, err := e.Host.Systemd().Unit(ctx, units.AdapterSocket)
+	return docker, socket.Active == "active", err
 }
 
 const forGlobal = "for its global network, because it still has the plugin's scope as local"

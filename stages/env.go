@@ -41,9 +41,6 @@ type Env struct {
 	client   sync.Once // dockerd
 	dockerd  *dockerd.Client
 	restarts atomic.Int32 // of Docker in this run
-	// staleScope means that Docker must be restarted, because it has the scope of the
-	// adapter that this run stopped.
-	staleScope atomic.Bool
 	// nodeReady means that calico-node was ready in this run.
 	nodeReady atomic.Bool
 	expected  sync.Once // expectFiles

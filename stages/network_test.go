@@ -3,6 +3,7 @@ package stages_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -466,6 +467,53 @@ func TestLocalHostBecomesGlobal(t *testing.T) {
 	old.wantStatus(state.Complete)
 	if shared.created["network"] != 1 {
 		t.Errorf("created %v", shared.created)
+	}
+}
+
+// becomesGlobal prepares a complete host with a local network for a global one: its
+// own network is removed.
+func (m *machine) becomesGlobal() {
+	m.t.Helper()
+	m.override("docker: {network: local}")
+	m.mustRun()
+	m.override("docker: {network: global}")
+	m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
+}
+
+// TestKilledRunDoesNotForgetDockersRestart: the adapter is stopped already, and Docker
+// still knows the plugin as local.
+func TestKilledRunDoesNotForgetDockersRestart(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	shared := newCluster(t, etcd.Endpoint)
+	newHost(t, shared, "host1").mustRun()
+	for i, c := range []struct {
+		step     string
+		cut      bool
+		restarts int // of Docker, without those of a power cut
+	}{
+		{"unit stop firstboot-adapter.service", false, 1},
+		{"unit stop firstboot-adapter.socket", false, 1},
+		{"unit restart docker.service", false, 1},
+		{"unit restart docker.service", true, 0},
+	} {
+		t.Run(fmt.Sprintf("%s, power cut %v", c.step, c.cut), func(t *testing.T) {
+			m := newHost(t, shared, fmt.Sprintf("host-%d", i))
+			m.becomesGlobal()
+			if !m.runAndKillAt(c.step, 1, true) {
+				t.Fatalf("the run did not reach %s", c.step)
+			}
+			if c.cut {
+				m.powerCut()
+			}
+			docker := m.systemd.unit(units.Docker)
+			starts := docker.starts
+			m.mustRunWith(true)
+			if docker.starts != starts+c.restarts {
+				t.Errorf("Docker was restarted %d times, want %d", docker.starts-starts, c.restarts)
+			}
+			m.wantStatus(state.Complete)
+		})
 	}
 }
 

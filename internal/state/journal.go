@@ -71,6 +71,10 @@ type Notes struct {
 	// cluster store where none was set before. (Docker also shows a store that
 	// has no effect, so its answer does not prove it.)
 	StoreReloaded time.Time `json:"store_reloaded,omitzero"`
+	// LocalDocker is when the dockerd became active that knows the plugin's scope as
+	// local, from before the host's network becomes global until dockerd has restarted.
+	// The clock does not matter: any other start has another time.
+	LocalDocker time.Time `json:"local_docker,omitzero"`
 	// FilesReloaded is the time when udevd and NetworkManager last reloaded
 	// their files.
 	FilesReloaded time.Time `json:"files_reloaded,omitzero"`
