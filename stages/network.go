@@ -201,6 +201,7 @@ type dockerState struct {
 	info         dockerd.Info      // only if active
 	networks     []dockerd.Network // only if active
 	mode         networkMode       // zero if it cannot be determined yet
+	localScope   bool              // the mode is global, and Docker knows the plugin's scope as local
 }
 
 // queryDocker queries systemd first, because a request to Docker's socket would

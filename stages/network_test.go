@@ -517,6 +517,33 @@ func TestKilledRunDoesNotForgetDockersRestart(t *testing.T) {
 	}
 }
 
+// TestPreflightAnnouncesTheRestartForAGlobalNetwork, and which containers it affects.
+func TestPreflightAnnouncesTheRestartForAGlobalNetwork(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})
+	shared := newCluster(t, etcd.Endpoint)
+	newHost(t, shared, "host1").mustRun()
+	m := newHost(t, shared, "host2")
+	m.becomesGlobal()
+	m.docker.containers["shop"] = &container{ID: fakeID("shop"), Name: "shop", Network: "bridge", NetworkID: "0b", Running: true}
+	m.docker.containers["web"] = &container{ID: fakeID("web"), Name: "web", Network: "firstboot", NetworkID: fakeID("own network")}
+	refused, warned := byName(m.check("preflight"))
+	d := refused["foreign-containers"]
+	wantWords(t, d.String()+d.Fix, "scope as local", "runs shop", "which needs a restart", "docker.restart: allow")
+	wantWords(t, warned["containers-to-recreate"], "web on another network", "the global network", "create them again")
+	if len(refused)+len(warned) != 2 {
+		t.Errorf("found %v and %v", refused, warned)
+	}
+	wantWords(t, fmt.Sprint(m.check("adapter").Differences), "Docker: has the plugin's scope as local, expected restarted")
+	m.override("docker: {restart: allow}")
+	m.mustRunWith(true)
+	delete(m.docker.containers, "web")
+	if f := m.check("preflight"); !f.OK() || len(f.Warnings) > 0 {
+		t.Errorf("found %v and %q after the move", f.Differences, f.Warnings)
+	}
+	m.wantNoDifferences("adapter")
+}
+
 // TestOwnNetworkIsNotTakenForTheGlobalOne: the pool would be bound to an ID that no
 // other host has.
 func TestOwnNetworkIsNotTakenForTheGlobalOne(t *testing.T) {

@@ -138,6 +138,9 @@ func (s preflight) examineDocker(ctx context.Context) (dockerState, error) {
 		err = modeErr
 	}
 	d.mode = mode
+	if err == nil && mode.global() {
+		_, d.localScope, err = s.localScope(ctx)
+	}
 	return d, err
 }
 

@@ -92,9 +92,14 @@ func (s preflight) dockerRuntime(ctx context.Context, d dockerState) ([]finding,
 // Docker uses its first cluster-store after a reload, so that one needs no
 // restart.
 func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding, error) {
+	have := "the cluster-store " + d.info.ClusterStore
 	var want string
 	switch {
-	case !d.active || d.info.ClusterStore == "" || s.Config.Docker.Restart == config.RestartAllow:
+	case !d.active || s.Config.Docker.Restart == config.RestartAllow:
+		return nil, nil
+	case d.localScope:
+		have, want = "the plugin's scope as local", "the scope global"
+	case d.info.ClusterStore == "":
 		return nil, nil
 	case d.mode.global():
 		want = dockerd.ClusterStore(s.Config)
@@ -110,7 +115,7 @@ func (s preflight) dockerRestart(ctx context.Context, d dockerState) ([]finding,
 	if err != nil || len(foreign) == 0 {
 		return nil, err
 	}
-	return newFinding("foreign-containers", "Docker", "has the cluster-store "+d.info.ClusterStore+" and runs "+strings.Join(foreign, ", "),
+	return newFinding("foreign-containers", "Docker", "has "+have+" and runs "+strings.Join(foreign, ", "),
 		want+", which needs a restart", "stop these containers, or set docker.restart: allow"), nil
 }
 
@@ -120,10 +125,16 @@ func (s preflight) leavesStore(d dockerState) bool {
 	return d.mode.local() && dockerd.IsOwnStore(s.Config, d.info.ClusterStore)
 }
 
-// containersToRecreate warns of the containers that Docker cannot start on a local
-// network, because they know the network of this name by the ID of a global one.
+// containersToRecreate warns of the containers that Docker cannot start after the
+// mode has changed, because they know the network of this name by another ID.
 func (s preflight) containersToRecreate(ctx context.Context, d dockerState) ([]finding, error) {
-	if !d.mode.local() || d.unresponsive {
+	expected := "containers on this host's local network"
+	switch {
+	case d.unresponsive:
+		return nil, nil
+	case d.localScope:
+		expected = "containers on the global network"
+	case !d.mode.local():
 		return nil, nil
 	}
 	names, err := s.onOtherNetwork(ctx, d)
@@ -131,16 +142,18 @@ func (s preflight) containersToRecreate(ctx context.Context, d dockerState) ([]f
 		return nil, err
 	}
 	return newWarning("containers-to-recreate", "containers", strings.Join(names, ", ")+" on another network named "+s.Config.Pool.NetworkName(),
-		"containers on this host's local network", "after the run, remove and create them again; Docker cannot start them"), nil
+		expected, "after the run, remove and create them again; Docker cannot start them"), nil
 }
 
 // onOtherNetwork returns the names of the containers, running or not, whose network
-// has the name of the local one and another ID. Without Docker it reads its files.
+// has the name of this host's and another scope. Without Docker it reads its files.
 func (s preflight) onOtherNetwork(ctx context.Context, d dockerState) ([]string, error) {
 	name := s.Config.Pool.NetworkName()
 	other := func(a dockerd.Attachment) bool {
-		isLocal := func(n dockerd.Network) bool { return n.ID == a.NetworkID && n.Scope == dockerd.ScopeLocal }
-		return a.NetworkID != "" && !slices.ContainsFunc(d.networks, isLocal)
+		isOwn := func(n dockerd.Network) bool {
+			return n.ID == a.NetworkID && (n.Scope == dockerd.ScopeLocal) == d.mode.local()
+		}
+		return a.NetworkID != "" && !slices.ContainsFunc(d.networks, isOwn)
 	}
 	var names []string
 	if !d.active {
