@@ -93,7 +93,7 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 		}
 		// The note comes before the stop: later nothing else shows a run that was killed
 		// in between that Docker must be restarted.
-		if err := s.Notes.SetNotes(func(n *state.Notes) { n.LocalDocker = docker.Since }); err != nil {
+		if err := s.noteOutdated(ctx, units.Docker); err != nil {
 			return err
 		}
 	}
@@ -107,12 +107,12 @@ func (s adapterStage) remove(ctx context.Context, report engine.Progress) error 
 			return &engine.Retry{Err: err}
 		}
 		return &engine.Wait{For: "Docker to restart"}
-	case s.Notes.Notes().LocalDocker.IsZero():
+	case !s.hasNotedDocker():
 		return nil
 	case docker.Active != "active": // the restart failed; Docker starts without the adapter
 		return s.startDocker(ctx)
 	}
-	return s.Notes.SetNotes(func(n *state.Notes) { n.LocalDocker = time.Time{} })
+	return s.Notes.SetNotes(func(n *state.Notes) { n.SetOutdated(units.Docker, time.Time{}) })
 }
 
 // checkScope adds a difference if Docker on a host with a global network must be
@@ -122,10 +122,17 @@ func (s adapterStage) checkScope(ctx context.Context, f *engine.CheckResult) err
 	switch {
 	case local:
 		f.Add(engine.Difference{Object: "Docker", Actual: "has the plugin's scope as local", Expected: "restarted"})
-	case !s.Notes.Notes().LocalDocker.IsZero():
+	case s.hasNotedDocker():
 		f.Add(engine.Difference{Object: "Docker", Actual: "its restart was not confirmed", Expected: "restarted"})
 	}
 	return err
+}
+
+// hasNotedDocker reports whether a run has begun to restart Docker for a global
+// network.
+func (s adapterStage) hasNotedDocker() bool {
+	_, noted := s.Notes.Notes().Outdated[units.Docker]
+	return noted
 }
 
 // localScope reports whether Docker knows the plugin's scope as local: the adapter
@@ -134,8 +141,7 @@ func (e *Env) localScope(ctx context.Context) (docker host.UnitState, local bool
 	if docker, err = e.Host.Systemd().Unit(ctx, units.Docker); err != nil || docker.Active != "active" {
 		return docker, false, err
 	}
-	noted := e.Notes.Notes().LocalDocker
-	if !noted.IsZero() && docker.Since.Equal(noted) {
+	if e.Notes.Notes().IsOutdated(units.Docker, docker.Since) {
 		return docker, true, nil
 	}
 	socket, err := e.Host.Systemd().Unit(ctx, units.AdapterSocket)

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/internal/unified"
 )
 
@@ -45,21 +47,50 @@ func checkFile(h *host.Host, f host.File, result *engine.CheckResult) error {
 	return nil
 }
 
-// writeFiles writes only the files that differ, and reports whether it wrote one.
-// The modification time shows a later run whether a running program has read its
-// file. This run must not rely on it, because the clock may be wrong.
-func writeFiles(h *host.Host, list []host.File) (written bool, err error) {
+// writeFiles writes only the files that differ. Before the first one it notes that
+// the units must read them.
+func (e *Env) writeFiles(ctx context.Context, list []host.File, readers ...string) error {
+	noted := false
 	for _, f := range list {
 		var seen engine.CheckResult
-		if err := checkFile(h, f, &seen); err == nil && seen.OK() {
+		if err := checkFile(e.Host, f, &seen); err == nil && seen.OK() {
 			continue
 		}
-		if err := h.WriteFile(f.Path, f.Data, f.Mode); err != nil {
-			return written, err
+		if !noted {
+			if err := e.noteOutdated(ctx, readers...); err != nil {
+				return err
+			}
+			noted = true
 		}
-		written = true
+		if err := e.Host.WriteFile(f.Path, f.Data, f.Mode); err != nil {
+			return err
+		}
 	}
-	return written, nil
+	return nil
+}
+
+// noteOutdated notes that units must be restarted or reloaded, because what they read
+// is about to change. A later attempt or run could not rely on the modification times
+// of files instead, because the clock may be wrong.
+func (e *Env) noteOutdated(ctx context.Context, names ...string) error {
+	since := map[string]time.Time{}
+	for _, name := range names {
+		unit, err := e.Host.Systemd().Unit(ctx, name)
+		if err != nil {
+			return &engine.Retry{Err: err}
+		}
+		if !unit.Since.IsZero() {
+			since[name] = unit.Since
+		}
+	}
+	if len(since) == 0 {
+		return nil
+	}
+	return e.Notes.SetNotes(func(n *state.Notes) {
+		for name, at := range since {
+			n.SetOutdated(name, at)
+		}
+	})
 }
 
 // startedBefore reports whether the file was written after since, so that a

@@ -108,7 +108,8 @@ func (s files) checkLoaded(ctx context.Context, f *engine.CheckResult) {
 		if reloaded := s.Notes.Notes().FilesReloaded; reloaded.After(loaded) {
 			loaded = reloaded
 		}
-		if older, err := s.startedBefore(loaded, daemon.path); err == nil && older {
+		older, err := s.startedBefore(loaded, daemon.path)
+		if err == nil && older || s.Notes.Notes().IsOutdated(daemon.unit, unit.Since) {
 			f.Add(engine.Difference{Object: daemon.unit, Actual: "has not read " + daemon.path, Expected: "a reload"})
 		}
 	}
@@ -120,7 +121,7 @@ func (s files) Apply(ctx context.Context, _ engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	if _, err := writeFiles(s.Host, list); err != nil {
+	if err := s.writeFiles(ctx, list, udevUnit, networkManagerUnit); err != nil {
 		return err
 	}
 	return s.reload(ctx)
@@ -133,7 +134,11 @@ func (s files) reload(ctx context.Context) error {
 	if err := s.reloadDaemons(ctx); err != nil {
 		return err
 	}
-	return s.Notes.SetNotes(func(n *state.Notes) { n.FilesReloaded = start })
+	return s.Notes.SetNotes(func(n *state.Notes) {
+		n.FilesReloaded = start
+		n.SetOutdated(udevUnit, time.Time{})
+		n.SetOutdated(networkManagerUnit, time.Time{})
+	})
 }
 
 func (s files) reloadDaemons(ctx context.Context) error {

@@ -85,6 +85,9 @@ func (s plugin) checkUnit(ctx context.Context, f *engine.CheckResult) error {
 
 // outdated describes why the running plugin must be restarted, or returns "".
 func (s plugin) outdated(unit host.UnitState) (string, error) {
+	if s.Notes.Notes().IsOutdated(units.Minions, unit.Since) {
+		return "started before its package or files were changed", nil
+	}
 	older, err := s.startedBefore(unit.Since, minions.ConfPath)
 	if err != nil {
 		return "", err
@@ -119,8 +122,7 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err != nil {
 		return err
 	}
-	written, err := writeFiles(s.Host, minions.Files(s.Config, mode.local()))
-	if err != nil {
+	if err := s.writeFiles(ctx, minions.Files(s.Config, mode.local()), units.Minions); err != nil {
 		return err
 	}
 	if err := s.Host.Systemd().Enable(ctx, units.Minions); err != nil { // systemd also reads the files
@@ -129,7 +131,7 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.applyTunnel(ctx); err != nil {
 		return err
 	}
-	if err := s.startUnit(ctx, written); err != nil {
+	if err := s.startUnit(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	return s.waitForSockets(ctx, report)
@@ -161,12 +163,15 @@ func (s plugin) tunnelOutdated(ctx context.Context) (bool, error) {
 	if err != nil || unit.Active != "active" {
 		return false, err
 	}
+	if s.Notes.Notes().IsOutdated(units.EtcdTunnel, unit.Since) {
+		return true, nil
+	}
 	return s.startedBefore(unit.Since, state.EffectivePath)
 }
 
-// startUnit starts the plugin, or restarts it if this run wrote one of its files, or
-// an earlier run changed something after its start.
-func (s plugin) startUnit(ctx context.Context, written bool) error {
+// startUnit starts the plugin, or restarts it if something was changed after its
+// start.
+func (s plugin) startUnit(ctx context.Context) error {
 	systemd := s.Host.Systemd()
 	unit, err := systemd.Unit(ctx, units.Minions)
 	if err != nil {
@@ -176,7 +181,7 @@ func (s plugin) startUnit(ctx context.Context, written bool) error {
 	if err != nil {
 		return err
 	}
-	if unit.Active == "active" && outdated == "" && !written {
+	if unit.Active == "active" && outdated == "" {
 		return nil
 	}
 	return systemd.Restart(ctx, units.Minions)

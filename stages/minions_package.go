@@ -10,6 +10,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // checkPackage adds a difference unless the configured RPM is installed and its
@@ -93,6 +94,9 @@ func (s plugin) install(ctx context.Context, report engine.Progress) error {
 	}
 	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) && len(s.changedFiles(ctx)) == 0 {
 		return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
+	}
+	if err := s.noteOutdated(ctx, units.Minions); err != nil {
+		return err
 	}
 	report("installing "+minions.Package, 0, 0)
 	if err := s.runInstall(ctx, path); err != nil {

@@ -82,6 +82,9 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 
 // unreadFile returns a file that was written after the unit's start, or "".
 func (s node) unreadFile(unit host.UnitState) (string, error) {
+	if s.Notes.Notes().IsOutdated(units.CalicoNode, unit.Since) {
+		return units.CalicoNodePath, nil
+	}
 	paths := append([]string{units.CalicoNodePath, units.CalicoNodeEnv}, calico.Node{Config: s.Config}.Certificates()...)
 	for _, path := range paths {
 		older, err := s.startedBefore(unit.Since, path)
@@ -184,14 +187,13 @@ func (s node) becomesReady() func(context.Context) error {
 
 func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	s.expectFiles(ctx)
-	written, err := s.writeFiles(ctx)
-	if err != nil {
+	if err := s.writeNodeFiles(ctx); err != nil {
 		return err
 	}
 	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil { // systemd also reads the file
 		return &engine.Retry{Err: err}
 	}
-	if err := s.startOrRestart(ctx, written); err != nil {
+	if err := s.startOrRestart(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
 	report("waiting for calico-node to be ready", 0, 0)
@@ -203,24 +205,29 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	return nil
 }
 
-// writeFiles writes the files that calico-node starts from, and removes the one
-// that it no longer needs. It reports whether a file was changed.
-func (s node) writeFiles(ctx context.Context) (written bool, err error) {
+// writeNodeFiles writes the files that calico-node starts from, and removes the one that
+// it no longer needs.
+func (s node) writeNodeFiles(ctx context.Context) error {
 	list, err := s.files(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	written, err = writeFiles(s.Host, list)
-	if err == nil && len(list) == 1 && s.Host.Exists(units.CalicoNodeEnv) {
-		return true, s.Host.Remove(units.CalicoNodeEnv)
+	if err := s.writeFiles(ctx, list, units.CalicoNode); err != nil {
+		return err
 	}
-	return written, err
+	if len(list) > 1 || !s.Host.Exists(units.CalicoNodeEnv) {
+		return nil
+	}
+	if err := s.noteOutdated(ctx, units.CalicoNode); err != nil {
+		return err
+	}
+	return s.Host.Remove(units.CalicoNodeEnv)
 }
 
 // startOrRestart starts the unit, or restarts it if its container must be
 // replaced. A correct calico-node is never restarted, because a restart
 // interrupts the network of every container on this host.
-func (s node) startOrRestart(ctx context.Context, written bool) error {
+func (s node) startOrRestart(ctx context.Context) error {
 	systemd := s.Host.Systemd()
 	unit, err := systemd.Unit(ctx, units.CalicoNode)
 	if err != nil {
@@ -229,10 +236,7 @@ func (s node) startOrRestart(ctx context.Context, written bool) error {
 	if unit.Active != "active" {
 		return systemd.Start(ctx, units.CalicoNode)
 	}
-	needed := written
-	if !needed {
-		needed, err = s.needsRestart(ctx, unit)
-	}
+	needed, err := s.needsRestart(ctx, unit)
 	if err == nil && needed {
 		return systemd.Restart(ctx, units.CalicoNode)
 	}

@@ -176,7 +176,7 @@ func (s sysctl) Apply(ctx context.Context, _ engine.Progress) error {
 		return err
 	}
 	s.expectFiles(ctx)
-	if _, err := writeFiles(s.Host, s.files(ctx, mode)); err != nil {
+	if err := s.writeFiles(ctx, s.files(ctx, mode)); err != nil {
 		return err
 	}
 	if err := s.loadModules(ctx); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // sources returns where this command finds the configuration.
@@ -103,16 +104,34 @@ const readAgainHint = "firstboot run --force reads the configuration files again
 
 // save saves the configuration, secrets included, for status and later runs.
 // Some sources do not exist any more by then.
-func (m *machine) save(loaded *config.Loaded) error {
+func (r *run) save(ctx context.Context, loaded *config.Loaded) error {
 	var b bytes.Buffer
 	if err := loaded.Save(&b); err != nil {
 		return fmt.Errorf("cannot save the configuration: %w", err)
 	}
 	// A new file restarts the tunnel to etcd.
-	if have, found, err := state.ReadEffective(m.state); err == nil && found && bytes.Equal(have, b.Bytes()) {
+	have, found, err := state.ReadEffective(r.state)
+	switch {
+	case err == nil && found && bytes.Equal(have, b.Bytes()):
 		return nil
+	case err == nil && found:
+		if err := r.noteTunnel(ctx); err != nil {
+			return err
+		}
 	}
-	return m.state.WriteFile(state.EffectivePath, b.Bytes(), 0o600)
+	return r.state.WriteFile(state.EffectivePath, b.Bytes(), 0o600)
+}
+
+// noteTunnel notes that a running tunnel to etcd must be restarted, because its
+// configuration is about to change.
+func (r *run) noteTunnel(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
+	defer cancel()
+	unit, err := r.state.Systemd().Unit(ctx, units.EtcdTunnel)
+	if err != nil || unit.Active != "active" {
+		return nil // without systemd there is no tunnel
+	}
+	return r.recorder.SetNotes(func(n *state.Notes) { n.SetOutdated(units.EtcdTunnel, unit.Since) })
 }
 
 // absolutePaths makes the paths of --config independent of the working directory.

@@ -248,7 +248,7 @@ func (r *run) configure(ctx context.Context) (*config.Loaded, error) {
 	for _, w := range loaded.Warnings {
 		r.console.Printf("warning: %v", w)
 	}
-	return loaded, errors.Join(r.save(loaded), r.recordConfig(loaded, absolutePaths(r.Files)))
+	return loaded, errors.Join(r.save(ctx, loaded), r.recordConfig(loaded, absolutePaths(r.Files)))
 }
 
 // compareSources warns about changes that this run does not apply. It returns an

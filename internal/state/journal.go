@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/host"
@@ -71,10 +72,10 @@ type Notes struct {
 	// cluster store where none was set before. (Docker also shows a store that
 	// has no effect, so its answer does not prove it.)
 	StoreReloaded time.Time `json:"store_reloaded,omitzero"`
-	// LocalDocker is when the dockerd became active that knows the plugin's scope as
-	// local, from before the host's network becomes global until dockerd has restarted.
-	// The clock does not matter: any other start has another time.
-	LocalDocker time.Time `json:"local_docker,omitzero"`
+	// Outdated is when units became active that must be restarted or reloaded, because
+	// what they have read was changed then. The time tells one start of a unit from
+	// another, and is compared with no other clock.
+	Outdated map[string]time.Time `json:"outdated,omitempty"`
 	// FilesReloaded is the time when udevd and NetworkManager last reloaded
 	// their files.
 	FilesReloaded time.Time `json:"files_reloaded,omitzero"`
@@ -87,6 +88,27 @@ type Notes struct {
 	Probe Probe `json:"probe,omitzero"`
 	// Network is the mode of the Docker network that preflight decided on.
 	Network Network `json:"network,omitzero"`
+}
+
+// IsOutdated reports whether the unit that became active at since must be restarted or
+// reloaded.
+func (n Notes) IsOutdated(unit string, since time.Time) bool {
+	noted, found := n.Outdated[unit]
+	return found && noted.Equal(since)
+}
+
+// SetOutdated records that the unit that became active at since must be restarted or
+// reloaded. The zero time removes the record.
+func (n *Notes) SetOutdated(unit string, since time.Time) {
+	all := maps.Clone(n.Outdated) // others may be reading it
+	if all == nil {
+		all = map[string]time.Time{}
+	}
+	all[unit] = since
+	if since.IsZero() {
+		delete(all, unit)
+	}
+	n.Outdated = all
 }
 
 // Network records the mode of a host's Docker network. Only run --force decides
