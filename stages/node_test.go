@@ -304,6 +304,11 @@ func TestTooLongNodeEnvironmentIsRefused(t *testing.T) {
 	m.wantPermanentError("node", "node.environment.LONG", "more than 65535 bytes")
 }
 
+const (
+	whileMissing   = "While a peer is missing, BIRD uses no route to other hosts for up to four minutes after calico-node's start"
+	secondPeerDown = "Mesh_10_0_0_5 BGP master start 10:00:05 Connect\n"
+)
+
 const onePeerDown = noPeers + `Mesh_10_0_0_3 BGP master up 10:00:05 Established
 Mesh_10_0_0_4 BGP master start 10:00:05 Active  Socket: No route to host
 `
@@ -324,7 +329,11 @@ func TestStalePeerIsAWarning(t *testing.T) {
 	if !f.OK() || len(f.Warnings) != 1 {
 		t.Fatalf("got differences %v and warnings %q", f.Differences, f.Warnings)
 	}
-	wantWords(t, f.Warnings[0], "10.0.0.4", "node ghost", "Active", "calicoctl delete node ghost")
+	wantWords(t, f.Warnings[0], "10.0.0.4", "node ghost", "Active", "calicoctl delete node ghost. "+whileMissing)
+	m.node.protocols += secondPeerDown
+	if f := m.check("node"); len(f.Warnings) != 2 || strings.Count(strings.Join(f.Warnings, "\n"), whileMissing) != 1 {
+		t.Errorf("got the warnings %q", f.Warnings)
+	}
 }
 
 // TestStalePeerIsAWarningWithoutEtcd: the warning then has no Node's name.
@@ -338,7 +347,7 @@ func TestStalePeerIsAWarningWithoutEtcd(t *testing.T) {
 	if err != nil || len(f.Warnings) != 1 {
 		t.Fatalf("%v, %q", err, f.Warnings)
 	}
-	wantWords(t, f.Warnings[0], "BGP peer 10.0.0.4 is not established")
+	wantWords(t, f.Warnings[0], "BGP peer 10.0.0.4 is not established", whileMissing)
 }
 
 // TestNodeWhoseHealthPortIsSilentBecomesReady: another configuration of Felix may

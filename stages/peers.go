@@ -36,9 +36,13 @@ func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 	})
 }
 
-// warnAboutPeers adds a warning for each peer that is not Established. It names
-// the peer's Node if etcd has it: a machine that no longer exists may have left
-// its Node behind.
+// whilePeersAreMissing is the effect of a missing peer: BIRD's graceful restart waits
+// for all of them.
+const whilePeersAreMissing = ". While a peer is missing, BIRD uses no route to other hosts for up to four minutes after calico-node's start"
+
+// warnAboutPeers adds a warning for each peer that is not Established; the first one
+// names the effect. A warning names the peer's Node if etcd has it: a machine that no
+// longer exists may have left its Node behind.
 func (s node) warnAboutPeers(ctx context.Context, f *engine.CheckResult) {
 	list, err := calico.Peers(ctx, s.Host, s.docker())
 	if err != nil {
@@ -46,6 +50,7 @@ func (s node) warnAboutPeers(ctx context.Context, f *engine.CheckResult) {
 		return
 	}
 	var names map[string]string
+	effect := whilePeersAreMissing
 	for _, p := range list {
 		if p.Established {
 			continue
@@ -55,11 +60,12 @@ func (s node) warnAboutPeers(ctx context.Context, f *engine.CheckResult) {
 		}
 		name := names[p.Address]
 		if name == "" {
-			f.Warn("BGP peer %s is not established (%s)", p.Address, p.State)
-			continue
+			f.Warn("BGP peer %s is not established (%s)%s", p.Address, p.State, effect)
+		} else {
+			f.Warn("BGP peer %s (node %s) is not established (%s); if that machine no longer exists, run calicoctl delete node %s%s",
+				p.Address, name, p.State, name, effect)
 		}
-		f.Warn("BGP peer %s (node %s) is not established (%s); if that machine no longer exists, run calicoctl delete node %s",
-			p.Address, name, p.State, name)
+		effect = ""
 	}
 }
 
