@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -80,6 +82,21 @@ func (c *cli) loadForRender(cmd *cobra.Command) (*config.Loaded, error) {
 	}
 	c.warn(c.validationWarnings(loaded, c.files))
 	return loaded, nil
+}
+
+// warnOfCertificates names the files for an etcd with TLS that hosts need, except those
+// that the output contains. No output carries them by itself: every process of a host
+// may read its user-data, and a boot server gives its files to everyone.
+func (c *cli) warnOfCertificates(etcd config.Etcd, contained ...string) {
+	var needed []string
+	for _, f := range []struct{ key, path string }{{"etcd.caFile", etcd.CAFile}, {"etcd.certFile", etcd.CertFile}, {"etcd.keyFile", etcd.KeyFile}} {
+		if f.path != "" && !slices.Contains(contained, f.path) {
+			needed = append(needed, f.key+" "+f.path)
+		}
+	}
+	if len(needed) > 0 {
+		c.warn([]string{"the output does not contain " + strings.Join(needed, ", ") + ": put them into the image, or bring them to each host another way"})
+	}
 }
 
 // atMostOneFile accepts at most one argument: the file to write.

@@ -77,6 +77,7 @@ func (c *cli) doCloudInit(cmd *cobra.Command, args []string, f cloudInitFlags) e
 	if err != nil {
 		return err
 	}
+	c.warnOfCertificates(loaded.Config.Etcd)
 	data, err := cloudinit.UserData(loaded, cloudinit.Options{Install: install, WriteFiles: f.writeFiles})
 	if err != nil {
 		return err

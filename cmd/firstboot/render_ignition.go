@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -66,9 +65,12 @@ func (c *cli) doIgnition(cmd *cobra.Command, args []string, f ignitionFlags) err
 	if err != nil {
 		return err
 	}
-	for _, w := range rendered.Warnings {
-		fmt.Fprintln(c.errs, "firstboot: warning:", w)
+	var contained []string
+	for _, f := range rendered.Config.Storage.Files {
+		contained = append(contained, f.Path)
 	}
+	c.warnOfCertificates(loaded.Config.Etcd, contained...)
+	c.warn(rendered.Warnings)
 	data := rendered.JSON
 	if f.butane {
 		if data, err = rendered.Butane(); err != nil {

@@ -94,6 +94,7 @@ func (c *cli) doPXE(cmd *cobra.Command, f pxeFlags) error {
 	if err != nil {
 		return err
 	}
+	c.warnOfCertificates(loaded.Config.Etcd)
 	return c.writePXE(cmd, f, loaded)
 }
 
