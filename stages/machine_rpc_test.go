@@ -218,7 +218,7 @@ func (s fakeClient) Enable(ctx context.Context, names ...string) error {
 			return err
 		}
 	}
-	return s.DaemonReload(ctx)
+	return nil
 }
 
 func (s fakeClient) Disable(ctx context.Context, names ...string) error {
@@ -227,7 +227,7 @@ func (s fakeClient) Disable(ctx context.Context, names ...string) error {
 			return err
 		}
 	}
-	return s.DaemonReload(ctx)
+	return nil
 }
 
 func (s fakeClient) Property(ctx context.Context, unit, kind, property string) (any, error) {

@@ -21,6 +21,7 @@ type fakeSystemd struct {
 	mu       sync.Mutex
 	units    map[string]*unit
 	reloads  int
+	outdated bool // a unit was enabled or disabled after the last reload
 	programs map[string]program
 }
 
@@ -36,6 +37,7 @@ type unit struct {
 	active  string
 	masked  bool
 	enabled bool
+	wanted  bool // enabled when systemd last read the unit files
 	since   time.Time
 	read    string // the text that systemd has read
 	starts  int
@@ -80,7 +82,7 @@ func (s *fakeSystemd) state(name string) (host.UnitState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.unit(name)
-	state := host.UnitState{Load: "loaded", Active: u.active, Since: u.since.Truncate(time.Microsecond), NeedsReload: u.read != s.onDisk(name)}
+	state := host.UnitState{Load: "loaded", Active: u.active, Since: u.since.Truncate(time.Microsecond), NeedsReload: u.read != s.onDisk(name) || s.outdated}
 	switch {
 	case u.masked:
 		state.Load, state.FileState = "masked", "masked"
@@ -124,11 +126,12 @@ func (s *fakeSystemd) job(verb, name string) error {
 	}
 	switch verb {
 	case "enable", "disable":
+		s.outdated = s.outdated || u.enabled != (verb == "enable") // as systemd 255 does
 		u.enabled = verb == "enable"
 	case "start":
 		s.begin(name, u)
 		for other, wanted := range s.units {
-			if wanted.enabled && strings.Contains(wanted.read, "WantedBy="+name+"\n") {
+			if wanted.wanted && strings.Contains(wanted.read, "WantedBy="+name+"\n") {
 				s.begin(other, wanted)
 			}
 		}
@@ -161,9 +164,17 @@ func (s *fakeSystemd) job(verb, name string) error {
 	return nil
 }
 
+// disable does what systemctl disable does.
+func (s *fakeSystemd) disable(name string) {
+	for _, verb := range []string{"disable", "daemon-reload"} {
+		_ = s.job(verb, name) // a unit that does not exist stays as it is
+	}
+}
+
 func (s *fakeSystemd) reread() {
+	s.outdated = false
 	for name, u := range s.units {
-		u.read = s.onDisk(name)
+		u.read, u.wanted = s.onDisk(name), u.enabled
 	}
 }
 

@@ -56,7 +56,7 @@ func (s plugin) Check(ctx context.Context) (engine.CheckResult, error) {
 // checkUnit adds a difference unless the plugin is enabled, was started after
 // its configuration was written, and responds on both sockets.
 func (s plugin) checkUnit(ctx context.Context, f *engine.CheckResult) error {
-	unit, err := s.Host.Systemd().Unit(ctx, units.Minions)
+	unit, err := s.unit(ctx, units.Minions)
 	if err != nil {
 		return err
 	}
@@ -108,6 +108,14 @@ func (s plugin) outdated(unit host.UnitState) (string, error) {
 
 func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	s.expectFiles(ctx)
+	mode, err := s.network(ctx)
+	if err != nil {
+		return err
+	}
+	// They come before the package, whose installation makes systemd read unit files.
+	if err := s.writeFiles(ctx, minions.DropIns(mode.local()), units.Minions); err != nil {
+		return err
+	}
 	var f engine.CheckResult
 	if err := s.checkPackage(ctx, &f); err != nil {
 		return err
@@ -118,15 +126,12 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 		}
 	}
 	minions.RemovePartialFiles(ctx, s.Host)
-	mode, err := s.network(ctx)
-	if err != nil {
-		return err
-	}
+	// An installation overwrites the configuration.
 	if err := s.writeFiles(ctx, minions.Files(s.Config, mode.local()), units.Minions); err != nil {
 		return err
 	}
-	if err := s.Host.Systemd().Enable(ctx, units.Minions); err != nil { // systemd also reads the files
-		return &engine.Retry{Err: err}
+	if err := s.enable(ctx, units.Minions); err != nil {
+		return err
 	}
 	if err := s.applyTunnel(ctx); err != nil {
 		return err
@@ -134,7 +139,10 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.startUnit(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	return s.waitForSockets(ctx, report)
+	if err := s.waitForSockets(ctx, report); err != nil {
+		return err
+	}
+	return s.settle(ctx)
 }
 
 // applyTunnel runs the tunnel to an etcd with TLS, with this run's configuration. It

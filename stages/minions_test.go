@@ -103,7 +103,7 @@ func TestMinionsUnitIsCheckedAndRepaired(t *testing.T) {
 		words  []string
 	}{
 		"stopped":                      {func(m *machine) { _ = m.systemd.job("stop", units.Minions) }, []string{"inactive", "expected active"}},
-		"disabled":                     {func(m *machine) { _ = m.systemd.job("disable", units.Minions) }, []string{"disabled", "expected enabled"}},
+		"disabled":                     {func(m *machine) { m.systemd.disable(units.Minions) }, []string{"disabled", "expected enabled"}},
 		"changed on disk":              {func(m *machine) { m.put(units.AdminDir+"/eru-minions.service.d/x.conf", "[Service]\n") }, []string{"changed on disk"}},
 		"older than its configuration": {func(m *machine) { m.systemd.unit(units.Minions).since = time.Now().Add(-time.Hour) }, []string{"started before " + minionsConf}},
 		"without its drop-in":          {func(m *machine) { m.remove(units.MinionsDropIn) }, []string{units.MinionsDropIn, "missing"}},

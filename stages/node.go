@@ -19,8 +19,16 @@ import (
 // name and address. The stage is done when calico-node is ready.
 type node struct{ *Env }
 
-func (node) Name() string    { return "node" }
-func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
+func (node) Name() string { return "node" }
+
+// After: calico-node starts as early as possible, because it takes longest. A single
+// processor gains nothing from that, and calico-node uses it from its start on.
+func (s node) After() []string {
+	if s.Processors == 1 {
+		return []string{"docker", "sysctl", "calicoctl"}
+	}
+	return []string{"docker", "sysctl"}
+}
 
 // wanted returns what this host's calico-node is started with.
 func (s node) wanted(ctx context.Context) (calico.Node, error) {
@@ -52,7 +60,7 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 	if !f.OK() {
 		return f, nil
 	}
-	unit, err := s.Host.Systemd().Unit(ctx, units.CalicoNode)
+	unit, err := s.unit(ctx, units.CalicoNode)
 	if err != nil {
 		return f, err
 	}
@@ -167,8 +175,9 @@ func (s node) ready(ctx context.Context) error {
 }
 
 // firstCommand is the number of the query after which calico-node's own command is
-// tried as well: ten seconds after its start.
-const firstCommand = 20
+// tried as well, a minute after its start. The command takes seconds of CPU time on a
+// slow machine, on which calico-node may need as long to start.
+const firstCommand = 120
 
 // becomesReady returns a function that returns nil once calico-node is ready. It
 // queries Felix and BIRD without starting a program. If they do not answer where
@@ -190,8 +199,8 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.writeNodeFiles(ctx); err != nil {
 		return err
 	}
-	if err := s.Host.Systemd().Enable(ctx, units.CalicoNode); err != nil { // systemd also reads the file
-		return &engine.Retry{Err: err}
+	if err := s.enable(ctx, units.CalicoNode); err != nil {
+		return err
 	}
 	if err := s.startOrRestart(ctx); err != nil {
 		return &engine.Retry{Err: err}
@@ -201,6 +210,9 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
 	}
 	s.nodeReady.Store(true)
+	if err := s.settle(ctx); err != nil { // usually another stage did since
+		return err
+	}
 	s.waitForPeers(ctx, report)
 	return nil
 }

@@ -90,7 +90,7 @@ func TestNodeFindsAndRepairsDifferences(t *testing.T) {
 		restarts bool
 	}{
 		"stopped":  {func(m *machine) { _ = m.systemd.job("stop", units.CalicoNode) }, []string{"inactive", "expected active"}, true},
-		"disabled": {func(m *machine) { _ = m.systemd.job("disable", units.CalicoNode) }, []string{"disabled", "expected enabled"}, false},
+		"disabled": {func(m *machine) { m.systemd.disable(units.CalicoNode) }, []string{"disabled", "expected enabled"}, false},
 		"another unit file": {func(m *machine) {
 			m.put(units.CalicoNodePath, "[Service]\nExecStart=/usr/bin/docker run calico/node:v3.23.0\n")
 		}, []string{units.CalicoNodePath}, true},

@@ -9,13 +9,15 @@ import (
 	"github.com/projecteru2/firstboot/internal/fault"
 )
 
-// Limits of the pause between two attempts of poll. An attempt can be
-// expensive: calico-node's health command starts a 70 MB program, which takes
-// 6 s on an emulated machine. The pause is therefore at least as long as the
-// attempt took, so that the attempts leave the machine time for its work.
+// The pause between two attempts of poll is first firstPollPause. It doubles up to
+// pollPause. An attempt can be expensive: calico-node's health command starts a 70 MB
+// program, which takes 6 s on an emulated machine. The pause is therefore at least as
+// long as the attempt took, up to maxPollPause, so that the attempts leave the machine
+// time for its work.
 const (
-	minPollPause = 500 * time.Millisecond
-	maxPollPause = 10 * time.Second
+	firstPollPause = 100 * time.Millisecond
+	pollPause      = 500 * time.Millisecond
+	maxPollPause   = 10 * time.Second
 )
 
 // poll calls attempt until it returns nil. After limit it gives up and returns
@@ -25,7 +27,8 @@ func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func(contex
 	timedOut := fmt.Errorf("timed out after %v", limit)
 	limited, cancel := context.WithTimeoutCause(ctx, limit, timedOut)
 	defer cancel()
-	for elapsed := time.Duration(0); ; {
+	elapsed, next := time.Duration(0), firstPollPause
+	for {
 		start := time.Now()
 		err := attempt(limited)
 		if err == nil {
@@ -36,9 +39,13 @@ func (e *Env) poll(ctx context.Context, limit time.Duration, attempt func(contex
 		}
 		took := time.Since(start)
 		elapsed += took
-		pause := max(0, min(max(minPollPause, took), maxPollPause, limit-elapsed))
+		pause := max(0, min(max(next, took), maxPollPause, limit-elapsed))
+		next = min(2*next, pollPause)
 		if err := e.sleep(ctx, pause); err != nil {
 			return err
+		}
+		if ctx.Err() != nil { // at the end of the pause
+			return context.Cause(ctx)
 		}
 		if elapsed += pause; elapsed >= limit || limited.Err() != nil {
 			return fault.New(fault.Retryable, fault.Timeout, fmt.Errorf("%w: %w", timedOut, err))

@@ -35,8 +35,8 @@ func TestPoll(t *testing.T) {
 		err      string
 	}{
 		{"success at once", 0, 0, time.Minute, 0, 1, ""},
-		{"success after three failures", 3, 0, time.Minute, 3 * minPollPause, 4, ""},
-		{"no success", 1000, 0, 1750 * time.Millisecond, 1750 * time.Millisecond, 4, "timed out after 1.75s: not yet"},
+		{"success after three failures", 3, 0, time.Minute, firstPollPause + 2*firstPollPause + 4*firstPollPause, 4, ""},
+		{"no success", 1000, 0, 1950 * time.Millisecond, 1950 * time.Millisecond, 6, "timed out after 1.95s: not yet"},
 		{"pause as long as the attempt", 2, time.Second, time.Minute, 5 * time.Second, 3, ""},
 		{"attempt longer than the longest pause", 1, 25 * time.Second, 2 * time.Minute, 25*time.Second + maxPollPause + 25*time.Second, 2, ""},
 		{"attempt longer than the limit", 1, 2 * time.Second, time.Second, 2 * time.Second, 1, "timed out after 1s: not yet"},

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"github.com/projecteru2/firstboot/internal/engine"
+	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -48,7 +50,6 @@ func (e *Env) checkNoService(ctx context.Context, name string, f *engine.CheckRe
 // services answer.
 func (e *Env) startServices(ctx context.Context, names ...string) error {
 	systemd := e.Host.Systemd()
-	written := false
 	var disabled []string
 	for _, name := range names {
 		unit, err := systemd.Unit(ctx, name)
@@ -59,22 +60,13 @@ func (e *Env) startServices(ctx context.Context, names ...string) error {
 			if err := e.writeUnit(name); err != nil {
 				return err
 			}
-			written = true
 		}
 		if unit.FileState != "enabled" {
 			disabled = append(disabled, name)
 		}
 	}
-	// A reload of systemd takes seconds on a slow machine. Enable includes one.
-	var err error
-	switch {
-	case len(disabled) > 0:
-		err = systemd.Enable(ctx, disabled...)
-	case written:
-		err = systemd.DaemonReload(ctx)
-	}
-	if err != nil {
-		return &engine.Retry{Err: err}
+	if err := e.enable(ctx, disabled...); err != nil {
+		return err
 	}
 	for _, name := range names {
 		unit, err := systemd.Unit(ctx, name)
@@ -85,7 +77,7 @@ func (e *Env) startServices(ctx context.Context, names ...string) error {
 			return &engine.Retry{Err: err}
 		}
 	}
-	return nil
+	return e.settle(ctx)
 }
 
 // stopServices disables and stops units of firstboot, in order.
@@ -94,7 +86,7 @@ func (e *Env) stopServices(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		unit, err := systemd.Unit(ctx, name)
 		if err == nil && unit.FileState == "enabled" {
-			err = systemd.Disable(ctx, name)
+			err = e.changeUnits(func() error { return systemd.Disable(ctx, name) })
 		}
 		if err == nil && unit.Active == "active" {
 			err = systemd.Stop(ctx, name)
@@ -103,7 +95,75 @@ func (e *Env) stopServices(ctx context.Context, names ...string) error {
 			return &engine.Retry{Err: err}
 		}
 	}
-	return nil
+	return e.settle(ctx)
+}
+
+// unitChanges counts what enables or disables units, so that systemd's unit files
+// are read again once for several stages: that takes a second on a slow machine.
+type unitChanges struct{ began, ended, read atomic.Int64 }
+
+// settled reports whether systemd has read all changes.
+func (c *unitChanges) settled() bool { return c.read.Load() == c.began.Load() }
+
+// changeUnits calls change, which enables or disables units. The caller calls settle
+// later.
+func (e *Env) changeUnits(change func() error) error {
+	e.changes.began.Add(1)
+	defer e.changes.ended.Add(1)
+	return change()
+}
+
+// enable enables units, whose files the caller has written. systemd reads them again if
+// it may have read others before. It loads any other unit when that starts. The caller
+// starts the units and then calls settle.
+func (e *Env) enable(ctx context.Context, names ...string) error {
+	changed := false
+	for _, name := range names {
+		unit, err := e.unit(ctx, name)
+		if err != nil {
+			return &engine.Retry{Err: err}
+		}
+		changed = changed || unit.NeedsReload || e.Notes.Notes().IsOutdated(name, unit.Since)
+	}
+	if changed {
+		if err := e.reloadUnits(ctx); err != nil {
+			return &engine.Retry{Err: err}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return retryIf(e.changeUnits(func() error { return e.Host.Systemd().Enable(ctx, names...) }))
+}
+
+// settle makes systemd read unit files again if this run enabled or disabled a unit
+// since it last did.
+func (e *Env) settle(ctx context.Context) error {
+	if e.changes.read.Load() == e.changes.ended.Load() {
+		return nil
+	}
+	return retryIf(e.reloadUnits(ctx))
+}
+
+func (e *Env) reloadUnits(ctx context.Context) error {
+	changes := e.changes.ended.Load()
+	err := e.Host.Systemd().DaemonReload(ctx)
+	if err == nil {
+		e.changes.read.Store(changes)
+	}
+	return err
+}
+
+// unit queries systemd for a unit. From when a stage enables a unit until systemd has
+// read that, systemd says of every unit that it must be read again: then the answer
+// does not count.
+func (e *Env) unit(ctx context.Context, name string) (host.UnitState, error) {
+	began, settled := e.changes.began.Load(), e.changes.settled()
+	unit, err := e.Host.Systemd().Unit(ctx, name)
+	if !settled || !e.changes.settled() || e.changes.began.Load() != began {
+		unit.NeedsReload = false
+	}
+	return unit, err
 }
 
 // writeUnit writes the file of a unit of firstboot.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -27,7 +28,7 @@ func selfFile() string {
 
 // build returns the stages of a machine.
 func build(p app.BuildOptions) (app.StageSet, error) {
-	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfFile(), Built: buildTime()}
+	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfFile(), Built: buildTime(), Processors: runtime.NumCPU()}
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}

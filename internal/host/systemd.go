@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -30,10 +31,11 @@ type Systemd interface {
 	// Reload makes the unit's service read its configuration again
 	// (ExecReload).
 	Reload(ctx context.Context, name string) error
+	// Enable and Disable change what the next boot starts. Until a DaemonReload,
+	// systemd (255 and later) reports NeedsReload for every unit.
 	Enable(ctx context.Context, names ...string) error
 	Disable(ctx context.Context, names ...string) error
-	// DaemonReload makes systemd read changed unit files. Enable and Disable
-	// include it.
+	// DaemonReload makes systemd read changed unit files.
 	DaemonReload(ctx context.Context) error
 	// Property reads one property of a unit of the given type (Service, …).
 	Property(ctx context.Context, unit, kind, property string) (any, error)
@@ -51,6 +53,7 @@ func (s *systemdConn) limited(ctx context.Context, action string, do func(contex
 		if err != nil {
 			return err
 		}
+		defer s.release()
 		if err := do(ctx, conn); err != nil {
 			return fmt.Errorf("cannot %s: %w", action, err)
 		}
@@ -60,9 +63,20 @@ func (s *systemdConn) limited(ctx context.Context, action string, do func(contex
 
 func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) {
 	var props map[string]any
+	result := ""
 	err := s.limited(ctx, "query systemd for "+name, func(ctx context.Context, conn *dbus.Conn) (err error) {
-		props, err = conn.GetAllPropertiesContext(ctx, name)
-		return err
+		// A service has 300 properties more.
+		if props, err = conn.GetUnitPropertiesContext(ctx, name); err != nil {
+			return err
+		}
+		if kind, ends := resultOf[path.Ext(name)]; ends {
+			p, err := conn.GetUnitTypePropertyContext(ctx, name, kind, "Result")
+			if err != nil {
+				return err
+			}
+			result, _ = p.Value.Value().(string)
+		}
+		return nil
 	})
 	if err != nil {
 		return UnitState{}, err
@@ -70,7 +84,7 @@ func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) 
 	text := func(key string) string { v, _ := props[key].(string); return v }
 	state := UnitState{
 		Load: text("LoadState"), Active: text("ActiveState"),
-		FileState: text("UnitFileState"), Result: text("Result"),
+		FileState: text("UnitFileState"), Result: result,
 	}
 	state.NeedsReload, _ = props["NeedDaemonReload"].(bool)
 	if usec, ok := props["ActiveEnterTimestamp"].(uint64); ok && usec > 0 {
@@ -78,6 +92,10 @@ func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) 
 	}
 	return state, nil
 }
+
+// resultOf has the D-Bus interface with the property Result for the kinds of units
+// that are queried here and have one.
+var resultOf = map[string]string{".service": "Service", ".socket": "Socket", ".timer": "Timer", ".mount": "Mount"}
 
 func (s *systemdConn) Property(ctx context.Context, unit, kind, property string) (value any, err error) {
 	err = s.limited(ctx, "query systemd for "+property+" of "+unit, func(ctx context.Context, conn *dbus.Conn) error {
@@ -127,30 +145,23 @@ func (s *systemdConn) Reload(ctx context.Context, name string) error {
 
 func (s *systemdConn) Enable(ctx context.Context, names ...string) error {
 	s.step("unit", fmt.Sprintf("enable %v", names))
-	err := s.limited(ctx, fmt.Sprintf("enable %v", names), func(ctx context.Context, conn *dbus.Conn) error {
+	return s.limited(ctx, fmt.Sprintf("enable %v", names), func(ctx context.Context, conn *dbus.Conn) error {
 		_, _, err := conn.EnableUnitFilesContext(ctx, slices.Clone(names), false, false)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return s.DaemonReload(ctx)
 }
 
 func (s *systemdConn) Disable(ctx context.Context, names ...string) error {
 	s.step("unit", fmt.Sprintf("disable %v", names))
-	err := s.limited(ctx, fmt.Sprintf("disable %v", names), func(ctx context.Context, conn *dbus.Conn) error {
+	return s.limited(ctx, fmt.Sprintf("disable %v", names), func(ctx context.Context, conn *dbus.Conn) error {
 		_, err := conn.DisableUnitFilesContext(ctx, slices.Clone(names), false)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return s.DaemonReload(ctx)
 }
 
 func (s *systemdConn) DaemonReload(ctx context.Context) error {
 	s.step("unit", "daemon-reload")
+	defer s.hangUp() // after a reload, systemd sends signals of every unit
 	return s.limited(ctx, "reload systemd's unit files", func(ctx context.Context, conn *dbus.Conn) error {
 		return conn.ReloadContext(ctx)
 	})

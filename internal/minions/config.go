@@ -20,14 +20,19 @@ import (
 // overwrites it.
 const ConfPath = "/etc/eru/minions.conf"
 
-// Files returns the plugin's configuration, and the drop-ins that order it before
-// Docker and, with a local network, give it another socket.
+// Files returns the plugin's configuration and its drop-ins.
 func Files(c *config.Config, local bool) []host.File {
-	list := []host.File{confFile(c)}
+	return append([]host.File{confFile(c)}, DropIns(local)...)
+}
+
+// DropIns returns the drop-ins that order the plugin before Docker and, with a local
+// network, give it another socket.
+func DropIns(local bool) []host.File {
 	dropIns := units.DropIns()
 	if local {
 		dropIns = units.LocalDropIns()
 	}
+	var list []host.File
 	for _, d := range dropIns {
 		list = append(list, host.File{Path: d.Path, Data: d.Data, Mode: 0o644})
 	}
