@@ -48,6 +48,11 @@ func (s pool) readObjects(ctx context.Context, c *cluster.Client) (clusterObject
 	if seen.pool, err = c.Pool(ctx, s.Config.Pool.Name); err != nil {
 		return seen, err
 	}
+	if seen.pool == nil {
+		// Without its pool, a global network was never made.
+		seen.network, err = s.docker().ListedNetwork(ctx, s.Config.Pool.NetworkName())
+		return seen, err
+	}
 	seen.network, err = s.poolNetwork(ctx)
 	return seen, err
 }

@@ -64,18 +64,24 @@ const networkQueries = 3
 // Network finds a network by name. It is nil if it does not exist, or if Docker
 // could not read its cluster store.
 func (d *Client) Network(ctx context.Context, name string) (*Network, error) {
-	return d.find(ctx, func(n Network) bool { return n.Name == name })
+	return d.find(ctx, networkQueries, func(n Network) bool { return n.Name == name })
+}
+
+// ListedNetwork finds a network by name in one list. That is enough if the network is
+// probably missing.
+func (d *Client) ListedNetwork(ctx context.Context, name string) (*Network, error) {
+	return d.find(ctx, 1, func(n Network) bool { return n.Name == name })
 }
 
 // HasNetwork reports whether a network with this ID exists. It may be false if
 // Docker could not read its cluster store.
 func (d *Client) HasNetwork(ctx context.Context, id string) (bool, error) {
-	n, err := d.find(ctx, func(n Network) bool { return n.ID == id })
+	n, err := d.find(ctx, networkQueries, func(n Network) bool { return n.ID == id })
 	return n != nil, err
 }
 
-func (d *Client) find(ctx context.Context, is func(Network) bool) (*Network, error) {
-	for range networkQueries {
+func (d *Client) find(ctx context.Context, queries int, is func(Network) bool) (*Network, error) {
+	for range queries {
 		list, err := d.Networks(ctx)
 		if err != nil {
 			return nil, err
