@@ -183,7 +183,7 @@ func (e *Env) restartDocker(ctx context.Context, report engine.Progress, why str
 		return err
 	}
 	report("restarting Docker "+why, 0, 0)
-	if len(minions.SocketErrors(ctx, e.Host)) > 0 && e.Host.Exists(units.MinionsDropIn) {
+	if len(minions.SocketErrors(ctx, e.Host)) > 0 && e.Host.Exists(units.DockerDropIn) {
 		return &engine.Wait{For: "the plugin's sockets, which containers need after Docker's restart"}
 	}
 	if e.restarts.Add(1) > maxRestarts {

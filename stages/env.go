@@ -34,8 +34,6 @@ type Env struct {
 	// Built is the time at which the binary was built, zero if unknown. A clock
 	// that shows an earlier time is wrong.
 	Built time.Time
-	// Processors is the number of the machine's processors, 0 if unknown.
-	Processors int
 	// Sleep replaces the pauses of a stage that polls. nil: real time. Tests set
 	// it so that they do not wait.
 	Sleep func(ctx context.Context, d time.Duration) error

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
 	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/internal/unified"
+	"github.com/projecteru2/firstboot/units"
 )
 
 // checkFiles checks every file. The error names the files that only another user
@@ -62,11 +64,30 @@ func (e *Env) writeFiles(ctx context.Context, list []host.File, readers ...strin
 			}
 			noted = true
 		}
-		if err := e.Host.WriteFile(f.Path, f.Data, f.Mode); err != nil {
+		if err := e.writeFile(ctx, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeFile writes a file. Of a unit's file it notes that systemd must read it.
+func (e *Env) writeFile(ctx context.Context, f host.File) error {
+	write := func() error { return e.Host.WriteFile(f.Path, f.Data, f.Mode) }
+	below, ofUnit := strings.CutPrefix(f.Path, units.AdminDir+"/")
+	if !ofUnit {
+		return write()
+	}
+	name, _, _ := strings.Cut(below, "/")
+	name = strings.TrimSuffix(name, ".d")
+	unit, err := e.Host.Systemd().Unit(ctx, name)
+	if err != nil {
+		return &engine.Retry{Err: err}
+	}
+	if unit.Load == "loaded" {
+		e.noteStale(name)
+	}
+	return e.changeUnits(write)
 }
 
 // noteOutdated notes that units must be restarted or reloaded, because what they read

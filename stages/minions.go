@@ -14,8 +14,8 @@ import (
 )
 
 // plugin, shown as "minions", installs the plugin's RPM, then its configuration,
-// which an install overwrites. It orders the plugin before Docker and starts it,
-// with the tunnel to an etcd with TLS. The stage is done when both sockets respond.
+// which an install overwrites. Drop-ins order the plugin before Docker. The stage starts
+// it, with the tunnel to an etcd with TLS, and is done when both sockets respond.
 type plugin struct{ *Env }
 
 func (plugin) Name() string    { return "minions" }
@@ -106,14 +106,16 @@ func (s plugin) outdated(unit host.UnitState) (string, error) {
 	return "started before " + units.MinionsDropIn + " was written", nil
 }
 
-func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
+func (s plugin) Apply(ctx context.Context, report engine.Progress) (err error) {
+	defer s.settle(ctx, &err)
 	s.expectFiles(ctx)
 	mode, err := s.network(ctx)
 	if err != nil {
 		return err
 	}
-	// They come before the package, whose installation makes systemd read unit files.
-	if err := s.writeFiles(ctx, minions.DropIns(mode.local()), units.Minions); err != nil {
+	// It comes before the package, whose installation makes systemd read unit files.
+	// Docker's comes later: it makes Docker wait for the plugin at every start.
+	if err := s.writeFiles(ctx, []host.File{minions.DropIn(mode.local())}, units.Minions); err != nil {
 		return err
 	}
 	var f engine.CheckResult
@@ -139,10 +141,7 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) error {
 	if err := s.startUnit(ctx); err != nil {
 		return &engine.Retry{Err: err}
 	}
-	if err := s.waitForSockets(ctx, report); err != nil {
-		return err
-	}
-	return s.settle(ctx)
+	return s.waitForSockets(ctx, report)
 }
 
 // applyTunnel runs the tunnel to an etcd with TLS, with this run's configuration. It

@@ -118,6 +118,24 @@ func TestMinionsUnitIsCheckedAndRepaired(t *testing.T) {
 	}
 }
 
+// TestDockerWaitsForNoPluginWithoutItsPackage: Docker's drop-in makes it wait 15 minutes
+// for the plugin at each start.
+func TestDockerWaitsForNoPluginWithoutItsPackage(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.mustApply("config")
+	m.override(`minions: {sha256: "` + strings.Repeat("0", 64) + `"}`)
+	if err := m.apply(t.Context(), "minions"); err == nil {
+		t.Fatal("a damaged package was installed")
+	}
+	if fileExists(m.file(units.DockerDropIn)) {
+		t.Errorf("%s exists", units.DockerDropIn)
+	}
+	if m.systemd.outdated {
+		t.Error("systemd has not read the changes")
+	}
+}
+
 // TestDeadPluginIsFoundDespiteItsSockets: only a response proves that the plugin
 // runs.
 func TestDeadPluginIsFoundDespiteItsSockets(t *testing.T) {

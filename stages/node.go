@@ -21,14 +21,8 @@ type node struct{ *Env }
 
 func (node) Name() string { return "node" }
 
-// After: calico-node starts as early as possible, because it takes longest. A single
-// processor gains nothing from that, and calico-node uses it from its start on.
-func (s node) After() []string {
-	if s.Processors == 1 {
-		return []string{"docker", "sysctl", "calicoctl"}
-	}
-	return []string{"docker", "sysctl"}
-}
+// After contains calicoctl because only that can remove a Node from the cluster again.
+func (node) After() []string { return []string{"docker", "calicoctl", "sysctl"} }
 
 // wanted returns what this host's calico-node is started with.
 func (s node) wanted(ctx context.Context) (calico.Node, error) {
@@ -174,16 +168,16 @@ func (s node) ready(ctx context.Context) error {
 	return err
 }
 
-// firstCommand is the number of the query after which calico-node's own command is
-// tried as well, a minute after its start. The command takes seconds of CPU time on a
-// slow machine, on which calico-node may need as long to start.
-const firstCommand = 120
+// firstCommand is the time after which calico-node's own command is tried as well, at
+// most half of timeouts.node. The command takes seconds of CPU time on a slow machine,
+// on which calico-node may need as long to start.
+const firstCommand = time.Minute
 
 // becomesReady returns a function that returns nil once calico-node is ready. It
 // queries Felix and BIRD without starting a program. If they do not answer where
 // they are expected, it rarely tries the command in the container.
 func (s node) becomesReady() func(context.Context) error {
-	queries, command := 0, firstCommand
+	queries, command := 0, int(min(firstCommand, s.Config.Timeouts.Node/2)/pollPause)
 	return func(ctx context.Context) error {
 		err := calico.Responds(ctx, s.Host, s.Config)
 		if queries++; err == nil || queries < command {
@@ -194,7 +188,8 @@ func (s node) becomesReady() func(context.Context) error {
 	}
 }
 
-func (s node) Apply(ctx context.Context, report engine.Progress) error {
+func (s node) Apply(ctx context.Context, report engine.Progress) (err error) {
+	defer s.settle(ctx, &err) // usually another stage did since
 	s.expectFiles(ctx)
 	if err := s.writeNodeFiles(ctx); err != nil {
 		return err
@@ -210,9 +205,6 @@ func (s node) Apply(ctx context.Context, report engine.Progress) error {
 		return &engine.Retry{Err: engine.WithHint(fmt.Errorf("calico-node is not ready: %w", err), "journalctl -u calico-node")}
 	}
 	s.nodeReady.Store(true)
-	if err := s.settle(ctx); err != nil { // usually another stage did since
-		return err
-	}
 	s.waitForPeers(ctx, report)
 	return nil
 }

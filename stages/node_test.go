@@ -211,6 +211,33 @@ func TestStartingNodeWithAnotherImageIsRestarted(t *testing.T) {
 	}
 }
 
+// TestChangedNodeUnitIsReadWhateverTheClock: systemd compares the times of files. It
+// must not start calico-node as it was before.
+func TestChangedNodeUnitIsReadWhateverTheClock(t *testing.T) {
+	t.Parallel()
+	m := withNode(t)
+	m.systemd.blind = true
+	_ = m.systemd.job("stop", units.CalicoNode)
+	m.put(units.CalicoNodePath, strings.Replace(m.get(units.CalicoNodePath), "ExecStart=", "ExecStart=/bin/false ", 1))
+	_ = m.systemd.job("daemon-reload", "")
+	m.mustApply("node")
+	if read := m.systemd.unit(units.CalicoNode).read; strings.Contains(read, "/bin/false") {
+		t.Errorf("calico-node was started from its earlier unit:\n%s", read)
+	}
+}
+
+// TestFailedStageLeavesNoChangeUnread: systemd 255 and later would report that every
+// unit must be read again.
+func TestFailedStageLeavesNoChangeUnread(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.node.unready, m.node.silent = "felix is not ready", true
+	m.mustApply("sysctl", "calicoctl", "config", "docker")
+	if err := m.apply(t.Context(), "node"); err == nil || m.systemd.outdated {
+		t.Errorf("%v, and systemd has not read the changes: %t", err, m.systemd.outdated)
+	}
+}
+
 func TestNodeThatStaysUnreadyIsRestarted(t *testing.T) {
 	t.Parallel()
 	m := withNode(t)
@@ -305,7 +332,7 @@ func TestTooLongNodeEnvironmentIsRefused(t *testing.T) {
 }
 
 const (
-	whileMissing   = "While a peer is missing, BIRD uses no route to other hosts for up to four minutes after calico-node's start"
+	whileMissing   = "while a peer is missing, BIRD uses no route to other hosts for up to four minutes after calico-node's start"
 	secondPeerDown = "Mesh_10_0_0_5 BGP master start 10:00:05 Connect\n"
 )
 
@@ -329,7 +356,7 @@ func TestStalePeerIsAWarning(t *testing.T) {
 	if !f.OK() || len(f.Warnings) != 1 {
 		t.Fatalf("got differences %v and warnings %q", f.Differences, f.Warnings)
 	}
-	wantWords(t, f.Warnings[0], "10.0.0.4", "node ghost", "Active", "calicoctl delete node ghost. "+whileMissing)
+	wantWords(t, f.Warnings[0], "10.0.0.4", "node ghost", "Active", "calicoctl delete node ghost; "+whileMissing)
 	m.node.protocols += secondPeerDown
 	if f := m.check("node"); len(f.Warnings) != 2 || strings.Count(strings.Join(f.Warnings, "\n"), whileMissing) != 1 {
 		t.Errorf("got the warnings %q", f.Warnings)

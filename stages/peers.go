@@ -38,7 +38,7 @@ func (s node) waitForPeers(ctx context.Context, report engine.Progress) {
 
 // whilePeersAreMissing is the effect of a missing peer: BIRD's graceful restart waits
 // for all of them.
-const whilePeersAreMissing = ". While a peer is missing, BIRD uses no route to other hosts for up to four minutes after calico-node's start"
+const whilePeersAreMissing = "; while a peer is missing, BIRD uses no route to other hosts for up to four minutes after calico-node's start"
 
 // warnAboutPeers adds a warning for each peer that is not Established; the first one
 // names the effect. A warning names the peer's Node if etcd has it: a machine that no

@@ -3,9 +3,12 @@ package stages
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
+	"time"
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/host"
@@ -48,7 +51,8 @@ func (e *Env) checkNoService(ctx context.Context, name string, f *engine.CheckRe
 // startServices makes units of firstboot enabled and active, in order. It writes
 // the file of a unit that no package or image brought. The caller waits until the
 // services answer.
-func (e *Env) startServices(ctx context.Context, names ...string) error {
+func (e *Env) startServices(ctx context.Context, names ...string) (err error) {
+	defer e.settle(ctx, &err)
 	systemd := e.Host.Systemd()
 	var disabled []string
 	for _, name := range names {
@@ -77,15 +81,22 @@ func (e *Env) startServices(ctx context.Context, names ...string) error {
 			return &engine.Retry{Err: err}
 		}
 	}
-	return e.settle(ctx)
+	return nil
 }
 
 // stopServices disables and stops units of firstboot, in order.
-func (e *Env) stopServices(ctx context.Context, names ...string) error {
+func (e *Env) stopServices(ctx context.Context, names ...string) (err error) {
+	disabled := false
+	defer func() {
+		if disabled {
+			e.settle(ctx, &err)
+		}
+	}()
 	systemd := e.Host.Systemd()
 	for _, name := range names {
 		unit, err := systemd.Unit(ctx, name)
 		if err == nil && unit.FileState == "enabled" {
+			disabled = true
 			err = e.changeUnits(func() error { return systemd.Disable(ctx, name) })
 		}
 		if err == nil && unit.Active == "active" {
@@ -95,72 +106,118 @@ func (e *Env) stopServices(ctx context.Context, names ...string) error {
 			return &engine.Retry{Err: err}
 		}
 	}
-	return e.settle(ctx)
+	return nil
 }
 
-// unitChanges counts what enables or disables units, so that systemd's unit files
-// are read again once for several stages: that takes a second on a slow machine.
-type unitChanges struct{ began, ended, read atomic.Int64 }
+// unitChanges are the changes of unit files by this run, so that systemd reads them
+// once for several stages: that takes a second on a slow machine.
+type unitChanges struct {
+	mu                 sync.Mutex
+	began, ended, read int             // changes; those that systemd has read
+	stale              map[string]bool // units whose earlier files systemd has read
+}
 
-// settled reports whether systemd has read all changes.
-func (c *unitChanges) settled() bool { return c.read.Load() == c.began.Load() }
+// settled reports whether systemd has read all changes, and how many began.
+func (c *unitChanges) settled() (settled bool, began int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.read == c.began, c.began
+}
 
-// changeUnits calls change, which enables or disables units. The caller calls settle
-// later.
+// changeUnits calls change, which changes unit files or enables or disables units. The
+// caller calls settle later.
 func (e *Env) changeUnits(change func() error) error {
-	e.changes.began.Add(1)
-	defer e.changes.ended.Add(1)
+	count := func(n *int) {
+		e.changes.mu.Lock()
+		defer e.changes.mu.Unlock()
+		*n++
+	}
+	count(&e.changes.began)
+	defer count(&e.changes.ended)
 	return change()
 }
 
-// enable enables units, whose files the caller has written. systemd reads them again if
-// it may have read others before. It loads any other unit when that starts. The caller
-// starts the units and then calls settle.
+// noteStale notes that systemd has read earlier files of a unit.
+func (e *Env) noteStale(name string) {
+	e.changes.mu.Lock()
+	defer e.changes.mu.Unlock()
+	if e.changes.stale == nil {
+		e.changes.stale = map[string]bool{}
+	}
+	e.changes.stale[name] = true
+}
+
+func (e *Env) isStale(name string) bool {
+	e.changes.mu.Lock()
+	defer e.changes.mu.Unlock()
+	return e.changes.stale[name]
+}
+
+// enable enables units, whose files the caller has written. If systemd has read an
+// earlier version of a unit, it reads unit files again first. A unit that it does not
+// know is read when it starts. The caller starts the units and then calls settle.
 func (e *Env) enable(ctx context.Context, names ...string) error {
-	changed := false
+	if len(names) == 0 {
+		return nil
+	}
+	stale := false
 	for _, name := range names {
 		unit, err := e.unit(ctx, name)
 		if err != nil {
 			return &engine.Retry{Err: err}
 		}
-		changed = changed || unit.NeedsReload || e.Notes.Notes().IsOutdated(name, unit.Since)
+		stale = stale || unit.NeedsReload || e.isStale(name)
 	}
-	if changed {
+	if stale {
 		if err := e.reloadUnits(ctx); err != nil {
 			return &engine.Retry{Err: err}
 		}
 	}
-	if len(names) == 0 {
-		return nil
-	}
 	return retryIf(e.changeUnits(func() error { return e.Host.Systemd().Enable(ctx, names...) }))
 }
 
-// settle makes systemd read unit files again if this run enabled or disabled a unit
-// since it last did.
-func (e *Env) settle(ctx context.Context) error {
-	if e.changes.read.Load() == e.changes.ended.Load() {
-		return nil
+// settleTimeout bounds the reload at the end of a stage, which an end of the run does
+// not interrupt.
+const settleTimeout = 30 * time.Second
+
+// settle makes systemd read unit files again if this run changed some since it last
+// did. It is called also after an error, whose place err is: systemd 255 and later
+// would report NeedsReload for every unit.
+func (e *Env) settle(ctx context.Context, err *error) {
+	if settled, _ := e.changes.settled(); settled {
+		return
 	}
-	return retryIf(e.reloadUnits(ctx))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	failed := e.reloadUnits(ctx)
+	if *err == nil {
+		*err = retryIf(failed)
+	}
 }
 
 func (e *Env) reloadUnits(ctx context.Context) error {
-	changes := e.changes.ended.Load()
-	err := e.Host.Systemd().DaemonReload(ctx)
-	if err == nil {
-		e.changes.read.Store(changes)
+	e.changes.mu.Lock()
+	changes, stale := e.changes.ended, slices.Collect(maps.Keys(e.changes.stale))
+	e.changes.mu.Unlock()
+	if err := e.Host.Systemd().DaemonReload(ctx); err != nil {
+		return err
 	}
-	return err
+	e.changes.mu.Lock()
+	defer e.changes.mu.Unlock()
+	e.changes.read = max(e.changes.read, changes)
+	for _, name := range stale {
+		delete(e.changes.stale, name)
+	}
+	return nil
 }
 
-// unit queries systemd for a unit. From when a stage enables a unit until systemd has
-// read that, systemd says of every unit that it must be read again: then the answer
-// does not count.
+// unit queries systemd for a unit. Between a change of a unit and the next reload,
+// systemd 255 and later report NeedsReload for every unit, so it is ignored then.
 func (e *Env) unit(ctx context.Context, name string) (host.UnitState, error) {
-	began, settled := e.changes.began.Load(), e.changes.settled()
+	before, began := e.changes.settled()
 	unit, err := e.Host.Systemd().Unit(ctx, name)
-	if !settled || !e.changes.settled() || e.changes.began.Load() != began {
+	after, again := e.changes.settled()
+	if !before || !after || began != again {
 		unit.NeedsReload = false
 	}
 	return unit, err

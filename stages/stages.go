@@ -14,7 +14,7 @@ func All(e *Env) []engine.Stage {
 		calicoctl{e},    // after preflight
 		files{e},        // after preflight; shown as "config"
 		docker{e},       // after config
-		node{e},         // after docker, sysctl; with one processor also after calicoctl
+		node{e},         // after docker, calicoctl, sysctl
 		plugin{e},       // after config; shown as "minions"
 		adapterStage{e}, // after minions; only for a local network
 		pool{e},         // after docker, calicoctl, minions, adapter

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -28,7 +27,7 @@ func selfFile() string {
 
 // build returns the stages of a machine.
 func build(p app.BuildOptions) (app.StageSet, error) {
-	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfFile(), Built: buildTime(), Processors: runtime.NumCPU()}
+	env := &stages.Env{Host: p.Host, Config: p.Config, Notes: p.Notes, Self: selfFile(), Built: buildTime()}
 	if p.Config != nil {
 		env.Store = newStore(p.Host, p.Config)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
 	"github.com/projecteru2/firstboot/internal/host"
+	"github.com/projecteru2/firstboot/internal/state"
 )
 
 // This file finds a client certificate for etcd that was issued for one machine.
@@ -18,9 +19,29 @@ import (
 // clientCertificate returns etcd.certFile, if a name or address in it is the
 // machine's own. A certificate that hosts share names their user in etcd.
 func clientCertificate(h *host.Host) (*Identity, error) {
-	c, err := config.LoadIncomplete(h.Root())
-	if err != nil || c.Etcd.CertFile == "" {
+	written, err := config.LoadIncomplete(h.Root())
+	if err != nil {
 		return nil, err
+	}
+	all := []*config.Config{written}
+	// The machine may have joined with a configuration that is in no file.
+	if data, err := h.ReadFile(state.EffectivePath); err == nil {
+		if used, err := config.LoadEffective(data); err == nil {
+			all = append(all, used.Config)
+		}
+	}
+	for _, c := range all {
+		if found, err := boundCertificate(h, c); found != nil || err != nil {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+// boundCertificate does so for one configuration.
+func boundCertificate(h *host.Host, c *config.Config) (*Identity, error) {
+	if c.Etcd.CertFile == "" {
+		return nil, nil
 	}
 	data, err := h.ReadFile(c.Etcd.CertFile)
 	if errors.Is(err, fs.ErrPermission) {
@@ -74,6 +95,11 @@ func ownNames(h *host.Host, c config.Host) ([]string, error) {
 	}
 	live, err := liveAddresses(h)
 	own = append(append(own, c.Address), live...)
+	for i, name := range own {
+		if address, err := netip.ParseAddr(name); err == nil { // as certificate.Names writes it
+			own[i] = address.Unmap().WithZone("").String()
+		}
+	}
 	return slices.DeleteFunc(own, func(name string) bool {
 		address, err := netip.ParseAddr(name)
 		return err == nil && address.IsLoopback()

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/projecteru2/firstboot/internal/config"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/test/certtest"
 )
 
@@ -105,6 +106,7 @@ func TestClientCertificateOfOneMachineIsFound(t *testing.T) {
 		"host name with domain":  {certtest.Certificate{CN: "builder-7"}, map[string]string{hostnamePath: "builder-7.example.org\n"}, []string{found, name}},
 		"DNS name":               {certtest.Certificate{CN: "calico", Names: []string{"builder-7.lan"}}, map[string]string{hostnamePath: "builder-7\n"}, []string{found, name}},
 		"address in /etc/hosts":  {certtest.Certificate{CN: "calico", IPs: []net.IP{net.IPv4(10, 0, 0, 7)}}, map[string]string{hostnamePath: "builder-7\n", hostsPath: "10.0.0.7 builder-7.lan builder-7\n"}, []string{found, name, hosts}},
+		"another spelling":       {certtest.Certificate{CN: "calico", IPs: []net.IP{net.ParseIP("2001:db8::7")}}, map[string]string{config.DropInDir + "/1.yaml": "host: {address: '2001:DB8:0::7'}"}, []string{found}},
 		"configured name":        {certtest.Certificate{CN: "web-1"}, map[string]string{config.DropInDir + "/1.yaml": "host: {name: web-1}"}, []string{found}},
 		"configured address":     {certtest.Certificate{CN: "calico", IPs: []net.IP{net.IPv4(10, 0, 0, 7)}}, map[string]string{config.DropInDir + "/1.yaml": "host: {address: 10.0.0.7}"}, []string{found}},
 		"shared":                 {shared, map[string]string{hostnamePath: "builder-7\n", hostsPath: "10.0.0.9 etcd\n"}, []string{"host-name remove " + hostnamePath}},
@@ -117,6 +119,13 @@ func TestClientCertificateOfOneMachineIsFound(t *testing.T) {
 		if got := identities(t, image(t, c.files), SealOptions{}); !slices.Equal(got, c.want) {
 			t.Errorf("%s: found %q, want %q", what, got, c.want)
 		}
+	}
+	joined := image(t, map[string]string{
+		file: pem(t, certtest.Certificate{CN: "builder-7"}), hostnamePath: "builder-7\n",
+		state.EffectivePath: "effective: 2\nconfig:\n  etcd:\n    endpoints: [\"https://10.0.0.1:2379\"]\n    caFile: /etc/firstboot/ca.crt\n    certFile: " + file + "\n    keyFile: /etc/firstboot/etcd.key\n  pool: {cidr: 10.213.0.0/16}\n",
+	})
+	if got := identities(t, joined, SealOptions{}); !slices.Contains(got, found) {
+		t.Errorf("configured outside of the image's files: found %q", got)
 	}
 	for what, text := range map[string]string{
 		"missing": "->none", "a directory": "->..", "empty": "", "no PEM": "x", "too large": strings.Repeat("x", 5<<20),

@@ -20,23 +20,28 @@ import (
 // overwrites it.
 const ConfPath = "/etc/eru/minions.conf"
 
-// Files returns the plugin's configuration and its drop-ins.
+// Files returns the plugin's configuration, and the drop-ins that order it before
+// Docker and, with a local network, give it another socket.
 func Files(c *config.Config, local bool) []host.File {
-	return append([]host.File{confFile(c)}, DropIns(local)...)
-}
-
-// DropIns returns the drop-ins that order the plugin before Docker and, with a local
-// network, give it another socket.
-func DropIns(local bool) []host.File {
-	dropIns := units.DropIns()
-	if local {
-		dropIns = units.LocalDropIns()
-	}
-	var list []host.File
-	for _, d := range dropIns {
+	list := []host.File{confFile(c)}
+	for _, d := range dropIns(local) {
 		list = append(list, host.File{Path: d.Path, Data: d.Data, Mode: 0o644})
 	}
 	return list
+}
+
+func dropIns(local bool) []units.File {
+	if local {
+		return units.LocalDropIns()
+	}
+	return units.DropIns()
+}
+
+// DropIn returns the drop-in of the plugin's own unit.
+func DropIn(local bool) host.File {
+	list := dropIns(local)
+	own := list[slices.IndexFunc(list, func(f units.File) bool { return f.Path == units.MinionsDropIn })]
+	return host.File{Path: own.Path, Data: own.Data, Mode: 0o644}
 }
 
 // IsLocal reports whether the plugin is configured for a local network.

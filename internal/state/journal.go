@@ -72,9 +72,8 @@ type Notes struct {
 	// cluster store where none was set before. (Docker also shows a store that
 	// has no effect, so its answer does not prove it.)
 	StoreReloaded time.Time `json:"store_reloaded,omitzero"`
-	// Outdated is when units became active that must be restarted or reloaded, because
-	// what they have read was changed then. The time tells one start of a unit from
-	// another, and is compared with no other clock.
+	// Outdated maps a unit that must be restarted or reloaded to the time of the start
+	// that has read the old files. The time only tells one start from another.
 	Outdated map[string]time.Time `json:"outdated,omitempty"`
 	// FilesReloaded is the time when udevd and NetworkManager last reloaded
 	// their files.
