@@ -43,7 +43,7 @@ func newSystemdConn(step func(op, target string)) *systemdConn {
 }
 
 func dialSystemd(ctx context.Context) (*dbus.Conn, error) {
-	conn, err := dialPrivate(ctx)
+	conn, err := dialPrivate(ctx, "/run/systemd/private")
 	if err != nil && ctx.Err() == nil {
 		conn, err = dbus.NewSystemConnectionContext(ctx)
 	}
@@ -52,8 +52,8 @@ func dialSystemd(ctx context.Context) (*dbus.Conn, error) {
 
 // dialPrivate connects to systemd's private socket. go-systemd dials twice, for calls
 // and for signals. No signal is read here, so one connection is enough.
-func dialPrivate(ctx context.Context) (*dbus.Conn, error) {
-	private, err := godbus.Dial("unix:path=/run/systemd/private", godbus.WithContext(ctx))
+func dialPrivate(ctx context.Context, socket string) (*dbus.Conn, error) {
+	private, err := godbus.Dial("unix:path="+socket, godbus.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,17 @@
 package host
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,13 +43,7 @@ func silentSystemd(t *testing.T, limit time.Duration) (s *systemdConn, dialing c
 	s.dial = func(ctx context.Context) (*dbus.Conn, error) {
 		dialing <- struct{}{}
 		defer func() { <-dialing }()
-		return dbus.NewConnection(func() (*godbus.Conn, error) {
-			conn, err := godbus.Dial("unix:path="+socket, godbus.WithContext(ctx))
-			if err != nil {
-				return nil, err
-			}
-			return conn, conn.Auth([]godbus.Auth{godbus.AuthExternal("0")})
-		})
+		return dialPrivate(ctx, socket)
 	}
 	return s, dialing
 }
@@ -84,5 +83,112 @@ func TestConnectionToSystemdIsWaitedForWithinTheLimitOfEachCall(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("first call: %v", err)
+	}
+}
+
+// answeringSystemd returns a connection to a server that answers each call, and the
+// number of its open connections and of all.
+func answeringSystemd(t *testing.T) (s *systemdConn, open, all *atomic.Int32) {
+	socket := filepath.Join(t.TempDir(), "private")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	open, all = new(atomic.Int32), new(atomic.Int32)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			open.Add(1)
+			all.Add(1)
+			go func() {
+				defer open.Add(-1)
+				defer conn.Close()
+				answerCalls(conn)
+			}()
+		}
+	}()
+	s = newSystemdConn(func(string, string) {})
+	s.dial = func(ctx context.Context) (*dbus.Conn, error) { return dialPrivate(ctx, socket) }
+	return s, open, all
+}
+
+// answerCalls speaks D-Bus's authentication and then answers calls until the client
+// closes the connection.
+func answerCalls(conn net.Conn) {
+	in := bufio.NewReader(conn)
+	for line := ""; line != "BEGIN"; {
+		text, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.Trim(text, "\x00\r\n")
+		answer := map[string]string{"AUTH": "REJECTED EXTERNAL", "NEGOTIATE_UNIX_FD": "ERROR", "BEGIN": ""}
+		reply, known := answer[line]
+		if !known {
+			reply = "OK 1234deadbeef"
+		}
+		if reply != "" {
+			fmt.Fprintf(conn, "%s\r\n", reply)
+		}
+	}
+	for {
+		call, err := godbus.DecodeMessage(in)
+		if err != nil {
+			return
+		}
+		var body []any
+		switch member, _ := call.Headers[godbus.FieldMember].Value().(string); member {
+		case "GetAll":
+			body = []any{map[string]godbus.Variant{"ActiveState": godbus.MakeVariant("active")}}
+		case "Get":
+			body = []any{godbus.MakeVariant("success")}
+		}
+		reply := &godbus.Message{Type: godbus.TypeMethodReply, Headers: map[godbus.HeaderField]godbus.Variant{
+			godbus.FieldReplySerial: godbus.MakeVariant(call.Serial()),
+		}, Body: body}
+		if body != nil {
+			reply.Headers[godbus.FieldSignature] = godbus.MakeVariant(godbus.SignatureOf(body...))
+		}
+		if err := reply.EncodeTo(conn, binary.LittleEndian); err != nil {
+			return
+		}
+	}
+}
+
+// TestConnectionToSystemdIsSharedAndThenClosed: systemd sends signals of all units to
+// each open connection. A reload, after which they are many, closes it at once, but
+// not while another call uses it.
+func TestConnectionToSystemdIsSharedAndThenClosed(t *testing.T) {
+	s, open, all := answeringSystemd(t)
+	var calls sync.WaitGroup
+	for i := range 200 {
+		calls.Go(func() {
+			if i%20 == 0 {
+				if err := s.DaemonReload(t.Context()); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			unit, err := s.Unit(t.Context(), "docker.service")
+			if err != nil || unit.Active != "active" || unit.Result != "success" {
+				t.Errorf("%+v, %v", unit, err)
+			}
+		})
+	}
+	calls.Wait()
+	if n := all.Load(); n > 20 { // one for each reload, at most, and one after it
+		t.Errorf("%d connections for 200 calls", n)
+	}
+	for deadline := time.Now().Add(10 * time.Second); open.Load() > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are left", open.Load())
+		}
+	}
+	if _, err := s.Unit(t.Context(), "docker.service"); err != nil {
+		t.Errorf("after the connection was closed: %v", err)
 	}
 }
