@@ -101,7 +101,7 @@ soak: ## what takes hours: fuzz targets, recipes for image builders, Ignition on
 bench: build ## counts, a complete host's boot, the adapter, and firstboot beside a careful script in machines of the lab: root, an hour. BENCH_PAIRS=3 BENCH_ONLY=global
 	go test -count=1 -v -run 'TestRunWritesFewSyncedFiles|TestRunReadsEachArtifactOnce|TestStatusReadsNoUnchangedCalicoctl' ./stages
 	go test -run '^$$' -bench Call ./internal/adapter
-	go test -count=1 -tags lab -v -run 'TestUnits/^a_complete_host$$$$' ./test/nspawn
+	go test -count=1 -tags lab -v -run 'TestUnits/^a_complete_host$$' ./test/nspawn
 	BENCH_PAIRS=$(or $(BENCH_PAIRS),3) BENCH_ONLY=$(BENCH_ONLY) go test -count=1 -tags lab -v -timeout 12h -run TestBench ./test/bench
 
 .PHONY: clean

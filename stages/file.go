@@ -84,10 +84,11 @@ func (e *Env) writeFile(ctx context.Context, f host.File) error {
 	if err != nil {
 		return &engine.Retry{Err: err}
 	}
+	err = e.changeUnits(write)
 	if unit.Load == "loaded" {
-		e.noteStale(name)
+		e.changes.noteStale(name)
 	}
-	return e.changeUnits(write)
+	return err
 }
 
 // noteOutdated notes that units must be restarted or reloaded, because what they read

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,8 +112,10 @@ func (e *Env) stopServices(ctx context.Context, names ...string) (err error) {
 // once for several stages: that takes a second on a slow machine.
 type unitChanges struct {
 	mu                 sync.Mutex
-	began, ended, read int             // changes; those that systemd has read
-	stale              map[string]bool // units whose earlier files systemd has read
+	began, ended, read int // changes; those that systemd has read
+	// stale has the units whose earlier files systemd has read, with the number of
+	// changes that had ended when their files were written.
+	stale map[string]int
 }
 
 // settled reports whether systemd has read all changes, and how many began.
@@ -137,20 +138,37 @@ func (e *Env) changeUnits(change func() error) error {
 	return change()
 }
 
-// noteStale notes that systemd has read earlier files of a unit.
-func (e *Env) noteStale(name string) {
-	e.changes.mu.Lock()
-	defer e.changes.mu.Unlock()
-	if e.changes.stale == nil {
-		e.changes.stale = map[string]bool{}
+// noteStale notes that systemd has read earlier files of a unit. It is called after
+// the new ones are written: a reload that began before may not have read them.
+func (c *unitChanges) noteStale(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stale == nil {
+		c.stale = map[string]int{}
 	}
-	e.changes.stale[name] = true
+	c.stale[name] = c.ended
 }
 
-func (e *Env) isStale(name string) bool {
-	e.changes.mu.Lock()
-	defer e.changes.mu.Unlock()
-	return e.changes.stale[name]
+func (c *unitChanges) isStale(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, stale := c.stale[name]
+	return stale
+}
+
+// beginReload returns the number of changes that a reload reads which begins now.
+func (c *unitChanges) beginReload() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// endReload records that systemd has read that many changes.
+func (c *unitChanges) endReload(changes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read = max(c.read, changes)
+	maps.DeleteFunc(c.stale, func(_ string, written int) bool { return written <= changes })
 }
 
 // enable enables units, whose files the caller has written. If systemd has read an
@@ -166,7 +184,7 @@ func (e *Env) enable(ctx context.Context, names ...string) error {
 		if err != nil {
 			return &engine.Retry{Err: err}
 		}
-		stale = stale || unit.NeedsReload || e.isStale(name)
+		stale = stale || unit.NeedsReload || e.changes.isStale(name)
 	}
 	if stale {
 		if err := e.reloadUnits(ctx); err != nil {
@@ -196,19 +214,12 @@ func (e *Env) settle(ctx context.Context, err *error) {
 }
 
 func (e *Env) reloadUnits(ctx context.Context) error {
-	e.changes.mu.Lock()
-	changes, stale := e.changes.ended, slices.Collect(maps.Keys(e.changes.stale))
-	e.changes.mu.Unlock()
-	if err := e.Host.Systemd().DaemonReload(ctx); err != nil {
-		return err
+	changes := e.changes.beginReload()
+	err := e.Host.Systemd().DaemonReload(ctx)
+	if err == nil {
+		e.changes.endReload(changes)
 	}
-	e.changes.mu.Lock()
-	defer e.changes.mu.Unlock()
-	e.changes.read = max(e.changes.read, changes)
-	for _, name := range stale {
-		delete(e.changes.stale, name)
-	}
-	return nil
+	return err
 }
 
 // unit queries systemd for a unit. Between a change of a unit and the next reload,

@@ -88,8 +88,8 @@ func (s *systemdConn) connect(ctx context.Context) (conn *dbus.Conn, err error) 
 	return conn, nil
 }
 
-// use returns the open connection, which is the new one if there is one. It is nil if
-// there is none, or if systemd closed it.
+// use returns the open connection: dialed, if it is not nil. Without an open one it
+// returns nil.
 func (s *systemdConn) use(dialed *dbus.Conn) *dbus.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
