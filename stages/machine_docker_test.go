@@ -246,6 +246,14 @@ func (d *fakeDocker) all() []dockerd.Network {
 	return list
 }
 
+// removeOwn removes this host's networks of a driver, as a person does. A request of a
+// run that was stopped may still be in progress.
+func (d *fakeDocker) removeOwn(driver string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.own = slices.DeleteFunc(d.own, func(n dockerd.Network) bool { return n.Driver == driver })
+}
+
 func (d *fakeDocker) networks(*http.Request) (int, any) { return http.StatusOK, d.all() }
 
 func (d *fakeDocker) createNetwork(r *http.Request) (int, any) {

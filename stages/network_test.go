@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/projecteru2/firstboot/internal/adapter"
 	"github.com/projecteru2/firstboot/internal/certificate"
 	"github.com/projecteru2/firstboot/internal/config"
-	"github.com/projecteru2/firstboot/internal/dockerd"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/fault"
 	"github.com/projecteru2/firstboot/internal/minions"
@@ -458,7 +456,7 @@ func TestLocalHostBecomesGlobal(t *testing.T) {
 			refused, _ := byName(m.check("preflight"))
 			d := refused["own-network"]
 			wantWords(t, d.String()+d.Fix, "this host's own local network", "docker network rm firstboot", "run --force")
-			m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
+			m.docker.removeOwn("calico")
 			docker := m.systemd.unit(units.Docker)
 			starts := docker.starts
 			arrange(docker)
@@ -485,7 +483,7 @@ func (m *machine) becomesGlobal() {
 	m.override("docker: {network: local}")
 	m.mustRun()
 	m.override("docker: {network: global}")
-	m.docker.own = slices.DeleteFunc(m.docker.own, func(n dockerd.Network) bool { return n.Driver == "calico" })
+	m.docker.removeOwn("calico")
 }
 
 // TestKilledRunDoesNotForgetDockersRestart: the adapter is stopped already, and Docker
