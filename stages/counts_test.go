@@ -190,7 +190,12 @@ func TestRunReadsEachArtifactOnce(t *testing.T) {
 	}
 }
 
-// TestStatusReadsNoUnchangedCalicoctl, but verify does, and status reads one that
+// comparesDigests counts how often rpm read the plugin's files.
+func (m *machine) comparesDigests() int {
+	return m.countCommands("rpm -V") - m.countCommands("rpm -V", "--nofiledigest")
+}
+
+// TestStatusReadsNoUnchangedCalicoctl and runs no command in a container, but verify does, and status reads one that
 // was written again.
 func TestStatusReadsNoUnchangedCalicoctl(t *testing.T) {
 	t.Parallel()
@@ -213,17 +218,26 @@ func TestStatusReadsNoUnchangedCalicoctl(t *testing.T) {
 	status("after the run", 0)
 	before := m.countCommands("rpm -V")
 	status("again", 0)
-	if n := m.countCommands("rpm -V") - before; n > 2 { // by preflight and by the stage
+	if n := m.countCommands("rpm -V") - before; n == 0 || n > 2 { // by preflight and by the stage
 		t.Errorf("rpm -V was run %d times", n)
+	}
+	if n := m.comparesDigests(); n != 0 {
+		t.Errorf("rpm read the unchanged files of eru-minions %d times", n)
 	}
 	if n := m.countCommands("calicoctl version"); n != 0 {
 		t.Errorf("calicoctl was tried %d times", n)
+	}
+	if n := len(m.docker.execs); n != 0 {
+		t.Errorf("%d commands were run in calico-node's container", n)
 	}
 	m.putProgram(calico.CtlPath, m.get(calico.CtlPath))
 	status("after the same file was written again", 1)
 	hashed = 0
 	if _, err := app.Verify(t.Context(), o); err != nil || hashed != 1 {
 		t.Errorf("verify read %d files, %v", hashed, err)
+	}
+	if n := m.comparesDigests(); n == 0 {
+		t.Error("verify did not read the files of eru-minions")
 	}
 	m.putProgram(calico.CtlPath, strings.Replace(m.get(calico.CtlPath), "v3", "v4", 1))
 	if s, err := app.Status(t.Context(), o); err != nil || s.State != state.Drifted {

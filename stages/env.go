@@ -49,11 +49,12 @@ type Env struct {
 		sync.Mutex
 		checked state.Program
 	}
-	packaged struct { // what rpm -V printed last
+	packaged struct { // what rpm printed last
 		sync.Mutex
 		known     bool
 		changed   []string
-		installed bool // by this run
+		installed bool     // by this run, and not compared since
+		files     []string // nil: not listed yet
 	}
 }
 

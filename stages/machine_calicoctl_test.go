@@ -140,6 +140,7 @@ type fakeNode struct {
 	protocols string // the output of birdcl
 	failed    string // the error of the last start
 	silent    bool   // neither Felix's port nor BIRD's socket answers on the host
+	starting  int    // how many replies of Felix say that all of its parts are ready, before it starts its data plane
 }
 
 // serve serves Felix's health port and BIRD's socket while the container runs.
@@ -147,13 +148,13 @@ func (n *fakeNode) serve() {
 	health := listen(n.w.t, n.w.file("/run/port9099"))
 	go func() { //nolint:gosec // only in a test
 		_ = http.Serve(health, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			switch running, unready := n.state(); {
-			case !running || r.URL.Path != "/readiness":
+			switch unready, parts := n.state(); {
+			case !n.runs() || r.URL.Path != "/readiness":
 				panic(http.ErrAbortHandler)
 			case unready != "":
 				rw.WriteHeader(http.StatusServiceUnavailable)
 			default:
-				rw.WriteHeader(http.StatusNoContent)
+				_, _ = io.WriteString(rw, parts)
 			}
 		}))
 	}()
@@ -169,17 +170,28 @@ func (n *fakeNode) serve() {
 	}()
 }
 
-func (n *fakeNode) state() (running bool, unready string) {
+// state returns what Felix's health port answers: unready, or that its parts are ready.
+func (n *fakeNode) state() (unready, parts string) {
+	n.w.docker.mu.Lock()
+	defer n.w.docker.mu.Unlock()
+	parts = "| felix-startup | 0s | reporting live | reporting ready | |\n"
+	if n.starting--; n.starting < 0 {
+		parts += "| int_dataplane | 1m30s | reporting live | reporting ready | |\n"
+	}
+	return n.unready, parts
+}
+
+func (n *fakeNode) runs() bool {
 	n.w.docker.mu.Lock()
 	defer n.w.docker.mu.Unlock()
 	c := n.w.docker.containers["calico-node"]
-	return c != nil && c.Running && !n.silent, n.unready
+	return c != nil && c.Running && !n.silent
 }
 
 // serveBIRD answers one command as BIRD's control socket does.
 func (n *fakeNode) serveBIRD(conn net.Conn) {
 	defer conn.Close()
-	if running, _ := n.state(); !running {
+	if !n.runs() {
 		return
 	}
 	_, _ = io.WriteString(conn, "0001 BIRD 1.6.8 ready.\n")
@@ -248,11 +260,20 @@ func (n *fakeNode) run(words []string) error {
 	if !ok {
 		return errors.New("Unable to find image " + c.Image)
 	}
-	c.ImageID = found.ID
+	c.ImageID, c.Pid = found.ID, nodePID
 	d.containers[c.Name] = c
+	n.setConfd("run\n")
 	putFile(n.w.t, n.w.root, "/var/lib/calico/nodename", env["NODENAME"], 0o644)
 	n.register(env)
 	return nil
+}
+
+// nodePID is the PID of calico-node's first process.
+const nodePID = 999
+
+// setConfd writes the state of confd as its supervisor does.
+func (n *fakeNode) setConfd(state string) {
+	putFile(n.w.t, n.w.root, fmt.Sprintf("/proc/%d/root/etc/service/enabled/confd/supervise/stat", nodePID), state, 0o644)
 }
 
 func (n *fakeNode) register(env map[string]string) {
@@ -270,6 +291,7 @@ func (n *fakeNode) end() {
 	n.w.docker.mu.Lock()
 	defer n.w.docker.mu.Unlock()
 	delete(n.w.docker.containers, "calico-node")
+	_ = os.RemoveAll(n.w.file(fmt.Sprintf("/proc/%d", nodePID)))
 }
 
 func (n *fakeNode) execute(command []string) execution {

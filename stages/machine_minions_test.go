@@ -60,7 +60,7 @@ func (w *fakeSystem) rpm(args []string) CommandResult {
 		}
 		return CommandResult{Stdout: name + " " + digest + "\n"}
 	case "-V":
-		return w.rpmVerify()
+		return w.rpmVerify(slices.Contains(args, "--nofiledigest"))
 	case "-ql":
 		if w.installed == "" {
 			return CommandResult{Exit: 1, Stdout: "package eru-minions is not installed\n"}
@@ -79,14 +79,14 @@ func (w *fakeSystem) makeDatabase() {
 
 // rpmVerify lists changed files. The configuration file is listed like any other,
 // because upstream's package does not mark it as one.
-func (w *fakeSystem) rpmVerify() CommandResult {
+func (w *fakeSystem) rpmVerify(sizes bool) CommandResult {
 	var out string
 	for path, want := range packaged(w.installed) {
 		have, err := os.ReadFile(w.file(path))
 		switch {
 		case err != nil:
 			out += "missing     " + path + "\n"
-		case string(have) != want:
+		case string(have) != want && (!sizes || len(have) != len(want)):
 			out += "S.5......    " + path + "\n"
 		}
 	}

@@ -127,7 +127,7 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) (err error) {
 			return err
 		}
 	}
-	minions.RemovePartialFiles(ctx, s.Host)
+	s.removePartialFiles(ctx)
 	// An installation overwrites the configuration.
 	if err := s.writeFiles(ctx, minions.Files(s.Config, mode.local()), units.Minions); err != nil {
 		return err

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/projecteru2/firstboot/internal/artifact"
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/internal/state"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -20,7 +22,7 @@ func (e *Env) checkPackage(ctx context.Context, f *engine.CheckResult) error {
 }
 
 // comparePackage does so with the changed files that changed returns.
-func (e *Env) comparePackage(ctx context.Context, changed func(context.Context) []string, f *engine.CheckResult) error {
+func (e *Env) comparePackage(ctx context.Context, changed func(context.Context) ([]string, error), f *engine.CheckResult) error {
 	id, err := minions.Installed(ctx, e.Host)
 	if err != nil {
 		return err
@@ -37,35 +39,72 @@ func (e *Env) comparePackage(ctx context.Context, changed func(context.Context) 
 	if e.checkOrigin(minionsName, "package "+installed, id, f); !f.OK() {
 		return nil
 	}
-	for _, file := range changed(ctx) {
+	files, err := changed(ctx)
+	for _, file := range files {
 		f.Add(engine.Difference{Object: "package " + minions.Package, Actual: file, Expected: "as packaged"})
 	}
-	return nil
+	return err
 }
 
 // changedFiles lists the package's files that have changed.
-func (e *Env) changedFiles(ctx context.Context) []string {
+func (e *Env) changedFiles(ctx context.Context) ([]string, error) {
 	e.packaged.Lock()
 	defer e.packaged.Unlock()
 	return e.readChanged(ctx)
 }
 
-// lastChangedFiles lists the files that rpm printed last. rpm reads all
-// files of the package, which takes seconds on a slow machine.
-func (e *Env) lastChangedFiles(ctx context.Context) []string {
+// lastChangedFiles lists the files that rpm printed last.
+func (e *Env) lastChangedFiles(ctx context.Context) ([]string, error) {
 	e.packaged.Lock()
 	defer e.packaged.Unlock()
 	if e.packaged.known {
-		return e.packaged.changed
+		return e.packaged.changed, nil
 	}
 	return e.readChanged(ctx)
 }
 
-func (e *Env) readChanged(ctx context.Context) []string {
-	// rpm has computed the digests of the files that this run installed.
-	e.packaged.changed = minions.Changed(ctx, e.Host, !e.packaged.installed)
-	e.packaged.known = ctx.Err() == nil
-	return e.packaged.changed
+// readChanged asks rpm. It makes rpm read files only if they may have changed since
+// their digests were computed: that takes seconds on a slow machine.
+func (e *Env) readChanged(ctx context.Context) ([]string, error) {
+	noted := e.Notes.Notes().Packaged
+	unread := !e.packaged.installed && !minions.Unchanged(e.Host, noted)
+	changed, err := minions.Changed(ctx, e.Host, unread)
+	e.packaged.changed, e.packaged.known = changed, err == nil
+	if err != nil || len(changed) > 0 {
+		return changed, err
+	}
+	if unread || e.packaged.installed {
+		e.noteFiles(ctx, noted)
+		e.packaged.installed = false // from now on the noted stamps count
+	}
+	return nil, nil
+}
+
+// noteFiles notes the package's files, whose digests rpm has computed. noted are those
+// of the last time.
+func (e *Env) noteFiles(ctx context.Context, noted map[string]string) {
+	if e.packaged.files == nil {
+		var err error
+		if e.packaged.files, err = minions.PackagedFiles(ctx, e.Host); err != nil {
+			return // rpm reads them again
+		}
+	}
+	if stamps := minions.Stamps(e.Host, e.packaged.files); !maps.Equal(stamps, noted) {
+		// A command that only checks cannot store this, and the next one reads them again.
+		_ = e.Notes.SetNotes(func(n *state.Notes) { n.Packaged = stamps })
+	}
+}
+
+// removePartialFiles removes what a killed rpm left next to the package's files.
+func (s plugin) removePartialFiles(ctx context.Context) {
+	files, err := minions.PackagedFiles(ctx, s.Host)
+	if err != nil {
+		return // leftovers only take up space
+	}
+	s.packaged.Lock()
+	s.packaged.files = files
+	s.packaged.Unlock()
+	minions.RemovePartialFiles(s.Host, files)
 }
 
 // wantedPackage returns NAME-VERSION-RELEASE of the RPM in the cache or a
@@ -92,8 +131,10 @@ func (s plugin) install(ctx context.Context, report engine.Progress) error {
 	if err := minions.Verify(s.Host, path, s.Config.Minions.SignedBy); err != nil {
 		return errors.Join(err, s.removeUnpinned())
 	}
-	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) && len(s.changedFiles(ctx)) == 0 {
-		return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
+	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) {
+		if changed, err := s.changedFiles(ctx); err == nil && len(changed) == 0 {
+			return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
+		}
 	}
 	if err := s.noteOutdated(ctx, units.Minions); err != nil {
 		return err

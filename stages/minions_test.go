@@ -327,3 +327,25 @@ func TestMinionsKeepsItsEnvironmentSecret(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+// TestReplacedFileOfThePackageIsFound, also one of the same size.
+func TestReplacedFileOfThePackageIsFound(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.mustApply("config", "minions")
+	read := m.comparesDigests()
+	m.wantNoDifferences("minions")
+	if n := m.comparesDigests() - read; n != 0 {
+		t.Errorf("rpm read the unchanged files %d times", n)
+	}
+	other := strings.Replace(m.get(minionsProgram), "sh", "ab", 1)
+	m.putProgram(minionsProgram, other)
+	f := m.check("minions")
+	if len(f.Differences) == 0 || !strings.Contains(f.Differences[0].Actual, minionsProgram) {
+		t.Errorf("got %v", f.Differences)
+	}
+	m.mustApply("minions")
+	if m.get(minionsProgram) == other {
+		t.Error("the file was not replaced")
+	}
+}

@@ -111,7 +111,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 	if err := s.compareContainer(ctx, container, f); err != nil || !f.OK() {
 		return err
 	}
-	err = s.ready(ctx)
+	err = s.ready(ctx, container)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
@@ -155,10 +155,11 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 	return nil
 }
 
-// ready returns an error unless calico-node is ready. Once it was, an answer of Felix
-// and BIRD is enough: calico-node's own command starts a program of 70 MB.
-func (s node) ready(ctx context.Context) error {
-	if s.nodeReady.Load() && calico.Responds(ctx, s.Host, s.Config) == nil {
+// ready returns an error unless calico-node, which runs in the container, is ready. Its
+// own command, which starts a program of 70 MB, is the last resort: it knows another
+// address of Felix's health port than this host does.
+func (s node) ready(ctx context.Context, container dockerd.ContainerDetails) error {
+	if calico.Responds(ctx, s.Host, s.Config) == nil && calico.ConfdRuns(s.Host, container.State.Pid) {
 		return nil
 	}
 	err := calico.Ready(ctx, s.docker())
@@ -184,7 +185,7 @@ func (s node) becomesReady() func(context.Context) error {
 			return err
 		}
 		command *= 2
-		return s.ready(ctx)
+		return calico.Ready(ctx, s.docker())
 	}
 }
 
@@ -264,5 +265,5 @@ func (s node) needsRestart(ctx context.Context, unit host.UnitState) (bool, erro
 	if err := s.compareContainer(ctx, container, &f); err != nil || !f.OK() {
 		return !f.OK(), err
 	}
-	return !starting && s.ready(ctx) != nil, nil
+	return !starting && s.ready(ctx, container) != nil, nil
 }

@@ -393,3 +393,34 @@ func TestNodeWhoseHealthPortIsSilentBecomesReady(t *testing.T) {
 		t.Errorf("ran %d commands in the container while it was not ready", n)
 	}
 }
+
+// TestConfdThatDoesNotRun: then calico-node's own command decides, which status does
+// not run otherwise.
+func TestConfdThatDoesNotRun(t *testing.T) {
+	t.Parallel()
+	m := withNode(t)
+	if f := m.check("node"); !f.OK() || len(m.docker.execs) != 0 {
+		t.Fatalf("a ready node: %v, %d commands", f.Differences, len(m.docker.execs))
+	}
+	m.node.setConfd("down, normally up, want up\n")
+	m.node.unready = "confd is not live"
+	f := m.check("node")
+	if len(f.Differences) != 1 || !strings.Contains(f.Differences[0].Actual, "confd is not live") {
+		t.Errorf("got %v", f.Differences)
+	}
+}
+
+// TestNodeWaitsForTheDataPlaneOfFelix, which says before that it is ready.
+func TestNodeWaitsForTheDataPlaneOfFelix(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.mustApply("sysctl", "calicoctl", "config", "docker")
+	m.node.starting = 3
+	m.mustApply("node")
+	if m.node.starting >= 0 {
+		t.Error("did not wait for the data plane")
+	}
+	if n := len(m.docker.execs); n != 0 {
+		t.Errorf("%d commands were run in the container", n)
+	}
+}

@@ -27,7 +27,7 @@ func Plan(ctx context.Context, o Options, fresh bool) (report.Checks, error) {
 	j, _, _ := state.LoadJournal(m.state) // it may not exist yet
 	if fresh {
 		j.Notes.Network = state.Network{Again: true} // as run --force does
-		j.Notes.Calicoctl = state.Program{}
+		j.Notes.ForgetDigests()
 	}
 	results, network, err := m.checkStages(ctx, loaded.Config, report.ReadOnlyNotes{Journal: j})
 	if err != nil {
@@ -80,7 +80,7 @@ func Verify(ctx context.Context, o Options) (report.Checks, error) {
 	if err != nil && !errors.As(err, &damaged) {
 		return report.Checks{}, withStateHint(err)
 	}
-	j.Notes.Calicoctl = state.Program{} // read it again
+	j.Notes.ForgetDigests()
 	set, err := m.build(m.openHost(), loaded.Config, &temporaryNotes{notes: j.Notes})
 	if err != nil {
 		return report.Checks{}, err

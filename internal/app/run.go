@@ -208,9 +208,9 @@ func (r *run) start(before state.State) error {
 	printSetAside(r.printf, started.Damaged())
 	j := started.Journal()
 	if r.o.Force {
-		j.Notes.Probe = state.Probe{}       // repeat the test with the probe container
-		j.Notes.Network = state.Network{}   // decide again
-		j.Notes.Calicoctl = state.Program{} // hash it again, as verify does
+		j.Notes.Probe = state.Probe{}     // repeat the test with the probe container
+		j.Notes.Network = state.Network{} // decide again
+		j.Notes.ForgetDigests()           // as verify does
 	}
 	for _, name := range r.stageNames() {
 		j.Stage(name)

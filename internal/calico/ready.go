@@ -3,6 +3,7 @@ package calico
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -41,8 +42,8 @@ func Ready(ctx context.Context, d *dockerd.Client) error {
 }
 
 // Responds returns an error unless Felix reports that it is ready and BIRD answers.
-// It starts no program, so it suits repeated queries while calico-node starts; it
-// does not check confd, as Ready does.
+// It starts no program, so it suits repeated queries. It does not check confd, as
+// Ready does: see ConfdRuns.
 func Responds(ctx context.Context, h *host.Host, c *config.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -50,12 +51,39 @@ func Responds(ctx context.Context, h *host.Host, c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("felix does not respond: %w", err)
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("felix is not ready: status %d", resp.StatusCode)
 	}
+	parts, err := io.ReadAll(io.LimitReader(resp.Body, maxHealthReply))
+	if err != nil {
+		return fmt.Errorf("felix does not respond: %w", err)
+	}
+	if startsDataplane(string(parts)) {
+		return errors.New("felix is not ready: it has not started its data plane")
+	}
 	_, err = queryBIRD(ctx, h, "show status")
 	return err
+}
+
+// maxHealthReply bounds what is read of Felix's reply, in bytes. Measured: 700.
+const maxHealthReply = 64 << 10
+
+// startsDataplane reports whether Felix, whose parts are ready, has not started the one
+// that programs the kernel. For some tenths of a second it then says that it is ready
+// (felix/daemon/daemon.go of v3.23.0). Other versions list no parts.
+func startsDataplane(parts string) bool {
+	return strings.Contains(parts, "felix-startup") && !strings.Contains(parts, "int_dataplane")
+}
+
+// confdState is the file in which calico-node's supervisor keeps confd's state (runsv(8)).
+const confdState = "/etc/service/enabled/confd/supervise/stat"
+
+// ConfdRuns reports whether confd, which writes BIRD's configuration, runs in the
+// container whose first process is pid. Like Responds, it starts no program.
+func ConfdRuns(h *host.Host, pid int) bool {
+	state, err := h.ReadFile(fmt.Sprintf("/proc/%d/root%s", pid, confdState))
+	return err == nil && strings.HasPrefix(string(state), "run")
 }
 
 // healthPort returns the port of Felix's health server. Felix accepts its variables

@@ -2,6 +2,7 @@ package minions
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"regexp"
 	"strings"
@@ -15,20 +16,29 @@ import (
 // large as the complete ones, and no later rpm removes them.
 var partialSuffix = regexp.MustCompile(`^;[0-9a-f]{8}$`)
 
+// PackagedFiles lists the installed package's files and directories.
+func PackagedFiles(ctx context.Context, h *host.Host) ([]string, error) {
+	out, err := h.Query(ctx, host.Command{Name: "rpm", Args: []string{"-ql", Package}, Timeout: rpmTimeout})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the files of %s: %w", Package, err)
+	}
+	var files []string
+	for line := range strings.Lines(string(out.Stdout)) {
+		if file := strings.TrimSpace(line); path.IsAbs(file) {
+			files = append(files, file)
+		}
+	}
+	return files, nil
+}
+
 // RemovePartialFiles removes what a killed rpm left next to the package's
 // files. It runs after our own transaction, or if none is needed, so that no
 // other rpm is installing the package. It ignores errors, because leftovers
 // only take up space.
-func RemovePartialFiles(ctx context.Context, h *host.Host) {
-	out, err := h.Query(ctx, host.Command{Name: "rpm", Args: []string{"-ql", Package}, Timeout: rpmTimeout})
-	if err != nil {
-		return
-	}
+func RemovePartialFiles(h *host.Host, packaged []string) {
 	names := map[string][]string{} // base names of the package's files, by directory
-	for line := range strings.Lines(string(out.Stdout)) {
-		if file := strings.TrimSpace(line); path.IsAbs(file) {
-			names[path.Dir(file)] = append(names[path.Dir(file)], path.Base(file))
-		}
+	for _, file := range packaged {
+		names[path.Dir(file)] = append(names[path.Dir(file)], path.Base(file))
 	}
 	for dir, bases := range names {
 		entries, err := h.ReadDir(dir)

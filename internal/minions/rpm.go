@@ -69,14 +69,17 @@ func lacksDatabase(ctx context.Context, h *host.Host) bool {
 // Changed lists the package's files that have changed since its installation. It
 // omits the configuration file, which firstboot overwrites. Without digests it reads
 // only their sizes and modes.
-func Changed(ctx context.Context, h *host.Host, digests bool) []string {
+func Changed(ctx context.Context, h *host.Host, digests bool) ([]string, error) {
 	args := []string{"-V", "--nodeps", "--noscripts", "--nomtime", "--nouser", "--nogroup"}
 	if !digests {
 		args = append(args, "--nofiledigest")
 	}
 	out, err := h.Query(ctx, host.Command{Name: "rpm", Args: append(args, Package), Timeout: rpmTimeout})
 	if err == nil {
-		return nil
+		return nil, nil
+	}
+	if strings.TrimSpace(string(out.Stdout)) == "" { // rpm lists files, or it has not compared them
+		return nil, fmt.Errorf("cannot compare the files of %s with its package: %w", Package, err)
 	}
 	var changed []string
 	for line := range strings.Lines(string(out.Stdout)) {
@@ -84,7 +87,30 @@ func Changed(ctx context.Context, h *host.Host, digests bool) []string {
 			changed = append(changed, line)
 		}
 	}
-	return changed
+	return changed, nil
+}
+
+// Stamps returns the stamps (host.Stamp) of the package's files, of which rpm has
+// computed the digests. It omits directories, and the configuration file, as Changed
+// does.
+func Stamps(h *host.Host, packaged []string) map[string]string {
+	stamps := map[string]string{}
+	for _, file := range packaged {
+		if info, err := h.Stat(file); err == nil && info.Mode().IsRegular() && file != ConfPath {
+			stamps[file] = host.Stamp(info)
+		}
+	}
+	return stamps
+}
+
+// Unchanged reports whether the files still have these stamps.
+func Unchanged(h *host.Host, stamps map[string]string) bool {
+	for file, stamp := range stamps {
+		if info, err := h.Stat(file); err != nil || stamp == "" || host.Stamp(info) != stamp {
+			return false
+		}
+	}
+	return len(stamps) > 0
 }
 
 // LockedError means that another package manager holds rpm's transaction lock, for

@@ -83,11 +83,17 @@ type Notes struct {
 	Installed map[string]Installed `json:"installed,omitempty"`
 	// Calicoctl is the installed calicoctl, whose digest and version were checked.
 	Calicoctl Program `json:"calicoctl,omitzero"`
+	// Packaged has the plugin's files whose digests rpm has compared, with their stamps
+	// (host.Stamp).
+	Packaged map[string]string `json:"packaged,omitempty"`
 	// Probe is the last successful test with a probe container.
 	Probe Probe `json:"probe,omitzero"`
 	// Network is the mode of the Docker network that preflight decided on.
 	Network Network `json:"network,omitzero"`
 }
+
+// ForgetDigests makes the next check read files again that have not changed.
+func (n *Notes) ForgetDigests() { n.Calicoctl, n.Packaged = Program{}, nil }
 
 // IsOutdated reports whether the unit that became active at since must be restarted or
 // reloaded.
