@@ -91,11 +91,15 @@ func (e *Env) imageID(ctx context.Context) (string, error) {
 	return image.ID, err
 }
 
-// poolNetwork returns the Docker network over the pool, nil if it does not
-// exist. It returns an *engine.Wait if etcd cannot be reached, because Docker's
-// list is then incomplete.
+// poolNetwork returns the Docker network over the pool, nil if it does not exist. For a
+// global network it returns an *engine.Wait if etcd cannot be reached, because
+// Docker's list is then incomplete.
 func (e *Env) poolNetwork(ctx context.Context) (*dockerd.Network, error) {
-	network, err := e.docker().Network(ctx, e.Config.Pool.NetworkName())
+	name := e.Config.Pool.NetworkName()
+	if e.decidedMode().local() {
+		return e.docker().ListedNetwork(ctx, name)
+	}
+	network, err := e.docker().Network(ctx, name)
 	if err != nil || network != nil {
 		return network, err
 	}

@@ -89,7 +89,11 @@ func (s localPool) restartReason(ctx context.Context) (string, error) {
 	if dockerd.IsOwnStore(s.Config, info.ClusterStore) {
 		return "uses the cluster-store " + info.ClusterStore, nil
 	}
-	network, err := s.docker().Network(ctx, s.Config.Pool.NetworkName())
+	find := s.docker().Network
+	if info.ClusterStore == "" {
+		find = s.docker().ListedNetwork // lists lack only networks of a cluster-store
+	}
+	network, err := find(ctx, s.Config.Pool.NetworkName())
 	switch {
 	case err != nil || network == nil || network.Scope == dockerd.ScopeLocal:
 		return "", err
@@ -202,7 +206,7 @@ func (s localPool) applyHost(ctx context.Context, p *cluster.IPPool, report engi
 		return s.restartDocker(ctx, report, "for its local network, because it "+why)
 	}
 	name := s.Config.Pool.NetworkName()
-	network, err := s.docker().Network(ctx, name)
+	network, err := s.docker().ListedNetwork(ctx, name) // it has no cluster-store by now, or another's
 	if err != nil || network != nil {
 		return retryIf(err)
 	}

@@ -68,7 +68,7 @@ func (d *Client) Network(ctx context.Context, name string) (*Network, error) {
 }
 
 // ListedNetwork finds a network by name in one list. That is enough if the network is
-// probably missing.
+// local, or probably missing.
 func (d *Client) ListedNetwork(ctx context.Context, name string) (*Network, error) {
 	return d.find(ctx, 1, func(n Network) bool { return n.Name == name })
 }

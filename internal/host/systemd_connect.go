@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -20,15 +21,12 @@ const connectTimeout = 25 * time.Second
 // idleTime is how long a connection to systemd stays open after its last use.
 const idleTime = 200 * time.Millisecond
 
-// systemdConn connects to systemd through its private socket, which needs root but no
-// D-Bus daemon, and otherwise through the system bus. systemd sends the signals of all
-// units to everybody who is connected to the private socket: in a run whose
-// connection stayed open, a quarter of firstboot's own CPU time went into them. So
-// calls that follow one another share a connection, which is then closed.
+// systemdConn connects to systemd through the system bus, and otherwise through its
+// private socket, which needs root but no D-Bus daemon. Calls that follow one another
+// share a connection, which is then closed.
 type systemdConn struct {
-	step func(op, target string)
-	// dial makes a connection that lasts as long as ctx.
-	dial  func(ctx context.Context) (*dbus.Conn, error)
+	step  func(op, target string)
+	dial  dialer
 	limit time.Duration // of dial
 	turn  chan struct{} // holds one value while a caller dials
 
@@ -39,40 +37,51 @@ type systemdConn struct {
 }
 
 func newSystemdConn(step func(op, target string)) *systemdConn {
-	return &systemdConn{step: step, dial: dialSystemd, limit: connectTimeout, turn: make(chan struct{}, 1)}
+	return &systemdConn{step: step, dial: preferBus(busTimeout, dialBus, dialPrivate(privateSocket)), limit: connectTimeout, turn: make(chan struct{}, 1)}
 }
 
-// busTimeout bounds the connection to the system bus, without which there is the
-// private socket.
+// busTimeout bounds the connection to the system bus.
 const busTimeout = 5 * time.Second
 
-// dialSystemd prefers the system bus. systemd sends the signals of all units to
-// everybody who is connected to its private socket, after a reload hundreds of them: a
-// fifth of a run's own CPU time went into them. The bus delivers only the signals that
-// somebody asked for.
-func dialSystemd(ctx context.Context) (*dbus.Conn, error) {
-	conn, err := dialFor(ctx, busTimeout, dialBus)
-	if err == nil || ctx.Err() != nil {
-		return conn, err
+// dialer dials a connection that lasts as long as ctx.
+type dialer func(ctx context.Context) (*dbus.Conn, error)
+
+// preferBus returns a dialer that uses private if bus fails, and no longer tries bus
+// once it did not answer within limit. The bus is preferred because it delivers only the
+// signals that somebody asked for. To everybody who is connected to its private
+// socket, systemd sends the signals of all units, after a reload hundreds of them: a
+// fifth of a run's own CPU time went into them.
+func preferBus(limit time.Duration, bus, private dialer) dialer {
+	var silent atomic.Bool
+	return func(ctx context.Context) (*dbus.Conn, error) {
+		busErr := errSilentBus
+		if !silent.Load() {
+			var conn *dbus.Conn
+			if conn, busErr = dialFor(ctx, limit, bus); busErr == nil || ctx.Err() != nil {
+				return conn, busErr
+			}
+			silent.Store(errors.Is(busErr, errSilentBus))
+		}
+		conn, err := private(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%w; %w", busErr, err)
+		}
+		return conn, nil
 	}
-	conn, privateErr := dialPrivate(ctx, "/run/systemd/private")
-	if privateErr != nil {
-		return nil, fmt.Errorf("%w; %w", err, privateErr)
-	}
-	return conn, nil
 }
 
-// dialFor dials for at most limit. The connection lasts as long as ctx.
-func dialFor(ctx context.Context, limit time.Duration, dial func(context.Context) (*dbus.Conn, error)) (*dbus.Conn, error) {
+var errSilentBus = errors.New("the system bus does not answer")
+
+// dialFor dials for at most limit; then it returns errSilentBus.
+func dialFor(ctx context.Context, limit time.Duration, dial dialer) (*dbus.Conn, error) {
 	lifetime, hangUp := context.WithCancelCause(ctx)
-	timeout := fmt.Errorf("timed out after %v", limit)
-	timer := time.AfterFunc(limit, func() { hangUp(timeout) })
+	timer := time.AfterFunc(limit, func() { hangUp(errSilentBus) })
 	conn, err := dial(lifetime)
 	if timer.Stop() && err == nil {
 		return conn, nil
 	}
-	if context.Cause(lifetime) == timeout {
-		err = timeout
+	if errors.Is(context.Cause(lifetime), errSilentBus) {
+		err = errSilentBus
 	}
 	hangUp(nil)
 	return nil, err
@@ -97,18 +106,22 @@ func dialBus(ctx context.Context) (*dbus.Conn, error) {
 	return newConn(bus)
 }
 
-// dialPrivate connects to systemd's private socket, which needs root, but no system
-// bus.
-func dialPrivate(ctx context.Context, socket string) (*dbus.Conn, error) {
-	private, err := godbus.Dial("unix:path="+socket, godbus.WithContext(ctx))
-	if err != nil {
-		return nil, err
+// privateSocket is systemd's own socket.
+const privateSocket = "/run/systemd/private"
+
+// dialPrivate connects to systemd's socket.
+func dialPrivate(socket string) dialer {
+	return func(ctx context.Context) (*dbus.Conn, error) {
+		private, err := godbus.Dial("unix:path="+socket, godbus.WithContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		if err := private.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+			private.Close()
+			return nil, err
+		}
+		return newConn(private)
 	}
-	if err := private.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
-		private.Close()
-		return nil, err
-	}
-	return newConn(private)
 }
 
 // newConn uses one connection for calls and for signals, because no signal is read

@@ -43,7 +43,7 @@ func silentSystemd(t *testing.T, limit time.Duration) (s *systemdConn, dialing c
 	s.dial = func(ctx context.Context) (*dbus.Conn, error) {
 		dialing <- struct{}{}
 		defer func() { <-dialing }()
-		return dialPrivate(ctx, socket)
+		return dialPrivate(socket)(ctx)
 	}
 	return s, dialing
 }
@@ -89,7 +89,15 @@ func TestConnectionToSystemdIsWaitedForWithinTheLimitOfEachCall(t *testing.T) {
 // answeringSystemd returns a connection to a server that answers each call, and the
 // number of its open connections and of all.
 func answeringSystemd(t *testing.T) (s *systemdConn, open, all *atomic.Int32) {
-	socket := filepath.Join(t.TempDir(), "private")
+	socket, open, all := answer(t, true)
+	s = newSystemdConn(func(string, string) {})
+	s.dial = dialPrivate(socket)
+	return s, open, all
+}
+
+// answer serves a socket. onBus is its answer to whether systemd is on the bus.
+func answer(t *testing.T, onBus bool) (socket string, open, all *atomic.Int32) {
+	socket = filepath.Join(t.TempDir(), "private")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -107,18 +115,16 @@ func answeringSystemd(t *testing.T) (s *systemdConn, open, all *atomic.Int32) {
 			go func() {
 				defer open.Add(-1)
 				defer conn.Close()
-				answerCalls(conn)
+				answerCalls(conn, onBus)
 			}()
 		}
 	}()
-	s = newSystemdConn(func(string, string) {})
-	s.dial = func(ctx context.Context) (*dbus.Conn, error) { return dialPrivate(ctx, socket) }
-	return s, open, all
+	return socket, open, all
 }
 
 // answerCalls speaks D-Bus's authentication and then answers calls until the client
 // closes the connection.
-func answerCalls(conn net.Conn) {
+func answerCalls(conn net.Conn, onBus bool) {
 	in := bufio.NewReader(conn)
 	for line := ""; line != "BEGIN"; {
 		text, err := in.ReadString('\n')
@@ -146,6 +152,10 @@ func answerCalls(conn net.Conn) {
 			body = []any{map[string]godbus.Variant{"ActiveState": godbus.MakeVariant("active")}}
 		case "Get":
 			body = []any{godbus.MakeVariant("success")}
+		case "Hello":
+			body = []any{":1.1"}
+		case "NameHasOwner":
+			body = []any{onBus}
 		}
 		reply := &godbus.Message{Type: godbus.TypeMethodReply, Headers: map[godbus.HeaderField]godbus.Variant{
 			godbus.FieldReplySerial: godbus.MakeVariant(call.Serial()),
@@ -190,5 +200,60 @@ func TestConnectionToSystemdIsSharedAndThenClosed(t *testing.T) {
 	}
 	if _, err := s.Unit(t.Context(), "docker.service"); err != nil {
 		t.Errorf("after the connection was closed: %v", err)
+	}
+}
+
+// TestBusIsPreferred, unless it fails or systemd is not on it. One that does not answer
+// is tried once.
+func TestBusIsPreferred(t *testing.T) {
+	answering, _, _ := answeringSystemd(t)
+	silent, dialing := silentSystemd(t, time.Minute)
+	broken := func(context.Context) (*dbus.Conn, error) { return nil, errors.New("no bus") }
+	unused := func(context.Context) (*dbus.Conn, error) {
+		t.Error("the other one was dialed")
+		return nil, errors.New("no")
+	}
+	dials := 0
+	counted := func(ctx context.Context) (*dbus.Conn, error) { dials++; return silent.dial(ctx) }
+	for _, c := range []struct {
+		name         string
+		bus, private dialer
+		err          string
+	}{
+		{"the bus answers", answering.dial, unused, ""},
+		{"no bus", broken, answering.dial, ""},
+		{"neither", broken, broken, "no bus; no bus"},
+	} {
+		conn, err := preferBus(time.Minute, c.bus, c.private)(t.Context())
+		if c.err == "" && (err != nil || !conn.Connected()) || c.err != "" && (err == nil || err.Error() != c.err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	dial := preferBus(20*time.Millisecond, counted, answering.dial)
+	for range 3 {
+		if conn, err := dial(t.Context()); err != nil || !conn.Connected() {
+			t.Errorf("a silent bus: %v", err)
+		}
+	}
+	if dials != 1 || len(dialing) != 0 {
+		t.Errorf("the silent bus was dialed %d times, and %d dials did not end", dials, len(dialing))
+	}
+}
+
+// TestSystemdMustBeOnTheBus: early in the boot it is not, and D-Bus would try to start it.
+func TestSystemdMustBeOnTheBus(t *testing.T) {
+	for _, onBus := range []bool{true, false} {
+		socket, open, _ := answer(t, onBus)
+		t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+socket)
+		conn, err := dialBus(t.Context())
+		switch {
+		case onBus && err == nil:
+			conn.Close()
+		case onBus || err == nil || err.Error() != "systemd is not on the system bus":
+			t.Errorf("systemd on the bus: %v, got %v", onBus, err)
+		}
+		for open.Load() > 0 { // the connection is closed in any case
+			runtime.Gosched()
+		}
 	}
 }
