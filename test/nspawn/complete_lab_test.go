@@ -5,6 +5,7 @@ package nspawn
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -62,6 +63,7 @@ func testCompleteHost(t *testing.T, e *Environment) {
 		h.wantExit(0, []string{"firstboot", "run"}, "complete (not re-checked)")
 	})
 	t.Run("a run takes little time", h.measureCost)
+	t.Run("status uses little CPU time", h.measureStatus)
 }
 
 // maxRatio is how much longer than true(1) firstboot may take on a complete host.
@@ -88,6 +90,32 @@ func (h *host) measureCost(t *testing.T) {
 	t.Logf("firstboot takes %s, true %s", best["firstboot.service"], best["trivial.service"])
 	if tooSlow() {
 		t.Errorf("firstboot takes %s on a complete host, more than %d times the %s of true(1)", best["firstboot.service"], maxRatio, best["trivial.service"])
+	}
+}
+
+// maxStatus is how many times the CPU time of firstboot version, 8 to 11 ms, status may
+// use. Measured: 43 to 53 ms.
+const maxStatus = 25
+
+// measureStatus compares firstboot status, with the commands that it runs, with
+// firstboot version. calico-node does not run here.
+func (h *host) measureStatus(t *testing.T) {
+	h = h.withT(t)
+	const command = `TIMEFORMAT="%U %S"; for n in 1 2 3 4 5; do for c in version status; do time firstboot $c >/dev/null 2>&1; done; done`
+	best := map[string]float64{}
+	for i, line := range strings.Split(strings.TrimSpace(h.run("bash", "-c", "{ "+command+"; true; } 2>&1")), "\n") {
+		var user, system float64
+		if _, err := fmt.Sscan(line, &user, &system); err != nil {
+			t.Fatalf("%v: %q", err, line)
+		}
+		name := []string{"version", "status"}[i%2]
+		if used := user + system; best[name] == 0 || used < best[name] {
+			best[name] = used
+		}
+	}
+	t.Logf("firstboot status uses %.3f s of CPU, firstboot version %.3f s", best["status"], best["version"])
+	if best["status"] > maxStatus*best["version"] {
+		t.Errorf("firstboot status uses %.3f s of CPU, more than %d times the %.3f s of firstboot version", best["status"], maxStatus, best["version"])
 	}
 }
 
