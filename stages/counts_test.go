@@ -86,6 +86,8 @@ const (
 	maxReloads = 3
 	// maxPings bounds the queries of Docker's API version.
 	maxPings = 3
+	// maxLists bounds the queries of all of Docker's networks. Measured: 9, and 13 for a local network.
+	maxLists = 14
 )
 
 // maxStateWrites bounds the synced writes of the journal and the manifest in a run.
@@ -103,6 +105,10 @@ func TestRunWritesFewSyncedFiles(t *testing.T) {
 			if n := c.writes[state.JournalPath] + c.writes[state.ManifestPath]; n == 0 || n > maxStateWrites {
 				t.Errorf("%d writes of the journal and %d of the manifest, want at most %d together", c.writes[state.JournalPath], c.writes[state.ManifestPath], maxStateWrites)
 			}
+			if n := m.docker.lists; n == 0 || n > maxLists {
+				t.Errorf("Docker's networks were listed %d times, want at most %d", n, maxLists)
+			}
+			t.Logf("%d lists of Docker's networks", m.docker.lists)
 			t.Logf("synced writes: %d of the journal, %d of the manifest", c.writes[state.JournalPath], c.writes[state.ManifestPath])
 			delete(c.writes, state.JournalPath)
 			delete(c.writes, state.ManifestPath)

@@ -36,8 +36,9 @@ type fakeDocker struct {
 	effectiveStore    string // the cluster store in effect
 	shownStore        string // the cluster store that /info shows
 	ignoresReload     bool   // a reload changes nothing
-	requestsWhileDown int
-	pings             int // number of requests while Docker is stopped; each would start it
+	requestsWhileDown int    // each would start Docker
+	lists             int    // queries of all networks
+	pings             int    // of its API version
 	changes           []string
 	images            map[string]image
 	containers        map[string]*container
@@ -254,7 +255,12 @@ func (d *fakeDocker) removeOwn(driver string) {
 	d.own = slices.DeleteFunc(d.own, func(n dockerd.Network) bool { return n.Driver == driver })
 }
 
-func (d *fakeDocker) networks(*http.Request) (int, any) { return http.StatusOK, d.all() }
+func (d *fakeDocker) networks(*http.Request) (int, any) {
+	d.mu.Lock()
+	d.lists++
+	d.mu.Unlock()
+	return http.StatusOK, d.all()
+}
 
 func (d *fakeDocker) createNetwork(r *http.Request) (int, any) {
 	var n dockerd.Network

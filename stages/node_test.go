@@ -403,6 +403,9 @@ func TestConfdThatDoesNotRun(t *testing.T) {
 		t.Fatalf("a ready node: %v, %d commands", f.Differences, len(m.docker.execs))
 	}
 	m.node.setConfd("down, normally up, want up\n")
+	if f := m.check("node"); !f.OK() || len(m.docker.execs) != 1 {
+		t.Errorf("its command says that it is ready: %v, %d commands", f.Differences, len(m.docker.execs))
+	}
 	m.node.unready = "confd is not live"
 	f := m.check("node")
 	if len(f.Differences) != 1 || !strings.Contains(f.Differences[0].Actual, "confd is not live") {
