@@ -122,6 +122,11 @@ func (s docker) applyStore(ctx context.Context, report engine.Progress) error {
 // than a second.
 const reloadTimeout = 15 * time.Second
 
+// reloadPause is the time until the first look at the effect of a reload. Docker takes
+// about as long, and its answer costs it a tenth of a second of CPU time on a slow
+// machine, on which a look at once would delay the reload.
+const reloadPause = 500 * time.Millisecond
+
 // reload sets Docker's first cluster-store, which needs no restart.
 func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	if err := s.advertise(ctx); err != nil {
@@ -136,6 +141,9 @@ func (s docker) reload(ctx context.Context, report engine.Progress) error {
 	}
 	if err := s.Host.Systemd().Reload(ctx, units.Docker); err != nil {
 		return &engine.Retry{Err: err}
+	}
+	if err := s.sleep(ctx, reloadPause); err != nil {
+		return err
 	}
 	want := dockerd.ClusterStore(s.Config)
 	err = s.poll(ctx, reloadTimeout, func(ctx context.Context) error {

@@ -51,10 +51,9 @@ type Env struct {
 	}
 	packaged struct { // what rpm printed last
 		sync.Mutex
-		known     bool
-		changed   []string
-		installed bool     // by this run, and not compared since
-		files     []string // nil: not listed yet
+		known   bool
+		changed []string
+		stamps  map[string]string // of files whose digests rpm computed in this process
 	}
 }
 

@@ -43,6 +43,7 @@ type fakeSystem struct {
 	sigMD5           string          // and the digest of its header and files
 	rpmWithoutDigest bool            // packages have no SIGMD5
 	rpmFails         string          // the error of rpm -U; "": it installs
+	rpmVerifies      *CommandResult  // what rpm -V does; nil: it compares
 	rpms             int             // the number of rpm transactions so far
 	forward          string          // the output of iptables -S FORWARD
 	runc             string          // the output of runc --version

@@ -120,14 +120,15 @@ func (s plugin) Apply(ctx context.Context, report engine.Progress) (err error) {
 	}
 	var f engine.CheckResult
 	if err := s.checkPackage(ctx, &f); err != nil {
-		return err
+		return retryIf(err)
 	}
+	installed := false
 	if !f.OK() {
-		if err := s.install(ctx, report); err != nil {
+		if installed, err = s.install(ctx, report); err != nil {
 			return err
 		}
 	}
-	s.removePartialFiles(ctx)
+	s.removePartialFiles(ctx, installed)
 	// An installation overwrites the configuration.
 	if err := s.writeFiles(ctx, minions.Files(s.Config, mode.local()), units.Minions); err != nil {
 		return err

@@ -66,45 +66,56 @@ func (e *Env) lastChangedFiles(ctx context.Context) ([]string, error) {
 // readChanged asks rpm. It makes rpm read files only if they may have changed since
 // their digests were computed: that takes seconds on a slow machine.
 func (e *Env) readChanged(ctx context.Context) ([]string, error) {
-	noted := e.Notes.Notes().Packaged
-	unread := !e.packaged.installed && !minions.Unchanged(e.Host, noted)
-	changed, err := minions.Changed(ctx, e.Host, unread)
+	stamps := e.packaged.stamps
+	if stamps == nil {
+		stamps = e.Notes.Notes().Packaged
+	}
+	readFiles := !minions.Unchanged(e.Host, stamps)
+	if readFiles {
+		stamps = e.packageStamps(ctx)
+	}
+	changed, err := minions.Changed(ctx, e.Host, readFiles)
 	e.packaged.changed, e.packaged.known = changed, err == nil
-	if err != nil || len(changed) > 0 {
-		return changed, err
+	if err == nil && len(changed) == 0 && minions.Unchanged(e.Host, stamps) {
+		e.noteStamps(stamps)
 	}
-	if unread || e.packaged.installed {
-		e.noteFiles(ctx, noted)
-		e.packaged.installed = false // from now on the noted stamps count
-	}
-	return nil, nil
+	return changed, err
 }
 
-// noteFiles notes the package's files, whose digests rpm has computed. noted are those
-// of the last time.
-func (e *Env) noteFiles(ctx context.Context, noted map[string]string) {
-	if e.packaged.files == nil {
-		var err error
-		if e.packaged.files, err = minions.PackagedFiles(ctx, e.Host); err != nil {
-			return // rpm reads them again
-		}
-	}
-	if stamps := minions.Stamps(e.Host, e.packaged.files); !maps.Equal(stamps, noted) {
-		// A command that only checks cannot store this, and the next one reads them again.
-		_ = e.Notes.SetNotes(func(n *state.Notes) { n.Packaged = stamps })
-	}
-}
-
-// removePartialFiles removes what a killed rpm left next to the package's files.
-func (s plugin) removePartialFiles(ctx context.Context) {
-	files, err := minions.PackagedFiles(ctx, s.Host)
+// packageStamps returns the stamps of the package's files, nil if they cannot be read.
+func (e *Env) packageStamps(ctx context.Context) map[string]string {
+	files, err := minions.PackagedFiles(ctx, e.Host)
 	if err != nil {
-		return // leftovers only take up space
+		return nil // rpm reads the files each time
 	}
-	s.packaged.Lock()
-	s.packaged.files = files
-	s.packaged.Unlock()
-	minions.RemovePartialFiles(s.Host, files)
+	return minions.Stamps(e.Host, files)
+}
+
+// noteStamps notes the stamps of files whose digests rpm has computed.
+func (e *Env) noteStamps(stamps map[string]string) {
+	e.packaged.stamps = stamps
+	if maps.Equal(stamps, e.Notes.Notes().Packaged) {
+		return
+	}
+	// A command that only checks cannot store this, and the next one reads the files again.
+	_ = e.Notes.SetNotes(func(n *state.Notes) { n.Packaged = stamps })
+}
+
+// removePartialFiles removes what a killed rpm left next to the package's files. rpm has
+// computed the digests of those that this stage has just installed.
+func (s plugin) removePartialFiles(ctx context.Context, installed bool) {
+	files, err := minions.PackagedFiles(ctx, s.Host)
+	if installed {
+		s.packaged.Lock()
+		s.packaged.stamps = nil
+		if err == nil {
+			s.packaged.stamps = minions.Stamps(s.Host, files)
+		}
+		s.packaged.Unlock()
+	}
+	if err == nil { // leftovers only take up space
+		minions.RemovePartialFiles(s.Host, files)
+	}
 }
 
 // wantedPackage returns NAME-VERSION-RELEASE of the RPM in the cache or a
@@ -123,34 +134,31 @@ func (e *Env) wantedPackage() string {
 
 // install installs the configured RPM, unless it is installed already and only its
 // origin is unknown.
-func (s plugin) install(ctx context.Context, report engine.Progress) error {
+func (s plugin) install(ctx context.Context, report engine.Progress) (installed bool, err error) {
 	path, err := s.getArtifact(ctx, minionsName, report)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := minions.Verify(s.Host, path, s.Config.Minions.SignedBy); err != nil {
-		return errors.Join(err, s.removeUnpinned())
+		return false, errors.Join(err, s.removeUnpinned())
 	}
 	if id, err := minions.Installed(ctx, s.Host); err == nil && id != "" && id == minions.InFile(ctx, s.Host, path) {
 		if changed, err := s.changedFiles(ctx); err == nil && len(changed) == 0 {
-			return s.recordOrigin(ctx, minionsName, path, id, time.Time{})
+			return false, s.recordOrigin(ctx, minionsName, path, id, time.Time{})
 		}
 	}
 	if err := s.noteOutdated(ctx, units.Minions); err != nil {
-		return err
+		return false, err
 	}
 	report("installing "+minions.Package, 0, 0)
 	if err := s.runInstall(ctx, path); err != nil {
-		return err
+		return false, err
 	}
-	s.packaged.Lock()
-	s.packaged.installed = true
-	s.packaged.Unlock()
 	id, err := minions.Installed(ctx, s.Host)
 	if err != nil {
-		return &engine.Retry{Err: err}
+		return true, &engine.Retry{Err: err}
 	}
-	return s.recordOrigin(ctx, minionsName, path, id, time.Now())
+	return true, s.recordOrigin(ctx, minionsName, path, id, time.Now())
 }
 
 // runInstall returns a *engine.Wait while another package manager is at work.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/projecteru2/firstboot/internal/engine"
 	"github.com/projecteru2/firstboot/internal/minions"
+	"github.com/projecteru2/firstboot/test/etcdtest"
 	"github.com/projecteru2/firstboot/units"
 )
 
@@ -347,5 +348,28 @@ func TestReplacedFileOfThePackageIsFound(t *testing.T) {
 	m.mustApply("minions")
 	if m.get(minionsProgram) == other {
 		t.Error("the file was not replaced")
+	}
+}
+
+// TestPackageThatCannotBeComparedIsNotUnchanged: rpm lists no file then.
+func TestPackageThatCannotBeComparedIsNotUnchanged(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.mustApply("config", "minions")
+	m.rpmVerifies = &CommandResult{Exit: 1, Stderr: "error: cannot open Packages database"}
+	if f, err := m.stage("minions").Check(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot compare the files of eru-minions") {
+		t.Errorf("got %v, %v", f, err)
+	}
+}
+
+// TestForcedRunReadsTheFilesOfThePackage, as verify does.
+func TestForcedRunReadsTheFilesOfThePackage(t *testing.T) {
+	t.Parallel()
+	m := newHost(t, newCluster(t, etcdtest.Start(t, etcdtest.Options{EnableV2: true}).Endpoint), "host1")
+	m.mustRun()
+	before := m.comparesDigests()
+	m.mustRunWith(true)
+	if n := m.comparesDigests() - before; n == 0 {
+		t.Error("rpm read no file")
 	}
 }

@@ -156,13 +156,15 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 }
 
 // ready returns an error unless calico-node, which runs in the container, is ready. Its
-// own command, which starts a program of 70 MB, is the last resort: it knows another
-// address of Felix's health port than this host does.
+// own command is the last resort, because it starts a program of 70 MB.
 func (s node) ready(ctx context.Context, container dockerd.ContainerDetails) error {
-	if calico.Responds(ctx, s.Host, s.Config) == nil && calico.ConfdRuns(s.Host, container.State.Pid) {
-		return nil
+	err := calico.Responds(ctx, s.Host, s.Config)
+	if errors.Is(err, calico.ErrNoDataplane) {
+		return err
 	}
-	err := calico.Ready(ctx, s.docker())
+	if err != nil || !calico.ConfdRuns(s.Host, container.State.Pid) {
+		err = calico.Ready(ctx, s.docker())
+	}
 	if err == nil {
 		s.nodeReady.Store(true)
 	}
@@ -181,7 +183,7 @@ func (s node) becomesReady() func(context.Context) error {
 	queries, command := 0, int(min(firstCommand, s.Config.Timeouts.Node/2)/pollPause)
 	return func(ctx context.Context) error {
 		err := calico.Responds(ctx, s.Host, s.Config)
-		if queries++; err == nil || queries < command {
+		if queries++; err == nil || queries < command || errors.Is(err, calico.ErrNoDataplane) {
 			return err
 		}
 		command *= 2

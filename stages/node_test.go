@@ -413,6 +413,17 @@ func TestConfdThatDoesNotRun(t *testing.T) {
 	}
 }
 
+// TestFelixWithoutItsDataPlaneIsNotReady: calico-node's own command would say that it is.
+func TestFelixWithoutItsDataPlaneIsNotReady(t *testing.T) {
+	t.Parallel()
+	m := withNode(t)
+	m.node.starting = 1
+	f := m.check("node")
+	if len(f.Differences) != 1 || !strings.Contains(f.Differences[0].Actual, "has not started its data plane") || len(m.docker.execs) != 0 {
+		t.Errorf("got %v, %d commands", f.Differences, len(m.docker.execs))
+	}
+}
+
 // TestNodeWaitsForTheDataPlaneOfFelix, which says before that it is ready.
 func TestNodeWaitsForTheDataPlaneOfFelix(t *testing.T) {
 	t.Parallel()

@@ -51,7 +51,7 @@ func (s localPool) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil {
 		return f, err
 	}
-	why, err := s.restartReason(ctx)
+	_, why, err := s.restartReason(ctx)
 	if why != "" {
 		f.Add(engine.Difference{Object: "Docker", Actual: why, Expected: "a local network"})
 	}
@@ -80,29 +80,26 @@ func (s localPool) drift(seen clusterObjects) []engine.Difference {
 func isUnbound(p *cluster.IPPool) bool { return p != nil && poolAnnotation(p) == "" }
 
 // restartReason returns why Docker must be restarted before it can have a local
-// network, or "".
-func (s localPool) restartReason(ctx context.Context) (string, error) {
+// network, or "", and then the network if it exists.
+func (s localPool) restartReason(ctx context.Context) (network *dockerd.Network, why string, err error) {
 	info, err := s.docker().Info(ctx)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if dockerd.IsOwnStore(s.Config, info.ClusterStore) {
-		return "uses the cluster-store " + info.ClusterStore, nil
+		return nil, "uses the cluster-store " + info.ClusterStore, nil
 	}
-	find := s.docker().Network
-	if info.ClusterStore == "" {
-		find = s.docker().ListedNetwork // lists lack only networks of a cluster-store
-	}
-	network, err := find(ctx, s.Config.Pool.NetworkName())
+	// Docker may use a store that it no longer shows, and its list may then lack networks.
+	network, err = s.docker().Network(ctx, s.Config.Pool.NetworkName())
 	switch {
 	case err != nil || network == nil || network.Scope == dockerd.ScopeLocal:
-		return "", err
+		return network, "", err
 	case info.ClusterStore != "": // a restart would not remove it
-		return "", fault.New(fault.Permanent, fault.Config, engine.WithHint(
+		return nil, "", fault.New(fault.Permanent, fault.Config, engine.WithHint(
 			fmt.Errorf("cannot create a local network: Docker has the network %s in the cluster-store %s, which firstboot did not set", network.Name, info.ClusterStore),
 			"remove the cluster-store from Docker's configuration or command line, or set docker.network: global"))
 	}
-	return "has a network " + network.Name + " with the scope " + network.Scope, nil
+	return nil, "has a network " + network.Name + " with the scope " + network.Scope, nil
 }
 
 // Apply creates missing objects of the cluster under its lock, and then this
@@ -195,7 +192,7 @@ func (s localPool) applyHost(ctx context.Context, p *cluster.IPPool, report engi
 			return err
 		}
 	}
-	why, err := s.restartReason(ctx)
+	network, why, err := s.restartReason(ctx)
 	if fault.IsPermanent(err) {
 		return err
 	}
@@ -205,11 +202,10 @@ func (s localPool) applyHost(ctx context.Context, p *cluster.IPPool, report engi
 	if why != "" {
 		return s.restartDocker(ctx, report, "for its local network, because it "+why)
 	}
-	name := s.Config.Pool.NetworkName()
-	network, err := s.docker().ListedNetwork(ctx, name) // it has no cluster-store by now, or another's
-	if err != nil || network != nil {
-		return retryIf(err)
+	if network != nil {
+		return nil
 	}
+	name := s.Config.Pool.NetworkName()
 	report("creating Docker network "+name, 0, 0)
 	_, err = s.docker().CreateNetwork(ctx, name, minions.NetworkDriver, minions.IPAMDriver, s.Config.Pool.CIDR.String())
 	switch {

@@ -56,17 +56,19 @@ func (s verify) Check(ctx context.Context) (engine.CheckResult, error) {
 	if err != nil || !f.OK() {
 		return f, err
 	}
+	last := s.Notes.Notes().Probe
+	name := s.Config.Pool.NetworkName()
+	if last.NetworkID == "" {
+		f.Add(engine.Difference{Object: "probe container", Actual: "not started yet", Expected: "a reply from a container on " + name, Fix: "firstboot verify"})
+		return f, nil
+	}
 	network, err := s.poolNetwork(ctx)
 	if err != nil {
 		return f, err
 	}
-	last := s.Notes.Notes().Probe
-	name := s.Config.Pool.NetworkName()
 	switch {
 	case network == nil:
 		f.Add(engine.Difference{Object: "Docker network " + name, Actual: "missing", Expected: "created"})
-	case last.NetworkID == "":
-		f.Add(engine.Difference{Object: "probe container", Actual: "not started yet", Expected: "a reply from a container on " + name, Fix: "firstboot verify"})
 	case last.NetworkID != network.ID:
 		f.Add(engine.Difference{Object: "probe container", Actual: "tested on an earlier network " + name, Expected: "tested on network " + network.ID[:min(12, len(network.ID))], Fix: "firstboot run --force"})
 	case last.BootID != s.Host.BootID():

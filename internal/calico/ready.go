@@ -59,8 +59,8 @@ func Responds(ctx context.Context, h *host.Host, c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("felix does not respond: %w", err)
 	}
-	if startsDataplane(string(parts)) {
-		return errors.New("felix is not ready: it has not started its data plane")
+	if lacksDataplane(string(parts)) && !externalDataplane(c) {
+		return ErrNoDataplane
 	}
 	_, err = queryBIRD(ctx, h, "show status")
 	return err
@@ -69,11 +69,26 @@ func Responds(ctx context.Context, h *host.Host, c *config.Config) error {
 // maxHealthReply bounds what is read of Felix's reply, in bytes. Measured: 700.
 const maxHealthReply = 64 << 10
 
-// startsDataplane reports whether Felix, whose parts are ready, has not started the one
-// that programs the kernel. For some tenths of a second it then says that it is ready
-// (felix/daemon/daemon.go of v3.23.0). Other versions list no parts.
-func startsDataplane(parts string) bool {
+// ErrNoDataplane means that Felix has not started its data plane, which programs the
+// kernel. For some tenths of a second Felix then reports that it is ready
+// (felix/daemon/daemon.go of v3.23.0), also to calico-node's own command.
+var ErrNoDataplane = errors.New("felix is not ready: it has not started its data plane")
+
+// lacksDataplane reports whether Felix lists its parts, and the data plane is not one of
+// them. Some versions list no parts.
+func lacksDataplane(parts string) bool {
 	return strings.Contains(parts, "felix-startup") && !strings.Contains(parts, "int_dataplane")
+}
+
+// externalDataplane reports whether Felix is configured to use another program as its
+// data plane, which it does not list.
+func externalDataplane(c *config.Config) bool {
+	for key, value := range c.Node.Environment {
+		if internal, err := strconv.ParseBool(value.Reveal()); strings.EqualFold(key, "FELIX_USEINTERNALDATAPLANEDRIVER") && err == nil {
+			return !internal
+		}
+	}
+	return false
 }
 
 // confdState is the file in which calico-node's supervisor keeps confd's state (runsv(8)).

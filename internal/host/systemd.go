@@ -2,12 +2,16 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 )
 
 // UnitState is a unit's state.
@@ -61,10 +65,25 @@ func (s *systemdConn) limited(ctx context.Context, action string, do func(contex
 	})
 }
 
+// query is limited for calls that change nothing. It repeats them once if the
+// connection was lost, as when D-Bus is restarted.
+func (s *systemdConn) query(ctx context.Context, action string, do func(context.Context, *dbus.Conn) error) error {
+	err := s.limited(ctx, action, do)
+	if isLost(err) {
+		err = s.limited(ctx, action, do)
+	}
+	return err
+}
+
+// isLost reports whether err means that the connection was closed.
+func isLost(err error) bool {
+	return errors.Is(err, godbus.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) {
 	var props map[string]any
 	result := ""
-	err := s.limited(ctx, "query systemd for "+name, func(ctx context.Context, conn *dbus.Conn) (err error) {
+	err := s.query(ctx, "query systemd for "+name, func(ctx context.Context, conn *dbus.Conn) (err error) {
 		// A service has 300 properties more.
 		if props, err = conn.GetUnitPropertiesContext(ctx, name); err != nil {
 			return err
@@ -98,7 +117,7 @@ func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) 
 var resultOf = map[string]string{".service": "Service", ".socket": "Socket", ".timer": "Timer", ".mount": "Mount"}
 
 func (s *systemdConn) Property(ctx context.Context, unit, kind, property string) (value any, err error) {
-	err = s.limited(ctx, "query systemd for "+property+" of "+unit, func(ctx context.Context, conn *dbus.Conn) error {
+	err = s.query(ctx, "query systemd for "+property+" of "+unit, func(ctx context.Context, conn *dbus.Conn) error {
 		p, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, property)
 		if err == nil {
 			value = p.Value.Value()
@@ -161,7 +180,7 @@ func (s *systemdConn) Disable(ctx context.Context, names ...string) error {
 
 func (s *systemdConn) DaemonReload(ctx context.Context) error {
 	s.step("unit", "daemon-reload")
-	defer s.hangUp() // after a reload, systemd sends signals of every unit
+	defer s.hangUp() // on its own socket, systemd then sends signals of every unit
 	return s.limited(ctx, "reload systemd's unit files", func(ctx context.Context, conn *dbus.Conn) error {
 		return conn.ReloadContext(ctx)
 	})

@@ -40,14 +40,15 @@ func newSystemdConn(step func(op, target string)) *systemdConn {
 	return &systemdConn{step: step, dial: preferBus(busTimeout, dialBus, dialPrivate(privateSocket)), limit: connectTimeout, turn: make(chan struct{}, 1)}
 }
 
-// busTimeout bounds the connection to the system bus.
-const busTimeout = 5 * time.Second
+// busTimeout bounds the connection to the system bus. It is shorter than the limit of
+// any call, so that the private socket is still tried.
+const busTimeout = time.Second
 
 // dialer dials a connection that lasts as long as ctx.
 type dialer func(ctx context.Context) (*dbus.Conn, error)
 
 // preferBus returns a dialer that uses private if bus fails, and no longer tries bus
-// once it did not answer within limit. The bus is preferred because it delivers only the
+// once it did not answer in time. The bus is preferred because it delivers only the
 // signals that somebody asked for. To everybody who is connected to its private
 // socket, systemd sends the signals of all units, after a reload hundreds of them: a
 // fifth of a run's own CPU time went into them.
@@ -57,10 +58,14 @@ func preferBus(limit time.Duration, bus, private dialer) dialer {
 		busErr := errSilentBus
 		if !silent.Load() {
 			var conn *dbus.Conn
-			if conn, busErr = dialFor(ctx, limit, bus); busErr == nil || ctx.Err() != nil {
-				return conn, busErr
+			conn, busErr = dialFor(ctx, limit, bus)
+			if busErr == nil {
+				return conn, nil
 			}
-			silent.Store(errors.Is(busErr, errSilentBus))
+			silent.Store(ctx.Err() != nil || errors.Is(busErr, errSilentBus))
+			if ctx.Err() != nil {
+				return nil, busErr
+			}
 		}
 		conn, err := private(ctx)
 		if err != nil {
@@ -77,10 +82,11 @@ func dialFor(ctx context.Context, limit time.Duration, dial dialer) (*dbus.Conn,
 	lifetime, hangUp := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(limit, func() { hangUp(errSilentBus) })
 	conn, err := dial(lifetime)
-	if timer.Stop() && err == nil {
+	inTime := timer.Stop()
+	if inTime && err == nil {
 		return conn, nil
 	}
-	if errors.Is(context.Cause(lifetime), errSilentBus) {
+	if !inTime {
 		err = errSilentBus
 	}
 	hangUp(nil)
@@ -89,7 +95,7 @@ func dialFor(ctx context.Context, limit time.Duration, dial dialer) (*dbus.Conn,
 
 // dialBus connects to systemd through the system bus.
 func dialBus(ctx context.Context) (*dbus.Conn, error) {
-	bus, err := godbus.ConnectSystemBus(godbus.WithContext(ctx))
+	bus, err := godbus.ConnectSystemBus(godbus.WithContext(ctx), godbus.WithAuth(asThisUser()))
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +122,16 @@ func dialPrivate(socket string) dialer {
 		if err != nil {
 			return nil, err
 		}
-		if err := private.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+		if err := private.Auth([]godbus.Auth{asThisUser()}); err != nil {
 			private.Close()
 			return nil, err
 		}
 		return newConn(private)
 	}
 }
+
+// asThisUser authenticates by the user whom the kernel knows.
+func asThisUser() godbus.Auth { return godbus.AuthExternal(strconv.Itoa(os.Getuid())) }
 
 // newConn uses one connection for calls and for signals, because no signal is read
 // here. go-systemd would make two.

@@ -20,7 +20,7 @@ import (
 )
 
 // silentSystemd returns a connection to a server that accepts and never answers,
-// and the its dials in progress.
+// and its dials in progress.
 func silentSystemd(t *testing.T, limit time.Duration) (s *systemdConn, dialing chan struct{}) {
 	socket := filepath.Join(t.TempDir(), "private")
 	listener, err := net.Listen("unix", socket)
@@ -89,14 +89,22 @@ func TestConnectionToSystemdIsWaitedForWithinTheLimitOfEachCall(t *testing.T) {
 // answeringSystemd returns a connection to a server that answers each call, and the
 // number of its open connections and of all.
 func answeringSystemd(t *testing.T) (s *systemdConn, open, all *atomic.Int32) {
-	socket, open, all := answer(t, true)
+	socket, open, all := serve(t, func(member string) []any { return systemdAnswers[member] })
 	s = newSystemdConn(func(string, string) {})
 	s.dial = dialPrivate(socket)
 	return s, open, all
 }
 
-// answer serves a socket. onBus is its answer to whether systemd is on the bus.
-func answer(t *testing.T, onBus bool) (socket string, open, all *atomic.Int32) {
+// systemdAnswers are the bodies of systemd's and the bus's answers.
+var systemdAnswers = map[string][]any{
+	"GetAll": {map[string]godbus.Variant{"ActiveState": godbus.MakeVariant("active")}},
+	"Get":    {godbus.MakeVariant("success")},
+	"Hello":  {":1.1"}, "NameHasOwner": {true},
+	"Reload": {}, "AddMatch": {},
+}
+
+// serve serves a socket. It closes a connection that calls a member without an answer.
+func serve(t *testing.T, answer func(member string) []any) (socket string, open, all *atomic.Int32) {
 	socket = filepath.Join(t.TempDir(), "private")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -115,16 +123,26 @@ func answer(t *testing.T, onBus bool) (socket string, open, all *atomic.Int32) {
 			go func() {
 				defer open.Add(-1)
 				defer conn.Close()
-				answerCalls(conn, onBus)
+				answerCalls(conn, answer)
 			}()
 		}
 	}()
 	return socket, open, all
 }
 
+// wantClosed waits until no connection is open.
+func wantClosed(t *testing.T, open *atomic.Int32) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); open.Load() > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are left", open.Load())
+		}
+	}
+}
+
 // answerCalls speaks D-Bus's authentication and then answers calls until the client
 // closes the connection.
-func answerCalls(conn net.Conn, onBus bool) {
+func answerCalls(conn net.Conn, answer func(member string) []any) {
 	in := bufio.NewReader(conn)
 	for line := ""; line != "BEGIN"; {
 		text, err := in.ReadString('\n')
@@ -146,21 +164,15 @@ func answerCalls(conn net.Conn, onBus bool) {
 		if err != nil {
 			return
 		}
-		var body []any
-		switch member, _ := call.Headers[godbus.FieldMember].Value().(string); member {
-		case "GetAll":
-			body = []any{map[string]godbus.Variant{"ActiveState": godbus.MakeVariant("active")}}
-		case "Get":
-			body = []any{godbus.MakeVariant("success")}
-		case "Hello":
-			body = []any{":1.1"}
-		case "NameHasOwner":
-			body = []any{onBus}
+		member, _ := call.Headers[godbus.FieldMember].Value().(string)
+		body := answer(member)
+		if body == nil {
+			return
 		}
 		reply := &godbus.Message{Type: godbus.TypeMethodReply, Headers: map[godbus.HeaderField]godbus.Variant{
 			godbus.FieldReplySerial: godbus.MakeVariant(call.Serial()),
 		}, Body: body}
-		if body != nil {
+		if len(body) > 0 {
 			reply.Headers[godbus.FieldSignature] = godbus.MakeVariant(godbus.SignatureOf(body...))
 		}
 		if err := reply.EncodeTo(conn, binary.LittleEndian); err != nil {
@@ -193,11 +205,7 @@ func TestConnectionToSystemdIsSharedAndThenClosed(t *testing.T) {
 	if n := all.Load(); n > 20 { // one for each reload, at most, and one after it
 		t.Errorf("%d connections for 200 calls", n)
 	}
-	for deadline := time.Now().Add(10 * time.Second); open.Load() > 0; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d connections are left", open.Load())
-		}
-	}
+	wantClosed(t, open)
 	if _, err := s.Unit(t.Context(), "docker.service"); err != nil {
 		t.Errorf("after the connection was closed: %v", err)
 	}
@@ -240,10 +248,30 @@ func TestBusIsPreferred(t *testing.T) {
 	}
 }
 
+// TestSilentBusIsTriedOnce also by a caller whose own limit ends first.
+func TestSilentBusIsTriedOnce(t *testing.T) {
+	answering, _, _ := answeringSystemd(t)
+	silent, _ := silentSystemd(t, time.Minute)
+	dial := preferBus(time.Minute, silent.dial, answering.dial)
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := dial(short); err == nil {
+		t.Error("a silent bus answered")
+	}
+	if conn, err := dial(t.Context()); err != nil || !conn.Connected() {
+		t.Errorf("the next caller: %v", err)
+	}
+}
+
 // TestSystemdMustBeOnTheBus: early in the boot it is not, and D-Bus would try to start it.
 func TestSystemdMustBeOnTheBus(t *testing.T) {
 	for _, onBus := range []bool{true, false} {
-		socket, open, _ := answer(t, onBus)
+		socket, open, _ := serve(t, func(member string) []any {
+			if member == "NameHasOwner" {
+				return []any{onBus}
+			}
+			return systemdAnswers[member]
+		})
 		t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+socket)
 		conn, err := dialBus(t.Context())
 		if err == nil {
@@ -252,8 +280,29 @@ func TestSystemdMustBeOnTheBus(t *testing.T) {
 		if got := fmt.Sprint(err); onBus != (err == nil) || !onBus && got != "systemd is not on the system bus" {
 			t.Errorf("systemd on the bus: %v, got %s", onBus, got)
 		}
-		for open.Load() > 0 { // the connection is closed in any case
-			runtime.Gosched()
+		wantClosed(t, open)
+	}
+}
+
+// TestQueryIsRepeatedAfterALostConnection: D-Bus may be restarted. What changes
+// something is not repeated.
+func TestQueryIsRepeatedAfterALostConnection(t *testing.T) {
+	calls := map[string]int{}
+	var mu sync.Mutex
+	socket, _, _ := serve(t, func(member string) []any {
+		mu.Lock()
+		defer mu.Unlock()
+		if calls[member]++; calls[member] == 1 && member != "AddMatch" {
+			return nil
 		}
+		return systemdAnswers[member]
+	})
+	s := newSystemdConn(func(string, string) {})
+	s.dial = dialPrivate(socket)
+	if unit, err := s.Unit(t.Context(), "docker.target"); err != nil || unit.Active != "active" {
+		t.Errorf("got %+v, %v", unit, err)
+	}
+	if err := s.DaemonReload(t.Context()); !isLost(err) {
+		t.Errorf("a reload: %v", err)
 	}
 }

@@ -78,7 +78,7 @@ func Changed(ctx context.Context, h *host.Host, digests bool) ([]string, error) 
 	if err == nil {
 		return nil, nil
 	}
-	if strings.TrimSpace(string(out.Stdout)) == "" { // rpm lists files, or it has not compared them
+	if !hasCompared(ctx, out, err) {
 		return nil, fmt.Errorf("cannot compare the files of %s with its package: %w", Package, err)
 	}
 	var changed []string
@@ -90,13 +90,23 @@ func Changed(ctx context.Context, h *host.Host, digests bool) ([]string, error) 
 	return changed, nil
 }
 
-// Stamps returns the stamps (host.Stamp) of the package's files, of which rpm has
-// computed the digests. It omits directories, and the configuration file, as Changed
-// does.
+// hasCompared reports whether an rpm that failed has compared all files: it has listed
+// what has changed, and ended by itself. One that is killed may have listed some.
+func hasCompared(ctx context.Context, out host.Output, err error) bool {
+	var failed *host.CommandError
+	return errors.As(err, &failed) && failed.ExitCode > 0 && failed.TimedOut == 0 && ctx.Err() == nil && strings.TrimSpace(string(out.Stdout)) != ""
+}
+
+// Stamps returns the stamps (host.Stamp) of the package's files, or nil if one cannot
+// be read. It omits directories, and the configuration file, as Changed does.
 func Stamps(h *host.Host, packaged []string) map[string]string {
 	stamps := map[string]string{}
 	for _, file := range packaged {
-		if info, err := h.Stat(file); err == nil && info.Mode().IsRegular() && file != ConfPath {
+		info, err := h.Stat(file)
+		if err != nil {
+			return nil
+		}
+		if info.Mode().IsRegular() && file != ConfPath {
 			stamps[file] = host.Stamp(info)
 		}
 	}

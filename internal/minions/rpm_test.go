@@ -3,6 +3,7 @@ package minions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -56,6 +57,70 @@ func TestQueryCreatesNoDatabase(t *testing.T) {
 	}
 	if got, err := Installed(t.Context(), h); got == "" || err != nil {
 		t.Errorf("with a database got %q, %v", got, err)
+	}
+}
+
+// executor is one answer to each command.
+type executor struct {
+	stdout string
+	err    error
+}
+
+func (e executor) Run(context.Context, host.Command) (host.Output, error) {
+	return host.Output{Stdout: []byte(e.stdout)}, e.err
+}
+
+// TestChanged: only an rpm that has compared all files lists what has changed.
+func TestChanged(t *testing.T) {
+	const changedConf, changedProgram = "S.5......    " + ConfPath + "\n", "..5......    /usr/bin/eru-minions\n"
+	exit := func(code int) error { return &host.CommandError{Command: "rpm", ExitCode: code} }
+	for name, c := range map[string]struct {
+		executor
+		want string
+	}{
+		"nothing":               {executor{"", nil}, "[] <nil>"},
+		"the configuration":     {executor{changedConf, exit(1)}, "[] <nil>"},
+		"the program":           {executor{changedConf + changedProgram, exit(1)}, "[" + strings.TrimSpace(changedProgram) + "] <nil>"},
+		"no database":           {executor{"", exit(1)}, "[] cannot compare the files"},
+		"killed":                {executor{changedConf, exit(-1)}, "[] cannot compare the files"},
+		"timed out":             {executor{changedConf, &host.CommandError{Command: "rpm", ExitCode: 1, TimedOut: 1}}, "[] cannot compare the files"},
+		"rpm cannot be started": {executor{changedConf, errors.New("no rpm")}, "[] cannot compare the files"},
+	} {
+		changed, err := Changed(t.Context(), host.New(t.TempDir(), host.WithExecutor(c.executor)), true)
+		if got := fmt.Sprint(changed, " ", err); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestStamps: one file that cannot be read makes rpm read all.
+func TestStamps(t *testing.T) {
+	h := host.New(t.TempDir())
+	write := func(path, data string) {
+		t.Helper()
+		if err := h.WriteFile(path, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const program, unit = "/usr/bin/eru-minions", "/usr/lib/systemd/system/eru-minions.service"
+	packaged := []string{"/usr/bin", program, unit, ConfPath}
+	write(program, "program")
+	write(ConfPath, "A=1\n")
+	if stamps := Stamps(h, packaged); stamps != nil || Unchanged(h, stamps) {
+		t.Errorf("with a file that is missing: %v", stamps)
+	}
+	write(unit, "[Unit]\n")
+	stamps := Stamps(h, packaged)
+	if len(stamps) != 2 || !Unchanged(h, stamps) {
+		t.Errorf("got %v", stamps)
+	}
+	write(ConfPath, "A=2\n")
+	if !Unchanged(h, stamps) {
+		t.Error("the configuration counts")
+	}
+	write(program, "grammar") // as long
+	if Unchanged(h, stamps) {
+		t.Error("another file counts as unchanged")
 	}
 }
 

@@ -99,7 +99,8 @@ END
 		wait_for docker network inspect firstboot
 	fi
 	network=$(docker network inspect -f '{{.Id}}' firstboot) || fail network
-	calicoctl patch ippool firstboot -p "{\"metadata\":{\"annotations\":{\"org.projectcalico.label.network.ID\":\"$network\"}},\"spec\":{\"vxlanMode\":\"Never\"}}" >/dev/null || fail patch
+	# It fails if another host changes the pool at the same time.
+	wait_for calicoctl patch ippool firstboot -p "{\"metadata\":{\"annotations\":{\"org.projectcalico.label.network.ID\":\"$network\"}},\"spec\":{\"vxlanMode\":\"Never\"}}"
 }
 
 step_verify() {

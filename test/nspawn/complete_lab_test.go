@@ -95,7 +95,7 @@ func (h *host) measureCost(t *testing.T) {
 
 // maxStatus is how many times the CPU time of firstboot version, 8 to 11 ms, status may
 // use. Measured: 43 to 53 ms.
-const maxStatus = 25
+const maxStatus = 12
 
 // measureStatus compares firstboot status, with the commands that it runs, with
 // firstboot version. calico-node does not run here.
