@@ -98,7 +98,7 @@ soak: ## what takes hours: fuzz targets, recipes for image builders, Ignition on
 	@test/soak.sh
 
 .PHONY: bench
-bench: build ## counts, a complete host's boot, the adapter, and firstboot beside a careful script in machines of the lab: root, an hour. BENCH_PAIRS=3 BENCH_ONLY=global
+bench: build ## counts, a complete host's boot, the adapter, and firstboot beside a careful script in machines of the lab: root, 40 minutes. BENCH_PAIRS=3 BENCH_ONLY=global
 	go test -count=1 -v -run 'TestRunWritesFewSyncedFiles|TestRunReadsEachArtifactOnce|TestStatusReadsNoUnchangedCalicoctl' ./stages
 	go test -run '^$$' -bench Call ./internal/adapter
 	go test -count=1 -tags lab -v -run 'TestUnits/^a_complete_host$$' ./test/nspawn

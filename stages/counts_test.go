@@ -87,6 +87,7 @@ const (
 	// maxPings bounds the queries of Docker's API version.
 	maxPings = 3
 	// maxGlobalLists and maxLocalLists bound the queries of all of Docker's networks.
+	// Measured: 8 and 15.
 	maxGlobalLists, maxLocalLists = 9, 16
 )
 
@@ -202,8 +203,9 @@ func (m *machine) comparesDigests() int {
 	return m.countCommands("rpm -V") - m.countCommands("rpm -V", "--nofiledigest")
 }
 
-// TestStatusReadsNoUnchangedCalicoctl and runs no command in a container, but verify does, and status reads one that
-// was written again.
+// TestStatusReadsNoUnchangedCalicoctl, no unchanged file of eru-minions, and runs no
+// command in a container. verify reads them again, and so does status if a file was
+// written again.
 func TestStatusReadsNoUnchangedCalicoctl(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{EnableV2: true})

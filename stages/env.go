@@ -49,11 +49,11 @@ type Env struct {
 		sync.Mutex
 		checked state.Program
 	}
-	packaged struct { // what rpm printed last
+	packaged struct { // of the plugin
 		sync.Mutex
 		known   bool
-		changed []string
-		stamps  map[string]string // of files whose digests rpm computed in this process
+		changed []string          // what rpm -V printed last
+		stamps  map[string]string // of the files whose digests rpm has compared, in this run or earlier
 	}
 }
 

@@ -101,8 +101,9 @@ func (e *Env) noteStamps(stamps map[string]string) {
 	_ = e.Notes.SetNotes(func(n *state.Notes) { n.Packaged = stamps })
 }
 
-// removePartialFiles removes what a killed rpm left next to the package's files. rpm has
-// computed the digests of those that this stage has just installed.
+// removePartialFiles removes what a killed rpm left next to the package's files. Of those
+// that this stage has just installed, rpm has computed the digests, and they count as
+// unchanged from here on.
 func (s plugin) removePartialFiles(ctx context.Context, installed bool) {
 	files, err := minions.PackagedFiles(ctx, s.Host)
 	if installed {
@@ -156,7 +157,7 @@ func (s plugin) install(ctx context.Context, report engine.Progress) (installed 
 	}
 	id, err := minions.Installed(ctx, s.Host)
 	if err != nil {
-		return true, &engine.Retry{Err: err}
+		return false, &engine.Retry{Err: err}
 	}
 	return true, s.recordOrigin(ctx, minionsName, path, id, time.Now())
 }

@@ -79,7 +79,7 @@ func (s node) Check(ctx context.Context) (engine.CheckResult, error) {
 		f.Add(engine.Difference{Object: units.CalicoNode, Actual: "started before " + unread + " was written", Expected: "restarted"})
 		return f, nil
 	}
-	return f, s.checkContainer(ctx, &f)
+	return f, s.checkContainer(ctx, unit, &f)
 }
 
 // unreadFile returns a file that was written after the unit's start, or "".
@@ -99,7 +99,7 @@ func (s node) unreadFile(unit host.UnitState) (string, error) {
 
 // checkContainer adds a difference unless the container runs, was started from
 // the current unit file, and is ready.
-func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
+func (s node) checkContainer(ctx context.Context, unit host.UnitState, f *engine.CheckResult) error {
 	container, running, err := s.container(ctx)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (s node) checkContainer(ctx context.Context, f *engine.CheckResult) error {
 	if err := s.compareContainer(ctx, container, f); err != nil || !f.OK() {
 		return err
 	}
-	err = s.ready(ctx, container)
+	err = s.ready(ctx, unit, container)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
@@ -155,11 +155,11 @@ func (s node) compareContainer(ctx context.Context, container dockerd.ContainerD
 	return nil
 }
 
-// ready returns an error unless calico-node, which runs in the container, is ready. Its
-// own command is the last resort, because it starts a program of 70 MB.
-func (s node) ready(ctx context.Context, container dockerd.ContainerDetails) error {
+// ready returns an error unless calico-node, which the unit runs in the container, is
+// ready. Its own command is the last resort, because it starts a program of 70 MB.
+func (s node) ready(ctx context.Context, unit host.UnitState, container dockerd.ContainerDetails) error {
 	err := calico.Responds(ctx, s.Host, s.Config)
-	if errors.Is(err, calico.ErrNoDataplane) {
+	if errors.Is(err, calico.ErrNoDataplane) && time.Since(unit.Since) < firstCommand {
 		return err
 	}
 	if err != nil || !calico.ConfdRuns(s.Host, container.State.Pid) {
@@ -173,7 +173,8 @@ func (s node) ready(ctx context.Context, container dockerd.ContainerDetails) err
 
 // firstCommand is the time after which calico-node's own command is tried as well, at
 // most half of timeouts.node. The command takes seconds of CPU time on a slow machine,
-// on which calico-node may need as long to start.
+// on which calico-node may need as long to start, and it does not notice that Felix has
+// not started its data plane.
 const firstCommand = time.Minute
 
 // becomesReady returns a function that returns nil once calico-node is ready. It
@@ -183,7 +184,7 @@ func (s node) becomesReady() func(context.Context) error {
 	queries, command := 0, int(min(firstCommand, s.Config.Timeouts.Node/2)/pollPause)
 	return func(ctx context.Context) error {
 		err := calico.Responds(ctx, s.Host, s.Config)
-		if queries++; err == nil || queries < command || errors.Is(err, calico.ErrNoDataplane) {
+		if queries++; err == nil || queries < command {
 			return err
 		}
 		command *= 2
@@ -267,5 +268,5 @@ func (s node) needsRestart(ctx context.Context, unit host.UnitState) (bool, erro
 	if err := s.compareContainer(ctx, container, &f); err != nil || !f.OK() {
 		return !f.OK(), err
 	}
-	return !starting && s.ready(ctx, container) != nil, nil
+	return !starting && s.ready(ctx, unit, container) != nil, nil
 }

@@ -424,6 +424,22 @@ func TestFelixWithoutItsDataPlaneIsNotReady(t *testing.T) {
 	}
 }
 
+// TestFelixWithAnotherDataPlane: it never lists its own. After a minute calico-node's
+// command decides.
+func TestFelixWithAnotherDataPlane(t *testing.T) {
+	t.Parallel()
+	m := withNode(t)
+	started := time.Now().Add(-2 * time.Minute)
+	m.systemd.unit(units.CalicoNode).since = started
+	if err := os.Chtimes(m.file(units.CalicoNodePath), started.Add(-time.Second), started.Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	m.node.starting = 1
+	if f := m.check("node"); !f.OK() || len(m.docker.execs) != 1 {
+		t.Errorf("got %v, %d commands", f.Differences, len(m.docker.execs))
+	}
+}
+
 // TestNodeWaitsForTheDataPlaneOfFelix, which says before that it is ready.
 func TestNodeWaitsForTheDataPlaneOfFelix(t *testing.T) {
 	t.Parallel()

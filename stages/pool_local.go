@@ -80,7 +80,7 @@ func (s localPool) drift(seen clusterObjects) []engine.Difference {
 func isUnbound(p *cluster.IPPool) bool { return p != nil && poolAnnotation(p) == "" }
 
 // restartReason returns why Docker must be restarted before it can have a local
-// network, or "", and then the network if it exists.
+// network. If it need not be, why is "", and the network is returned if it exists.
 func (s localPool) restartReason(ctx context.Context) (network *dockerd.Network, why string, err error) {
 	info, err := s.docker().Info(ctx)
 	if err != nil {

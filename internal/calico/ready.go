@@ -59,7 +59,7 @@ func Responds(ctx context.Context, h *host.Host, c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("felix does not respond: %w", err)
 	}
-	if lacksDataplane(string(parts)) && !externalDataplane(c) {
+	if lacksDataplane(string(parts)) {
 		return ErrNoDataplane
 	}
 	_, err = queryBIRD(ctx, h, "show status")
@@ -71,24 +71,14 @@ const maxHealthReply = 64 << 10
 
 // ErrNoDataplane means that Felix has not started its data plane, which programs the
 // kernel. For some tenths of a second Felix then reports that it is ready
-// (felix/daemon/daemon.go of v3.23.0), also to calico-node's own command.
+// (felix/daemon/daemon.go of v3.23.0), also to calico-node's own command. A Felix that
+// uses another program as its data plane never lists one.
 var ErrNoDataplane = errors.New("felix is not ready: it has not started its data plane")
 
 // lacksDataplane reports whether Felix lists its parts, and the data plane is not one of
 // them. Some versions list no parts.
 func lacksDataplane(parts string) bool {
 	return strings.Contains(parts, "felix-startup") && !strings.Contains(parts, "int_dataplane")
-}
-
-// externalDataplane reports whether Felix is configured to use another program as its
-// data plane, which it does not list.
-func externalDataplane(c *config.Config) bool {
-	for key, value := range c.Node.Environment {
-		if internal, err := strconv.ParseBool(value.Reveal()); strings.EqualFold(key, "FELIX_USEINTERNALDATAPLANEDRIVER") && err == nil {
-			return !internal
-		}
-	}
-	return false
 }
 
 // confdState is the file in which calico-node's supervisor keeps confd's state (runsv(8)).

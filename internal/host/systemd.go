@@ -59,6 +59,9 @@ func (s *systemdConn) limited(ctx context.Context, action string, do func(contex
 		}
 		defer s.release()
 		if err := do(ctx, conn); err != nil {
+			if isLost(err) {
+				s.drop(conn)
+			}
 			return fmt.Errorf("cannot %s: %w", action, err)
 		}
 		return nil
@@ -77,7 +80,8 @@ func (s *systemdConn) query(ctx context.Context, action string, do func(context.
 
 // isLost reports whether err means that the connection was closed.
 func isLost(err error) bool {
-	return errors.Is(err, godbus.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, godbus.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (s *systemdConn) Unit(ctx context.Context, name string) (UnitState, error) {

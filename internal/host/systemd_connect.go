@@ -37,7 +37,11 @@ type systemdConn struct {
 }
 
 func newSystemdConn(step func(op, target string)) *systemdConn {
-	return &systemdConn{step: step, dial: preferBus(busTimeout, dialBus, dialPrivate(privateSocket)), limit: connectTimeout, turn: make(chan struct{}, 1)}
+	limit := busTimeout
+	if os.Geteuid() != 0 { // the private socket is root's
+		limit = connectTimeout
+	}
+	return &systemdConn{step: step, dial: preferBus(limit, dialBus, dialPrivate(privateSocket)), limit: connectTimeout, turn: make(chan struct{}, 1)}
 }
 
 // busTimeout bounds the connection to the system bus. It is shorter than the limit of
@@ -136,7 +140,15 @@ func asThisUser() godbus.Auth { return godbus.AuthExternal(strconv.Itoa(os.Getui
 // newConn uses one connection for calls and for signals, because no signal is read
 // here. go-systemd would make two.
 func newConn(conn *godbus.Conn) (*dbus.Conn, error) {
-	return dbus.NewConnection(func() (*godbus.Conn, error) { return conn, nil })
+	systemd, err := dbus.NewConnection(func() (*godbus.Conn, error) { return conn, nil })
+	if err == nil && !systemd.Connected() {
+		err = godbus.ErrClosed
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return systemd, nil
 }
 
 // connect returns a connection, which the caller releases.
@@ -187,6 +199,16 @@ func (s *systemdConn) release() {
 	defer s.mu.Unlock()
 	if s.users--; s.users == 0 {
 		s.idle = time.AfterFunc(idleTime, s.hangUp)
+	}
+}
+
+// drop closes a connection that was lost, so that no caller gets it again.
+func (s *systemdConn) drop(lost *dbus.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == lost {
+		s.conn.Close()
+		s.conn = nil
 	}
 }
 

@@ -252,7 +252,8 @@ func TestBusIsPreferred(t *testing.T) {
 func TestSilentBusIsTriedOnce(t *testing.T) {
 	answering, _, _ := answeringSystemd(t)
 	silent, _ := silentSystemd(t, time.Minute)
-	dial := preferBus(time.Minute, silent.dial, answering.dial)
+	dials := 0
+	dial := preferBus(time.Minute, func(ctx context.Context) (*dbus.Conn, error) { dials++; return silent.dial(ctx) }, answering.dial)
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := dial(short); err == nil {
@@ -260,6 +261,9 @@ func TestSilentBusIsTriedOnce(t *testing.T) {
 	}
 	if conn, err := dial(t.Context()); err != nil || !conn.Connected() {
 		t.Errorf("the next caller: %v", err)
+	}
+	if dials != 1 {
+		t.Errorf("the silent bus was dialed %d times", dials)
 	}
 }
 
@@ -292,7 +296,7 @@ func TestQueryIsRepeatedAfterALostConnection(t *testing.T) {
 	socket, _, _ := serve(t, func(member string) []any {
 		mu.Lock()
 		defer mu.Unlock()
-		if calls[member]++; calls[member] == 1 && member != "AddMatch" {
+		if calls[member]++; calls[member] == 1 && member != "AddMatch" { // connecting is not repeated
 			return nil
 		}
 		return systemdAnswers[member]

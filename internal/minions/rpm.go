@@ -102,11 +102,14 @@ func hasCompared(ctx context.Context, out host.Output, err error) bool {
 func Stamps(h *host.Host, packaged []string) map[string]string {
 	stamps := map[string]string{}
 	for _, file := range packaged {
+		if file == ConfPath {
+			continue
+		}
 		info, err := h.Stat(file)
 		if err != nil {
 			return nil
 		}
-		if info.Mode().IsRegular() && file != ConfPath {
+		if info.Mode().IsRegular() {
 			stamps[file] = host.Stamp(info)
 		}
 	}

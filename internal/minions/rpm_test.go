@@ -105,11 +105,10 @@ func TestStamps(t *testing.T) {
 	const program, unit = "/usr/bin/eru-minions", "/usr/lib/systemd/system/eru-minions.service"
 	packaged := []string{"/usr/bin", program, unit, ConfPath}
 	write(program, "program")
-	write(ConfPath, "A=1\n")
-	if stamps := Stamps(h, packaged); stamps != nil || Unchanged(h, stamps) {
+	write(unit, "[Unit]\n")
+	if stamps := Stamps(h, append(packaged, "/missing")); stamps != nil || Unchanged(h, stamps) {
 		t.Errorf("with a file that is missing: %v", stamps)
 	}
-	write(unit, "[Unit]\n")
 	stamps := Stamps(h, packaged)
 	if len(stamps) != 2 || !Unchanged(h, stamps) {
 		t.Errorf("got %v", stamps)

@@ -7,11 +7,11 @@ set -u
 fail() { printf 'FAILED %s\n' "$1"; exit 1; }
 # wait_for CHECK... waits up to two minutes.
 wait_for() {
-	for _ in $(seq 480); do
-		"$@" >/dev/null 2>&1 && return
+	local end=$((SECONDS + 120)) error
+	until error=$("$@" 2>&1 >/dev/null); do
+		[ $SECONDS -lt $end ] || fail "$*: $error"
 		sleep .25
 	done
-	fail "$*"
 }
 name=$(hostname)
 address=$(ip -4 -o addr show eth0 | awk '{sub("/.*", "", $4); print $4; exit}')
