@@ -181,8 +181,8 @@ func answerCalls(conn net.Conn, answer func(member string) []any) {
 	}
 }
 
-// TestConnectionToSystemdIsSharedAndThenClosed: systemd sends signals of all units to
-// each open connection. A reload, after which they are many, closes it at once, but
+// TestConnectionToSystemdIsSharedAndThenClosed: on its own socket, systemd sends signals
+// of all units to each open connection. A reload, after which they are many, closes it at once, but
 // not while another call uses it.
 func TestConnectionToSystemdIsSharedAndThenClosed(t *testing.T) {
 	s, open, all := answeringSystemd(t)
